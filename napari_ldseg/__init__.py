@@ -1,0 +1,38 @@
+"""Latent diffusion segmentation (LDSeg, arXiv 2407.12952) of medical scans, with its uncertainty.
+
+>>> from napari_ldseg import bundled_checkpoints, load_checkpoint, read_scan, segment
+>>> posterior = segment(load_checkpoint(bundled_checkpoints()["hippocampus"]), read_scan("scan.nii.gz"))
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("napari-ldseg")
+except PackageNotFoundError:
+    __version__ = "0+unknown"
+
+# Resolved on first use: importing the package must not import torch.
+_HOMES = {
+    "Checkpoint": "checkpoint.file",
+    "bundled_checkpoints": "checkpoint.bundled",
+    "load_checkpoint": "checkpoint.file",
+    "save_checkpoint": "checkpoint.file",
+    "Posterior": "inference.posterior",
+    "PosteriorSampler": "inference.segment",
+    "Scan": "inference.scan",
+    "read_scan": "inference.scan",
+    "segment": "inference.segment",
+    "write_like": "inference.scan",
+    "LDSegError": "errors",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,1 @@
+"""One file with the weights and everything needed to use them."""

@@ -1,0 +1,96 @@
+"""Reading and writing checkpoints: safetensors with the metadata as JSON in the header."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..errors import LDSegError
+from ..model.ldseg import LDSeg
+from ..model.schedule import NoiseSchedule
+from .header import METADATA_KEY, read_metadata
+from .metadata import Metadata
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model, ready for use, and what it says of itself.
+
+    ``sha256`` is the hash of the file it came from, None if it was never saved.
+    """
+
+    metadata: Metadata
+    model: LDSeg
+    path: Path | None = None
+    sha256: str | None = None
+
+
+def build_model(metadata: Metadata) -> LDSeg:
+    """Return the untrained networks that ``metadata`` describes."""
+    schedule = NoiseSchedule(metadata.schedule_length, metadata.schedule)
+    return LDSeg(metadata.architecture, metadata.parametrisation, schedule)
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike) -> Path:
+    """Write ``checkpoint`` to ``path`` (.safetensors): complete, or not at all."""
+    path = Path(path)
+    weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
+    header = {METADATA_KEY: checkpoint.metadata.model_dump_json()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            save_file(weights, temporary, header)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except (OSError, SafetensorError) as error:
+        raise LDSegError(f"The checkpoint could not be written to {path}: {error}.") from error
+    return path
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read a checkpoint without executing anything from it.
+
+    Sizes are checked against the file before anything is allocated; the model is on the CPU, in
+    float32 and in evaluation mode.
+
+    Raises
+    ------
+    LDSegError
+        If the file is missing, truncated, foreign or does not fit its own description.
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    with torch.device("meta"):
+        model = build_model(metadata)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            if names != set(expected):
+                odd = sorted(names ^ set(expected))[0]
+                raise LDSegError(f"{path.name} is damaged: {odd!r} is missing or unexpected.")
+            weights = {}
+            for name, shape in expected.items():
+                part = file.get_slice(name)
+                if tuple(part.get_shape()) != shape or part.get_dtype() != "F32":
+                    raise LDSegError(f"{path.name} is damaged: {name!r} has the wrong size or type.")
+                weights[name] = file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise LDSegError(f"{path.name} is damaged and cannot be read: {error}.") from error
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise LDSegError(f"{path.name} holds weights that are not numbers; train it again.")
+    model.load_state_dict(weights, assign=True)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Checkpoint(metadata, model.eval().requires_grad_(False), path, digest)

@@ -1,0 +1,139 @@
+"""What a checkpoint says of itself: the schema, validated and bounded. Knows no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..model.architecture import Architecture
+
+Text = Annotated[str, Field(max_length=2000)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Cells = Annotated[int, Field(ge=1, le=4096)]
+Millimetres = Annotated[float, Field(gt=0.001, lt=10_000, allow_inf_nan=False)]
+
+MAX_GRID_VOXELS = 2**28
+FORMAT_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassInfo(_Part):
+    """A label value's meaning; its index in ``Metadata.classes`` is the value."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+    snomed: Annotated[str, Field(pattern=r"^[0-9]{6,18}$")] | None = None
+
+
+class Grid(_Part):
+    """The voxel grid that the networks see, axes in the checkpoint's orientation.
+
+    Either every image is resized to ``size`` voxels, or resampled to ``spacing`` mm per voxel and
+    then padded around the centre to at least ``minimum_size``.
+    """
+
+    size: tuple[Cells, ...] | None = None
+    spacing: tuple[Millimetres, ...] | None = None
+    minimum_size: tuple[Cells, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Grid:
+        if (self.size is None) == (self.spacing is None):
+            raise ValueError("the grid needs either a size or a spacing")
+        if self.size is not None and self.minimum_size is not None:
+            raise ValueError("a grid of fixed size takes no minimum size")
+        if math.prod(self.size or self.minimum_size or ()) > MAX_GRID_VOXELS:
+            raise ValueError("the grid is too large")
+        return self
+
+
+class Intensity(_Part):
+    """How an image's intensities are mapped to [0, 1], per channel, before the networks.
+
+    ``min-max`` takes the extremes; ``percentile`` clips at the two percentiles first.
+    """
+
+    method: Literal["min-max", "percentile"] = "percentile"
+    lower: Annotated[float, Field(ge=0, lt=50)] = 0.5
+    upper: Annotated[float, Field(gt=50, le=100)] = 99.5
+
+
+class FieldOfView(_Part):
+    """Smallest and largest extent of the training images per axis, in mm."""
+
+    smallest: tuple[Millimetres, ...]
+    largest: tuple[Millimetres, ...]
+
+
+class Metric(_Part):
+    """One measured figure and what it was measured on."""
+
+    name: Text
+    class_name: Text
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    split: Text
+    cases: Count
+    samples: Count
+    steps: Count
+
+
+class TrainingRecord(_Part):
+    """Where the weights come from."""
+
+    data: Text
+    licence: Text
+    split: Text
+    updates: Annotated[int, Field(ge=0)] = 0
+    settings: dict[str, str | int | float | bool] = {}
+
+
+class Metadata(_Part):
+    """Everything but the weights that is needed to use a checkpoint."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    description: Text
+    architecture: Architecture
+    parametrisation: Literal["plain-difference", "velocity"] = "velocity"
+    schedule: Literal["cosine"] = "cosine"
+    schedule_length: Annotated[int, Field(ge=2, le=100_000)] = 1000
+    channels: tuple[Text, ...]
+    classes: tuple[ClassInfo, ...]
+    orientation: Annotated[str, Field(pattern=r"^[LRAPIS]{3}$")] | None = None
+    grid: Grid
+    intensity: Intensity = Intensity()
+    field_of_view: FieldOfView | None = None
+    label_steps: Annotated[int, Field(ge=1, le=1000)] = 2
+    posterior_steps: Annotated[int, Field(ge=1, le=1000)] = 10
+    training: TrainingRecord
+    metrics: tuple[Metric, ...] = ()
+    parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    software: dict[str, Text] = {}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Metadata:
+        arch = self.architecture
+        if len(self.classes) != arch.classes:
+            raise ValueError(f"{len(self.classes)} class names for {arch.classes} classes")
+        if len(self.channels) != arch.image_channels:
+            raise ValueError(f"{len(self.channels)} channel names for {arch.image_channels}")
+        if (self.orientation is None) != (arch.dims == 2):
+            raise ValueError("3D checkpoints need an orientation, 2D ones have none")
+        if self.orientation and not all(set(self.orientation) & set(p) for p in ("LR", "AP", "IS")):
+            raise ValueError(f"the orientation {self.orientation} names an axis twice")
+        fov = self.field_of_view
+        per_axis = [
+            self.grid.size,
+            self.grid.spacing,
+            self.grid.minimum_size,
+            fov and fov.smallest,
+            fov and fov.largest,
+        ]
+        if any(values is not None and len(values) != arch.dims for values in per_axis):
+            raise ValueError(f"the grid and the field of view must have {arch.dims} axes")
+        return self

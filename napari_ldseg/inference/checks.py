@@ -1,0 +1,98 @@
+"""What must hold before a run: each failure is one sentence that says what to change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from ..checkpoint.metadata import Metadata
+from ..errors import LDSegError
+from .scan import Scan
+
+TOO_LARGE, TOO_SMALL = 1.5, 0.4
+
+
+def check_fit(metadata: Metadata, scan: Scan) -> None:
+    """Raise LDSegError if ``metadata``'s checkpoint cannot sensibly segment ``scan``."""
+    _check_dimensions(metadata, scan)
+    _check_intensity_type(scan)
+    _check_channels(metadata, scan)
+    _check_field_of_view(metadata, scan)
+
+
+def extent_mm(metadata: Metadata, scan: Scan) -> tuple[float, ...]:
+    """Return the scan's extent along the checkpoint's axes in mm."""
+    dims = metadata.architecture.dims
+    extent = np.asarray(scan.shape[-dims:]) * np.asarray(scan.spacing[-dims:])
+    if metadata.orientation:
+        change = ornt_transform(
+            io_orientation(scan.affine), axcodes2ornt(tuple(metadata.orientation))
+        )
+        extent = extent[np.argsort(change[:, 0])]
+    return tuple(float(e) for e in extent)
+
+
+def _check_dimensions(metadata: Metadata, scan: Scan) -> None:
+    dims = metadata.architecture.dims
+    if len(scan.shape) < dims:
+        raise LDSegError(
+            f"{metadata.name} segments 3D volumes, but {scan.name} is a single 2D image; choose a "
+            "2D checkpoint."
+        )
+    if min(scan.shape) < 1:
+        raise LDSegError(f"{scan.name} is empty; choose another image.")
+
+
+def _check_intensity_type(scan: Scan) -> None:
+    dtype = np.dtype(scan.array.dtype)
+    if dtype.kind not in "buif":
+        raise LDSegError(f"{scan.name} holds {dtype} values; convert it to real numbers first.")
+
+
+def _check_channels(metadata: Metadata, scan: Scan) -> None:
+    wanted = metadata.architecture.image_channels
+    if scan.channel_count == wanted:
+        return
+    if wanted == 1:
+        raise LDSegError(
+            f"{metadata.name} needs a grey image, but {scan.name} is in colour; right-click the "
+            "layer, choose Split RGB and select one of the new layers."
+        )
+    raise LDSegError(
+        f"{metadata.name} needs {wanted} channels ({', '.join(metadata.channels)}), but "
+        f"{scan.name} has {scan.channel_count}; choose another image or checkpoint."
+    )
+
+
+def _check_field_of_view(metadata: Metadata, scan: Scan) -> None:
+    fov = metadata.field_of_view
+    if fov is None:
+        return
+    extent = extent_mm(metadata, scan)
+    shown = " x ".join(f"{e:.0f}" for e in extent)
+    usual = " x ".join(
+        f"{low:.0f}-{high:.0f}" for low, high in zip(fov.smallest, fov.largest, strict=True)
+    )
+    advice = "" if scan.calibrated else " (its voxel size is not known and was taken as 1 mm)"
+    if any(e > TOO_LARGE * high for e, high in zip(extent, fov.largest, strict=True)):
+        raise LDSegError(
+            f"{scan.name} covers {shown} mm{advice}, but {metadata.name} was trained on {usual} mm; "
+            "draw a box around the structure and choose it under Region."
+        )
+    if any(e < TOO_SMALL * low for e, low in zip(extent, fov.smallest, strict=True)):
+        raise LDSegError(
+            f"{scan.name} covers only {shown} mm{advice}, but {metadata.name} was trained on "
+            f"{usual} mm; use a larger part of the scan."
+        )
+
+
+def check_memory(scan: Scan, classes: int, available: float = math.inf) -> None:
+    """Raise LDSegError if the result of ``classes`` classes would not fit in ``available`` bytes."""
+    needed = 4.0 * classes * math.prod(scan.shape) * 3
+    if needed > available:
+        raise LDSegError(
+            f"The result on {scan.name} needs {needed / 2**30:.1f} GiB of memory; draw a box around "
+            "the structure and choose it under Region."
+        )

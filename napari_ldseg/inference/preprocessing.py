@@ -1,0 +1,143 @@
+"""From an image's own grid to the networks' grid, and exactly back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from skimage.transform import resize
+from torch import Tensor
+
+from ..checkpoint.metadata import MAX_GRID_VOXELS, Metadata
+from ..errors import LDSegError
+
+LINEAR = {2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True)
+class GridMap:
+    """The way from one image's grid to the networks' grid and back.
+
+    All arrays are channels-first: (channels, *space). ``order`` and ``flips`` reorient the image's
+    axes, ``inner`` is the resampled size, ``pads`` the (before, after) padding per axis.
+    """
+
+    order: tuple[int, ...]
+    flips: tuple[int, ...]
+    shape: tuple[int, ...]
+    inner: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Size of the networks' grid."""
+        return tuple(n + before + after for n, (before, after) in zip(self.inner, self.pads, strict=True))
+
+    def image_to_grid(self, image: np.ndarray) -> np.ndarray:
+        """Resample (channels, *shape) linearly, low-pass filtered where it shrinks; no padding yet."""
+        oriented = self._orient(image).astype(np.float32)
+        if oriented.shape[1:] == self.inner:
+            return oriented
+        return np.stack(
+            [
+                resize(channel, self.inner, order=1, mode="edge", preserve_range=True)
+                for channel in oriented
+            ]
+        )
+
+    def label_to_grid(self, label: np.ndarray, classes: int) -> np.ndarray:
+        """Resample a label image (*shape) by its linearly interpolated one-hot channels; padded with 0."""
+        one_hot = np.arange(classes).reshape(-1, *(1,) * label.ndim) == label
+        return self.pad(self.image_to_grid(one_hot).argmax(0)[None].astype(np.uint8))[0]
+
+    def pad(self, image: np.ndarray) -> np.ndarray:
+        """Pad (channels, *inner) to ``size`` with zeros."""
+        return np.pad(image, ((0, 0), *self.pads))
+
+    def restore(self, values: Tensor) -> Tensor:
+        """Bring (channels, *size) back onto the image's own grid (channels, *shape), linearly."""
+        for axis, (before, after) in enumerate(self.pads, start=1):
+            values = values.narrow(axis, before, values.shape[axis] - before - after)
+        oriented = tuple(self.shape[axis] for axis in self.order)
+        if oriented != self.inner:
+            mode = LINEAR[len(oriented)]
+            values = F.interpolate(values[None], size=oriented, mode=mode, align_corners=False)[0]
+        flipped = [axis for axis, flip in enumerate(self.flips, start=1) if flip < 0]
+        values = values.flip(flipped) if flipped else values
+        back = np.argsort(self.order)
+        return values.permute(0, *(int(axis) + 1 for axis in back))
+
+    def _orient(self, image: np.ndarray) -> np.ndarray:
+        image = image.transpose(0, *(axis + 1 for axis in self.order))
+        for axis, flip in enumerate(self.flips, start=1):
+            image = np.flip(image, axis) if flip < 0 else image
+        return image
+
+
+def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> GridMap:
+    """Return the way for an image of spatial ``shape`` whose last axes have the 4x4 ``affine``.
+
+    Raises
+    ------
+    LDSegError
+        If the networks' grid would be too large.
+    """
+    dims = metadata.architecture.dims
+    order, flips = tuple(range(dims)), (1,) * dims
+    if metadata.orientation:
+        change = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(metadata.orientation)))
+        order = tuple(int(i) for i in np.argsort(change[:, 0]))
+        flips = tuple(int(change[i, 1]) for i in order)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)[-dims:]
+    oriented = tuple(shape[axis] for axis in order)
+    grid = metadata.grid
+    if grid.size is not None:
+        inner = tuple(grid.size)
+    else:
+        extent = [n * spacing[axis] for n, axis in zip(oriented, order, strict=True)]
+        inner = tuple(max(1, round(e / s)) for e, s in zip(extent, grid.spacing or (), strict=True))
+    size = tuple(max(n, m) for n, m in zip(inner, grid.minimum_size or inner, strict=True))
+    if float(np.prod(size, dtype=float)) > MAX_GRID_VOXELS:
+        raise LDSegError(
+            f"The image is too large for {metadata.name} at its voxel size of {grid.spacing} mm; "
+            "draw a box around the structure first."
+        )
+    pads = tuple(((m - n) // 2, (m - n) - (m - n) // 2) for n, m in zip(inner, size, strict=True))
+    return GridMap(order, flips, tuple(shape), inner, pads)
+
+
+def preprocess(metadata: Metadata, image: np.ndarray, way: GridMap, name: str = "image") -> Tensor:
+    """Return the networks' input (channels, *way.size), float32 in [0, 1], for (channels, *shape).
+
+    Raises
+    ------
+    LDSegError
+        If the image holds NaN or infinity, or is constant.
+    """
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise LDSegError(
+            f"{name} holds values that are not numbers (NaN or infinity); replace them first, for "
+            "example with numpy.nan_to_num."
+        )
+    inner = way.image_to_grid(image)
+    return torch.from_numpy(way.pad(normalise(metadata, inner, name)))
+
+
+def normalise(metadata: Metadata, image: np.ndarray, name: str = "image") -> np.ndarray:
+    """Map each channel of (channels, *space) to [0, 1] as the checkpoint's ``intensity`` says."""
+    rule = metadata.intensity
+    result = np.empty_like(image, dtype=np.float32)
+    for target, channel in zip(result, image, strict=True):
+        if rule.method == "min-max":
+            low, high = float(channel.min()), float(channel.max())
+        else:
+            low, high = (float(v) for v in np.percentile(channel, [rule.lower, rule.upper]))
+            if high <= low:
+                low, high = float(channel.min()), float(channel.max())
+        if high <= low:
+            raise LDSegError(f"{name} has the same value everywhere; there is nothing to segment.")
+        np.clip((channel - low) / (high - low), 0, 1, out=target)
+    return result

@@ -1,0 +1,216 @@
+"""Sampling segmentations of an image: the engine behind the widget, the notebook and the cohort."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint.file import Checkpoint
+from ..errors import LDSegError
+from .checks import check_fit
+from .devices import choose_device, is_float64
+from .noise import sample_noise
+from .posterior import Frame, Posterior
+from .preprocessing import GridMap, grid_map, preprocess
+from .scan import Scan
+
+# Grid voxels decoded at once: large enough to be fast, small enough to stop within a second.
+BATCH_VOXELS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
+
+
+def segment(
+    checkpoint: Checkpoint,
+    scan: Scan | np.ndarray,
+    n: int = 10,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    device: str = "auto",
+    frames: Sequence[Frame] | None = None,
+) -> Posterior:
+    """Sample ``n`` segmentations of ``scan`` and return their posterior.
+
+    See ``PosteriorSampler`` for the parameters and errors.
+
+    Examples
+    --------
+    >>> checkpoint = load_checkpoint(bundled_checkpoints()["hippocampus"])
+    >>> posterior = segment(checkpoint, read_scan("scan.nii.gz"), n=20)
+    >>> write_like("labels.nii.gz", posterior.labels, posterior.scan)
+    """
+    sampler = PosteriorSampler(checkpoint, scan, seed=seed, steps=steps, device=device, frames=frames)
+    for _ in sampler.run(n):
+        pass
+    return sampler.posterior
+
+
+class PosteriorSampler:
+    """Samples segmentations of one image, any number, in any number of calls.
+
+    Sample i depends on (image, checkpoint, settings, seed, i) alone. A 2D checkpoint segments a
+    volume or a video slice by slice along its leading axes; sample i uses the same base noise in
+    every slice, so that the samples agree across slices.
+
+    Parameters
+    ----------
+    checkpoint
+        What ``load_checkpoint`` returns.
+    scan
+        The image; a bare array counts as one with 1 mm voxels and no channels.
+    seed
+        0 or greater.
+    steps
+        Sampling times K; by default the checkpoint's ``label_steps`` for a single sample and its
+        ``posterior_steps`` for several, since few steps cannot show an uncertainty.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    frames
+        Leading indices of the slices to segment, by default all of them.
+
+    Raises
+    ------
+    LDSegError
+        If the checkpoint does not suit the image.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        scan: Scan | np.ndarray,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        device: str = "auto",
+        frames: Sequence[Frame] | None = None,
+    ):
+        scan = scan if isinstance(scan, Scan) else Scan(scan)
+        metadata = checkpoint.metadata
+        check_fit(metadata, scan)
+        dims = metadata.architecture.dims
+        self.metadata, self.scan, self.seed = metadata, scan, seed
+        self._steps = steps
+        self._device = choose_device(device)
+        self._model = checkpoint.model.to(self._device)
+        self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
+        leading = scan.shape[:-dims]
+        planned = tuple(frames) if frames is not None else tuple(np.ndindex(*leading))
+        for frame in planned:
+            if len(frame) != len(leading) or any(
+                not 0 <= i < n for i, n in zip(frame, leading, strict=True)
+            ):
+                raise LDSegError(f"{scan.name} has no slice {frame}.")
+        self._embeddings: dict[Frame, Tensor] = {}
+        voxels = int(np.prod(self._map.size))
+        self._batch = max(1, BATCH_VOXELS[self._device.type] // voxels)
+        self._frames = planned
+        self._checkpoint_sha256 = checkpoint.sha256
+        self.posterior = self._empty_posterior()
+
+    def run(self, n: int) -> Iterator[Posterior]:
+        """Add ``n`` samples; yields the (same, growing) posterior after every batch.
+
+        Stopping early leaves a valid posterior with its true number of samples. Calling again
+        continues the sequence, except that a first single sample drawn with ``label_steps`` is drawn
+        anew when more are wanted.
+        """
+        if n < 1:
+            raise LDSegError(f"The number of samples must be at least 1, not {n}.")
+        steps = self.steps_for(self.posterior.n + n)
+        if self.posterior.provenance.get("steps", steps) != steps:
+            self.posterior = self._empty_posterior()
+        posterior = self.posterior
+        posterior.provenance["steps"] = steps
+        first = posterior.n
+        items = [
+            (frame, sample)
+            for sample in range(first, first + n)
+            for frame in posterior.planned_frames
+            if (frame, sample) not in posterior.latents
+        ]
+        done = 0
+        while done < len(items):
+            batch = items[done : done + self._batch]
+            try:
+                self._take(batch, steps)
+            except torch.OutOfMemoryError as error:
+                self._halve_batch(error)
+                continue
+            done += len(batch)
+            yield posterior
+
+    def steps_for(self, n: int) -> int:
+        """Return the number of sampling times K that ``n`` samples are drawn with."""
+        if self._steps is not None:
+            return self._steps
+        return self.metadata.label_steps if n == 1 else self.metadata.posterior_steps
+
+    def latents(self, n: int) -> Tensor:
+        """Return ``n`` label embeddings of the first frame, (n, latent_channels, *cells), undecoded."""
+        frame = self._frames[0]
+        return self._sample([(frame, i) for i in range(n)], self.steps_for(n)).float().cpu()
+
+    @torch.inference_mode()
+    def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
+        z_i = torch.cat([self._embedding(frame) for frame, _ in batch])
+        shape = (self.metadata.architecture.latent_channels, *z_i.shape[2:])
+        noise = torch.stack([sample_noise(self.seed, sample, shape) for _, sample in batch])
+        precise = torch.float64 if is_float64(self._device) else torch.float32
+        return self._model.sample(z_i, noise.to(self._device, precise), steps)
+
+    @torch.inference_mode()
+    def _take(self, batch: list[tuple[Frame, int]], steps: int) -> None:
+        latents = self._sample(batch, steps)
+        for (frame, sample), latent, logits in zip(
+            batch, latents, self._model.decode(latents, self._map.size), strict=True
+        ):
+            probabilities = self._map.restore(logits.softmax(0))
+            self.posterior.add(frame, sample, probabilities, latent)
+
+    def _embedding(self, frame: Frame) -> Tensor:
+        if frame not in self._embeddings:
+            image = np.asarray(self.scan.array[frame] if frame else self.scan.array)
+            channels = np.moveaxis(image, -1, 0) if self.scan.channels else image[None]
+            name = self.scan.name
+            if frame:
+                name += " at slice " + ", ".join(str(i) for i in frame)
+            grid = preprocess(self.metadata, channels, self._map, name)[None].to(self._device)
+            self._embeddings[frame] = self._model.encode_image(grid)
+            if not frame:
+                self.posterior.provenance["image_sha256"] = hashlib.sha256(
+                    np.ascontiguousarray(image).tobytes()
+                ).hexdigest()
+        return self._embeddings[frame]
+
+    def _empty_posterior(self) -> Posterior:
+        provenance = {
+            "image": self.scan.name,
+            "checkpoint": self.metadata.name,
+            "checkpoint_sha256": self._checkpoint_sha256,
+            "seed": self.seed,
+            "sampler": "ddim",
+            "device": str(self._device),
+            "napari_ldseg": version("napari-ldseg"),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+            "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        }
+        names = tuple(c.name for c in self.metadata.classes)
+        leading = len(self.scan.shape) - self.metadata.architecture.dims
+        return Posterior(self.scan, names, leading, provenance, self._frames)
+
+    def _halve_batch(self, error: Exception) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self._batch == 1:
+            raise LDSegError(
+                f"{self._device} ran out of memory on {self.scan.name}; choose CPU under Device or "
+                "draw a box around the structure."
+            ) from error
+        self._batch = max(1, self._batch // 2)

@@ -1,0 +1,1 @@
+"""napari readers, writers and sample data. Knows no widgets."""

@@ -1,0 +1,100 @@
+"""The sizes that define a set of LDSeg networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_WIDTH = 1024
+MAX_LEVELS = 7
+MAX_CHANNELS = 256
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything needed to build the four networks, in 2D or 3D.
+
+    Parameters
+    ----------
+    dims
+        2 or 3 spatial axes.
+    image_channels
+        Channels of the source image X (1 for grey, 3 for RGB).
+    classes
+        Classes of the label image y, background included (at least 2).
+    label_widths
+        Feature channels of the label encoder and decoder, from full size to the latent;
+        one more than there are down-samplings (the paper has 4, that is 5 widths).
+    image_widths
+        The same for the image encoder; as many as ``label_widths``.
+    denoiser_widths
+        Feature channels of the denoiser's levels; the first level has the latent's size.
+    latent_channels
+        Channels of the label embedding z_l (1 in the paper).
+    embedding_channels
+        Channels of the image embedding z_i (1 in the paper).
+    denoiser_blocks
+        Residual blocks per denoiser level.
+    denoiser_attention
+        Denoiser levels that have self-attention (0 is the latent's own size).
+    image_attention
+        Whether the image encoder attends over its coarsest level.
+    dropout
+        Dropout probability inside residual blocks, 0 to below 1 (0.2 in the paper).
+
+    Raises
+    ------
+    ValueError
+        If a value lies outside its bounds or the widths do not fit together.
+    """
+
+    dims: int
+    image_channels: int
+    classes: int
+    label_widths: tuple[int, ...] = (16, 32, 64, 64, 32)
+    image_widths: tuple[int, ...] = (16, 32, 64, 64, 32)
+    denoiser_widths: tuple[int, ...] = (16, 32, 64)
+    latent_channels: int = 1
+    embedding_channels: int = 1
+    denoiser_blocks: int = 2
+    denoiser_attention: tuple[int, ...] = (1, 2)
+    image_attention: bool = True
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.dims not in (2, 3):
+            raise ValueError(f"dims must be 2 or 3, not {self.dims}")
+        _check_count("image_channels", self.image_channels, 1, MAX_CHANNELS)
+        _check_count("classes", self.classes, 2, MAX_CHANNELS)
+        _check_count("latent_channels", self.latent_channels, 1, MAX_CHANNELS)
+        _check_count("embedding_channels", self.embedding_channels, 1, MAX_CHANNELS)
+        _check_count("denoiser_blocks", self.denoiser_blocks, 1, 8)
+        for name in ("label_widths", "image_widths", "denoiser_widths"):
+            widths = getattr(self, name)
+            _check_count(f"the number of {name}", len(widths), 1, MAX_LEVELS)
+            for width in widths:
+                _check_count(name, width, 1, MAX_WIDTH)
+        if len(self.label_widths) != len(self.image_widths):
+            raise ValueError("label_widths and image_widths must have the same length")
+        if not set(self.denoiser_attention) <= set(range(len(self.denoiser_widths))):
+            raise ValueError(f"denoiser_attention names a level outside {self.denoiser_widths}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
+
+    @property
+    def downsamplings(self) -> int:
+        """How often each axis is halved between the image and the latent."""
+        return len(self.label_widths) - 1
+
+    @property
+    def stride(self) -> int:
+        """Voxels of the image per latent cell and axis (16 in the paper)."""
+        return 2**self.downsamplings
+
+    def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (latent_channels, *latent size) for an image of spatial ``size``."""
+        return (self.latent_channels, *(-(-n // self.stride) for n in size))
+
+
+def _check_count(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, not {value}")

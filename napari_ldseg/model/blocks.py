@@ -1,0 +1,115 @@
+"""Building blocks shared by the four networks, in 2D and 3D. Shapes are (batch, channels, *space)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TIME_FEATURES = 64
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+    """Return a convolution that keeps the size at stride 1 and halves it (rounding up) at 2."""
+    layer = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    return layer(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm of four groups, or as many as divide ``channels``."""
+
+    def __init__(self, channels: int):
+        super().__init__(math.gcd(4, channels), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (batch, channels, *space)."""
+        if x.device.type != "cpu" or x.ndim < 4 or x.is_contiguous():
+            return super().forward(x)
+        # On a CPU torch's channels-last group norm is many times slower than two transpositions.
+        normed = super().forward(x.contiguous())
+        return normed.contiguous(memory_format=CHANNELS_LAST[x.ndim - 2])
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, conv, norm, SiLU, dropout, conv, added to the (projected) input.
+
+    With ``time_features`` a projection of the time embedding shifts the first convolution's output.
+    """
+
+    def __init__(
+        self, dims: int, inputs: int, outputs: int, dropout: float = 0.0, time_features: int = 0
+    ):
+        super().__init__()
+        self.norm1, self.conv1 = GroupNorm(inputs), conv(dims, inputs, outputs)
+        self.norm2, self.conv2 = GroupNorm(outputs), conv(dims, outputs, outputs)
+        self.time = nn.Linear(time_features, outputs) if time_features else None
+        self.dropout = nn.Dropout(dropout)
+        self.shortcut = nn.Identity() if inputs == outputs else conv(dims, inputs, outputs, 1)
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *space); ``time`` is (batch, time_features)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        if self.time is not None and time is not None:
+            h = h + append_axes(self.time(F.silu(time)), h.ndim)
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        return h + self.shortcut(x)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention over all positions, added to its input."""
+
+    def __init__(self, channels: int, heads: int = 4):
+        super().__init__()
+        self.heads = math.gcd(heads, channels)
+        self.norm = GroupNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, *space) to the same shape."""
+        batch, channels, *space = x.shape
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.qkv(tokens).chunk(3, dim=-1)
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + self.out(mixed).transpose(1, 2).reshape(batch, channels, *space)
+
+
+class Upsample(nn.Module):
+    """Nearest enlargement by two (or to a given size) and a convolution."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = conv(dims, inputs, outputs)
+
+    def forward(self, x: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *size), by default twice the size."""
+        size = size or tuple(2 * n for n in x.shape[2:])
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))
+
+
+def time_embedding(t: Tensor) -> Tensor:
+    """Return sinusoidal features (batch, TIME_FEATURES) of the times ``t`` (batch,), real numbers."""
+    half = TIME_FEATURES // 2
+    rates = torch.exp(
+        -math.log(10000) * torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1)
+    )
+    angles = t.to(torch.float32)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def append_axes(x: Tensor, ndim: int) -> Tensor:
+    """Append axes of length one until ``x`` has ``ndim`` axes."""
+    return x.reshape(*x.shape, *(1,) * (ndim - x.ndim))
+
+
+def standardise(z: Tensor) -> Tensor:
+    """Return each sample of (batch, ...) with mean 0 and SD 1 over all its other axes."""
+    axes = tuple(range(1, z.ndim))
+    mean = z.mean(dim=axes, keepdim=True)
+    return (z - mean) / (z.std(dim=axes, correction=0, keepdim=True) + 1e-5)

@@ -1,0 +1,111 @@
+"""LDSeg: the four networks, the schedule and the parametrisation as one model."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .architecture import Architecture
+from .blocks import append_axes
+from .networks import Denoiser, ImageEncoder, LabelDecoder, LabelEncoder
+from .parametrisation import PARAMETRISATIONS, Estimate
+from .samplers import ddim, ddpm
+from .schedule import NoiseSchedule
+
+
+class LDSeg(nn.Module):
+    """Latent diffusion segmentation (arXiv 2407.12952).
+
+    Any image size works: inputs are padded to the stride by repeating the border, and decoded
+    results are cropped again.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        parametrisation: str = "velocity",
+        schedule: NoiseSchedule | None = None,
+    ):
+        super().__init__()
+        self.architecture = architecture
+        self.parametrisation = PARAMETRISATIONS[parametrisation]
+        self.schedule = schedule or NoiseSchedule()
+        self.label_encoder = LabelEncoder(architecture)
+        self.label_decoder = LabelDecoder(architecture)
+        self.image_encoder = ImageEncoder(architecture)
+        self.denoiser = Denoiser(architecture)
+
+    def encode_label(self, label: Tensor) -> Tensor:
+        """One-hot label (batch, classes, *size), float, to z_l(0) (batch, latent_channels, *cells)."""
+        return self.label_encoder(self._pad(label))
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Image (batch, image_channels, *size), float, to z_i (batch, embedding_channels, *cells)."""
+        return self.image_encoder(self._pad(image))
+
+    def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Latent (batch, latent_channels, *cells) to logits (batch, classes, *size), float32."""
+        logits = self.label_decoder(z.to(self._dtype()))
+        for axis, n in enumerate(size, start=2):
+            logits = logits.narrow(axis, (logits.shape[axis] - n) // 2, n)
+        return logits
+
+    def diffuse(self, z0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Return z_l(t) = sqrt(abar) z_l(0) + sqrt(1 - abar) eps (eq. 11); ``t`` is (batch,)."""
+        a = append_axes(self.schedule.alpha_bars(t), z0.ndim)
+        return torch.sqrt(a) * z0 + torch.sqrt(1 - a) * noise
+
+    def estimate(self, z: Tensor, t: float, z_i: Tensor) -> Estimate:
+        """Run the denoiser once at time ``t`` and return (noise, z0) in the precision of ``z``."""
+        times = torch.full((len(z),), t, device=z.device, dtype=torch.float32)
+        output = self.denoiser(z.to(self._dtype()), z_i, times).to(z.dtype)
+        return self.parametrisation.estimate(output, z, self.schedule.alpha_bar(t))
+
+    def sample(
+        self,
+        z_i: Tensor,
+        noise: Tensor,
+        steps: int,
+        sampler: str = "ddim",
+        step_noise=None,
+    ) -> Tensor:
+        """Sample label embeddings (Algorithm 2).
+
+        Parameters
+        ----------
+        z_i
+            Image embeddings (batch, embedding_channels, *cells).
+        noise
+            Initial noise z_l(T) ~ N(0, I), (batch, latent_channels, *cells); its precision is the
+            precision of the sampler's arithmetic.
+        steps
+            Number of sampling times K.
+        sampler
+            ``"ddim"`` or ``"ddpm"``; the latter takes ``step_noise(k)``.
+
+        Returns
+        -------
+        Tensor
+            z_l(0), shaped like ``noise``.
+        """
+
+        def predict(z: Tensor, t: float) -> Estimate:
+            return self.estimate(z, t, z_i)
+
+        after_step = self.parametrisation.after_step
+        if sampler == "ddim":
+            return ddim(predict, noise, self.schedule, steps, after_step)
+        if sampler == "ddpm":
+            return ddpm(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
+        raise ValueError(f"the sampler must be 'ddim' or 'ddpm', not {sampler!r}")
+
+    def _dtype(self) -> torch.dtype:
+        return self.denoiser.stem.weight.dtype
+
+    def _pad(self, x: Tensor) -> Tensor:
+        pads: list[int] = []
+        for n in reversed(x.shape[2:]):
+            missing = -n % self.architecture.stride
+            pads += [missing // 2, missing - missing // 2]
+        return F.pad(x, pads, mode="replicate") if any(pads) else x

@@ -1,0 +1,145 @@
+"""The four networks of LDSeg. Shapes are (batch, channels, *space); sizes divide by the stride."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .architecture import Architecture
+from .blocks import (
+    TIME_FEATURES,
+    GroupNorm,
+    ResidualBlock,
+    SelfAttention,
+    Upsample,
+    conv,
+    standardise,
+    time_embedding,
+)
+
+
+class LabelEncoder(nn.Module):
+    """f_le: one-hot label (batch, classes, *size) to the standardised embedding z_l(0)."""
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        self.pyramid = _pyramid(arch.dims, arch.classes, arch.label_widths, arch.dropout)
+        self.out = conv(arch.dims, arch.label_widths[-1], arch.latent_channels, 1)
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Return (batch, latent_channels, *latent size) with mean 0 and SD 1 per sample."""
+        return standardise(self.out(self.pyramid(label)).float())
+
+
+class LabelDecoder(nn.Module):
+    """f_ld: a latent to class logits at full size (softmax gives the probabilities)."""
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        widths = arch.label_widths[::-1]
+        layers = [conv(arch.dims, arch.latent_channels, widths[0])]
+        layers.append(ResidualBlock(arch.dims, widths[0], widths[0], arch.dropout))
+        for wide, narrow in pairwise(widths):
+            layers.append(Upsample(arch.dims, wide, narrow))
+            layers.append(ResidualBlock(arch.dims, narrow, narrow, arch.dropout))
+        self.layers = nn.Sequential(*layers)
+        self.norm = GroupNorm(widths[-1])
+        self.out = conv(arch.dims, widths[-1], arch.classes, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return logits (batch, classes, *size), size = stride times the latent's."""
+        return self.out(F.silu(self.norm(self.layers(z)))).float()
+
+
+class ImageEncoder(nn.Module):
+    """f_ie: the source image (batch, image_channels, *size) to the image embedding z_i."""
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        width = arch.image_widths[-1]
+        self.pyramid = _pyramid(arch.dims, arch.image_channels, arch.image_widths, arch.dropout)
+        self.attention = SelfAttention(width) if arch.image_attention else nn.Identity()
+        self.norm = GroupNorm(width)
+        self.out = conv(arch.dims, width, arch.embedding_channels, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (batch, embedding_channels, *latent size)."""
+        return self.out(F.silu(self.norm(self.attention(self.pyramid(image)))))
+
+
+class Denoiser(nn.Module):
+    """f_d: a U-Net over the latent with z_l(t) and z_i concatenated, and the time t."""
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        dims, widths = arch.dims, arch.denoiser_widths
+        self.time = nn.Sequential(
+            nn.Linear(TIME_FEATURES, TIME_FEATURES),
+            nn.SiLU(),
+            nn.Linear(TIME_FEATURES, TIME_FEATURES),
+        )
+        self.stem = conv(dims, arch.latent_channels + arch.embedding_channels, widths[0])
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        skips = []
+        width = widths[0]
+        for level, outputs in enumerate(widths):
+            attend = level in arch.denoiser_attention
+            for _ in range(arch.denoiser_blocks):
+                self.down.append(_DenoiserBlock(dims, width, outputs, attend, arch.dropout))
+                width = outputs
+                skips.append(width)
+            if level < len(widths) - 1:
+                self.down.append(conv(dims, width, width, stride=2))
+        self.middle = _DenoiserBlock(dims, width, width, True, arch.dropout)
+        for level, outputs in reversed(list(enumerate(widths))):
+            attend = level in arch.denoiser_attention
+            if level < len(widths) - 1:
+                self.up.append(Upsample(dims, width, width))
+            for _ in range(arch.denoiser_blocks):
+                inputs = width + skips.pop()
+                self.up.append(_DenoiserBlock(dims, inputs, outputs, attend, arch.dropout))
+                width = outputs
+        self.norm = GroupNorm(width)
+        self.out = conv(dims, width, arch.latent_channels)
+
+    def forward(self, z: Tensor, z_i: Tensor, t: Tensor) -> Tensor:
+        """Return the prediction, shaped like ``z``; ``t`` is (batch,) with real times 0..T-1."""
+        time = self.time(time_embedding(t))
+        h = self.stem(torch.cat([z, z_i], dim=1))
+        skips = []
+        for layer in self.down:
+            if isinstance(layer, _DenoiserBlock):
+                h = layer(h, time)
+                skips.append(h)
+            else:
+                h = layer(h)
+        h = self.middle(h, time)
+        for layer in self.up:
+            if isinstance(layer, _DenoiserBlock):
+                h = layer(torch.cat([h, skips.pop()], dim=1), time)
+            else:
+                h = layer(h, skips[-1].shape[2:])
+        return self.out(F.silu(self.norm(h))).float()
+
+
+class _DenoiserBlock(nn.Module):
+    def __init__(self, dims: int, inputs: int, outputs: int, attend: bool, dropout: float):
+        super().__init__()
+        self.residual = ResidualBlock(dims, inputs, outputs, dropout, TIME_FEATURES)
+        self.attention = SelfAttention(outputs) if attend else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return self.attention(self.residual(x, time))
+
+
+def _pyramid(dims: int, inputs: int, widths: tuple[int, ...], dropout: float) -> nn.Sequential:
+    """One residual block per level, halved in between by a strided convolution."""
+    layers = [conv(dims, inputs, widths[0]), ResidualBlock(dims, widths[0], widths[0], dropout)]
+    for narrow, wide in pairwise(widths):
+        layers.append(conv(dims, narrow, wide, stride=2))
+        layers.append(ResidualBlock(dims, wide, wide, dropout))
+    return nn.Sequential(*layers)

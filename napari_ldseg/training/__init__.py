@@ -1,0 +1,1 @@
+"""The one training loop, its data and its validation. Knows no Qt and no napari."""

@@ -1,0 +1,1 @@
+"""The docked widget: Qt and napari. Everything it computes, other rooms compute."""
