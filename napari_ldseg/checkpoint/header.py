@@ -50,11 +50,16 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
         raise LDSegError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "metadata"
-        reason = first["msg"].removeprefix("Value error, ")
+        place = _short(".".join(str(part) for part in first["loc"])) or "metadata"
+        reason = _short(first["msg"].removeprefix("Value error, "))
         raise LDSegError(
             f"{path.name} has an invalid description ({place}: {reason}); it may be from a newer "
             "version of this plugin."
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise foreign from error
+
+
+def _short(text: str) -> str:
+    """Return ``text``, which may hold parts of a hostile file, on one line of at most 150 characters."""
+    return " ".join(text.split())[:150]

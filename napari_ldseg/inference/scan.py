@@ -125,17 +125,20 @@ def read_scan(path: str | os.PathLike) -> Scan:
     try:
         array = imread(path)
     except Exception as error:
-        raise LDSegError(f"{path.name} cannot be read as a picture: {error}.") from error
+        raise LDSegError(f"{path.name} cannot be read as a picture: {_reason(error)}.") from error
     channels = array.ndim == 3 and array.shape[-1] in (3, 4)
     array = array[..., :3] if channels else array
     return Scan(array, channels=channels, calibrated=False, name=path.name)
 
 
-def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan) -> Path:
+def write_like(
+    path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: int = 0
+) -> Path:
     """Write ``array`` (shaped like ``scan.shape``) as NIfTI on the scan's own grid, atomically.
 
     If the scan came from a NIfTI file the result has that file's axes order, shape and affine,
-    sform and qform included; booleans become uint8.
+    sform and qform included; booleans become uint8. ``intent`` is the NIfTI intent code
+    (1002 marks labels).
     """
     array = np.asarray(array)
     if array.shape != scan.shape:
@@ -143,13 +146,13 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan) -> Path:
     array = array.astype(np.uint8) if array.dtype == bool else array
     source = scan.source
     if source is not None and int(np.prod(source.shape)) == array.size:
-        return _write_nifti(path, _to_file_axes(array, source), source.affine, source.header)
+        return _write_nifti(path, _to_file_axes(array, source), source.affine, source.header, intent)
     spatial = array if array.ndim >= 3 else array[None]
     data = np.moveaxis(spatial, (-1, -2, -3), (0, 1, 2))
     affine = scan.affine[:, [2, 1, 0, 3]]
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm" if scan.calibrated else "unknown")
-    return _write_nifti(path, data, affine, header)
+    return _write_nifti(path, data, affine, header, intent)
 
 
 def _read_nifti(path: Path) -> Scan:
@@ -163,7 +166,7 @@ def _read_nifti(path: Path) -> Scan:
     except LDSegError:
         raise
     except Exception as error:
-        raise LDSegError(f"{path.name} cannot be read as NIfTI: {error}.") from error
+        raise LDSegError(f"{path.name} cannot be read as NIfTI: {_reason(error)}.") from error
     channels = data.dtype.names is not None
     if channels:
         data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
@@ -188,8 +191,8 @@ def _read_nifti(path: Path) -> Scan:
         flips = tuple(flips[axis] for axis in (flat[0], *rest))
     frames = [axis for axis in range(3, len(space)) if space[axis] > 1]
     shown = shown.reshape(shown.shape[:3] + tuple(space[a] for a in frames) + shown.shape[len(space) :])
-    for _ in frames:
-        shown = np.moveaxis(shown, 3, 0)
+    for leading in range(len(frames)):
+        shown = np.moveaxis(shown, 3 + leading, 0)
     if flat:
         shown = np.squeeze(shown, axis=len(frames))
     source = NiftiSource(header, affine, shape, order, flips)
@@ -198,6 +201,11 @@ def _read_nifti(path: Path) -> Scan:
         scale = {"meter": 1000.0, "micron": 0.001}[header.get_xyzt_units()[0]]
         affine_shown = np.diag([scale, scale, scale, 1.0]) @ affine_shown
     return Scan(shown, affine_shown, channels, True, path.name, source)
+
+
+def _reason(error: Exception) -> str:
+    """Return a library's message on one line, without its full stop, and not too long."""
+    return " ".join(str(error).split()).rstrip(".?")[:200]
 
 
 def _to_file_axes(array: np.ndarray, source: NiftiSource) -> np.ndarray:
@@ -213,12 +221,17 @@ def _to_file_axes(array: np.ndarray, source: NiftiSource) -> np.ndarray:
 
 
 def _write_nifti(
-    path: str | os.PathLike, data: np.ndarray, affine: np.ndarray, like: nib.Nifti1Header
+    path: str | os.PathLike,
+    data: np.ndarray,
+    affine: np.ndarray,
+    like: nib.Nifti1Header,
+    intent: int,
 ) -> Path:
     path = Path(path)
     data = _storable(data)
     image = nib.Nifti1Image(data, affine, like, dtype=data.dtype)
     image.header.set_slope_inter(1, 0)
+    image.header.set_intent(intent, allow_unknown=True)
     image.header["cal_max"] = image.header["cal_min"] = 0
     if like["sform_code"] or like["qform_code"]:
         image.header["sform_code"], image.header["qform_code"] = like["sform_code"], like["qform_code"]

@@ -97,7 +97,7 @@ class PosteriorSampler:
         self.metadata, self.scan, self.seed = metadata, scan, seed
         self._steps = steps
         self._device = choose_device(device)
-        self._model = checkpoint.model.to(self._device)
+        self._model = checkpoint.model
         self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
         leading = scan.shape[:-dims]
         planned = tuple(frames) if frames is not None else tuple(np.ndindex(*leading))
@@ -127,6 +127,7 @@ class PosteriorSampler:
             self.posterior = self._empty_posterior()
         posterior = self.posterior
         posterior.provenance["steps"] = steps
+        self._model.to(self._device)
         first = posterior.n
         items = [
             (frame, sample)
@@ -145,6 +146,13 @@ class PosteriorSampler:
             done += len(batch)
             yield posterior
 
+    def release(self) -> None:
+        """Give the device's memory back; the posterior stays."""
+        self._embeddings.clear()
+        self._model.to("cpu")
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def steps_for(self, n: int) -> int:
         """Return the number of sampling times K that ``n`` samples are drawn with."""
         if self._steps is not None:
@@ -153,6 +161,7 @@ class PosteriorSampler:
 
     def latents(self, n: int) -> Tensor:
         """Return ``n`` label embeddings of the first frame, (n, latent_channels, *cells), undecoded."""
+        self._model.to(self._device)
         frame = self._frames[0]
         return self._sample([(frame, i) for i in range(n)], self.steps_for(n)).float().cpu()
 

@@ -1,0 +1,10 @@
+"""The plugin's entry in napari's Layers > Segment menu."""
+
+from __future__ import annotations
+
+import napari
+
+
+def open_segment_widget(viewer: napari.Viewer) -> None:
+    """Dock the Segment widget, or bring it to the front."""
+    viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")

@@ -1,0 +1,109 @@
+"""The list of models: bundled ones by name, recent files, and any other by browsing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import QSettings, Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from ..checkpoint.bundled import bundled_checkpoints
+from ..checkpoint.header import read_metadata
+from ..checkpoint.metadata import Metadata
+from ..errors import LDSegError
+
+RECENT_KEY = "recent_checkpoints"
+RECENT_COUNT = 5
+
+
+class ModelChoice(QWidget):
+    """A combo box of checkpoints with a line that says what the chosen one is for."""
+
+    changed = Signal()
+    failed = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self._settings = QSettings("napari-ldseg", "napari-ldseg")
+        self.metadata: Metadata | None = None
+        self.combo = QComboBox()
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.browse = QPushButton("Browse …")
+        self._purpose = QLabel()
+        self._purpose.setWordWrap(True)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.combo, 1)
+        row.addWidget(self.browse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._purpose)
+        self._fill()
+        self.combo.currentIndexChanged.connect(self._on_choice)
+        self.browse.clicked.connect(self._on_browse)
+        self._on_choice()
+
+    @property
+    def path(self) -> Path | None:
+        """The chosen checkpoint file."""
+        return self.combo.currentData()
+
+    def choose(self, path: Path) -> None:
+        """Select ``path``, adding it to the recent files if it is not listed yet.
+
+        Raises
+        ------
+        LDSegError
+            If the file is not a checkpoint; the selection stays.
+        """
+        read_metadata(path)
+        if self._row_of(path) < 0:
+            recent = [path, *(p for p in self._recent() if p != path)][:RECENT_COUNT]
+            self._settings.setValue(RECENT_KEY, [str(p) for p in recent])
+            self.combo.blockSignals(True)
+            self._fill()
+            self.combo.blockSignals(False)
+        self.combo.setCurrentIndex(self._row_of(path))
+        self._on_choice()
+
+    def _row_of(self, path: Path) -> int:
+        rows = [i for i in range(self.combo.count()) if self.combo.itemData(i) == path]
+        return rows[0] if rows else -1
+
+    def _fill(self) -> None:
+        self.combo.clear()
+        for name, path in bundled_checkpoints().items():
+            self.combo.addItem(name, path)
+        recent = [path for path in self._recent() if path.is_file()]
+        if recent:
+            self.combo.insertSeparator(self.combo.count())
+        for path in recent:
+            self.combo.addItem(path.name, path)
+
+    def _recent(self) -> list[Path]:
+        stored = self._settings.value(RECENT_KEY) or []
+        return [Path(p) for p in ([stored] if isinstance(stored, str) else stored)]
+
+    def _on_choice(self) -> None:
+        self.metadata = None
+        text = ""
+        if self.path is not None:
+            try:
+                self.metadata = read_metadata(self.path)
+                text = self.metadata.description
+            except LDSegError as error:
+                text = str(error)
+        self._purpose.setText(text)
+        self.changed.emit()
+
+    def _on_browse(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(
+            self, "Open a checkpoint", "", "LDSeg checkpoints (*.safetensors)"
+        )
+        if not chosen:
+            return
+        try:
+            self.choose(Path(chosen))
+        except LDSegError as error:
+            self.failed.emit(str(error))

@@ -1,0 +1,169 @@
+"""The layers that show a result: made on the image, refined in place, never over a user's edit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+
+from ..io.geometry import derived_attributes
+from .sampling import Picture
+
+if TYPE_CHECKING:
+    from ..checkpoint.metadata import Metadata
+
+SD_RANGE = (0.0, 0.5)
+SD_COLORMAP = "inferno"
+
+
+class ResultLayers:
+    """The labels and SD layers of one image and one model, held by identity.
+
+    Parameters
+    ----------
+    viewer
+        Where the layers live.
+    image
+        The image layer that was segmented.
+    metadata
+        The checkpoint's description.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Layer, metadata: Metadata):
+        self.image, self.metadata = image, metadata
+        self.labels: Labels | None = None
+        self.sample_sd: Image | None = None
+        self.predictive_sd: Image | None = None
+        self.kept_an_edit = False
+        self._viewer = viewer
+        self._written: np.ndarray | None = None
+        self._touched = False
+        self._writing = False
+        self._removed: set[str] = set()
+
+    def begin(self) -> dict[str, np.ndarray]:
+        """Prepare for a run; return what is shown, by ``Picture``'s field names."""
+        self.kept_an_edit = False
+        self._removed = set()
+        if self._edited():
+            self._let_go()
+        shown = {}
+        for name in ("labels", "sample_sd", "predictive_sd"):
+            layer = getattr(self, name)
+            if self._present(layer):
+                shown[name] = np.asarray(layer.data)
+            else:
+                setattr(self, name, None)
+        return shown
+
+    def show(self, picture: Picture) -> None:
+        """Show ``picture``. A layer that the user deleted during this run stays deleted."""
+        active = self._viewer.layers.selection.active
+        if self._edited():
+            self._let_go()
+            self.kept_an_edit = True
+        self._show_image("predictive_sd", picture.predictive_sd, "doubt (predictive SD)", False)
+        self._show_labels(picture)
+        if picture.sample_sd is None:
+            self._drop("sample_sd")
+        else:
+            self._show_image("sample_sd", picture.sample_sd, "uncertainty (SD)", True)
+        provenance = {"napari_ldseg_result": picture.summary}
+        for layer in (self.labels, self.sample_sd, self.predictive_sd):
+            if layer is not None:
+                layer.metadata.update(provenance)
+        if active is None or active is self.image:
+            active = self.labels
+        if active is not None and active in self._viewer.layers:
+            self._viewer.layers.selection.active = active
+
+    def _show_labels(self, picture: Picture) -> None:
+        if self._gone("labels", self.labels):
+            return
+        if self.labels is None:
+            self.labels = Labels(
+                picture.labels,
+                name=self._name("labels"),
+                colormap=_class_colours(self.metadata),
+                features=_class_names(self.metadata),
+                opacity=0.5,
+                **derived_attributes(self.image),
+            )
+            self._viewer.add_layer(self.labels)
+            self._touched = False
+            for event in ("paint", "labels_update", "data"):
+                getattr(self.labels.events, event).connect(self._on_change)
+        else:
+            self._writing = True
+            try:
+                self.labels.data = picture.labels
+            finally:
+                self._writing = False
+        self._written = picture.labels.copy()
+
+    def _show_image(self, name: str, data: np.ndarray, title: str, visible: bool) -> None:
+        layer = getattr(self, name)
+        if self._gone(name, layer):
+            return
+        if layer is not None:
+            layer.data = data
+            return
+        layer = Image(
+            data,
+            name=self._name(title),
+            colormap=SD_COLORMAP,
+            contrast_limits=SD_RANGE,
+            blending="additive",
+            visible=visible,
+            **derived_attributes(self.image),
+        )
+        setattr(self, name, layer)
+        self._viewer.add_layer(layer)
+
+    def _drop(self, name: str) -> None:
+        layer = getattr(self, name)
+        if self._present(layer):
+            self._viewer.layers.remove(layer)
+        setattr(self, name, None)
+
+    def _gone(self, name: str, layer: Layer | None) -> bool:
+        if layer is not None and not self._present(layer):
+            self._removed.add(name)
+        return name in self._removed
+
+    def _present(self, layer: Layer | None) -> bool:
+        return layer is not None and any(layer is other for other in self._viewer.layers)
+
+    def _edited(self) -> bool:
+        if not self._present(self.labels) or self._written is None:
+            return False
+        return self._touched or not np.array_equal(self.labels.data, self._written)
+
+    def _let_go(self) -> None:
+        """Leave the edited labels to the user; the next picture goes to a new layer."""
+        for event in ("paint", "labels_update", "data"):
+            getattr(self.labels.events, event).disconnect(self._on_change)
+        self.labels = self._written = None
+
+    def _on_change(self, event: Any = None) -> None:
+        if not self._writing:
+            self._touched = True
+
+    def _name(self, what: str) -> str:
+        return f"{what} · {self.image.name}"
+
+
+def _class_colours(metadata: Metadata) -> DirectLabelColormap:
+    colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+    colours |= {i: c.colour for i, c in enumerate(metadata.classes) if i > 0}
+    return DirectLabelColormap(color_dict=colours)
+
+
+def _class_names(metadata: Metadata) -> dict[str, list]:
+    return {
+        "index": list(range(len(metadata.classes))),
+        "name": [c.name for c in metadata.classes],
+    }

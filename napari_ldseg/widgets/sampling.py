@@ -1,0 +1,160 @@
+"""What runs in the worker thread: from a request to snapshots. Touches no layer and no widget."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import LDSegError
+from ..inference.region import Region, crop
+from ..inference.scan import Scan
+
+if TYPE_CHECKING:
+    from ..checkpoint.file import Checkpoint
+    from ..checkpoint.metadata import Metadata
+    from ..inference.posterior import Posterior
+
+SECONDS_BETWEEN_PICTURES = 0.5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for. ``frame`` limits a slice-by-slice run to one slice of ``region``.
+
+    ``base`` is the shown result of an earlier run by ``Picture``'s field names; it stays wherever this
+    run does not look.
+    """
+
+    scan: Scan
+    region: Region
+    frame: tuple[int, ...] | None
+    checkpoint: Path
+    samples: int
+    steps: int | None
+    seed: int
+    device: str
+    base: dict[str, np.ndarray] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A result on the whole image's grid: labels uint8, both SDs float32 (0 to 0.5)."""
+
+    labels: np.ndarray
+    sample_sd: np.ndarray | None
+    predictive_sd: np.ndarray
+    summary: dict
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where the run stands; ``picture`` is None where nothing new is worth showing yet."""
+
+    message: str
+    fraction: float = 0.0
+    picture: Picture | None = None
+    metadata: Metadata | None = None
+
+
+class CheckpointShelf:
+    """The checkpoint that was used last, so that running again does not load it again."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Path, float] | None = None
+        self._checkpoint: Checkpoint | None = None
+
+    def get(self, path: Path) -> Checkpoint:
+        """Return the checkpoint at ``path``, loaded anew if the file has changed."""
+        from ..checkpoint.file import load_checkpoint
+
+        key = (path, path.stat().st_mtime if path.exists() else 0.0)
+        if self._checkpoint is None or key != self._key:
+            self._checkpoint, self._key = load_checkpoint(path), key
+        return self._checkpoint
+
+
+def sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, None, Snapshot]:
+    """Run ``request``; yields snapshots and returns the last one.
+
+    Setting ``request.stop`` ends it after the current batch with a valid result.
+    """
+    try:
+        return (yield from _sample(request, shelf))
+    except RuntimeError as error:
+        # napari's generator workers swallow RuntimeError, torch's out-of-memory included.
+        raise LDSegError(f"Sampling failed on {request.scan.name}: {error}") from error
+
+
+def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, None, Snapshot]:
+    yield Snapshot("Loading the model …")
+    from ..inference.segment import PosteriorSampler
+
+    checkpoint = shelf.get(request.checkpoint)
+    metadata = checkpoint.metadata
+    scan = crop(request.scan, request.region)
+    frames = None if request.frame is None else [request.frame]
+    sampler = PosteriorSampler(
+        checkpoint,
+        scan,
+        seed=request.seed,
+        steps=request.steps,
+        device=request.device,
+        frames=frames,
+    )
+    posterior = sampler.posterior
+    slices = len(posterior.planned_frames)
+    total = request.samples * slices
+    yield Snapshot("Drawing the first sample …", 0.0, None, metadata)
+    started = shown = time.monotonic()
+    snapshot = Snapshot("", metadata=metadata)
+    for posterior in sampler.run(request.samples):
+        now = time.monotonic()
+        done = len(posterior.latents)
+        last = done == total or request.stop.is_set()
+        picture = None
+        if last or done == 1 or snapshot.fraction == 0 or now - shown > SECONDS_BETWEEN_PICTURES:
+            picture, shown = _picture(request, posterior), now
+        left = (now - started) / done * (total - done)
+        snapshot = Snapshot(_progress(posterior.n, request.samples, left), done / total, picture, metadata)
+        if last:
+            break
+        yield snapshot
+    sampler.release()
+    return snapshot
+
+
+def _picture(request: Request, posterior: Posterior) -> Picture:
+    place: tuple[slice | int, ...] = request.region.slices
+    inside = request.frame or ()
+    at = tuple(a + i for a, i in zip(request.region.start, inside, strict=False))
+    place = at + place[len(at) :]
+
+    def whole(name: str, part: np.ndarray) -> np.ndarray:
+        base = request.base.get(name)
+        full = np.zeros(request.scan.shape, part.dtype) if base is None else base.copy()
+        full[place] = part[inside]
+        return full
+
+    sd = posterior.sample_sd
+    return Picture(
+        whole("labels", posterior.labels),
+        None if sd is None else whole("sample_sd", sd),
+        whole("predictive_sd", posterior.predictive_sd),
+        posterior.summary(),
+    )
+
+
+def _progress(done: int, total: int, seconds_left: float) -> str:
+    text = f"{done} of {total} samples"
+    if seconds_left < 1:
+        return text
+    if seconds_left < 90:
+        return f"{text} · about {seconds_left:.0f} s left"
+    return f"{text} · about {seconds_left / 60:.0f} min left"

@@ -1,0 +1,244 @@
+"""The Segment widget: its controls, and what they show. The work is the session's."""
+
+from __future__ import annotations
+
+import napari
+from magicgui.widgets import ComboBox
+from napari.layers import Image, Shapes
+from napari.qt.threading import create_worker
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from ..errors import LDSegError
+from .legend import Legend
+from .model_choice import ModelChoice
+from .sampling import Snapshot
+from .session import Choices, Session
+
+RESULT_KEY = "napari_ldseg_result"
+PROMINENT = """
+QPushButton { background: #2f6fde; color: white; font-weight: bold; padding: 6px; }
+QPushButton:hover { background: #4a85ec; }
+QPushButton:disabled { background: #414851; color: #8a8f98; }
+"""
+NOTICE = "For research only; not for diagnosis or treatment."
+
+
+class SegmentWidget(QWidget):
+    """Segment the chosen image with the chosen model and show where the model is unsure."""
+
+    def __init__(self, napari_viewer: napari.Viewer):
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = Session(napari_viewer, self)
+        self._build_controls()
+        self._lay_out()
+        self._connect()
+        self._refresh()
+        self._devices = create_worker(_list_devices)
+        self._devices.returned.connect(self._on_devices)
+        self._devices.errored.connect(lambda error: None)
+
+    def _build_controls(self) -> None:
+        self.image = ComboBox(choices=lambda _: self._images())
+        self.region = ComboBox(choices=lambda _: self._regions())
+        self.region.tooltip = "A Shapes layer with a box drawn around the structure"
+        self.model = ModelChoice()
+        self.samples = QSpinBox()
+        self.samples.setRange(1, 1000)
+        self.samples.setValue(10)
+        self.samples.setToolTip("More samples give a finer uncertainty; one gives only labels")
+        self.this_slice = QCheckBox("only the slice shown")
+        self.steps = QSpinBox()
+        self.steps.setRange(0, 1000)
+        self.steps.setSpecialValueText("automatic")
+        self.steps.setToolTip("Sampling steps; automatic takes what the model was measured with")
+        self.seed = QSpinBox()
+        self.seed.setRange(0, 2**31 - 1)
+        self.seed.setToolTip("The same seed gives the same result")
+        self.device = QComboBox()
+        self.device.addItem("automatic", "auto")
+        self.device.addItem("CPU", "cpu")
+        self.segment = QPushButton("Segment")
+        self.segment.setToolTip("Sample segmentations of the image")
+        self.segment.setStyleSheet(PROMINENT)
+        self.cancel = QPushButton("Cancel")
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 1000)
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.legend = Legend()
+
+    def _lay_out(self) -> None:
+        main = QFormLayout()
+        main.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        main.addRow("Image", self.image.native)
+        main.addRow("Region", self.region.native)
+        main.addRow("Model", self.model)
+        main.addRow("Samples", self.samples)
+        main.addRow("", self.this_slice)
+        more = QWidget()
+        settings = QFormLayout(more)
+        settings.addRow("Steps", self.steps)
+        settings.addRow("Seed", self.seed)
+        settings.addRow("Device", self.device)
+        folded = QCollapsible("More settings", expandedIcon="▼", collapsedIcon="▶")
+        folded.addWidget(more)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.segment, 2)
+        buttons.addWidget(self.cancel, 1)
+        notice = QLabel(NOTICE)
+        notice.setWordWrap(True)
+        notice.setEnabled(False)
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.addLayout(main)
+        column.addWidget(folded)
+        column.addLayout(buttons)
+        column.addWidget(self.progress)
+        column.addWidget(self.status)
+        column.addWidget(self.legend)
+        column.addStretch(1)
+        column.addWidget(notice)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self.setMinimumWidth(300)
+
+    def _connect(self) -> None:
+        layers = self.viewer.layers.events
+        for event in (layers.inserted, layers.removed, layers.renamed, layers.reordered):
+            event.connect(self._refresh)
+        self.image.changed.connect(self._refresh_slices)
+        self.model.changed.connect(self._refresh)
+        self.model.failed.connect(lambda text: self._say(text, error=True))
+        self.segment.clicked.connect(self._on_segment)
+        self.cancel.clicked.connect(self._on_cancel)
+        self.session.progressed.connect(self._on_progress)
+        self.session.ended.connect(self._on_ended)
+
+    def closeEvent(self, event) -> None:
+        """Stop a run when the widget goes."""
+        self._part()
+        super().closeEvent(event)
+
+    def hideEvent(self, event) -> None:
+        """Stop a run when the window is gone, which closes no docked widget."""
+        if self.window() is not None and not self.window().isVisible():
+            self._part()
+        super().hideEvent(event)
+
+    def _part(self) -> None:
+        self.session.shut_down()
+
+    def _images(self) -> list[Image]:
+        return [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and RESULT_KEY not in layer.metadata
+        ]
+
+    def _regions(self) -> list[tuple[str, Shapes | None]]:
+        shapes = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+        return [("whole image", None), *((layer.name, layer) for layer in shapes)]
+
+    def _refresh(self, event=None) -> None:
+        self.image.reset_choices()
+        self.region.reset_choices()
+        self._refresh_slices()
+        self._refresh_buttons()
+
+    def _refresh_slices(self, event=None) -> None:
+        image, metadata = self.image.value, self.model.metadata
+        sliced = (
+            image is not None and metadata is not None and image.ndim > metadata.architecture.dims
+        )
+        self.this_slice.setVisible(sliced)
+
+    def _refresh_buttons(self) -> None:
+        running = self.session.running
+        ready = self.image.value is not None and self.model.path is not None
+        self.segment.setEnabled(ready and not running)
+        self.cancel.setEnabled(running)
+        self.progress.setVisible(running)
+        if self.image.value is None and not running:
+            self._say("Open a scan first: File > Open, or File > Open Sample > LDSeg.")
+        elif self.status.text().startswith("Open a scan first"):
+            self._say("")
+
+    def _on_segment(self) -> None:
+        choices = Choices(
+            image=self.image.value,
+            region=self.region.value,
+            this_slice_only=self.this_slice.isVisible() and self.this_slice.isChecked(),
+            checkpoint=self.model.path,
+            samples=self.samples.value(),
+            steps=self.steps.value() or None,
+            seed=self.seed.value(),
+            device=self.device.currentData(),
+        )
+        try:
+            self.session.start(choices)
+        except LDSegError as error:
+            self._say(str(error), error=True)
+            return
+        self._say("")
+        self.progress.setValue(0)
+        self._refresh_buttons()
+
+    def _on_cancel(self) -> None:
+        self.cancel.setEnabled(False)
+        self._say("Stopping …")
+        self.session.cancel()
+
+    def _on_progress(self, snapshot: Snapshot) -> None:
+        self.progress.setValue(round(1000 * snapshot.fraction))
+        self.progress.setFormat(snapshot.message)
+        if snapshot.picture is not None and snapshot.metadata is not None:
+            self.legend.show_summary(snapshot.picture.summary, snapshot.metadata)
+
+    def _on_ended(self, message: str, error: bool) -> None:
+        self._say(message, error)
+        self._refresh_buttons()
+
+    def _on_devices(self, devices: list[tuple[str, str]]) -> None:
+        for label, name in devices:
+            if self.device.findData(name) < 0:
+                self.device.addItem(label, name)
+
+    def _say(self, text: str, error: bool = False) -> None:
+        self.status.setText(text)
+        self.status.setStyleSheet("color: #ff6b6b; font-weight: bold;" if error else "")
+        self.status.setVisible(bool(text))
+
+
+def _list_devices() -> list[tuple[str, str]]:
+    """Import torch in the background and return (label, name) of each accelerator."""
+    import torch
+
+    from ..inference.devices import available_devices
+
+    return [
+        (f"GPU: {torch.cuda.get_device_name(name)}" if name.startswith("cuda") else "GPU (MPS)", name)
+        for name in available_devices()
+        if name != "cpu"
+    ]

@@ -1,0 +1,224 @@
+"""The one place that holds the widget's state: the run in progress and the layers of its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Shapes
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, Signal
+
+from ..checkpoint.header import read_metadata
+from ..checkpoint.metadata import Metadata
+from ..errors import LDSegError
+from ..inference.checks import check_fit
+from ..inference.region import Region, clipped, crop, whole
+from ..inference.scan import Scan
+from ..io.geometry import layer_scan
+from .result_layers import ResultLayers
+from .sampling import CheckpointShelf, Request, Snapshot, sample
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the widget's controls say; ``steps`` None is the checkpoint's own number."""
+
+    image: Image
+    region: Shapes | None
+    this_slice_only: bool
+    checkpoint: Path
+    samples: int
+    steps: int | None
+    seed: int
+    device: str
+
+
+class Session(QObject):
+    """Starts and stops runs and puts their results into the viewer. Lives in the GUI thread."""
+
+    progressed = Signal(object)
+    ended = Signal(str, bool)
+
+    def __init__(self, viewer: ViewerModel, parent: QObject | None = None):
+        super().__init__(parent)
+        self._viewer = viewer
+        self._shelf = CheckpointShelf()
+        self._results: list[ResultLayers] = []
+        self._current: ResultLayers | None = None
+        self._request: Request | None = None
+        self._worker = None
+        self._image_removed = False
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is in progress."""
+        return self._worker is not None
+
+    @property
+    def results(self) -> ResultLayers | None:
+        """The layers of the latest run."""
+        return self._current
+
+    def start(self, choices: Choices) -> None:
+        """Check the choices and start sampling in a worker thread.
+
+        Raises
+        ------
+        LDSegError
+            If something must be changed first.
+        """
+        if self.running:
+            raise LDSegError("A run is in progress; wait for it or press Cancel.")
+        metadata = read_metadata(choices.checkpoint)
+        scan = layer_scan(choices.image)
+        region = self._region(choices, scan, metadata)
+        check_fit(metadata, crop(scan, region))
+        frame = self._frame(choices, scan, region, metadata)
+        self._current = self._results_for(choices.image, metadata)
+        shown = self._current.begin()
+        partial = frame is not None or region != whole(scan)
+        self._request = Request(
+            scan,
+            region,
+            frame,
+            choices.checkpoint,
+            choices.samples,
+            choices.steps,
+            choices.seed,
+            choices.device,
+            shown if partial else {},
+        )
+        self._image_removed = False
+        self._worker = create_worker(sample, self._request, self._shelf, _start_thread=False)
+        self._worker.yielded.connect(self._on_snapshot)
+        self._worker.returned.connect(self._on_returned)
+        self._worker.errored.connect(self._on_error)
+        self._worker.start()
+        self._viewer.layers.events.removed.connect(self._on_layer_removed)
+
+    def cancel(self) -> None:
+        """Stop after the current batch; what is done is kept."""
+        if self._request is not None:
+            self._request.stop.set()
+
+    def shut_down(self) -> None:
+        """Stop at once and never touch a layer again."""
+        self.cancel()
+        if self._worker is not None:
+            self._worker.yielded.disconnect(self._on_snapshot)
+            self._worker.returned.disconnect(self._on_returned)
+            self._worker.errored.disconnect(self._on_error)
+            self._worker.errored.connect(_ignore)
+            self._worker.quit()
+        self._forget_run()
+
+    def _on_snapshot(self, snapshot: Snapshot) -> None:
+        if snapshot.picture is not None and self._current is not None and not self._image_removed:
+            self._current.show(snapshot.picture)
+        self.progressed.emit(snapshot)
+
+    def _on_returned(self, snapshot: Snapshot) -> None:
+        stopped = self._request is not None and self._request.stop.is_set()
+        self._on_snapshot(snapshot)
+        message = self._closing_words(snapshot, stopped)
+        self._forget_run()
+        self.ended.emit(message, False)
+
+    def _on_error(self, error: Exception) -> None:
+        self._forget_run()
+        if isinstance(error, LDSegError):
+            self.ended.emit(str(error), True)
+        elif isinstance(error, MemoryError):
+            self.ended.emit(
+                "The computer ran out of memory; draw a box around the structure and choose it "
+                "under Region.",
+                True,
+            )
+        else:
+            self.ended.emit(f"Sampling failed: {type(error).__name__}: {error}.", True)
+
+    def _closing_words(self, snapshot: Snapshot, stopped: bool) -> str:
+        if self._image_removed:
+            return "The image was removed, so the run was stopped; its results so far are kept."
+        if snapshot.picture is None:
+            return "Stopped before the first sample."
+        n = snapshot.picture.summary["samples"]
+        words = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
+        if self._current is not None and self._current.kept_an_edit:
+            words += " Your edited labels were kept; the new ones are in a new layer."
+        return words
+
+    def _forget_run(self) -> None:
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
+        self._worker = self._request = None
+
+    def _on_layer_removed(self, event) -> None:
+        if self._current is not None and event.value is self._current.image:
+            self._image_removed = True
+            self.cancel()
+
+    def _results_for(self, image: Image, metadata: Metadata) -> ResultLayers:
+        self._results = [r for r in self._results if r.image in self._viewer.layers]
+        for results in self._results:
+            if results.image is image and results.metadata == metadata:
+                return results
+        results = ResultLayers(self._viewer, image, metadata)
+        self._results.append(results)
+        return results
+
+    def _region(self, choices: Choices, scan: Scan, metadata: Metadata) -> Region:
+        """Return the bounding box of the drawn shapes in the image's index space.
+
+        The axis that the box was not drawn along takes the extent that the model was trained on,
+        centred on the slice it was drawn in, or all of the image.
+        """
+        if choices.region is None:
+            return whole(scan)
+        shapes, image = choices.region, choices.image
+        if not len(shapes.data):
+            raise LDSegError(f"{shapes.name} holds no box; draw one around the structure.")
+        corners = np.concatenate([np.asarray(shape) for shape in shapes.data])
+        ndim = image.ndim
+        points = np.array([image.world_to_data(shapes.data_to_world(c))[-ndim:] for c in corners])
+        start, stop = points.min(0), points.max(0)
+        flat = (stop - start) < 1e-6
+        space = min(3, ndim)
+        fov = metadata.field_of_view
+        for axis in np.flatnonzero(flat):
+            from_last = axis - ndim
+            if fov is None or metadata.architecture.dims != 3 or -from_last > space:
+                start[axis], stop[axis] = -0.5, scan.shape[axis] - 0.5
+                continue
+            half = max(fov.largest) / scan.spacing[from_last] / 2
+            start[axis], stop[axis] = start[axis] - half, stop[axis] + half
+        return clipped(start, stop, scan)
+
+    def _frame(
+        self, choices: Choices, scan: Scan, region: Region, metadata: Metadata
+    ) -> tuple[int, ...] | None:
+        leading = len(scan.shape) - metadata.architecture.dims
+        if leading == 0:
+            return None
+        displayed = self._viewer.dims.displayed
+        if len(displayed) == 2 and any(axis < self._viewer.dims.ndim - 2 for axis in displayed):
+            raise LDSegError(
+                f"{metadata.name} segments slices along the first axis; turn the view back with "
+                "the roll button at the bottom left until it shows them."
+            )
+        if not choices.this_slice_only:
+            return None
+        point = choices.image.world_to_data(self._viewer.dims.point)
+        index = [round(float(p)) for p in point[-len(scan.shape) :][:leading]]
+        frame = tuple(i - a for i, a in zip(index, region.start, strict=False))
+        sizes = [b - a for a, b in zip(region.start, region.stop, strict=True)]
+        if any(not 0 <= i < n for i, n in zip(frame, sizes, strict=False)):
+            raise LDSegError(f"The slice shown lies outside {scan.name}; go to one inside it.")
+        return frame
+
+
+def _ignore(error: Exception) -> None:
+    """Drop an error of a run whose window is gone."""
+

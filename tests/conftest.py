@@ -1,0 +1,80 @@
+"""Shared helpers: tiny untrained checkpoints, simple images, and what an error message must be."""
+
+import pytest
+import torch
+
+from napari_ldseg.checkpoint.file import Checkpoint, build_model
+from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, Intensity, Metadata, TrainingRecord
+from napari_ldseg.model.architecture import Architecture
+
+COLOURS = ("#000000", "#ff0000", "#00ff00", "#0000ff")
+
+
+@pytest.fixture(scope="session")
+def tiny_metadata():
+    """Factory of valid metadata with tiny widths and two down-samplings; keywords override."""
+
+    def make(dims=2, classes=2, channels=1, *, latent_channels=2, architecture=None, **changes):
+        sizes = {
+            "label_widths": (4, 8, 8),
+            "image_widths": (4, 8, 8),
+            "denoiser_widths": (8, 8),
+            "denoiser_attention": (1,),
+            "denoiser_blocks": 1,
+        }
+        fields = {
+            "name": f"tiny {dims}D",
+            "description": "Untrained networks for tests.",
+            "architecture": Architecture(
+                dims,
+                channels,
+                classes,
+                latent_channels=latent_channels,
+                **sizes | (architecture or {}),
+            ),
+            "channels": tuple(f"channel {i}" for i in range(channels)),
+            "classes": tuple(
+                ClassInfo(name=f"class {i}", colour=COLOURS[i % 4]) for i in range(classes)
+            ),
+            "orientation": None if dims == 2 else "SPL",
+            "grid": Grid(size=(16,) * dims),
+            "intensity": Intensity(method="min-max"),
+            "posterior_steps": 4,
+            "training": TrainingRecord(data="none", licence="BSD-3-Clause", split="none"),
+        }
+        return Metadata(**fields | changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_metadata):
+    """Factory of untrained but valid checkpoints; the same arguments give the same weights.
+
+    The last layers are enlarged, so that different latents decode to clearly different labels.
+    """
+
+    def make(dims=2, classes=2, channels=1, **changes):
+        metadata = tiny_metadata(dims, classes, channels, **changes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(dims)
+            model = build_model(metadata)
+            model.label_decoder.out.weight.data.mul_(5)
+            model.denoiser.out.weight.data.mul_(5)
+        return Checkpoint(metadata, model.eval().requires_grad_(False))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def assert_sentence():
+    """Check that an exception's text is one sentence for a person, with every one of ``words``."""
+
+    def check(error, *words):
+        text = str(error.value if hasattr(error, "value") else error)
+        assert text.endswith(".") and "\n" not in text and "Traceback" not in text, text
+        assert 20 < len(text) < 400, text
+        for word in words:
+            assert word in text, (word, text)
+
+    return check
