@@ -50,9 +50,7 @@ def phantom_cases(make, seeds: range) -> list[TrainingCase]:
         phantom = make(seed)
         return Scan(phantom.image, phantom.affine, name=f"phantom {seed}"), phantom.label
 
-    return [
-        TrainingCase(f"phantom {s}", f"phantom {s}", functools.partial(read, s)) for s in seeds
-    ]
+    return [TrainingCase(f"phantom {s}", f"phantom {s}", functools.partial(read, s)) for s in seeds]
 
 
 def hippocampus_cases() -> tuple[list[TrainingCase], list[TrainingCase]]:
@@ -64,7 +62,8 @@ def hippocampus_cases() -> tuple[list[TrainingCase], list[TrainingCase]]:
 
     paths = sorted((DATA / "hippocampus" / "images").glob("*.nii.gz"))
     cases = [
-        TrainingCase(p.name, p.name.removesuffix(".nii.gz"), functools.partial(read, p)) for p in paths
+        TrainingCase(p.name, p.name.removesuffix(".nii.gz"), functools.partial(read, p))
+        for p in paths
     ]
     kept_out = cases[::5]
     return [case for case in cases if case not in kept_out], kept_out

@@ -85,7 +85,9 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
             for name, shape in expected.items():
                 part = file.get_slice(name)
                 if tuple(part.get_shape()) != shape or part.get_dtype() != "F32":
-                    raise LDSegError(f"{path.name} is damaged: {name!r} has the wrong size or type.")
+                    raise LDSegError(
+                        f"{path.name} is damaged: {name!r} has the wrong size or type."
+                    )
                 weights[name] = file.get_tensor(name)
     except (SafetensorError, OSError) as error:
         raise LDSegError(f"{path.name} is damaged and cannot be read: {error}.") from error

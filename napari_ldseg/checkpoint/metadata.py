@@ -15,7 +15,6 @@ Cells = Annotated[int, Field(ge=1, le=4096)]
 Millimetres = Annotated[float, Field(gt=0.001, lt=10_000, allow_inf_nan=False)]
 
 MAX_GRID_VOXELS = 2**28
-FORMAT_VERSION = 1
 
 
 class _Part(BaseModel):
@@ -95,7 +94,7 @@ class TrainingRecord(_Part):
 class Metadata(_Part):
     """Everything but the weights that is needed to use a checkpoint."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     name: Annotated[str, Field(min_length=1, max_length=100)]
     description: Text
     architecture: Architecture
@@ -126,14 +125,9 @@ class Metadata(_Part):
             raise ValueError("3D checkpoints need an orientation, 2D ones have none")
         if self.orientation and not all(set(self.orientation) & set(p) for p in ("LR", "AP", "IS")):
             raise ValueError(f"the orientation {self.orientation} names an axis twice")
-        fov = self.field_of_view
-        per_axis = [
-            self.grid.size,
-            self.grid.spacing,
-            self.grid.minimum_size,
-            fov and fov.smallest,
-            fov and fov.largest,
-        ]
+        per_axis = [self.grid.size, self.grid.spacing, self.grid.minimum_size]
+        if self.field_of_view is not None:
+            per_axis += [self.field_of_view.smallest, self.field_of_view.largest]
         if any(values is not None and len(values) != arch.dims for values in per_axis):
             raise ValueError(f"the grid and the field of view must have {arch.dims} axes")
         return self

@@ -29,7 +29,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "cuda" and devices[0].startswith("cuda"):
         return torch.device("cuda:0")
     if name not in devices:
-        raise LDSegError(f"This machine has no device {name!r}; choose one of {', '.join(devices)}.")
+        raise LDSegError(
+            f"This machine has no device {name!r}; choose one of {', '.join(devices)}."
+        )
     return torch.device(name)
 
 

@@ -51,7 +51,7 @@ class Posterior:
         Running mean and squared deviation after Welford (Technometrics 4, 1962).
         """
         self.counts[frame] += 1
-        at = (slice(None), *frame)
+        at: tuple[slice | int, ...] = (slice(None), *frame)
         probabilities = probabilities.to("cpu", torch.float32)
         mean, squares = self._mean[at], self._squares[at]
         difference = probabilities - mean

@@ -34,7 +34,9 @@ class GridMap:
     @property
     def size(self) -> tuple[int, ...]:
         """Size of the networks' grid."""
-        return tuple(n + before + after for n, (before, after) in zip(self.inner, self.pads, strict=True))
+        return tuple(
+            n + before + after for n, (before, after) in zip(self.inner, self.pads, strict=True)
+        )
 
     def image_to_grid(self, image: np.ndarray) -> np.ndarray:
         """Resample (channels, *shape) linearly, low-pass filtered where it shrinks; no padding yet."""

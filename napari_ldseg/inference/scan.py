@@ -6,6 +6,7 @@ and left, so that an axial slice shows as radiologists expect. The affine stays 
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class Scan:
     """
 
     array: Any
-    affine: np.ndarray | None = None
+    affine: np.ndarray = None  # type: ignore[assignment]  # set in __post_init__
     channels: bool = False
     calibrated: bool = True
     name: str = "image"
@@ -131,9 +132,7 @@ def read_scan(path: str | os.PathLike) -> Scan:
     return Scan(array, channels=channels, calibrated=False, name=path.name)
 
 
-def write_like(
-    path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: int = 0
-) -> Path:
+def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: int = 0) -> Path:
     """Write ``array`` (shaped like ``scan.shape``) as NIfTI on the scan's own grid, atomically.
 
     If the scan came from a NIfTI file the result has that file's axes order, shape and affine,
@@ -142,11 +141,15 @@ def write_like(
     """
     array = np.asarray(array)
     if array.shape != scan.shape:
-        raise LDSegError(f"{scan.name}: a result of shape {array.shape} is not on the image's grid.")
+        raise LDSegError(
+            f"{scan.name}: a result of shape {array.shape} is not on the image's grid."
+        )
     array = array.astype(np.uint8) if array.dtype == bool else array
     source = scan.source
     if source is not None and int(np.prod(source.shape)) == array.size:
-        return _write_nifti(path, _to_file_axes(array, source), source.affine, source.header, intent)
+        return _write_nifti(
+            path, _to_file_axes(array, source), source.affine, source.header, intent
+        )
     spatial = array if array.ndim >= 3 else array[None]
     data = np.moveaxis(spatial, (-1, -2, -3), (0, 1, 2))
     affine = scan.affine[:, [2, 1, 0, 3]]
@@ -157,12 +160,12 @@ def write_like(
 
 def _read_nifti(path: Path) -> Scan:
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         header = image.header.copy()
-        if int(np.prod(image.shape, dtype=object)) > MAX_VOXELS:
+        if math.prod(image.shape) > MAX_VOXELS:
             raise LDSegError(f"{path.name} has more than 2^31 voxels; crop it first.")
         data = np.asanyarray(image.dataobj)
-        affine = np.asarray(image.affine, dtype=float)
+        affine = np.asarray(image.affine, dtype=np.float64)
     except LDSegError:
         raise
     except Exception as error:
@@ -190,7 +193,9 @@ def _read_nifti(path: Path) -> Scan:
         order = tuple(order[axis] for axis in (flat[0], *rest))
         flips = tuple(flips[axis] for axis in (flat[0], *rest))
     frames = [axis for axis in range(3, len(space)) if space[axis] > 1]
-    shown = shown.reshape(shown.shape[:3] + tuple(space[a] for a in frames) + shown.shape[len(space) :])
+    shown = shown.reshape(
+        shown.shape[:3] + tuple(space[a] for a in frames) + shown.shape[len(space) :]
+    )
     for leading in range(len(frames)):
         shown = np.moveaxis(shown, 3 + leading, 0)
     if flat:
@@ -234,7 +239,10 @@ def _write_nifti(
     image.header.set_intent(intent, allow_unknown=True)
     image.header["cal_max"] = image.header["cal_min"] = 0
     if like["sform_code"] or like["qform_code"]:
-        image.header["sform_code"], image.header["qform_code"] = like["sform_code"], like["qform_code"]
+        image.header["sform_code"], image.header["qform_code"] = (
+            like["sform_code"],
+            like["qform_code"],
+        )
     suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

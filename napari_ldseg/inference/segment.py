@@ -45,7 +45,9 @@ def segment(
     >>> posterior = segment(checkpoint, read_scan("scan.nii.gz"), n=20)
     >>> write_like("labels.nii.gz", posterior.labels, posterior.scan)
     """
-    sampler = PosteriorSampler(checkpoint, scan, seed=seed, steps=steps, device=device, frames=frames)
+    sampler = PosteriorSampler(
+        checkpoint, scan, seed=seed, steps=steps, device=device, frames=frames
+    )
     for _ in sampler.run(n):
         pass
     return sampler.posterior
@@ -208,7 +210,7 @@ class PosteriorSampler:
             "napari_ldseg": version("napari-ldseg"),
             "torch": torch.__version__,
             "platform": platform.platform(),
-            "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         names = tuple(c.name for c in self.metadata.classes)
         leading = len(self.scan.shape) - self.metadata.architecture.dims

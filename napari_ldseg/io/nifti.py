@@ -56,7 +56,9 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 def _write(path: str, layer: Layer, intent: int = 0) -> list[str]:
     scan = layer_scan(layer)
     if scan.channels:
-        raise LDSegError(f"{scan.name} is in colour, which NIfTI viewers do not read; save as TIFF.")
+        raise LDSegError(
+            f"{scan.name} is in colour, which NIfTI viewers do not read; save as TIFF."
+        )
     return [str(write_like(path, np.asarray(scan.array), scan, intent))]
 
 

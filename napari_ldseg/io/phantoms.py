@@ -53,7 +53,9 @@ def echo_phantom(seed: int) -> Phantom:
     level = _echogenicity(rng, fan, label, leaflets, right_heart)
     amplitude = ndimage.gaussian_filter(10 ** (level / 20), 0.7)
     amplitude = (amplitude + _clutter(rng, fan, amplitude)) * _speckle(rng, fan)
-    decibel = ndimage.gaussian_filter(20 * np.log10(amplitude + 1e-4), 0.55) + _gain(rng, fan, label)
+    decibel = ndimage.gaussian_filter(20 * np.log10(amplitude + 1e-4), 0.55) + _gain(
+        rng, fan, label
+    )
     grey = 255 * np.clip(1 + decibel / rng.uniform(46, 56), 0, 1)
     image = np.where(fan.inside, grey, 0).astype(np.uint8)
     return Phantom(image, label, _affine((1, *ECHO_SHAPE), ECHO_SPACING_MM, np.eye(3)))
@@ -139,17 +141,26 @@ def _heart(rng, fan):
     half_width = length * rng.uniform(0.24, 0.31)
     along, lateral = _heart_axes(rng, length)
     wobble = 1.6 * _smooth_field(rng, ECHO_SHAPE, 22)
-    valve = along - length + rng.uniform(-0.18, 0.18) * lateral + rng.uniform(-0.004, 0.004) * lateral**2
+    valve = (
+        along
+        - length
+        + rng.uniform(-0.18, 0.18) * lateral
+        + rng.uniform(-0.004, 0.004) * lateral**2
+    )
     power, base = rng.uniform(0.45, 0.66), rng.uniform(0.68, 0.88)
     side = half_width * (1 + rng.uniform(-0.12, 0.12) * np.sign(lateral))
     inner = side * _chamber_width(along / length, power, base) + wobble
     ventricle = (valve < 0) & (along > 0) & (np.abs(lateral) < inner)
     left, right, apex = rng.uniform(9, 15) * rng.uniform(0.85, 1.2, 3)
     profile = _chamber_width((along + apex) / (length + apex), power, base)
-    outer = side * profile + np.where(lateral < 0, left, right) * np.clip(profile * 1.4, 0, 1) + wobble
+    outer = (
+        side * profile + np.where(lateral < 0, left, right) * np.clip(profile * 1.4, 0, 1) + wobble
+    )
     muscle = (valve < 0) & (along > -apex) & (np.abs(lateral) < outer)
     t = valve / rng.uniform(34, 50)
-    width = half_width * rng.uniform(0.85, 1.12) * np.sqrt(np.clip(1 - (1.72 * t - 0.72) ** 2, 0, None))
+    width = (
+        half_width * rng.uniform(0.85, 1.12) * np.sqrt(np.clip(1 - (1.72 * t - 0.72) ** 2, 0, None))
+    )
     atrium = (t >= 0) & (t < 1) & (np.abs(lateral - rng.uniform(-5, 5) * t) < width + 0.7 * wobble)
     label = np.zeros(ECHO_SHAPE, np.uint8)
     label[_smooth_mask(muscle | ventricle)] = 2
@@ -166,7 +177,9 @@ def _leaflets(rng, along, lateral, length, annulus):
     mask = np.zeros(ECHO_SHAPE, bool)
     for sign in (-1, 1):
         hinge = np.array([length, sign * annulus * 0.97])
-        tip = np.array([length - annulus * (0.12 + 0.55 * opening), sign * annulus * (0.05 + 0.55 * opening)])
+        tip = np.array(
+            [length - annulus * (0.12 + 0.55 * opening), sign * annulus * (0.05 + 0.55 * opening)]
+        )
         v = tip - hinge
         t = np.clip(((along - hinge[0]) * v[0] + (lateral - hinge[1]) * v[1]) / (v @ v), 0, 1)
         mask |= np.hypot(along - hinge[0] - t * v[0], lateral - hinge[1] - t * v[1]) < thickness
@@ -197,7 +210,12 @@ def _echogenicity(rng, fan, label, leaflets, right_heart):
     distance, nearest = ndimage.distance_transform_edt(label == 0, return_indices=True)
     dy, dx = np.indices(ECHO_SHAPE) - nearest
     facing = np.cos(np.arctan2(dx, dy) - fan.theta) ** 2
-    rim = muscle + rng.uniform(3, 8) + 3 * patch + np.where(label[tuple(nearest)] == 3, 8 * facing - 9, 0)
+    rim = (
+        muscle
+        + rng.uniform(3, 8)
+        + 3 * patch
+        + np.where(label[tuple(nearest)] == 3, 8 * facing - 9, 0)
+    )
     rim -= ((distance - 2.6) / rng.uniform(0.9, 1.5)) ** 2
     level = np.where((label == 0) & ~right_heart, np.maximum(level, rim), level)
     level = np.where(leaflets & (label > 0), rng.uniform(-16, -11) + 2 * patch, level)
@@ -210,14 +228,18 @@ def _clutter(rng, fan, amplitude):
     """Additive haze amplitude: side lobes of bright walls, near-field reverberation, patchy fog."""
     lobes = rng.uniform(0.06, 0.14) * ndimage.gaussian_filter(amplitude, (3, 9))
     near = rng.uniform(0.08, 0.18) * np.exp(-fan.r / rng.uniform(14, 24))
-    return lobes + near + rng.uniform(0.003, 0.01) * 10 ** (0.2 * _smooth_field(rng, ECHO_SHAPE, 26))
+    return (
+        lobes + near + rng.uniform(0.003, 0.01) * 10 ** (0.2 * _smooth_field(rng, ECHO_SHAPE, 26))
+    )
 
 
 def _speckle(rng, fan):
     """Rayleigh speckle amplitude, ECHO_SHAPE, mean square 1: its grains widen with depth."""
     rays, samples = 180, int(fan.r.max()) + 2
     noise = rng.standard_normal((2, samples, rays)).astype(np.float32)
-    noise = ndimage.gaussian_filter(noise, (0, rng.uniform(0.8, 1.1), rng.uniform(2.2, 3.2)), truncate=3.0)
+    noise = ndimage.gaussian_filter(
+        noise, (0, rng.uniform(0.8, 1.1), rng.uniform(2.2, 3.2)), truncate=3.0
+    )
     at = np.stack([fan.r, (fan.theta / fan.half_angle + 1) * (rays - 1) / 2])
     parts = [ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in noise]
     return np.hypot(*parts) / (np.sqrt(2) * noise.std())
@@ -241,20 +263,27 @@ def _rotation(angles):
     matrix = np.eye(3)
     for plane, angle in zip(((1, 2), (0, 2), (0, 1)), angles, strict=True):
         turn = np.eye(3)
-        turn[np.ix_(plane, plane)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+        turn[np.ix_(plane, plane)] = [
+            [np.cos(angle), -np.sin(angle)],
+            [np.sin(angle), np.cos(angle)],
+        ]
         matrix = turn @ matrix
     return matrix
 
 
 def _ellipsoid(points, centre, radii, exponent):
     """Approximate signed distance in mm (negative inside) to a superellipsoid; ``points`` in mm."""
-    scaled = sum(np.abs((p - c) / r) ** exponent for p, c, r in zip(points, centre, radii, strict=True))
+    scaled = sum(
+        np.abs((p - c) / r) ** exponent for p, c, r in zip(points, centre, radii, strict=True)
+    )
     return (scaled ** (1 / exponent) - 1) * np.mean(radii)
 
 
 def _nuclei(rng):
     """Signed distances in mm (negative inside) to the two nuclei, each MRI_SHAPE; the lower owns a voxel."""
-    grid = [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(MRI_SHAPE, MRI_SPACING_MM, strict=True)]
+    grid = [
+        (np.arange(n) - (n - 1) / 2) * s for n, s in zip(MRI_SHAPE, MRI_SPACING_MM, strict=True)
+    ]
     points = np.stack(np.meshgrid(*grid, indexing="ij")) - rng.uniform(-2.5, 2.5, (3, 1, 1, 1))
     z, y, x = np.tensordot(_rotation(np.deg2rad(rng.uniform(-14, 14, 3))), points, axes=1)
     x = x * rng.choice([-1.0, 1.0])  # left or right side of the head

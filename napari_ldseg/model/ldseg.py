@@ -82,7 +82,9 @@ class LDSeg(nn.Module):
         steps
             Number of sampling times K.
         sampler
-            ``"ddim"`` or ``"ddpm"``; the latter takes ``step_noise(k)``.
+            ``"ddim"`` or ``"ddpm"``.
+        step_noise
+            For DDPM, a function of the step k = 0..K-2 that returns its noise, shaped like ``noise``.
 
         Returns
         -------
@@ -101,7 +103,7 @@ class LDSeg(nn.Module):
         raise ValueError(f"the sampler must be 'ddim' or 'ddpm', not {sampler!r}")
 
     def _dtype(self) -> torch.dtype:
-        return self.denoiser.stem.weight.dtype
+        return next(self.denoiser.parameters()).dtype
 
     def _pad(self, x: Tensor) -> Tensor:
         pads: list[int] = []

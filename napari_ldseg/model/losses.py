@@ -47,6 +47,8 @@ def training_loss(
 
     Parameters
     ----------
+    model
+        The four networks.
     image
         (batch, image_channels, *size), float.
     label
@@ -55,6 +57,8 @@ def training_loss(
         Time indices (batch,), 0..T-1.
     noise
         Standard normal, (batch, latent_channels, *cells).
+    gamma, lambda_
+        Weights of the Dice and of the noise loss.
     """
     z0 = model.encode_label(label)
     z_i = model.encode_image(image)

@@ -30,6 +30,10 @@ def ddim(
 
     Parameters
     ----------
+    predict, after_step
+        See above.
+    schedule
+        Gives abar(t) and the times.
     z
         The initial noise z_l(T), (batch, channels, *space).
     steps

@@ -121,7 +121,7 @@ def prepare_case(metadata: Metadata, case: TrainingCase) -> tuple[np.ndarray, np
 def build_augmentation(settings: Augmentation, dims: int) -> Compose:
     """Return MONAI's transform of ``image`` and ``label`` (channels first)."""
     both = ["image", "label"]
-    shift = settings.shift * 64
+    shift, blur = settings.shift * 64, (0.2, settings.blur)
     changes = [
         RandAffined(
             both,
@@ -135,11 +135,7 @@ def build_augmentation(settings: Augmentation, dims: int) -> Compose:
         RandAdjustContrastd("image", prob=0.5, gamma=(1 - settings.contrast, 1 + settings.contrast))
         if settings.contrast
         else None,
-        RandGaussianSmoothd(
-            "image", prob=0.2, **{f"sigma_{a}": (0.2, settings.blur) for a in "xyz"}
-        )
-        if settings.blur
-        else None,
+        RandGaussianSmoothd("image", blur, blur, blur, prob=0.2) if settings.blur else None,
         RandGaussianNoised("image", prob=0.5, std=settings.noise) if settings.noise else None,
         *(RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in settings.flip_axes),
     ]

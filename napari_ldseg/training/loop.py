@@ -70,6 +70,10 @@ def train(
 
     Parameters
     ----------
+    metadata
+        The checkpoint to make: networks, classes, grid, intensities.
+    settings
+        Length, optimiser, loss weights, augmentation.
     training, validation
         Cases to learn from and cases to measure on; measuring uses the EMA weights.
     fabric
@@ -92,7 +96,7 @@ def train(
     if start is not None:
         model.load_state_dict(start.model.state_dict())
     model.requires_grad_(True)
-    model.to(memory_format=CHANNELS_LAST[metadata.architecture.dims])
+    model.to(memory_format=CHANNELS_LAST[metadata.architecture.dims])  # type: ignore[call-overload]
     objective = Objective(model, settings)
     optimiser = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -172,7 +176,9 @@ def _checkpoint(
     augmentation = flat.pop("augmentation")
     flat |= {f"augmentation.{k}": str(v) for k, v in augmentation.items()}
     record = TrainingRecord(
-        **metadata.training.model_dump(exclude={"updates", "settings"}), updates=updates, settings=flat
+        **metadata.training.model_dump(exclude={"updates", "settings"}),
+        updates=updates,
+        settings=flat,
     )
     software = {"python": sys.version.split()[0]} | {
         name: importlib.metadata.version(name) for name in ("napari-ldseg", "torch", "monai")

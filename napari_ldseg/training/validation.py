@@ -21,12 +21,14 @@ CANDIDATE_STEPS = (2, 3, 5, 8, 10, 15, 20, 30, 50, 75, 100, 150)
 
 def overlap(label: np.ndarray, expert: np.ndarray, classes: int) -> np.ndarray:
     """Return DSC and IoU per foreground class, (2, classes - 1); NaN where the expert has none."""
-    one_hot = [
-        torch.from_numpy(np.arange(1, classes).reshape(-1, *(1,) * label.ndim) == array)[None].float()
+    ours, theirs = (
+        torch.from_numpy(np.arange(1, classes).reshape(-1, *(1,) * label.ndim) == array)[
+            None
+        ].float()
         for array in (label, expert)
-    ]
-    dice = compute_dice(*one_hot, include_background=True)
-    iou = compute_iou(*one_hot, include_background=True)
+    )
+    dice = compute_dice(ours, theirs, include_background=True)
+    iou = compute_iou(ours, theirs, include_background=True)
     return torch.cat([dice, iou]).numpy()
 
 
@@ -78,7 +80,10 @@ def measure_label_steps(
     """Return the smallest K whose single-sample mean DSC is within 0.005 of that at K = 50."""
     reference = np.nanmean(evaluate(checkpoint, cases, 1, 50, device)[:, 0])
     for steps in (2, 3, 5, 10, 20):
-        if np.nanmean(evaluate(checkpoint, cases, 1, steps, device)[:, 0]) >= reference - DSC_TOLERANCE:
+        if (
+            np.nanmean(evaluate(checkpoint, cases, 1, steps, device)[:, 0])
+            >= reference - DSC_TOLERANCE
+        ):
             return steps
     return 50
 

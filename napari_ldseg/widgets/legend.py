@@ -18,9 +18,7 @@ from qtpy.QtWidgets import (
 from ..checkpoint.metadata import Metadata
 from .result_layers import SD_COLORMAP, SD_RANGE
 
-MEANING = (
-    "Bright is where the samples disagree. A low value does not prove that the model suits this scan."
-)
+MEANING = "Bright is where the samples disagree. A low value does not prove that the model suits this scan."
 UNITS = {"mm3": "ml", "mm2": "cm²", "voxels": "voxels"}
 PER_SHOWN_UNIT = {"mm3": 1000.0, "mm2": 100.0, "voxels": 1.0}
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import QSettings, Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from ..checkpoint.bundled import bundled_checkpoints
 from ..checkpoint.header import read_metadata
@@ -27,7 +35,9 @@ class ModelChoice(QWidget):
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self.metadata: Metadata | None = None
         self.combo = QComboBox()
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         self.browse = QPushButton("Browse …")
         self._purpose = QLabel()
         self._purpose.setWordWrap(True)

@@ -122,7 +122,9 @@ def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, Non
         if last or done == 1 or snapshot.fraction == 0 or now - shown > SECONDS_BETWEEN_PICTURES:
             picture, shown = _picture(request, posterior), now
         left = (now - started) / done * (total - done)
-        snapshot = Snapshot(_progress(posterior.n, request.samples, left), done / total, picture, metadata)
+        snapshot = Snapshot(
+            _progress(posterior.n, request.samples, left), done / total, picture, metadata
+        )
         if last:
             break
         yield snapshot

@@ -238,7 +238,10 @@ def _list_devices() -> list[tuple[str, str]]:
     from ..inference.devices import available_devices
 
     return [
-        (f"GPU: {torch.cuda.get_device_name(name)}" if name.startswith("cuda") else "GPU (MPS)", name)
+        (
+            f"GPU: {torch.cuda.get_device_name(name)}" if name.startswith("cuda") else "GPU (MPS)",
+            name,
+        )
         for name in available_devices()
         if name != "cpu"
     ]

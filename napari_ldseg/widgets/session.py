@@ -221,4 +221,3 @@ class Session(QObject):
 
 def _ignore(error: Exception) -> None:
     """Drop an error of a run whose window is gone."""
-
