@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import struct
+import subprocess
 import sys
 import tracemalloc
 import zipfile
@@ -344,3 +345,41 @@ def test_oversized_file(tmp_path, assert_sentence):
     with pytest.raises(LDSegError) as error:
         load_checkpoint(path)
     assert_sentence(error, path.name, "too large")
+
+
+def imported_by(code):
+    """The modules that a fresh interpreter has loaded after ``code``."""
+    show = "import sys; print(*sys.modules, sep='\\n')"
+    command = [sys.executable, "-c", f"{code}\n{show}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".checkpoint.header", ".checkpoint.bundled", ".inference.scan"]
+)
+def test_light_modules_import_neither_torch_nor_qt(name):
+    modules = imported_by(f"import napari_ldseg{name}")
+    assert f"napari_ldseg{name}" in modules
+    assert not {"torch", "monai", "qtpy", "napari", "PyQt6", "PySide6"} & set(modules)
+
+
+def test_no_room_below_the_widgets_imports_qt():
+    code = """
+import importlib, pkgutil
+for room in ("model", "checkpoint", "inference", "training"):
+    package = importlib.import_module(f"napari_ldseg.{room}")
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+"""
+    modules = set(imported_by(code))
+    assert {"torch", "napari_ldseg.training.loop", "napari_ldseg.model.samplers"} <= modules
+    assert not {"qtpy", "napari", "PyQt5", "PyQt6", "PySide6", "napari_ldseg.widgets"} & modules
+
+
+def test_model_and_checkpoint_know_nothing_of_the_rooms_below():
+    below = {f"napari_ldseg.{room}" for room in ("inference", "training", "io", "widgets")}
+    modules = set(imported_by("import napari_ldseg.checkpoint.file"))
+    assert "napari_ldseg.model.samplers" in modules
+    assert not below & modules
+    above = set(imported_by("import napari_ldseg.model.ldseg"))
+    assert not (below | {"napari_ldseg.checkpoint", "pydantic"}) & above

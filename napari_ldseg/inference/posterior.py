@@ -86,7 +86,7 @@ class Posterior:
         Population SD (ddof = 0), maximum over classes, float32, 0 to 0.5, shaped like the image;
         None below two samples.
         """
-        if self.counts.max(initial=0) < 2:
+        if self.n < 2:
             return None
         largest = self._squares.amax(0)
         n = torch.from_numpy(self.counts.astype(np.float32)).clamp(min=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -21,8 +22,9 @@ from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
 from .scan import Scan
 
-# Grid voxels decoded at once: large enough to be fast, small enough to stop within a second.
+# Voxels decoded or resampled at once: enough to be fast, few enough to stop within a second.
 BATCH_VOXELS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
+BATCH_LIMIT = 16
 
 
 def segment(
@@ -93,6 +95,10 @@ class PosteriorSampler:
         frames: Sequence[Frame] | None = None,
     ):
         scan = scan if isinstance(scan, Scan) else Scan(scan)
+        if seed < 0:
+            raise LDSegError(f"The seed must be 0 or greater, not {seed}.")
+        if steps is not None and steps < 1:
+            raise LDSegError(f"The number of steps must be at least 1, not {steps}.")
         metadata = checkpoint.metadata
         check_fit(metadata, scan)
         dims = metadata.architecture.dims
@@ -102,15 +108,17 @@ class PosteriorSampler:
         self._model = checkpoint.model
         self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
         leading = scan.shape[:-dims]
-        planned = tuple(frames) if frames is not None else tuple(np.ndindex(*leading))
+        planned = tuple(dict.fromkeys(np.ndindex(*leading) if frames is None else frames))
+        if not planned:
+            raise LDSegError(f"No slice of {scan.name} was chosen; choose at least one.")
         for frame in planned:
             if len(frame) != len(leading) or any(
                 not 0 <= i < n for i, n in zip(frame, leading, strict=True)
             ):
                 raise LDSegError(f"{scan.name} has no slice {frame}.")
         self._embeddings: dict[Frame, Tensor] = {}
-        voxels = int(np.prod(self._map.size))
-        self._batch = max(1, BATCH_VOXELS[self._device.type] // voxels)
+        voxels = max(math.prod(self._map.size), math.prod(self._map.shape))
+        self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
         self._frames = planned
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
@@ -124,16 +132,16 @@ class PosteriorSampler:
         """
         if n < 1:
             raise LDSegError(f"The number of samples must be at least 1, not {n}.")
-        steps = self.steps_for(self.posterior.n + n)
+        total = self.posterior.n + n
+        steps = self.steps_for(total)
         if self.posterior.provenance.get("steps", steps) != steps:
             self.posterior = self._empty_posterior()
         posterior = self.posterior
         posterior.provenance["steps"] = steps
         self._model.to(self._device)
-        first = posterior.n
         items = [
             (frame, sample)
-            for sample in range(first, first + n)
+            for sample in range(posterior.n, total)
             for frame in posterior.planned_frames
             if (frame, sample) not in posterior.latents
         ]
@@ -144,6 +152,7 @@ class PosteriorSampler:
                 self._take(batch, steps)
             except torch.OutOfMemoryError as error:
                 self._halve_batch(error)
+                done += sum(item in posterior.latents for item in batch)
                 continue
             done += len(batch)
             yield posterior

@@ -106,10 +106,11 @@ def prepare_case(metadata: Metadata, case: TrainingCase) -> tuple[np.ndarray, np
             f"{case.name}: the label's size {label.shape} is not the image's {scan.shape}."
         )
     classes = metadata.architecture.classes
-    if label.min() < 0 or label.max() >= classes:
+    low, high = label.min(), label.max()
+    if low < 0 or high >= classes:
         raise LDSegError(
-            f"{case.name}: the label holds the value {int(label.max())}, but the classes are "
-            f"0 to {classes - 1}."
+            f"{case.name}: the label holds the value {int(low if low < 0 else high)}, but the "
+            f"classes are 0 to {classes - 1}."
         )
     way = grid_map(metadata, scan.shape, scan.affine)
     array = np.asarray(scan.array)

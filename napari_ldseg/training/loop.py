@@ -111,6 +111,7 @@ def train(
     for update, batch in enumerate(loader, start=1):
         terms = wrapped(**batch)
         fabric.backward(terms.total)
+        terms = LossTerms(*(term.detach() for term in terms))
         if not math.isfinite(float(terms.total)):
             raise LDSegError(
                 f"The loss stopped being a number after {update} updates; lower the learning rate."

@@ -86,7 +86,7 @@ class ModelChoice(QWidget):
         for name, path in bundled_checkpoints().items():
             self.combo.addItem(name, path)
         recent = [path for path in self._recent() if path.is_file()]
-        if recent:
+        if recent and self.combo.count():
             self.combo.insertSeparator(self.combo.count())
         for path in recent:
             self.combo.addItem(path.name, path)

@@ -61,7 +61,7 @@ class ResultLayers:
 
     def show(self, picture: Picture) -> None:
         """Show ``picture``. A layer that the user deleted during this run stays deleted."""
-        active = self._viewer.layers.selection.active
+        active = self._active_layer()
         if self._edited():
             self._let_go()
             self.kept_an_edit = True
@@ -77,7 +77,7 @@ class ResultLayers:
                 layer.metadata.update(provenance)
         if active is None or active is self.image:
             active = self.labels
-        if active is not None and active in self._viewer.layers:
+        if self._present(active):
             self._viewer.layers.selection.active = active
 
     def _show_labels(self, picture: Picture) -> None:
@@ -122,6 +122,11 @@ class ResultLayers:
         )
         setattr(self, name, layer)
         self._viewer.add_layer(layer)
+
+    def _active_layer(self) -> Layer | None:
+        # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
+        active = self._viewer.layers.selection.active
+        return next((layer for layer in self._viewer.layers if layer == active), None)
 
     def _drop(self, name: str) -> None:
         layer = getattr(self, name)

@@ -6,7 +6,7 @@ import napari
 from magicgui.widgets import ComboBox
 from napari.layers import Image, Shapes
 from napari.qt.threading import create_worker
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -34,6 +34,7 @@ QPushButton { background: #2f6fde; color: white; font-weight: bold; padding: 6px
 QPushButton:hover { background: #4a85ec; }
 QPushButton:disabled { background: #414851; color: #8a8f98; }
 """
+OPEN_FIRST = "Open a scan first: File > Open, or File > Open Sample > LDSeg."
 NOTICE = "For research only; not for diagnosis or treatment."
 
 
@@ -48,9 +49,9 @@ class SegmentWidget(QWidget):
         self._lay_out()
         self._connect()
         self._refresh()
-        self._devices = create_worker(_list_devices)
+        self._devices = create_worker(_list_devices, _start_thread=False, _ignore_errors=True)
         self._devices.returned.connect(self._on_devices)
-        self._devices.errored.connect(lambda error: None)
+        self._devices.start()
 
     def _build_controls(self) -> None:
         self.image = ComboBox(choices=lambda _: self._images())
@@ -136,19 +137,17 @@ class SegmentWidget(QWidget):
         self.session.progressed.connect(self._on_progress)
         self.session.ended.connect(self._on_ended)
 
-    def closeEvent(self, event) -> None:
-        """Stop a run when the widget goes."""
-        self._part()
-        super().closeEvent(event)
+    def event(self, event: QEvent) -> bool:
+        """Stop a run when the widget is taken out of its dock."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.session.shut_down()
+        return super().event(event)
 
-    def hideEvent(self, event) -> None:
-        """Stop a run when the window is gone, which closes no docked widget."""
-        if self.window() is not None and not self.window().isVisible():
-            self._part()
+    def hideEvent(self, event: QEvent) -> None:
+        """Stop a run when the whole window closes."""
+        if not self.window().isVisible():
+            self.session.shut_down()
         super().hideEvent(event)
-
-    def _part(self) -> None:
-        self.session.shut_down()
 
     def _images(self) -> list[Image]:
         return [
@@ -180,9 +179,9 @@ class SegmentWidget(QWidget):
         self.segment.setEnabled(ready and not running)
         self.cancel.setEnabled(running)
         self.progress.setVisible(running)
-        if self.image.value is None and not running:
-            self._say("Open a scan first: File > Open, or File > Open Sample > LDSeg.")
-        elif self.status.text().startswith("Open a scan first"):
+        if self.image.value is None and not running and not self.status.text():
+            self._say(OPEN_FIRST)
+        elif self.image.value is not None and self.status.text() == OPEN_FIRST:
             self._say("")
 
     def _on_segment(self) -> None:

@@ -92,7 +92,9 @@ class Session(QObject):
             shown if partial else {},
         )
         self._image_removed = False
-        self._worker = create_worker(sample, self._request, self._shelf, _start_thread=False)
+        self._worker = create_worker(
+            sample, self._request, self._shelf, _start_thread=False, _ignore_errors=True
+        )
         self._worker.yielded.connect(self._on_snapshot)
         self._worker.returned.connect(self._on_returned)
         self._worker.errored.connect(self._on_error)
@@ -111,9 +113,8 @@ class Session(QObject):
             self._worker.yielded.disconnect(self._on_snapshot)
             self._worker.returned.disconnect(self._on_returned)
             self._worker.errored.disconnect(self._on_error)
-            self._worker.errored.connect(_ignore)
             self._worker.quit()
-        self._forget_run()
+            self._forget_run()
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.picture is not None and self._current is not None and not self._image_removed:
@@ -217,7 +218,3 @@ class Session(QObject):
         if any(not 0 <= i < n for i, n in zip(frame, sizes, strict=False)):
             raise LDSegError(f"The slice shown lies outside {scan.name}; go to one inside it.")
         return frame
-
-
-def _ignore(error: Exception) -> None:
-    """Drop an error of a run whose window is gone."""

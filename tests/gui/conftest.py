@@ -1,0 +1,121 @@
+"""A real napari window with the Segment widget, and what a user does to it."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import QPoint, QPointF, QSettings, Qt
+from qtpy.QtTest import QTest
+
+from napari_ldseg.checkpoint.file import save_checkpoint
+
+
+@pytest.fixture(autouse=True)
+def private_settings(tmp_path):
+    """Keep the recent files of the tests away from the user's own."""
+    for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(form, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+
+
+@pytest.fixture
+def model_file(tiny_checkpoint, tmp_path):
+    """Factory: save a tiny untrained checkpoint and return its path."""
+
+    def make(*args, file_name="model.safetensors", **kwargs):
+        return save_checkpoint(tiny_checkpoint(*args, **kwargs), tmp_path / file_name)
+
+    return make
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    """A napari viewer in a real window."""
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1200, 900)
+    return viewer
+
+
+@pytest.fixture
+def widget(viewer):
+    """The Segment widget, docked as a user docks it."""
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
+    return widget
+
+
+@pytest.fixture
+def run(qtbot, widget):
+    """Click Segment and wait until the run is over; return the widget's closing words."""
+
+    def click_and_wait(samples=3, timeout=60_000):
+        widget.samples.setValue(samples)
+        click(widget.segment)
+        qtbot.waitUntil(lambda: not widget.session.running, timeout=timeout)
+        return widget.status.text()
+
+    return click_and_wait
+
+
+@pytest.fixture
+def oblique_file(tmp_path):
+    """A NIfTI volume with an oblique, anisotropic, axis-swapping affine, and its array and affine."""
+    rng = np.random.default_rng(7)
+    array = rng.integers(0, 1000, (14, 20, 17)).astype(np.int16)
+    a, b = np.deg2rad(14), np.deg2rad(9)
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    affine = np.eye(4)
+    swap = np.array([[0, 1, 0], [0, 0, -1], [1, 0, 0]])
+    affine[:3, :3] = turn @ tilt @ swap @ np.diag([0.7, 1.1, 2.3])
+    affine[:3, 3] = (-31.5, 12.25, 77.0)
+    path = tmp_path / "oblique.nii.gz"
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, 1)
+    image.set_qform(affine, 2)
+    nib.save(image, path)
+    return path, array, np.asarray(nib.load(path).affine)
+
+
+def click(button):
+    """Click a native Qt button."""
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def canvas_position(viewer, world):
+    """Return the canvas pixel where the displayed axes of ``world`` are drawn."""
+    canvas = viewer.window._qt_viewer.canvas
+    shown = [world[axis] for axis in viewer.dims.displayed]
+    transform = canvas.view.scene.transform
+    x, y = transform.map([shown[1], shown[0], 0, 1])[:2]
+    return QPointF(float(x), float(y)).toPoint()
+
+
+def paint_at(viewer, layer: Labels, index, value):
+    """Select ``layer`` and click its brush on the drawn voxel ``index``, with the mouse."""
+    viewer.layers.selection.active = layer
+    layer.mode = "paint"
+    layer.selected_label = value
+    layer.brush_size = 1
+    world = layer.data_to_world(index)
+    viewer.dims.point = world
+    native = viewer.window._qt_viewer.canvas.native
+    position: QPoint = canvas_position(viewer, world)
+    QTest.mouseMove(native, position)
+    QTest.mousePress(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, position)
+    QTest.mouseRelease(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, position)
+    layer.mode = "pan_zoom"
+
+
+def remove_all(qtbot, viewer):
+    """Remove the layers one by one, each time drawing once.
+
+    vispy 0.16 crashes on Mesa when the visual it drew last goes together with another one.
+    """
+    for layer in list(viewer.layers):
+        viewer.layers.remove(layer)
+        qtbot.wait(100)
+
+
+def result_layer(viewer, word):
+    """Return the newest layer whose name starts with ``word``."""
+    return [layer for layer in viewer.layers if layer.name.startswith(word)][-1]
