@@ -1,0 +1,51 @@
+"""What napari offers of the plugin: menus, samples, files."""
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QMenu
+
+
+def menu_texts(menu: QMenu) -> list[str]:
+    texts = []
+    for action in menu.actions():
+        texts.append(action.text())
+        if action.menu() is not None:
+            texts += menu_texts(action.menu())
+    return texts
+
+
+def test_widget_is_in_the_plugins_and_in_the_segment_menu(viewer):
+    window = viewer.window
+    for menu in (window.plugins_menu, window.layers_menu):
+        menu.aboutToShow.emit()
+    assert any("LDSeg" in text for text in menu_texts(window.plugins_menu))
+    entries = [t for t in menu_texts(window.layers_menu) if "LDSeg" in t]
+    assert entries
+
+
+def test_segment_menu_entry_docks_the_widget(viewer, qtbot):
+    from napari._app_model import get_app_model
+
+    get_app_model().commands.execute_command("napari-ldseg.open_segment_widget").result()
+    assert any("LDSeg" in name for name in viewer.window.dock_widgets)
+
+
+@pytest.mark.parametrize(
+    ("key", "ndim", "values"), [("echo_phantom", 2, {0, 1, 2, 3}), ("mri_phantom", 3, {0, 1, 2})]
+)
+def test_samples_open_with_their_hidden_ground_truth(viewer, key, ndim, values):
+    image, truth = viewer.open_sample("napari-ldseg", key)
+    assert image.ndim == truth.ndim == ndim and image.visible and not truth.visible
+    assert set(np.unique(truth.data)) == values
+    np.testing.assert_allclose(image.scale, truth.scale)
+    np.testing.assert_allclose(image.translate, truth.translate)
+    assert str(image.units[0]) == "millimeter"
+
+
+def test_drag_and_drop_of_a_broken_file_gives_one_sentence(viewer, tmp_path):
+    path = tmp_path / "broken.nii.gz"
+    path.write_bytes(b"\x1f\x8b garbage")
+    from napari_ldseg.errors import LDSegError
+
+    with pytest.raises(LDSegError, match=r"broken\.nii\.gz cannot be read"):
+        viewer.open(path, plugin="napari-ldseg")
