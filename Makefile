@@ -31,7 +31,7 @@ pictures: $(VENV)/.test
 	$(DISPLAYLESS) $(BIN)/python scripts/make_pictures.py
 
 wheel: $(VENV)/.test
-	$(BIN)/python -m build --wheel
+	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -197,6 +197,9 @@ def test_images_that_cannot_be_used(tiny_metadata, assert_sentence):
         with pytest.raises(LDSegError) as error:
             preprocess(metadata, image, way, "the scan")
         assert_sentence(error, "the scan", "NaN")
+    with pytest.raises(LDSegError) as error, np.errstate(over="ignore"):
+        preprocess(metadata, np.linspace(0, 1e300, 256).reshape(1, 16, 16), way, "the scan")
+    assert_sentence(error, "the scan", "too large")
     with pytest.raises(LDSegError) as error:
         preprocess(metadata, np.full((1, 16, 16), 7, np.uint8), way, "the scan")
     assert_sentence(error, "the scan", "same value")

@@ -263,6 +263,14 @@ def test_result_of_another_shape_is_refused(tmp_path, assert_sentence):
     assert not (tmp_path / "out.nii.gz").exists()
 
 
+@pytest.mark.parametrize("array", [np.zeros((2, 40_000), np.uint8), np.full((2, 3), "text")])
+def test_what_nifti_cannot_hold(tmp_path, array, assert_sentence):
+    with pytest.raises(LDSegError) as error:
+        write_like(tmp_path / "out.nii.gz", array, Scan(array))
+    assert_sentence(error, "out.nii.gz", "NIfTI")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failed_write_leaves_nothing(tmp_path, monkeypatch, assert_sentence):
     scan = Scan(volume((3, 4, 5)))
     (tmp_path / "taken").write_text("x")

@@ -117,7 +117,7 @@ def preprocess(metadata: Metadata, image: np.ndarray, way: GridMap, name: str = 
     Raises
     ------
     LDSegError
-        If the image holds NaN or infinity, or is constant.
+        If the image holds NaN or infinity, is beyond float32, or is constant.
     """
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise LDSegError(
@@ -125,6 +125,10 @@ def preprocess(metadata: Metadata, image: np.ndarray, way: GridMap, name: str = 
             "example with numpy.nan_to_num."
         )
     inner = way.image_to_grid(image)
+    if not np.isfinite(inner).all():
+        raise LDSegError(
+            f"{name} holds values too large for float32; rescale its intensities first."
+        )
     return torch.from_numpy(way.pad(normalise(metadata, inner, name)))
 
 

@@ -22,6 +22,7 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
+from nibabel.spatialimages import HeaderDataError
 
 from ..errors import LDSegError
 
@@ -234,7 +235,10 @@ def _write_nifti(
 ) -> Path:
     path = Path(path)
     data = _storable(data)
-    image = nib.Nifti1Image(data, affine, like, dtype=data.dtype)
+    try:
+        image = nib.Nifti1Image(data, affine, like, dtype=data.dtype)
+    except HeaderDataError as error:
+        raise LDSegError(f"{path.name} cannot be written as NIfTI: {_reason(error)}.") from error
     image.header.set_slope_inter(1, 0)
     image.header.set_intent(intent, allow_unknown=True)
     image.header["cal_max"] = image.header["cal_min"] = 0

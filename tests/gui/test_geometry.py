@@ -19,7 +19,9 @@ def turned(angle, ndim):
 def assert_on(layer, image):
     rng = np.random.default_rng(0)
     for index in rng.uniform(0, 20, (20, image.ndim)):
-        np.testing.assert_allclose(layer.data_to_world(index), image.data_to_world(index), atol=1e-6)
+        np.testing.assert_allclose(
+            layer.data_to_world(index), image.data_to_world(index), atol=1e-6
+        )
     assert layer.units == image.units
 
 

@@ -106,7 +106,9 @@ def test_every_intensity_type(viewer, widget, run, model_file, dtype):
 
 def test_rgb_dask_and_multiscale_images(qtbot, viewer, widget, run, model_file):
     widget.model.choose(model_file(2, channels=3))
-    viewer.add_image(np.random.default_rng(1).integers(0, 255, (24, 20, 3), dtype=np.uint8), rgb=True)
+    viewer.add_image(
+        np.random.default_rng(1).integers(0, 255, (24, 20, 3), dtype=np.uint8), rgb=True
+    )
     assert run(samples=2).startswith("Done")
     assert result_layer(viewer, "labels").data.shape == (24, 20)
     remove_all(qtbot, viewer)
@@ -141,7 +143,9 @@ def test_2d_model_on_a_volume_slice_by_slice_and_one_slice(viewer, widget, run, 
 
 def test_box_limits_the_run_and_results_lie_in_it(viewer, widget, run, model_file):
     viewer.add_image(image_2d(shape=(40, 50)), scale=(2, 2))
-    viewer.add_shapes([[[10, 20], [10, 59], [49, 59], [49, 20]]], shape_type="rectangle", name="box")
+    viewer.add_shapes(
+        [[[10, 20], [10, 59], [49, 59], [49, 20]]], shape_type="rectangle", name="box"
+    )
     widget.model.choose(model_file())
     widget.region.value = viewer.layers["box"]
     assert run(samples=4).startswith("Done")

@@ -1,0 +1,62 @@
+"""Peak memory against the number of samples: python benchmarks/memory.py [checkpoint] [scan].
+
+Each N runs in a process of its own; prints peak resident memory and its ratio to the smallest N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import resource
+import subprocess
+import sys
+import time
+
+from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.io.samples import sample_folder
+
+
+def measure(checkpoint: str, scan: str, n: int) -> None:
+    """Segment once and print the peak resident memory in MiB and the seconds."""
+    from napari_ldseg.checkpoint.file import load_checkpoint
+    from napari_ldseg.inference.scan import read_scan
+    from napari_ldseg.inference.segment import segment
+
+    loaded, image = load_checkpoint(checkpoint), read_scan(scan)
+    started = time.monotonic()
+    posterior = segment(loaded, image, n, device="cpu")
+    seconds = time.monotonic() - started
+    _ = posterior.labels, posterior.sample_sd, posterior.predictive_sd
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, seconds)
+
+
+def main() -> None:
+    """Compare N = 10, 50 and 200."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", default=str(bundled_checkpoints()["mri-phantom"]))
+    parser.add_argument("scan", nargs="?", default=str(sample_folder() / "mri_phantom.nii.gz"))
+    parser.add_argument("--measure", type=int)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measure(arguments.checkpoint, arguments.scan, arguments.measure)
+        return
+    print(f"{platform.platform()}, CPU; {arguments.checkpoint}; {arguments.scan}")
+    first = None
+    for n in (10, 50, 200):
+        command = [
+            sys.executable,
+            __file__,
+            arguments.checkpoint,
+            arguments.scan,
+            "--measure",
+            str(n),
+        ]
+        answer = subprocess.run(command, check=True, capture_output=True, text=True)
+        peak, seconds = map(float, answer.stdout.split())
+        first = first or peak
+        print(f"N = {n:3d}: peak {peak:.0f} MiB, ratio {peak / first:.3f}, {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

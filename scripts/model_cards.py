@@ -1,0 +1,78 @@
+"""Write a model card beside each bundled checkpoint, from what the checkpoint says of itself."""
+
+from __future__ import annotations
+
+from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.checkpoint.header import read_metadata
+from napari_ldseg.checkpoint.metadata import Metadata
+
+USE = {
+    "echo-phantom": "Trying the plugin on the bundled 2D sample. Not for real echocardiograms.",
+    "mri-phantom": "Trying the plugin on the bundled 3D sample. Not for real MRI.",
+    "hippocampus": "Research on T1 MRI cropped around one hippocampus (about 35 x 50 x 36 mm).",
+}
+KNOWN_FAILURES = {
+    "echo-phantom": (
+        "Acoustic shadows that hide most of a chamber; anything that is not a phantom of this "
+        "generator."
+    ),
+    "mri-phantom": "Anything that is not a phantom of this generator.",
+    "hippocampus": (
+        "Whole-head scans (the plugin asks for a box), other contrasts than T1, and pathology, none "
+        "of which were in the training data. The border between anterior and posterior is a "
+        "convention of the annotators and is where most errors are."
+    ),
+}
+CITATION = {
+    "hippocampus": (
+        "Data: A. L. Simpson et al., A large annotated medical image dataset for the development and "
+        "evaluation of segmentation algorithms, arXiv 1902.09063 (Medical Segmentation Decathlon, "
+        "Task04). The weights are shared under the data's licence."
+    )
+}
+
+
+def card(metadata: Metadata) -> str:
+    """Return the model card as Markdown."""
+    arch = metadata.architecture
+    lines = [
+        f"# {metadata.name}",
+        "",
+        metadata.description,
+        "",
+        f"- **Use**: {USE[metadata.name]} For research only; not for diagnosis or treatment.",
+        f"- **Classes**: {', '.join(c.name for c in metadata.classes)}",
+        f"- **Data**: {metadata.training.data}",
+        f"- **Licence**: {metadata.training.licence}",
+        f"- **Split**: {metadata.training.split}",
+        f"- **Training**: {metadata.training.updates} updates of batch "
+        f"{metadata.training.settings['batch_size']}, {metadata.parametrisation} parametrisation",
+        f"- **Networks**: {arch.dims}D, {arch.downsamplings} down-samplings, "
+        f"{arch.latent_channels} latent and {arch.embedding_channels} embedding channels",
+        f"- **Steps**: {metadata.label_steps} for a label map, {metadata.posterior_steps} for "
+        "samples whose spread is shown",
+        f"- **Known failures**: {KNOWN_FAILURES[metadata.name]}",
+        "",
+        "Mean over the validation cases, each on its own voxel grid:",
+        "",
+        "| figure | class | value | cases | samples N | steps K |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {m.name} | {m.class_name} | {m.value:.3f} | {m.cases} | {m.samples} | {m.steps} |"
+        for m in metadata.metrics
+    ]
+    if metadata.name in CITATION:
+        lines += ["", CITATION[metadata.name]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Write a .md beside each .safetensors."""
+    for path in bundled_checkpoints().values():
+        path.with_suffix(".md").write_text(card(read_metadata(path)))
+        print(path.with_suffix(".md"))
+
+
+if __name__ == "__main__":
+    main()

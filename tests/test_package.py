@@ -1,0 +1,102 @@
+"""The built wheel carries everything, and the bundled checkpoints are what their cards say."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.checkpoint.file import load_checkpoint
+from napari_ldseg.inference.scan import read_scan
+from napari_ldseg.inference.segment import segment
+from napari_ldseg.io.samples import sample_folder
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("echo-phantom", "hippocampus", "mri-phantom")
+
+PROBE = """
+import json, sys
+import npe2, napari_ldseg
+from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.checkpoint.header import read_metadata
+from napari_ldseg.io.samples import sample_folder
+manager = npe2.PluginManager.instance()
+manager.discover()
+manifest = manager.get_manifest("napari-ldseg")
+print(json.dumps({
+    "file": napari_ldseg.__file__,
+    "display_name": manifest.display_name,
+    "icon": manifest.icon,
+    "classifiers": manifest.package_metadata.classifier,
+    "widgets": [w.display_name for w in manifest.contributions.widgets],
+    "samples": [s.key for s in manifest.contributions.sample_data],
+    "sample_files": sorted(p.name for p in sample_folder().glob("*.nii.gz")),
+    "sample_folder": str(sample_folder()),
+    "models": {n: read_metadata(p).name for n, p in bundled_checkpoints().items()},
+    "torch": "torch" in sys.modules,
+}))
+"""
+
+
+def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    place = tmp_path / "installed"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(place), str(wheel)], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    answer = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = json.loads(answer.stdout.splitlines()[-1])
+    assert Path(found["file"]).is_relative_to(place)
+    assert Path(found["sample_folder"]).is_relative_to(place)
+    assert found["display_name"] == "LDSeg" and found["widgets"] == ["LDSeg: Segment"]
+    assert "Framework :: napari" in found["classifiers"]
+    assert (place / "napari_ldseg" / found["icon"].split(":")[1]).is_file()
+    assert found["samples"] == ["echo_phantom", "mri_phantom"] and len(found["sample_files"]) == 4
+    assert found["models"] == {name: name for name in NAMES}
+    assert not found["torch"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bundled_checkpoint_is_small_and_has_a_true_card(name):
+    path = bundled_checkpoints()[name]
+    assert path.stat().st_size < 10_000_000
+    metadata = load_checkpoint(path).metadata
+    card = path.with_suffix(".md").read_text()
+    for part in (metadata.training.data, metadata.training.licence, metadata.training.split):
+        assert part in card
+    assert metadata.metrics
+    for metric in metadata.metrics:
+        assert f"{metric.value:.3f}" in card
+    assert metadata.posterior_steps > metadata.label_steps
+
+
+@pytest.mark.parametrize("name", ["echo-phantom", "mri-phantom"])
+def test_bundled_phantom_models_segment_the_sample_scans(name):
+    from napari_ldseg.training.validation import overlap
+
+    checkpoint = load_checkpoint(bundled_checkpoints()[name])
+    stem = sample_folder() / name.replace("-", "_")
+    scan = read_scan(f"{stem}.nii.gz")
+    truth = read_scan(f"{stem}_label.nii.gz").array
+    posterior = segment(checkpoint, scan, n=3)
+    dsc = overlap(posterior.labels, truth, len(checkpoint.metadata.classes))[0]
+    assert dsc.min() > 0.85
+    # The samples disagree where the labels are wrong more than where they are right.
+    wrong = posterior.labels != truth
+    assert posterior.sample_sd[wrong].mean() > 5 * posterior.sample_sd[~wrong].mean()
+
+
+def test_root_manifest_is_the_packages():
+    assert (ROOT / "napari.yaml").resolve() == ROOT / "napari_ldseg" / "napari.yaml"
