@@ -31,7 +31,7 @@ def main() -> None:
     viewer.window._qt_window.resize(1440, 900)
     viewer.open(arguments.scan, plugin="napari-ldseg")
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
-    rows = [i for i in range(widget.model.combo.count())]
+    rows = list(range(widget.model.combo.count()))
     widget.model.combo.setCurrentIndex(
         next(i for i in rows if str(widget.model.combo.itemData(i)) == arguments.checkpoint)
     )

@@ -19,7 +19,7 @@ from napari_ldseg.io.samples import sample_folder
 def measure(checkpoint: str, scan: str, n: int) -> None:
     """Segment once and print the peak resident memory in MiB and the seconds."""
     from napari_ldseg.checkpoint.file import load_checkpoint
-    from napari_ldseg.inference.scan import read_scan
+    from napari_ldseg.inference.files import read_scan
     from napari_ldseg.inference.segment import segment
 
     loaded, image = load_checkpoint(checkpoint), read_scan(scan)

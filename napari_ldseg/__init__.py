@@ -24,9 +24,9 @@ _HOMES = {
     "Posterior": "inference.posterior",
     "PosteriorSampler": "inference.segment",
     "Scan": "inference.scan",
-    "read_scan": "inference.scan",
+    "read_scan": "inference.files",
     "segment": "inference.segment",
-    "write_like": "inference.scan",
+    "write_like": "inference.files",
     "LDSegError": "errors",
 }
 __all__ = ["__version__", *_HOMES]

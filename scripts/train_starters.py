@@ -24,7 +24,8 @@ from napari_ldseg.checkpoint.metadata import (
     Metadata,
     TrainingRecord,
 )
-from napari_ldseg.inference.scan import Scan, read_scan
+from napari_ldseg.inference.files import read_scan
+from napari_ldseg.inference.scan import Scan
 from napari_ldseg.io.phantoms import echo_phantom, mri_phantom
 from napari_ldseg.model.architecture import Architecture
 from napari_ldseg.training.data import TrainingCase

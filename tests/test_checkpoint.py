@@ -355,7 +355,7 @@ def imported_by(code):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".checkpoint.header", ".checkpoint.bundled", ".inference.scan"]
+    "name", ["", ".checkpoint.header", ".checkpoint.bundled", ".inference.files"]
 )
 def test_light_modules_import_neither_torch_nor_qt(name):
     modules = imported_by(f"import napari_ldseg{name}")

@@ -382,3 +382,11 @@ def test_devices(assert_sentence):
     with pytest.raises(LDSegError) as error:
         choose_device("cuda:99")
     assert_sentence(error, "cuda:99", "cpu")
+
+
+def test_blank_border_slices_do_not_stop_a_volume(tiny_checkpoint):
+    volume = np.random.default_rng(0).integers(0, 99, (4, 20, 20)).astype(np.uint8)
+    volume[0] = 0
+    assert segment(tiny_checkpoint(2), volume, n=2).n == 2
+    with pytest.raises(LDSegError, match="same value everywhere"):
+        segment(tiny_checkpoint(2), volume, n=2, frames=[(0,)])

@@ -10,7 +10,7 @@ import pytest
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.file import load_checkpoint
-from napari_ldseg.inference.scan import read_scan
+from napari_ldseg.inference.files import read_scan
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.io.samples import sample_folder
 

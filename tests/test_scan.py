@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from skimage.io import imsave
 
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.inference.scan import Scan, default_affine, read_scan, write_like
+from napari_ldseg.inference.files import read_scan, write_like
+from napari_ldseg.inference.scan import Scan, default_affine
 
 SPACING = np.diag([0.7, 1.1, 2.5])
 STRAIGHT = np.eye(3)

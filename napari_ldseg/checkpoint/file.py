@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..atomic import written_whole
 from ..errors import LDSegError
 from ..model.ldseg import LDSeg
 from ..model.schedule import NoiseSchedule
@@ -44,16 +44,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike) -> Path:
     weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
     header = {METADATA_KEY: checkpoint.metadata.model_dump_json()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
+        with written_whole(path, ".part") as temporary:
             save_file(weights, temporary, header)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
     except (OSError, SafetensorError) as error:
         raise LDSegError(f"The checkpoint could not be written to {path}: {error}.") from error
     return path

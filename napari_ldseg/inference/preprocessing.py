@@ -111,8 +111,16 @@ def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> 
     return GridMap(order, flips, tuple(shape), inner, pads)
 
 
-def preprocess(metadata: Metadata, image: np.ndarray, way: GridMap, name: str = "image") -> Tensor:
+def preprocess(
+    metadata: Metadata,
+    image: np.ndarray,
+    way: GridMap,
+    name: str = "image",
+    blank_allowed: bool = False,
+) -> Tensor:
     """Return the networks' input (channels, *way.size), float32 in [0, 1], for (channels, *shape).
+
+    With ``blank_allowed`` a constant channel becomes 0, as the border slices of a volume may be.
 
     Raises
     ------
@@ -129,10 +137,12 @@ def preprocess(metadata: Metadata, image: np.ndarray, way: GridMap, name: str = 
         raise LDSegError(
             f"{name} holds values too large for float32; rescale its intensities first."
         )
-    return torch.from_numpy(way.pad(normalise(metadata, inner, name)))
+    return torch.from_numpy(way.pad(normalise(metadata, inner, name, blank_allowed)))
 
 
-def normalise(metadata: Metadata, image: np.ndarray, name: str = "image") -> np.ndarray:
+def normalise(
+    metadata: Metadata, image: np.ndarray, name: str = "image", blank_allowed: bool = False
+) -> np.ndarray:
     """Map each channel of (channels, *space) to [0, 1] as the checkpoint's ``intensity`` says."""
     rule = metadata.intensity
     result = np.empty_like(image, dtype=np.float32)
@@ -143,6 +153,9 @@ def normalise(metadata: Metadata, image: np.ndarray, name: str = "image") -> np.
             low, high = (float(v) for v in np.percentile(channel, [rule.lower, rule.upper]))
             if high <= low:
                 low, high = float(channel.min()), float(channel.max())
+        if high <= low and blank_allowed:
+            target[...] = 0
+            continue
         if high <= low:
             raise LDSegError(f"{name} has the same value everywhere; there is nothing to segment.")
         np.clip((channel - low) / (high - low), 0, 1, out=target)

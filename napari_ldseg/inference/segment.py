@@ -150,7 +150,7 @@ class PosteriorSampler:
             batch = items[done : done + self._batch]
             try:
                 self._take(batch, steps)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
                 self._halve_batch(error)
                 done += sum(item in posterior.latents for item in batch)
                 continue
@@ -200,8 +200,9 @@ class PosteriorSampler:
             name = self.scan.name
             if frame:
                 name += " at slice " + ", ".join(str(i) for i in frame)
-            grid = preprocess(self.metadata, channels, self._map, name)[None].to(self._device)
-            self._embeddings[frame] = self._model.encode_image(grid)
+            blank_allowed = len(self._frames) > 1
+            grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
+            self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device))
             if not frame:
                 self.posterior.provenance["image_sha256"] = hashlib.sha256(
                     np.ascontiguousarray(image).tobytes()
@@ -225,7 +226,14 @@ class PosteriorSampler:
         leading = len(self.scan.shape) - self.metadata.architecture.dims
         return Posterior(self.scan, names, leading, provenance, self._frames)
 
-    def _halve_batch(self, error: Exception) -> None:
+    def _halve_batch(self, error: RuntimeError) -> None:
+        """Halve the batch after running out of memory; raise any other error again."""
+        # CUDA has an exception of its own; MPS and the CPU only say it in words.
+        words = ("out of memory", "can't allocate memory")
+        if not isinstance(error, torch.OutOfMemoryError) and all(
+            w not in str(error) for w in words
+        ):
+            raise error
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if self._batch == 1:

@@ -10,7 +10,8 @@ import numpy as np
 from napari.layers import Layer
 
 from ..errors import LDSegError
-from ..inference.scan import Scan, read_scan, write_like
+from ..inference.files import read_scan, write_like
+from ..inference.scan import Scan
 from .geometry import layer_geometry, layer_scan
 
 LABEL_INTENT = 1002

@@ -106,6 +106,8 @@ def prepare_case(metadata: Metadata, case: TrainingCase) -> tuple[np.ndarray, np
             f"{case.name}: the label's size {label.shape} is not the image's {scan.shape}."
         )
     classes = metadata.architecture.classes
+    if not np.array_equal(label, np.rint(label)):
+        raise LDSegError(f"{case.name}: the label holds values that are not whole numbers.")
     low, high = label.min(), label.max()
     if low < 0 or high >= classes:
         raise LDSegError(
@@ -122,7 +124,7 @@ def prepare_case(metadata: Metadata, case: TrainingCase) -> tuple[np.ndarray, np
 def build_augmentation(settings: Augmentation, dims: int) -> Compose:
     """Return MONAI's transform of ``image`` and ``label`` (channels first)."""
     both = ["image", "label"]
-    shift, blur = settings.shift * 64, (0.2, settings.blur)
+    shift, blur = settings.shift, (0.2, settings.blur)
     changes = [
         RandAffined(
             both,

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 class Augmentation(BaseModel):
     """Random changes of the training images; the spatial ones change image and label alike.
 
-    Angles are in radians, ``scale`` and ``shift`` are fractions (of the size, for the shift),
-    ``noise`` is the largest SD on the [0, 1] image. Zero switches a change off.
+    Angles are in radians, ``scale`` is a fraction, ``shift`` and ``blur`` (an SD) are voxels of the
+    networks' grid, ``noise`` is the largest SD on the [0, 1] image. Zero switches a change off.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -19,7 +19,7 @@ class Augmentation(BaseModel):
     flip_axes: tuple[int, ...] = ()
     rotation: float = 0.2
     scale: float = 0.15
-    shift: float = 0.05
+    shift: float = 3.2
     noise: float = 0.05
     contrast: float = 0.3
     blur: float = 1.0

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from napari_ldseg.widgets.segment_widget import SegmentWidget
 
 from .conftest import click, paint_at, remove_all, result_layer

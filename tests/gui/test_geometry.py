@@ -90,8 +90,8 @@ def test_labels_saved_from_an_oblique_file_have_its_affine_and_its_voxels(
 def test_brush_on_a_drawn_pixel_changes_that_voxel_of_the_shown_slice(
     qtbot, viewer, widget, run, model_file, oblique_file
 ):
-    path, _, affine = oblique_file
-    (image,) = viewer.open(path, plugin="napari-ldseg")
+    path, _, _affine = oblique_file
+    (_image,) = viewer.open(path, plugin="napari-ldseg")
     widget.model.choose(model_file(3, classes=3))
     run(samples=2)
     labels = result_layer(viewer, "labels")
@@ -128,7 +128,7 @@ def test_moved_layer_is_computed_and_saved_where_it_is_now(viewer, oblique_file)
     path, _, _ = oblique_file
     (layer,) = viewer.open(path, plugin="napari-ldseg")
     true = layer_scan(layer).affine
-    layer.translate = layer.translate + (1.0, 0, 0)
+    layer.translate = (*layer.translate, 1.0, 0, 0)
     moved = layer_scan(layer)
     assert not np.allclose(moved.affine, true)
     x, y, z = moved.affine[:3, 3]
