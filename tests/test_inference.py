@@ -390,3 +390,9 @@ def test_blank_border_slices_do_not_stop_a_volume(tiny_checkpoint):
     assert segment(tiny_checkpoint(2), volume, n=2).n == 2
     with pytest.raises(LDSegError, match="same value everywhere"):
         segment(tiny_checkpoint(2), volume, n=2, frames=[(0,)])
+
+
+def test_a_result_larger_than_memory_is_refused_before_it_is_allocated(tiny_checkpoint):
+    huge = Scan(np.broadcast_to(np.uint8(1), (30_000, 30_000, 3_000)), name="huge")
+    with pytest.raises(LDSegError, match=r"huge needs [\d.]+ GiB of memory"):
+        PosteriorSampler(tiny_checkpoint(2), huge)

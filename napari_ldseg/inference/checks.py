@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import psutil
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from ..checkpoint.metadata import Metadata
@@ -88,10 +89,15 @@ def _check_field_of_view(metadata: Metadata, scan: Scan) -> None:
         )
 
 
-def check_memory(scan: Scan, classes: int, available: float = math.inf) -> None:
-    """Raise LDSegError if the result of ``classes`` classes would not fit in ``available`` bytes."""
-    needed = 4.0 * classes * math.prod(scan.shape) * 3
-    if needed > available:
+def check_memory(metadata: Metadata, scan: Scan, available: float | None = None) -> None:
+    """Raise LDSegError if the posterior on ``scan`` would not fit in ``available`` bytes.
+
+    By default that is the memory this machine has left.
+    """
+    dims, classes = metadata.architecture.dims, metadata.architecture.classes
+    running, one_sample = math.prod(scan.shape), math.prod(scan.shape[-dims:])
+    needed = 4 * classes * (2 * running + 3 * one_sample)
+    if needed > (psutil.virtual_memory().available if available is None else available):
         raise LDSegError(
             f"The result on {scan.name} needs {needed / 2**30:.1f} GiB of memory; draw a box around "
             "the structure and choose it under Region."

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
-from .checks import check_fit
+from .checks import check_fit, check_memory
 from .devices import choose_device, is_float64
 from .noise import sample_noise
 from .posterior import Frame, Posterior
@@ -101,6 +101,7 @@ class PosteriorSampler:
             raise LDSegError(f"The number of steps must be at least 1, not {steps}.")
         metadata = checkpoint.metadata
         check_fit(metadata, scan)
+        check_memory(metadata, scan)
         dims = metadata.architecture.dims
         self.metadata, self.scan, self.seed = metadata, scan, seed
         self._steps = steps

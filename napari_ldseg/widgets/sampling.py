@@ -25,7 +25,7 @@ SECONDS_BETWEEN_PICTURES = 0.5
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. ``frame`` limits a slice-by-slice run to one slice of ``region``.
+    """What the user asked for.
 
     ``base`` is the shown result of an earlier run by ``Picture``'s field names; it stays wherever this
     run does not look.
@@ -33,7 +33,6 @@ class Request:
 
     scan: Scan
     region: Region
-    frame: tuple[int, ...] | None
     checkpoint: Path
     samples: int
     steps: int | None
@@ -99,14 +98,8 @@ def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, Non
     checkpoint = shelf.get(request.checkpoint)
     metadata = checkpoint.metadata
     scan = crop(request.scan, request.region)
-    frames = None if request.frame is None else [request.frame]
     sampler = PosteriorSampler(
-        checkpoint,
-        scan,
-        seed=request.seed,
-        steps=request.steps,
-        device=request.device,
-        frames=frames,
+        checkpoint, scan, seed=request.seed, steps=request.steps, device=request.device
     )
     posterior = sampler.posterior
     slices = len(posterior.planned_frames)
@@ -133,15 +126,10 @@ def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, Non
 
 
 def _picture(request: Request, posterior: Posterior) -> Picture:
-    place: tuple[slice | int, ...] = request.region.slices
-    inside = request.frame or ()
-    at = tuple(a + i for a, i in zip(request.region.start, inside, strict=False))
-    place = at + place[len(at) :]
-
     def whole(name: str, part: np.ndarray) -> np.ndarray:
         base = request.base.get(name)
         full = np.zeros(request.scan.shape, part.dtype) if base is None else base.copy()
-        full[place] = part[inside]
+        full[request.region.slices] = part
         return full
 
     sd = posterior.sample_sd

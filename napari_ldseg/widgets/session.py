@@ -75,21 +75,19 @@ class Session(QObject):
         metadata = read_metadata(choices.checkpoint)
         scan = layer_scan(choices.image)
         region = self._region(choices, scan, metadata)
+        region = self._one_slice(choices, scan, region, metadata)
         check_fit(metadata, crop(scan, region))
-        frame = self._frame(choices, scan, region, metadata)
         self._current = self._results_for(choices.image, metadata)
         shown = self._current.begin()
-        partial = frame is not None or region != whole(scan)
         self._request = Request(
             scan,
             region,
-            frame,
             choices.checkpoint,
             choices.samples,
             choices.steps,
             choices.seed,
             choices.device,
-            shown if partial else {},
+            shown if region != whole(scan) else {},
         )
         self._image_removed = False
         self._worker = create_worker(
@@ -197,24 +195,27 @@ class Session(QObject):
             start[axis], stop[axis] = start[axis] - half, stop[axis] + half
         return clipped(start, stop, scan)
 
-    def _frame(
+    def _one_slice(
         self, choices: Choices, scan: Scan, region: Region, metadata: Metadata
-    ) -> tuple[int, ...] | None:
+    ) -> Region:
+        """Return the part of ``region`` in the slice that is shown, for a model of fewer axes."""
         leading = len(scan.shape) - metadata.architecture.dims
-        if leading == 0:
-            return None
-        displayed = self._viewer.dims.displayed
-        if len(displayed) == 2 and any(axis < self._viewer.dims.ndim - 2 for axis in displayed):
+        viewer = self._viewer
+        if (
+            leading
+            and viewer.dims.ndisplay == 2
+            and min(viewer.dims.displayed) < viewer.dims.ndim - 2
+        ):
             raise LDSegError(
                 f"{metadata.name} segments slices along the first axis; turn the view back with "
                 "the roll button at the bottom left until it shows them."
             )
-        if not choices.this_slice_only:
-            return None
-        point = choices.image.world_to_data(self._viewer.dims.point)
-        index = [round(float(p)) for p in point[-len(scan.shape) :][:leading]]
-        frame = tuple(i - a for i, a in zip(index, region.start, strict=False))
-        sizes = [b - a for a, b in zip(region.start, region.stop, strict=True)]
-        if any(not 0 <= i < n for i, n in zip(frame, sizes, strict=False)):
+        if not leading or not choices.this_slice_only:
+            return region
+        point = choices.image.world_to_data(viewer.dims.point)[-len(scan.shape) :]
+        index = [round(float(p)) for p in point[:leading]]
+        if any(not a <= i < b for i, a, b in zip(index, region.start, region.stop, strict=False)):
             raise LDSegError(f"The slice shown lies outside {scan.name}; go to one inside it.")
-        return frame
+        return Region(
+            (*index, *region.start[leading:]), (*(i + 1 for i in index), *region.stop[leading:])
+        )

@@ -128,7 +128,7 @@ def test_moved_layer_is_computed_and_saved_where_it_is_now(viewer, oblique_file)
     path, _, _ = oblique_file
     (layer,) = viewer.open(path, plugin="napari-ldseg")
     true = layer_scan(layer).affine
-    layer.translate = (*layer.translate, 1.0, 0, 0)
+    layer.translate = np.add(layer.translate, (1.0, 0, 0))
     moved = layer_scan(layer)
     assert not np.allclose(moved.affine, true)
     x, y, z = moved.affine[:3, 3]
