@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.checkpoint.metadata import Metadata
 
+README = Path(__file__).resolve().parents[1] / "README.md"
+START = "<!-- models: written by scripts/model_cards.py -->"
+END = "<!-- end of models -->"
 USE = {
     "echo-phantom": "Trying the plugin on the bundled 2D sample. Not for real echocardiograms.",
     "mri-phantom": "Trying the plugin on the bundled 3D sample. Not for real MRI.",
@@ -67,11 +72,30 @@ def card(metadata: Metadata) -> str:
     return "\n".join(lines) + "\n"
 
 
+def table_row(metadata: Metadata) -> str:
+    """Return the model's row of the README's table."""
+    best = max(m.samples for m in metadata.metrics)
+    scores = [
+        f"{m.class_name} {m.value:.3f}"
+        for m in metadata.metrics
+        if m.name == "DSC" and m.samples == best
+    ]
+    name = metadata.name
+    card = f"[card](napari_ldseg/checkpoints/{name}.md)"
+    return f"| `{name}` | {metadata.description} | {', '.join(scores)} | {card} |"
+
+
 def main() -> None:
-    """Write a .md beside each .safetensors."""
+    """Write a .md beside each .safetensors, and the README's table of models."""
+    rows = ["| name | for | validation DSC, 10 samples | card |", "|---|---|---|---|"]
     for path in bundled_checkpoints().values():
-        path.with_suffix(".md").write_text(card(read_metadata(path)))
-        print(path.with_suffix(".md"))
+        metadata = read_metadata(path)
+        path.with_suffix(".md").write_text(card(metadata))
+        rows.append(table_row(metadata))
+    readme = README.read_text()
+    before, rest = readme.split(START, 1)
+    after = rest.split(END, 1)[1]
+    README.write_text("\n".join([before + START, *rows, END]) + after)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ class PosteriorSampler:
             ):
                 raise LDSegError(f"{scan.name} has no slice {frame}.")
         self._embeddings: dict[Frame, Tensor] = {}
+        self._digest = hashlib.sha256()
         voxels = max(math.prod(self._map.size), math.prod(self._map.shape))
         self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
         self._frames = planned
@@ -204,10 +205,8 @@ class PosteriorSampler:
             blank_allowed = len(self._frames) > 1
             grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
             self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device))
-            if not frame:
-                self.posterior.provenance["image_sha256"] = hashlib.sha256(
-                    np.ascontiguousarray(image).tobytes()
-                ).hexdigest()
+            self._digest.update(np.ascontiguousarray(image).tobytes())
+            self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
 
     def _empty_posterior(self) -> Posterior:

@@ -102,6 +102,7 @@ def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, Non
         checkpoint, scan, seed=request.seed, steps=request.steps, device=request.device
     )
     posterior = sampler.posterior
+    posterior.provenance["region"] = [request.region.start, request.region.stop]
     slices = len(posterior.planned_frames)
     total = request.samples * slices
     yield Snapshot("Drawing the first sample …", 0.0, None, metadata)
