@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_ldseg.checkpoint.file import Checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import (
     ClassInfo,
     FieldOfView,
@@ -219,11 +219,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=STARTERS)
     parser.add_argument("--updates", type=int)
+    parser.add_argument("--start", type=Path, help="a checkpoint to go on from, at half the rate")
     parser.add_argument("--out", type=Path, default=CHECKPOINTS)
     arguments = parser.parse_args()
     metadata, training, validation, settings = STARTERS[arguments.name]()
     if arguments.updates:
         settings = settings.model_copy(update={"updates": arguments.updates})
+    start = None
+    if arguments.start:
+        start = load_checkpoint(arguments.start)
+        settings = settings.model_copy(
+            update={"learning_rate": settings.learning_rate / 2, "seed": settings.seed + 1}
+        )
     started = time.monotonic()
 
     def report(progress: Progress) -> None:
@@ -236,7 +243,9 @@ def main() -> None:
                 flush=True,
             )
 
-    checkpoint = train(metadata, training, validation[:10], settings, on_progress=report)
+    checkpoint = train(
+        metadata, training, validation[:10], settings, start=start, on_progress=report
+    )
     print(f"trained in {(time.monotonic() - started) / 60:.1f} min", flush=True)
     checkpoint = finish(checkpoint, validation, "validation")
     path = save_checkpoint(checkpoint, arguments.out / f"{arguments.name}.safetensors")

@@ -134,7 +134,7 @@ def train(
         on_progress(progress)
         if last:
             break
-    return _checkpoint(metadata, average.module, settings, settings.updates)
+    return _checkpoint(metadata, average.module, settings, settings.updates, start)
 
 
 def _loader(
@@ -169,7 +169,11 @@ def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
 
 
 def _checkpoint(
-    metadata: Metadata, model: nn.Module, settings: TrainingSettings, updates: int
+    metadata: Metadata,
+    model: nn.Module,
+    settings: TrainingSettings,
+    updates: int,
+    start: Checkpoint | None = None,
 ) -> Checkpoint:
     copy = build_model(metadata)
     copy.load_state_dict(model.state_dict())
@@ -178,13 +182,15 @@ def _checkpoint(
     flat |= {f"augmentation.{k}": str(v) for k, v in augmentation.items()}
     record = TrainingRecord(
         **metadata.training.model_dump(exclude={"updates", "settings"}),
-        updates=updates,
+        updates=updates + (start.metadata.training.updates if start else 0),
         settings=flat,
     )
     software = {"python": sys.version.split()[0]} | {
         name: importlib.metadata.version(name) for name in ("napari-ldseg", "torch", "monai")
     }
-    described = metadata.model_copy(update={"training": record, "software": software})
+    described = metadata.model_copy(
+        update={"training": record, "software": software, "parent": start and start.sha256}
+    )
     return Checkpoint(described, copy.eval().requires_grad_(False))
 
 
