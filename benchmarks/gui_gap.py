@@ -1,6 +1,6 @@
 """How live the window stays: the gaps of a 20 ms timer in the GUI thread while sampling.
 
-Run in a real or virtual window: python benchmarks/gui_gap.py [checkpoint] [scan] [samples]
+Run in a real or virtual window: python benchmarks/gui_gap.py [model] [scan] [samples]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from napari_ldseg.io.samples import sample_folder
 def main() -> None:
     """Print the longest and the 99th percentile gap without a run, in a run, and after Cancel."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", nargs="?", default=str(bundled_checkpoints()["mri-phantom"]))
+    parser.add_argument("model", nargs="?", default="mri-phantom")
     parser.add_argument("scan", nargs="?", default=str(sample_folder() / "mri_phantom.nii.gz"))
     parser.add_argument("samples", nargs="?", type=int, default=40)
     arguments = parser.parse_args()
@@ -31,15 +31,10 @@ def main() -> None:
     viewer.window._qt_window.resize(1440, 900)
     viewer.open(arguments.scan, plugin="napari-ldseg")
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
-    rows = list(range(widget.model.combo.count()))
-    widget.model.combo.setCurrentIndex(
-        next(i for i in rows if str(widget.model.combo.itemData(i)) == arguments.checkpoint)
-    )
+    widget.model.choose(bundled_checkpoints()[arguments.model])
     widget.samples.setValue(arguments.samples)
     pump(8, lambda: False)
-    print(
-        f"{platform.platform()}, {os.cpu_count()} cores; {arguments.checkpoint}; {arguments.scan}"
-    )
+    print(f"{platform.platform()}, {os.cpu_count()} cores; {arguments.model}; {arguments.scan}")
     report("idle", pump(3, lambda: False))
     for what in ("first run, torch and the model loading", "second run"):
         QTest.mouseClick(widget.segment, Qt.MouseButton.LeftButton)

@@ -1,4 +1,4 @@
-"""Peak memory against the number of samples: python benchmarks/memory.py [checkpoint] [scan].
+"""Peak memory against the number of samples: python benchmarks/memory.py [model] [scan].
 
 Each N runs in a process of its own; prints peak resident memory and its ratio to the smallest N.
 """
@@ -16,13 +16,13 @@ from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.io.samples import sample_folder
 
 
-def measure(checkpoint: str, scan: str, n: int) -> None:
+def measure(model: str, scan: str, n: int) -> None:
     """Segment once and print the peak resident memory in MiB and the seconds."""
     from napari_ldseg.checkpoint.file import load_checkpoint
     from napari_ldseg.inference.files import read_scan
     from napari_ldseg.inference.segment import segment
 
-    loaded, image = load_checkpoint(checkpoint), read_scan(scan)
+    loaded, image = load_checkpoint(bundled_checkpoints()[model]), read_scan(scan)
     started = time.monotonic()
     posterior = segment(loaded, image, n, device="cpu")
     seconds = time.monotonic() - started
@@ -34,20 +34,20 @@ def measure(checkpoint: str, scan: str, n: int) -> None:
 def main() -> None:
     """Compare N = 10, 50 and 200."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkpoint", nargs="?", default=str(bundled_checkpoints()["mri-phantom"]))
+    parser.add_argument("model", nargs="?", default="mri-phantom")
     parser.add_argument("scan", nargs="?", default=str(sample_folder() / "mri_phantom.nii.gz"))
     parser.add_argument("--measure", type=int)
     arguments = parser.parse_args()
     if arguments.measure:
-        measure(arguments.checkpoint, arguments.scan, arguments.measure)
+        measure(arguments.model, arguments.scan, arguments.measure)
         return
-    print(f"{platform.platform()}, CPU; {arguments.checkpoint}; {arguments.scan}")
+    print(f"{platform.platform()}, CPU; {arguments.model}; {arguments.scan}")
     first = None
     for n in (10, 50, 200):
         command = [
             sys.executable,
             __file__,
-            arguments.checkpoint,
+            arguments.model,
             arguments.scan,
             "--measure",
             str(n),

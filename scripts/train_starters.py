@@ -90,9 +90,9 @@ def echo_starter():
         channels=("ultrasound",),
         classes=(
             ClassInfo(name="background", colour="#000000"),
-            ClassInfo(name="ventricle", colour="#e6194b"),
+            ClassInfo(name="ventricle", colour="#4363d8"),
             ClassInfo(name="myocardium", colour="#3cb44b"),
-            ClassInfo(name="atrium", colour="#4363d8"),
+            ClassInfo(name="atrium", colour="#42d4f4"),
         ),
         grid=Grid(size=(128, 128)),
         intensity=Intensity(method="min-max"),
@@ -118,7 +118,7 @@ def mri_starter():
         channels=("MRI",),
         classes=(
             ClassInfo(name="background", colour="#000000"),
-            ClassInfo(name="anterior nucleus", colour="#f58231"),
+            ClassInfo(name="anterior nucleus", colour="#3cb44b"),
             ClassInfo(name="posterior nucleus", colour="#42d4f4"),
         ),
         orientation="SPL",
@@ -150,7 +150,7 @@ def hippocampus_starter():
         channels=("T1 MRI",),
         classes=(
             ClassInfo(name="background", colour="#000000"),
-            ClassInfo(name="anterior", colour="#f58231"),
+            ClassInfo(name="anterior", colour="#3cb44b"),
             ClassInfo(name="posterior", colour="#42d4f4"),
         ),
         orientation="SPL",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from napari.utils.colormaps import ensure_colormap
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QLinearGradient, QPainter, QPixmap
 from qtpy.QtWidgets import (
@@ -16,7 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from ..checkpoint.metadata import Metadata
-from .result_layers import SD_COLORMAP, SD_RANGE
+from .result_layers import SD_RANGE, sd_colormap
 
 MEANING = "Bright is where the samples disagree. A low value does not prove that the model suits this scan."
 UNITS = {"mm3": "ml", "mm2": "cm²", "voxels": "voxels"}
@@ -29,7 +28,7 @@ class ColourBar(QWidget):
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.setFixedHeight(12)
-        self._colours = ensure_colormap(SD_COLORMAP).colors
+        self._colours = sd_colormap().colors
 
     def paintEvent(self, event) -> None:
         """Fill the widget with the gradient."""
@@ -38,6 +37,7 @@ class ColourBar(QWidget):
         for i in range(0, last + 1, max(1, last // 16)):
             gradient.setColorAt(i / last, QColor.fromRgbF(*map(float, self._colours[i])))
         painter = QPainter(self)
+        painter.fillRect(self.rect(), Qt.GlobalColor.black)
         painter.fillRect(self.rect(), gradient)
         painter.end()
 
@@ -105,7 +105,7 @@ class Legend(QWidget):
 
 
 def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def _swatch(colour: str) -> QIcon:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 
 from ..io.geometry import derived_attributes
 from .sampling import Picture
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from ..checkpoint.metadata import Metadata
 
 SD_RANGE = (0.0, 0.5)
-SD_COLORMAP = "inferno"
+
+
+def sd_colormap() -> Colormap:
+    """Return inferno, transparent at 0 and opaque from the middle on, so that the image shows through."""
+    colours = ensure_colormap("inferno").colors.copy()
+    colours[:, 3] = np.minimum(1, np.linspace(0, 2, len(colours)))
+    return Colormap(colours, name="uncertainty")
 
 
 class ResultLayers:
@@ -61,21 +67,23 @@ class ResultLayers:
 
     def show(self, picture: Picture) -> None:
         """Show ``picture``. A layer that the user deleted during this run stays deleted."""
-        active = self._active_layer()
+        active, had_labels = self._active_layer(), self._present(self.labels)
         if self._edited():
             self._let_go()
             self.kept_an_edit = True
-        self._show_image("predictive_sd", picture.predictive_sd, "doubt (predictive SD)", False)
+        if picture.predictive_sd is not None:
+            self._show_image("predictive_sd", picture.predictive_sd, "doubt", False)
         self._show_labels(picture)
         if picture.sample_sd is None:
             self._drop("sample_sd")
         else:
-            self._show_image("sample_sd", picture.sample_sd, "uncertainty (SD)", True)
+            self._show_image("sample_sd", picture.sample_sd, "uncertainty", True)
         provenance = {"napari_ldseg_result": picture.summary}
         for layer in (self.labels, self.sample_sd, self.predictive_sd):
             if layer is not None:
                 layer.metadata.update(provenance)
-        if active is None or active is self.image:
+        first = active is None or not had_labels
+        if first and not self.kept_an_edit and not _in_use(active):
             active = self.labels
         if self._present(active):
             self._viewer.layers.selection.active = active
@@ -114,9 +122,9 @@ class ResultLayers:
         layer = Image(
             data,
             name=self._name(title),
-            colormap=SD_COLORMAP,
+            colormap=sd_colormap(),
             contrast_limits=SD_RANGE,
-            blending="additive",
+            blending="translucent_no_depth",
             visible=visible,
             **derived_attributes(self.image),
         )
@@ -159,6 +167,11 @@ class ResultLayers:
 
     def _name(self, what: str) -> str:
         return f"{what} · {self.image.name}"
+
+
+def _in_use(layer: Layer | None) -> bool:
+    """Return whether the user is drawing in ``layer``."""
+    return layer is not None and layer.mode not in ("pan_zoom", "transform")
 
 
 def _class_colours(metadata: Metadata) -> DirectLabelColormap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Generator
@@ -44,11 +45,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Picture:
-    """A result on the whole image's grid: labels uint8, both SDs float32 (0 to 0.5)."""
+    """A result on the whole image's grid: labels uint8, both SDs float32 (0 to 0.5).
+
+    The predictive SD comes with the last picture only.
+    """
 
     labels: np.ndarray
     sample_sd: np.ndarray | None
-    predictive_sd: np.ndarray
+    predictive_sd: np.ndarray | None
     summary: dict
 
 
@@ -93,8 +97,12 @@ def sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, None
 
 def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, None, Snapshot]:
     yield Snapshot("Loading the model …")
+    import torch
+
     from ..inference.segment import PosteriorSampler
 
+    # One core stays free for the window; more threads than free cores make torch crawl.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
     checkpoint = shelf.get(request.checkpoint)
     metadata = checkpoint.metadata
     scan = crop(request.scan, request.region)
@@ -114,7 +122,7 @@ def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, Non
         last = done == total or request.stop.is_set()
         picture = None
         if last or done == 1 or snapshot.fraction == 0 or now - shown > SECONDS_BETWEEN_PICTURES:
-            picture, shown = _picture(request, posterior), now
+            picture, shown = _picture(request, posterior, last), now
         left = (now - started) / done * (total - done)
         snapshot = Snapshot(
             _progress(posterior.n, request.samples, left), done / total, picture, metadata
@@ -126,7 +134,7 @@ def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, Non
     return snapshot
 
 
-def _picture(request: Request, posterior: Posterior) -> Picture:
+def _picture(request: Request, posterior: Posterior, last: bool) -> Picture:
     def whole(name: str, part: np.ndarray) -> np.ndarray:
         base = request.base.get(name)
         full = np.zeros(request.scan.shape, part.dtype) if base is None else base.copy()
@@ -137,7 +145,7 @@ def _picture(request: Request, posterior: Posterior) -> Picture:
     return Picture(
         whole("labels", posterior.labels),
         None if sd is None else whole("sample_sd", sd),
-        whole("predictive_sd", posterior.predictive_sd),
+        whole("predictive_sd", posterior.predictive_sd) if last else None,
         posterior.summary(),
     )
 
