@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import psutil
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
+from .preprocessing import orientation_change
 from .scan import Scan
 
 TOO_LARGE, TOO_SMALL = 1.5, 0.4
@@ -27,11 +27,7 @@ def extent_mm(metadata: Metadata, scan: Scan) -> tuple[float, ...]:
     """Return the scan's extent along the checkpoint's axes in mm."""
     dims = metadata.architecture.dims
     extent = np.asarray(scan.shape[-dims:]) * np.asarray(scan.spacing[-dims:])
-    if metadata.orientation:
-        change = ornt_transform(
-            io_orientation(scan.affine), axcodes2ornt(tuple(metadata.orientation))
-        )
-        extent = extent[np.argsort(change[:, 0])]
+    extent = extent[list(orientation_change(metadata, scan.affine)[0])]
     return tuple(float(e) for e in extent)
 
 

@@ -79,6 +79,18 @@ class GridMap:
         return image
 
 
+def orientation_change(
+    metadata: Metadata, affine: np.ndarray
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return, per axis of the checkpoint, the image's axis that lies along it and its sign (1, -1)."""
+    dims = metadata.architecture.dims
+    if not metadata.orientation:
+        return tuple(range(dims)), (1,) * dims
+    change = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(metadata.orientation)))
+    order = tuple(int(i) for i in np.argsort(change[:, 0]))
+    return order, tuple(int(change[i, 1]) for i in order)
+
+
 def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> GridMap:
     """Return the way for an image of spatial ``shape`` whose last axes have the 4x4 ``affine``.
 
@@ -88,11 +100,7 @@ def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> 
         If the networks' grid would be too large.
     """
     dims = metadata.architecture.dims
-    order, flips = tuple(range(dims)), (1,) * dims
-    if metadata.orientation:
-        change = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(metadata.orientation)))
-        order = tuple(int(i) for i in np.argsort(change[:, 0]))
-        flips = tuple(int(change[i, 1]) for i in order)
+    order, flips = orientation_change(metadata, affine)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[-dims:]
     oriented = tuple(shape[axis] for axis in order)
     grid = metadata.grid

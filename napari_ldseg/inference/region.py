@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
+from .preprocessing import orientation_change
 from .scan import Scan
 
 
@@ -28,14 +30,27 @@ def whole(scan: Scan) -> Region:
     return Region((0,) * len(scan.shape), scan.shape)
 
 
-def clipped(start: np.ndarray, stop: np.ndarray, scan: Scan) -> Region:
-    """Return the box from ``start`` to ``stop`` (real indices), rounded outwards and inside ``scan``.
+def bounding_region(points: np.ndarray, scan: Scan, metadata: Metadata) -> Region:
+    """Return the box around ``points`` (n, axes), in real indices, rounded outwards and inside ``scan``.
+
+    An axis that the points do not spread along takes the extent that a 3D model was trained on,
+    centred on them; for a 2D model it takes all of the image.
 
     Raises
     ------
     LDSegError
         If the box does not overlap the image.
     """
+    start, stop = points.min(0), points.max(0)
+    leading = len(scan.shape) - metadata.architecture.dims
+    order, _ = orientation_change(metadata, scan.affine)
+    for axis in np.flatnonzero(stop - start < 1e-6):
+        if metadata.field_of_view is None or axis < leading or metadata.architecture.dims != 3:
+            start[axis], stop[axis] = -0.5, scan.shape[axis] - 0.5
+            continue
+        extent = metadata.field_of_view.largest[order.index(axis - leading)]
+        half = extent / scan.spacing[axis - leading] / 2
+        start[axis], stop[axis] = start[axis] - half, stop[axis] + half
     low = np.maximum(np.floor(start + 0.5), 0).astype(int)
     high = np.minimum(np.ceil(stop + 0.5), scan.shape).astype(int)
     if (high - low < 1).any():

@@ -15,7 +15,7 @@ from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
 from ..inference.checks import check_fit
-from ..inference.region import Region, clipped, crop, whole
+from ..inference.region import Region, bounding_region, crop, whole
 from ..inference.scan import Scan
 from ..io.geometry import layer_scan
 from .result_layers import ResultLayers
@@ -169,31 +169,20 @@ class Session(QObject):
         return results
 
     def _region(self, choices: Choices, scan: Scan, metadata: Metadata) -> Region:
-        """Return the bounding box of the drawn shapes in the image's index space.
-
-        The axis that the box was not drawn along takes the extent that the model was trained on,
-        centred on the slice it was drawn in, or all of the image.
-        """
         if choices.region is None:
             return whole(scan)
         shapes, image = choices.region, choices.image
         if not len(shapes.data):
             raise LDSegError(f"{shapes.name} holds no box; draw one around the structure.")
-        corners = np.concatenate([np.asarray(shape) for shape in shapes.data])
-        ndim = image.ndim
-        points = np.array([image.world_to_data(shapes.data_to_world(c))[-ndim:] for c in corners])
-        start, stop = points.min(0), points.max(0)
-        flat = (stop - start) < 1e-6
-        space = min(3, ndim)
-        fov = metadata.field_of_view
-        for axis in np.flatnonzero(flat):
-            from_last = axis - ndim
-            if fov is None or metadata.architecture.dims != 3 or -from_last > space:
-                start[axis], stop[axis] = -0.5, scan.shape[axis] - 0.5
-                continue
-            half = max(fov.largest) / scan.spacing[from_last] / 2
-            start[axis], stop[axis] = start[axis] - half, stop[axis] + half
-        return clipped(start, stop, scan)
+        # A layer of fewer axes than the image counts as drawn in the slice that is shown.
+        shown = np.array(self._viewer.dims.point[-image.ndim :], dtype=float)
+        points = []
+        for corner in np.concatenate([np.asarray(shape) for shape in shapes.data]):
+            world = shown.copy()
+            drawn = shapes.data_to_world(corner)[-image.ndim :]
+            world[image.ndim - len(drawn) :] = drawn
+            points.append(image.world_to_data(world))
+        return bounding_region(np.array(points), scan, metadata)
 
     def _one_slice(
         self, choices: Choices, scan: Scan, region: Region, metadata: Metadata

@@ -173,3 +173,19 @@ def test_too_large_a_scan_asks_for_a_box_and_a_box_in_one_slice_suffices(
     where = np.nonzero(result_layer(viewer, "uncertainty").data)
     assert where[0].min() >= 11 and where[0].max() <= 29
     assert where[1].min() >= 7 and where[2].max() <= 23
+
+
+def test_a_flat_box_layer_counts_in_the_slice_that_is_shown(viewer, widget, run, model_file):
+    from napari_ldseg.checkpoint.metadata import FieldOfView, Grid
+
+    fov = FieldOfView(smallest=(6.0,) * 3, largest=(8.0,) * 3)
+    path = model_file(3, field_of_view=fov, grid=Grid(spacing=(1.0,) * 3, minimum_size=(8,) * 3))
+    widget.model.choose(path)
+    volume = np.random.default_rng(3).integers(0, 99, (60, 30, 30)).astype(np.uint8)
+    viewer.add_image(volume, units="mm")
+    viewer.dims.set_current_step(0, 45)
+    viewer.add_shapes([[[8, 9], [8, 16], [15, 16], [15, 9]]], shape_type="rectangle", name="box")
+    widget.region.value = viewer.layers["box"]
+    assert run().startswith("Done")
+    slices = np.nonzero(result_layer(viewer, "uncertainty").data)[0]
+    assert slices.min() >= 41 and slices.max() <= 49
