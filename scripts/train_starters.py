@@ -200,8 +200,7 @@ STARTERS = {
 
 def finish(checkpoint: Checkpoint, validation: list[TrainingCase], split: str) -> Checkpoint:
     """Measure the two step counts and the figures on the validation cases and store them."""
-    few = validation[:8]
-    posterior_steps, spreads = measure_posterior_steps(checkpoint, few)
+    posterior_steps, spreads = measure_posterior_steps(checkpoint, validation[:6], n=16)
     print("latent spread by K:", {k: round(v, 4) for k, v in sorted(spreads.items())}, flush=True)
     label_steps = measure_label_steps(checkpoint, validation[:20])
     update = {"posterior_steps": posterior_steps, "label_steps": label_steps}
@@ -220,6 +219,7 @@ def main() -> None:
     parser.add_argument("name", choices=STARTERS)
     parser.add_argument("--updates", type=int)
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from, at half the rate")
+    parser.add_argument("--measure", type=Path, help="only measure this checkpoint anew")
     parser.add_argument("--out", type=Path, default=CHECKPOINTS)
     arguments = parser.parse_args()
     metadata, training, validation, settings = STARTERS[arguments.name]()
@@ -243,10 +243,12 @@ def main() -> None:
                 flush=True,
             )
 
-    checkpoint = train(
-        metadata, training, validation[:10], settings, start=start, on_progress=report
-    )
-    print(f"trained in {(time.monotonic() - started) / 60:.1f} min", flush=True)
+    if arguments.measure:
+        checkpoint = load_checkpoint(arguments.measure)
+    else:
+        kept_out = validation[:10]
+        checkpoint = train(metadata, training, kept_out, settings, start=start, on_progress=report)
+        print(f"trained in {(time.monotonic() - started) / 60:.1f} min", flush=True)
     checkpoint = finish(checkpoint, validation, "validation")
     path = save_checkpoint(checkpoint, arguments.out / f"{arguments.name}.safetensors")
     print(path, f"{path.stat().st_size / 2**20:.1f} MiB")

@@ -1,7 +1,5 @@
 """From image to posterior: reproducible, right at any number of samples, and plain about errors."""
 
-import hashlib
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -384,23 +382,3 @@ def test_devices(assert_sentence):
     with pytest.raises(LDSegError) as error:
         choose_device("cuda:99")
     assert_sentence(error, "cuda:99", "cpu")
-
-
-def test_blank_border_slices_do_not_stop_a_volume(tiny_checkpoint):
-    volume = np.random.default_rng(0).integers(0, 99, (4, 20, 20)).astype(np.uint8)
-    volume[0] = 0
-    assert segment(tiny_checkpoint(2), volume, n=2).n == 2
-    with pytest.raises(LDSegError, match="same value everywhere"):
-        segment(tiny_checkpoint(2), volume, n=2, frames=[(0,)])
-
-
-def test_a_result_larger_than_memory_is_refused_before_it_is_allocated(tiny_checkpoint):
-    huge = Scan(np.broadcast_to(np.uint8(1), (30_000, 30_000, 3_000)), name="huge")
-    with pytest.raises(LDSegError, match=r"huge needs [\d.]+ GiB of memory"):
-        PosteriorSampler(tiny_checkpoint(2), huge)
-
-
-def test_provenance_names_the_image_by_its_hash_slice_by_slice_too(tiny_checkpoint):
-    volume = np.random.default_rng(0).integers(0, 99, (3, 20, 20)).astype(np.uint8)
-    posterior = segment(tiny_checkpoint(2), volume, n=2)
-    assert posterior.provenance["image_sha256"] == hashlib.sha256(volume.tobytes()).hexdigest()

@@ -160,8 +160,7 @@ class PosteriorSampler:
             yield posterior
 
     def release(self) -> None:
-        """Give the device's memory back; the posterior stays."""
-        self._embeddings.clear()
+        """Give the device's memory back; the posterior stays, and more samples can be added."""
         self._model.to("cpu")
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -180,7 +179,7 @@ class PosteriorSampler:
 
     @torch.inference_mode()
     def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
-        z_i = torch.cat([self._embedding(frame) for frame, _ in batch])
+        z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
         shape = (self.metadata.architecture.latent_channels, *z_i.shape[2:])
         noise = torch.stack([sample_noise(self.seed, sample, shape) for _, sample in batch])
         precise = torch.float64 if is_float64(self._device) else torch.float32
@@ -204,7 +203,7 @@ class PosteriorSampler:
                 name += " at slice " + ", ".join(str(i) for i in frame)
             blank_allowed = len(self._frames) > 1
             grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
-            self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device))
+            self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
             self._digest.update(np.ascontiguousarray(image).tobytes())
             self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
