@@ -337,7 +337,7 @@ def test_field_of_view(tiny_checkpoint, assert_sentence):
         assert_sentence(error, *words, "trained on 18-20 x 20-24 x 20-30 mm")
     with pytest.raises(LDSegError) as error:
         run((5, 2, 2), calibrated=False)
-    assert_sentence(error, "taken as 1 mm")
+    assert_sentence(error, "taken as mm")
 
 
 def test_sizes_in_the_summary(tiny_checkpoint):

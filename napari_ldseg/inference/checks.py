@@ -72,7 +72,7 @@ def _check_field_of_view(metadata: Metadata, scan: Scan) -> None:
     usual = " x ".join(
         f"{low:.0f}-{high:.0f}" for low, high in zip(fov.smallest, fov.largest, strict=True)
     )
-    advice = "" if scan.calibrated else " (its voxel size is not known and was taken as 1 mm)"
+    advice = "" if scan.calibrated else " (its units are not known and were taken as mm)"
     if any(e > TOO_LARGE * high for e, high in zip(extent, fov.largest, strict=True)):
         raise LDSegError(
             f"{scan.name} covers {shown} mm{advice}, but {metadata.name} was trained on {usual} mm; "

@@ -144,8 +144,11 @@ class SegmentWidget(QWidget):
         return super().event(event)
 
     def hideEvent(self, event: QEvent) -> None:
-        """Stop a run when the whole window closes."""
-        if not self.window().isVisible():
+        """Stop a run when the whole window closes, not when only the dock is hidden."""
+        window = self.window()
+        while window.parentWidget() is not None:
+            window = window.parentWidget().window()
+        if not window.isVisible():
             self.session.shut_down()
         super().hideEvent(event)
 

@@ -169,3 +169,15 @@ def test_browsed_checkpoints_are_remembered(viewer, widget, model_file):
     _, again = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
     listed = [again.model.combo.itemData(i) for i in range(again.model.combo.count())]
     assert path in listed
+
+
+def test_hiding_the_dock_even_a_floating_one_lets_the_run_go_on(qtbot, viewer, widget, running):
+    dock = next(d for d in viewer.window._wrapped_dock_widgets.values() if widget in d.children())
+    for floating in (False, True):
+        dock.setFloating(floating)
+        dock.hide()
+        qtbot.wait(100)
+        assert widget.session.running
+        dock.show()
+    finish(qtbot, widget)
+    assert widget.status.text().startswith("Stopped")
