@@ -52,9 +52,9 @@ class ResultLayers:
 
     def begin(self) -> dict[str, np.ndarray]:
         """Prepare for a run; return what is shown, by ``Picture``'s field names."""
-        self.kept_an_edit = False
+        self.kept_an_edit = self._edited()
         self._removed = set()
-        if self._edited():
+        if self.kept_an_edit:
             self._let_go()
         shown = {}
         for name in ("labels", "sample_sd", "predictive_sd"):

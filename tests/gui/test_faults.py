@@ -95,7 +95,7 @@ def test_running_again_never_overwrites_an_edit_even_one_undone(
     labels.undo()
     before = labels.data.copy()
     widget.seed.setValue(9)
-    run()
+    assert "edited labels were kept" in run()
     np.testing.assert_array_equal(labels.data, before)
     labels.redo()
     assert labels.data[9, 12] == value
