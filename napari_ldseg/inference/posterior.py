@@ -61,7 +61,7 @@ class Posterior:
             probabilities.argmax(0).flatten(), minlength=len(self.class_names)
         ).numpy()
         self._voxels[sample] = self._voxels.get(sample, 0) + voxels
-        self.latents[frame, sample] = latent.to("cpu", torch.float32)
+        self.latents[frame, sample] = latent
 
     @property
     def n(self) -> int:

@@ -147,11 +147,14 @@ class PosteriorSampler:
             for frame in posterior.planned_frames
             if (frame, sample) not in posterior.latents
         ]
+        # One block for all latents: many small ones would fragment the memory as N grows.
+        cells = self.metadata.architecture.latent_shape(self._map.size)
+        latents = torch.empty(len(items), *cells)
         done = 0
         while done < len(items):
             batch = items[done : done + self._batch]
             try:
-                self._take(batch, steps)
+                self._take(batch, steps, latents[done : done + len(batch)])
             except RuntimeError as error:
                 self._halve_batch(error)
                 done += sum(item in posterior.latents for item in batch)
@@ -186,10 +189,11 @@ class PosteriorSampler:
         return self._model.sample(z_i, noise.to(self._device, precise), steps)
 
     @torch.inference_mode()
-    def _take(self, batch: list[tuple[Frame, int]], steps: int) -> None:
+    def _take(self, batch: list[tuple[Frame, int]], steps: int, store: Tensor) -> None:
         latents = self._sample(batch, steps)
+        store.copy_(latents)
         for (frame, sample), latent, logits in zip(
-            batch, latents, self._model.decode(latents, self._map.size), strict=True
+            batch, store, self._model.decode(latents, self._map.size), strict=True
         ):
             probabilities = self._map.restore(logits.softmax(0))
             self.posterior.add(frame, sample, probabilities, latent)
