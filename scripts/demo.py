@@ -88,6 +88,8 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
+    if arguments.scan is None and arguments.model not in SAMPLES:
+        parser.error(f"{arguments.model} has no sample scan; give one with --scan")
     viewer, widget = run(arguments.scan, arguments.model, arguments.samples)
     if arguments.output is None:
         napari.run()
