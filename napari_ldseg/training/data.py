@@ -125,6 +125,7 @@ def build_augmentation(settings: Augmentation, dims: int) -> Compose:
     """Return MONAI's transform of ``image`` and ``label`` (channels first)."""
     both = ["image", "label"]
     shift, blur = settings.shift, (0.2, settings.blur)
+    spatial = settings.rotation or settings.scale or settings.shift
     changes = [
         RandAffined(
             both,
@@ -134,7 +135,9 @@ def build_augmentation(settings: Augmentation, dims: int) -> Compose:
             translate_range=[shift] * dims,
             mode=("bilinear", "nearest"),
             padding_mode="zeros",
-        ),
+        )
+        if spatial
+        else None,
         RandAdjustContrastd("image", prob=0.5, gamma=(1 - settings.contrast, 1 + settings.contrast))
         if settings.contrast
         else None,
