@@ -216,7 +216,7 @@ STARTERS = {
 
 def finish(checkpoint: Checkpoint, validation: list[TrainingCase], split: str) -> Checkpoint:
     """Measure the two step counts and the figures on the validation cases and store them."""
-    posterior_steps, spreads = measure_posterior_steps(checkpoint, validation[:6], n=16)
+    posterior_steps, spreads = measure_posterior_steps(checkpoint, validation[:3], n=16)
     print("latent spread by K:", {k: round(v, 4) for k, v in sorted(spreads.items())}, flush=True)
     label_steps = measure_label_steps(checkpoint, validation[:20])
     update = {"posterior_steps": posterior_steps, "label_steps": label_steps}

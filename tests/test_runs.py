@@ -40,3 +40,12 @@ def test_samples_can_be_added_after_release(tiny_checkpoint):
     assert sampler.posterior.n == 4 and sampler.posterior.provenance == before
     whole = segment(tiny_checkpoint(2), image, n=4, steps=4)
     np.testing.assert_allclose(sampler.posterior.sample_sd, whole.sample_sd, atol=1e-5)
+
+
+def test_image_hash_survives_going_on_from_a_single_sample(tiny_checkpoint):
+    image = np.random.default_rng(0).integers(0, 99, (20, 24)).astype(np.uint8)
+    sampler = PosteriorSampler(tiny_checkpoint(2), image)
+    list(sampler.run(1))
+    digest = sampler.posterior.provenance["image_sha256"]
+    list(sampler.run(2))
+    assert sampler.posterior.provenance["image_sha256"] == digest

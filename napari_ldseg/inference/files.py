@@ -56,6 +56,8 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
     sform and qform included; booleans become uint8. ``intent`` is the NIfTI intent code
     (1002 marks labels).
     """
+    if not str(path).lower().endswith((".nii", ".nii.gz")):
+        raise LDSegError(f"{path} must end in .nii or .nii.gz.")
     array = np.asarray(array)
     if array.shape != scan.shape:
         raise LDSegError(

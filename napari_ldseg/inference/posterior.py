@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -116,9 +117,14 @@ class Posterior:
         return float(np.prod(sizes))
 
     def summary(self) -> dict:
-        """Return classes with their sizes, the mean SD and the provenance, ready for JSON."""
-        counts = self.voxel_counts() * self.voxel_size
-        labels = np.bincount(self.labels.ravel(), minlength=len(self.class_names)) * self.voxel_size
+        """Return classes with their sizes, the mean SD and the provenance, ready for JSON.
+
+        Sizes are per time point: their mean over the axes before the last three.
+        """
+        time_points = math.prod(self.scan.shape[:-3])
+        unit_size = self.voxel_size / max(time_points, 1)
+        counts = self.voxel_counts() * unit_size
+        labels = np.bincount(self.labels.ravel(), minlength=len(self.class_names)) * unit_size
         unit = "voxels"
         if self.scan.calibrated:
             unit = "mm3" if len(self.scan.shape) >= 3 else "mm2"
@@ -126,6 +132,7 @@ class Posterior:
         return {
             "samples": self.n,
             "unit": unit,
+            "time_points": time_points,
             "classes": {
                 name: {
                     "size": float(labels[c]),

@@ -100,6 +100,10 @@ class PosteriorSampler:
         if steps is not None and steps < 1:
             raise LDSegError(f"The number of steps must be at least 1, not {steps}.")
         metadata = checkpoint.metadata
+        if steps is not None and steps > metadata.schedule_length:
+            raise LDSegError(
+                f"{metadata.name} has {metadata.schedule_length} times; {steps} steps are too many."
+            )
         check_fit(metadata, scan)
         check_memory(metadata, scan)
         dims = metadata.architecture.dims
@@ -209,7 +213,7 @@ class PosteriorSampler:
             grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
             self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
             self._digest.update(np.ascontiguousarray(image).tobytes())
-            self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
+        self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
 
     def _empty_posterior(self) -> Posterior:

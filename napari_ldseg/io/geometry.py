@@ -17,7 +17,6 @@ from ..inference.scan import Scan
 GEOMETRY_KEY = "napari_ldseg"
 # Rows: RAS+ x, y, z; columns: napari's superior, posterior, left.
 RAS_FROM_WORLD = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
-UNSAID_UNITS = ("pixel", "")
 
 
 def layer_geometry(scan: Scan) -> dict[str, Any]:
@@ -94,12 +93,13 @@ def _not_moved(layer: Layer, kept: dict[str, Any]) -> bool:
 
 def _millimetres(layer: Layer) -> tuple[np.ndarray, bool]:
     """Return mm per world unit for the last three axes, and whether the units are lengths."""
-    factors = []
-    for unit in layer.units[-3:]:
-        length = unit.dimensionality == {"[length]": 1.0}
-        factors.append(float((1 * unit).to("mm").magnitude) if length else 1.0)
-    calibrated = all(str(unit) not in UNSAID_UNITS for unit in layer.units[-3:])
-    return np.array([1.0] * (3 - len(factors)) + factors), calibrated
+    units = layer.units[-3:]
+    lengths = [unit.dimensionality == {"[length]": 1.0} for unit in units]
+    factors = [
+        float((1 * unit).to("mm").magnitude) if length else 1.0
+        for unit, length in zip(units, lengths, strict=True)
+    ]
+    return np.array([1.0] * (3 - len(factors)) + factors), all(lengths)
 
 
 def _data_to_world(layer: Layer, factors: np.ndarray) -> np.ndarray:

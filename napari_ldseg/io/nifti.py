@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..inference.scan import Scan
 from .geometry import layer_geometry, layer_scan
 
 LABEL_INTENT = 1002
-LABEL_WORDS = ("label", "seg", "mask", "parc")
+LABEL_NAME = re.compile(r"(^|[ _.-])(labels?|seg|segmentation|mask|parc)([ _.-]|\d*$)")
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 
@@ -54,6 +55,17 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     return _write(path, Layer.create(data, attributes, "labels"), LABEL_INTENT)
 
 
+def write_layers(path: str, layers: list[LayerTuple]) -> list[str]:
+    """Write several image and labels layers as NIfTI: ``path`` without its ending, then their names."""
+    stem = path.removesuffix(".gz").removesuffix(".nii")
+    written = []
+    for data, attributes, kind in layers:
+        name = re.sub(r"[^\w() -]+", "", attributes["name"]).strip() or kind
+        single = write_labels if kind == "labels" else write_image
+        written += single(f"{stem} {name}.nii.gz", data, attributes)
+    return written
+
+
 def _write(path: str, layer: Layer, intent: int = 0) -> list[str]:
     scan = layer_scan(layer)
     if scan.channels:
@@ -68,5 +80,6 @@ def _is_label(scan: Scan, path: Path) -> bool:
         return False
     if scan.source is not None and int(scan.source.header["intent_code"]) == LABEL_INTENT:
         return True
-    named = any(word in path.name.lower() for word in LABEL_WORDS)
-    return (named or path.parent.name.lower().startswith("label")) and scan.array.max() < 256
+    stem = path.name.lower().removesuffix(".gz").removesuffix(".nii")
+    named = LABEL_NAME.search(stem) is not None or path.parent.name.lower().startswith("label")
+    return named and scan.array.max(initial=0) < 256

@@ -62,6 +62,8 @@ class Legend(QWidget):
         meaning = QLabel(MEANING)
         meaning.setWordWrap(True)
         bar.addWidget(meaning)
+        self._caption = QLabel()
+        self._caption.setWordWrap(True)
         self._table = QTableWidget(0, 3)
         self._table.verticalHeader().hide()
         self._table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
@@ -74,6 +76,7 @@ class Legend(QWidget):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._caption)
         layout.addWidget(self._table)
         layout.addWidget(self._sd)
         self.hide()
@@ -81,7 +84,8 @@ class Legend(QWidget):
     def show_summary(self, summary: dict, metadata: Metadata) -> None:
         """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the SD's key."""
         unit, per = UNITS[summary["unit"]], PER_SHOWN_UNIT[summary["unit"]]
-        self._table.setHorizontalHeaderLabels(["class", unit, "range"])
+        self._table.setHorizontalHeaderLabels(["class", f"labels, {unit}", f"samples, {unit}"])
+        self._caption.setText(_caption(summary))
         self._table.setRowCount(len(metadata.classes) - 1)
         for row, info in enumerate(metadata.classes[1:]):
             sizes = summary["classes"][info.name]
@@ -97,11 +101,22 @@ class Legend(QWidget):
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
                 self._table.setItem(row, column, item)
-        self._table.horizontalHeaderItem(2).setToolTip("Smallest and largest over the samples")
+        self._table.horizontalHeaderItem(2).setToolTip("Smallest and largest of the samples")
+        self._table.horizontalHeaderItem(1).setToolTip("Of the label layer, before any edit")
         rows = sum(self._table.rowHeight(r) for r in range(self._table.rowCount()))
         self._table.setFixedHeight(rows + self._table.horizontalHeader().sizeHint().height() + 4)
         self._sd.setVisible(summary["mean_sample_sd"] is not None)
         self.show()
+
+
+def _caption(summary: dict) -> str:
+    said = summary["provenance"]
+    text = f"{said['checkpoint']} on {said['image']}"
+    if summary["part_of_image"]:
+        text += ", only the box or slice of this run"
+    if summary["time_points"] > 1:
+        text += f", mean of {summary['time_points']} time points"
+    return f"{text}, before any edits:"
 
 
 def _short(value: float) -> str:

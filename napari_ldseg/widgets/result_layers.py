@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ..checkpoint.metadata import Metadata
 
 SD_RANGE = (0.0, 0.5)
+RESULT_KEY = "napari_ldseg_result"
+RUNS_KEY = "napari_ldseg_runs"
 
 
 def sd_colormap() -> Colormap:
@@ -49,13 +52,24 @@ class ResultLayers:
         self._touched = False
         self._writing = False
         self._removed: set[str] = set()
+        self._runs: list[dict] = [{}]
+        self._place: tuple | None = None
 
-    def begin(self) -> dict[str, np.ndarray]:
-        """Prepare for a run; return what is shown, by ``Picture``'s field names."""
+    @property
+    def any_left(self) -> bool:
+        """Whether a layer of the result is still in the viewer."""
+        return any(self._present(x) for x in (self.labels, self.sample_sd, self.predictive_sd))
+
+    def begin(self, partial: bool) -> dict[str, np.ndarray]:
+        """Prepare for a run on a part or all of the image; return what is shown, by ``Picture``'s names."""
+        moved = self._place is not None and self._place != _place(self.image)
         self.kept_an_edit = self._edited()
         self._removed = set()
         if self.kept_an_edit:
             self._let_go()
+        if moved:
+            self.labels = self.sample_sd = self.predictive_sd = None
+        self._place = _place(self.image)
         shown = {}
         for name in ("labels", "sample_sd", "predictive_sd"):
             layer = getattr(self, name)
@@ -63,6 +77,7 @@ class ResultLayers:
                 shown[name] = np.asarray(layer.data)
             else:
                 setattr(self, name, None)
+        self._runs = [*self._runs, {}] if partial and "labels" in shown else [{}]
         return shown
 
     def show(self, picture: Picture) -> None:
@@ -74,19 +89,24 @@ class ResultLayers:
         if picture.predictive_sd is not None:
             self._show_image("predictive_sd", picture.predictive_sd, "doubt", False)
         self._show_labels(picture)
-        if picture.sample_sd is None:
-            self._drop("sample_sd")
-        else:
+        if picture.sample_sd is not None:
             self._show_image("sample_sd", picture.sample_sd, "uncertainty", True)
-        provenance = {"napari_ldseg_result": picture.summary}
-        for layer in (self.labels, self.sample_sd, self.predictive_sd):
-            if layer is not None:
-                layer.metadata.update(provenance)
+        elif picture.last and picture.summary is not None:
+            self._drop("sample_sd")
+        if picture.summary is not None:
+            self._record(picture.summary)
         first = active is None or not had_labels
         if first and not self.kept_an_edit and not _in_use(active):
             active = self.labels
         if self._present(active):
-            self._viewer.layers.selection.active = active
+            _tolerate_cursor(lambda: setattr(self._viewer.layers.selection, "active", active))
+
+    def _record(self, summary: dict) -> None:
+        """Keep the latest run's summary, and those of all runs that the layers are made of."""
+        self._runs[-1] = summary
+        for layer in (self.labels, self.sample_sd, self.predictive_sd):
+            if layer is not None:
+                layer.metadata.update({RESULT_KEY: summary, RUNS_KEY: list(self._runs)})
 
     def _show_labels(self, picture: Picture) -> None:
         if self._gone("labels", self.labels):
@@ -100,7 +120,7 @@ class ResultLayers:
                 opacity=0.5,
                 **derived_attributes(self.image),
             )
-            self._viewer.add_layer(self.labels)
+            self._add(self.labels)
             self._touched = False
             for event in ("paint", "labels_update", "data"):
                 getattr(self.labels.events, event).connect(self._on_change)
@@ -129,7 +149,11 @@ class ResultLayers:
             **derived_attributes(self.image),
         )
         setattr(self, name, layer)
-        self._viewer.add_layer(layer)
+        self._add(layer)
+
+    def _add(self, layer: Layer) -> None:
+        layer.metadata[RESULT_KEY] = {}
+        _tolerate_cursor(lambda: self._viewer.add_layer(layer))
 
     def _active_layer(self) -> Layer | None:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
@@ -166,7 +190,25 @@ class ResultLayers:
             self._touched = True
 
     def _name(self, what: str) -> str:
-        return f"{what} · {self.image.name}"
+        name = f"{what} · {self.image.name}"
+        taken = any(layer.name == name for layer in self._viewer.layers)
+        return f"{name} · {self.metadata.name}" if taken else name
+
+
+def _place(image: Layer) -> tuple:
+    """Return what decides where a result lies, to compare."""
+    corners = np.array(np.meshgrid(*[(0.0, 1.0)] * image.ndim)).reshape(image.ndim, -1).T
+    size = image.data[0].shape if image.multiscale else image.data.shape
+    return size, tuple(image.units), tuple(tuple(image.data_to_world(c)) for c in corners)
+
+
+def _tolerate_cursor(action: Callable[[], None]) -> None:
+    """Do ``action`` although napari 0.9 fails to describe labels under the cursor in 3D."""
+    try:
+        action()
+    except TypeError as error:
+        if "unsized" not in str(error):
+            raise
 
 
 def _in_use(layer: Layer | None) -> bool:

@@ -29,7 +29,7 @@ class Request:
     """What the user asked for.
 
     ``base`` is the shown result of an earlier run by ``Picture``'s field names; it stays wherever this
-    run does not look.
+    run does not look. ``partial`` says that the run looks at a part of the image only.
     """
 
     scan: Scan
@@ -40,6 +40,7 @@ class Request:
     seed: int
     device: str
     base: dict[str, np.ndarray] = field(default_factory=dict)
+    partial: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -47,13 +48,15 @@ class Request:
 class Picture:
     """A result on the whole image's grid: labels uint8, both SDs float32 (0 to 0.5).
 
-    The predictive SD comes with the last picture only.
+    The SDs are None where there is nothing new to show; the predictive SD comes with the last picture
+    only. ``summary`` is that of ``Posterior``, None before the first sample is complete.
     """
 
     labels: np.ndarray
     sample_sd: np.ndarray | None
     predictive_sd: np.ndarray | None
-    summary: dict
+    summary: dict | None
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -135,18 +138,27 @@ def _sample(request: Request, shelf: CheckpointShelf) -> Generator[Snapshot, Non
 
 
 def _picture(request: Request, posterior: Posterior, last: bool) -> Picture:
+    complete = posterior.n > 0
+    # Until the first sample is complete an earlier result stays wherever nothing was sampled yet.
+    sampled = slice(None) if complete else posterior.counts > 0
+    if last and not complete and "labels" in request.base:
+        sampled = np.zeros_like(posterior.counts, dtype=bool)
+
     def whole(name: str, part: np.ndarray) -> np.ndarray:
         base = request.base.get(name)
         full = np.zeros(request.scan.shape, part.dtype) if base is None else base.copy()
-        full[request.region.slices] = part
+        full[request.region.slices][sampled] = part[sampled]
         return full
 
     sd = posterior.sample_sd
+    if sd is None and last and complete and request.partial and "sample_sd" in request.base:
+        sd = np.zeros(posterior.scan.shape, np.float32)
     return Picture(
         whole("labels", posterior.labels),
         None if sd is None else whole("sample_sd", sd),
-        whole("predictive_sd", posterior.predictive_sd) if last else None,
-        posterior.summary(),
+        whole("predictive_sd", posterior.predictive_sd) if last and complete else None,
+        {**posterior.summary(), "part_of_image": request.partial} if complete else None,
+        last,
     )
 
 

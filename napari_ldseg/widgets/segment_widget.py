@@ -25,10 +25,10 @@ from superqt import QCollapsible
 from ..errors import LDSegError
 from .legend import Legend
 from .model_choice import ModelChoice
+from .result_layers import RESULT_KEY
 from .sampling import Snapshot
 from .session import Choices, Session
 
-RESULT_KEY = "napari_ldseg_result"
 PROMINENT = """
 QPushButton { background: #2f6fde; color: white; font-weight: bold; padding: 6px; }
 QPushButton:hover { background: #4a85ec; }
@@ -178,6 +178,9 @@ class SegmentWidget(QWidget):
 
     def _refresh_buttons(self) -> None:
         running = self.session.running
+        results = self.session.results
+        if results is not None and not running and not results.any_left:
+            self.legend.hide()
         ready = self.image.value is not None and self.model.path is not None
         self.segment.setEnabled(ready and not running)
         self.cancel.setEnabled(running)
@@ -215,8 +218,9 @@ class SegmentWidget(QWidget):
     def _on_progress(self, snapshot: Snapshot) -> None:
         self.progress.setValue(round(1000 * snapshot.fraction))
         self.progress.setFormat(snapshot.message)
-        if snapshot.picture is not None and snapshot.metadata is not None:
-            self.legend.show_summary(snapshot.picture.summary, snapshot.metadata)
+        picture = snapshot.picture
+        if picture is not None and picture.summary is not None and snapshot.metadata is not None:
+            self.legend.show_summary(picture.summary, snapshot.metadata)
 
     def _on_ended(self, message: str, error: bool) -> None:
         self._say(message, error)

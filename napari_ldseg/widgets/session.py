@@ -78,7 +78,8 @@ class Session(QObject):
         region = self._one_slice(choices, scan, region, metadata)
         check_fit(metadata, crop(scan, region))
         self._current = self._results_for(choices.image, metadata)
-        shown = self._current.begin()
+        partial = region != whole(scan)
+        shown = self._current.begin(partial)
         self._request = Request(
             scan,
             region,
@@ -87,7 +88,8 @@ class Session(QObject):
             choices.steps,
             choices.seed,
             choices.device,
-            shown if region != whole(scan) else {},
+            shown,
+            partial,
         )
         self._image_removed = False
         self._worker = create_worker(
@@ -121,7 +123,11 @@ class Session(QObject):
 
     def _on_returned(self, snapshot: Snapshot) -> None:
         stopped = self._request is not None and self._request.stop.is_set()
-        self._on_snapshot(snapshot)
+        try:
+            self._on_snapshot(snapshot)
+        except Exception as error:
+            self._on_error(error)
+            raise
         message = self._closing_words(snapshot, stopped)
         self._forget_run()
         self.ended.emit(message, False)
@@ -142,8 +148,8 @@ class Session(QObject):
     def _closing_words(self, snapshot: Snapshot, stopped: bool) -> str:
         if self._image_removed:
             return "The image was removed, so the run was stopped; its results so far are kept."
-        if snapshot.picture is None:
-            return "Stopped before the first sample."
+        if snapshot.picture is None or snapshot.picture.summary is None:
+            return "Stopped before the first sample was complete; press Segment to go on."
         n = snapshot.picture.summary["samples"]
         words = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
         if self._current is not None and self._current.kept_an_edit:
@@ -174,10 +180,15 @@ class Session(QObject):
         shapes, image = choices.region, choices.image
         if not len(shapes.data):
             raise LDSegError(f"{shapes.name} holds no box; draw one around the structure.")
+        if len(shapes.data) > 1:
+            raise LDSegError(
+                f"{shapes.name} holds {len(shapes.data)} shapes; keep one, or put each on a Shapes layer "
+                "of its own."
+            )
         # A layer of fewer axes than the image counts as drawn in the slice that is shown.
         shown = np.array(self._viewer.dims.point[-image.ndim :], dtype=float)
         points = []
-        for corner in np.concatenate([np.asarray(shape) for shape in shapes.data]):
+        for corner in np.asarray(shapes.data[0]):
             world = shown.copy()
             drawn = shapes.data_to_world(corner)[-image.ndim :]
             world[image.ndim - len(drawn) :] = drawn

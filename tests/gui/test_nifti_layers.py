@@ -23,6 +23,8 @@ def write(path, array):
         ("labels/case.nii.gz", np.int16, "labels"),
         ("case_mask.nii", np.float32, "image"),
         ("ct.nii.gz", np.int16, "image"),
+        ("t1_unmasked.nii.gz", np.uint8, "image"),
+        ("brain_masked.nii.gz", np.uint8, "image"),
     ],
 )
 def test_label_files_open_as_labels_and_scans_as_images(tmp_path, name, dtype, kind):
@@ -64,3 +66,12 @@ def test_colour_images_are_refused_with_a_sentence(tmp_path):
     with pytest.raises(LDSegError, match="photo is in colour"):
         write_image(str(tmp_path / "x.nii.gz"), colours, {"name": "photo", "rgb": True})
     assert not list(tmp_path.iterdir())
+
+
+def test_several_layers_saved_together_are_a_file_each(viewer, tmp_path):
+    viewer.add_labels(np.random.default_rng(0).integers(0, 3, (5, 6, 7)), name="labels · scan")
+    viewer.add_image(np.random.default_rng(0).random((5, 6, 7)), name="uncertainty")
+    viewer.layers.select_all()
+    viewer.layers.save(str(tmp_path / "case.nii.gz"), selected=True, plugin="napari-ldseg")
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["case labels  scan.nii.gz", "case uncertainty.nii.gz"]
