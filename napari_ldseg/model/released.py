@@ -6,7 +6,6 @@ Shapes are (batch, channels, *space). Every layer's norm has Keras' epsilon of 1
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
@@ -17,61 +16,10 @@ from .architecture import Architecture
 from .blocks import GroupNorm, ResidualBlock, SelfAttention, Upsample, conv, time_embedding
 from .ldseg import Networks
 from .networks import integer_label
+from .released_sizes import CONV_GROUPS, HEADS, check_released
 
 KERAS_EPSILON = 1e-3
 KERAS_MOMENTUM = 0.01  # torch's momentum is 1 - Keras'
-HEADS = 8
-CONV_GROUPS = 4  # of the 3D image encoder
-DENOISER_BLOCKS = 2
-DENOISER_LEVELS = 3
-
-
-def released_architecture(
-    dims: int,
-    image_channels: int,
-    classes: int,
-    label_widths: tuple[int, ...] = (16, 32, 64, 64, 32),
-    image_widths: tuple[int, ...] = (16, 32, 64, 64, 32),
-    denoiser_widths: tuple[int, ...] = (16, 32, 64),
-) -> Architecture:
-    """Return the released networks' sizes; what is not a parameter is fixed in their code."""
-    return Architecture(
-        dims,
-        image_channels,
-        classes,
-        label_widths,
-        image_widths,
-        denoiser_widths,
-        denoiser_blocks=DENOISER_BLOCKS,
-        denoiser_attention=(1, 2),
-        image_attention=dims == 2,
-    )
-
-
-def check_released(arch: Architecture, size: tuple[int, ...]) -> None:
-    """Raise ValueError if the released code could not build ``arch`` for images of ``size``."""
-    expected = released_architecture(
-        arch.dims,
-        arch.image_channels,
-        arch.classes,
-        arch.label_widths,
-        arch.image_widths,
-        arch.denoiser_widths,
-    )
-    if arch != expected:
-        raise ValueError("the released networks cannot have this architecture")
-    if len(arch.label_widths) < 3 or len(arch.denoiser_widths) != DENOISER_LEVELS:
-        raise ValueError("the released networks have other levels")
-    if len(size) != arch.dims:
-        raise ValueError(f"the released networks need a size of {arch.dims} axes")
-    multiple = arch.stride * 2 ** (DENOISER_LEVELS - 1)
-    if any(n % multiple for n in size):
-        raise ValueError(f"the released networks need sizes divisible by {multiple}, not {size}")
-    groups = math.lcm(HEADS, CONV_GROUPS) if arch.dims == 2 else CONV_GROUPS
-    if any(width % CONV_GROUPS for width in (*arch.image_widths, *arch.denoiser_widths)) or any(
-        width % groups for width in arch.image_widths[-2:]
-    ):
-        raise ValueError("the released networks' widths must divide into their groups")
 
 
 def released_networks(arch: Architecture, size: tuple[int, ...]) -> Networks:
@@ -248,7 +196,7 @@ class ReleasedDenoiser(nn.Module):
         )
         self.stem = conv(dims, 2, widths[0])
         width, skips = widths[0], [widths[0]] * self.every_skip
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        self.down = nn.ModuleList()
         for level, outputs in enumerate(widths):
             for _ in range(arch.denoiser_blocks):
                 self.down.append(ResidualBlock(dims, width, outputs, 0, self.features))
@@ -266,6 +214,7 @@ class ReleasedDenoiser(nn.Module):
                 ResidualBlock(dims, width, width, 0, self.features),
             ]
         )
+        self.up = nn.ModuleList()
         for level, outputs in reversed(list(enumerate(widths))):
             for _ in range(arch.denoiser_blocks + self.every_skip):
                 inputs = width + skips.pop()
