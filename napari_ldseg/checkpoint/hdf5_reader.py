@@ -118,6 +118,7 @@ def _limit_memory(file_size: int) -> None:
 def main(path: str, out: BinaryIO) -> None:
     """Write the tensors of ``path``, or why it was refused, to ``out``."""
     tensors: dict[str, Any] = {}
+    answer: dict[str, Any]
     try:
         import h5py  # noqa: F401  (before the limit: libraries take address space)
 

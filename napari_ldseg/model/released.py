@@ -47,6 +47,9 @@ def released_networks(arch: Architecture, size: tuple[int, ...]) -> Networks:
 class BatchNorm(nn.Module):
     """Batch norm over all axes but the channels, in 2D and 3D; all its state is float."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
@@ -128,8 +131,8 @@ class ReleasedLabelEncoder(nn.Module):
             layers.append(nn.MaxPool2d(2) if dims == 2 else _after(dims, narrow, narrow, 3, 2))
             layers.append(ConvBlock(dims, narrow, wide, arch.dropout))
         self.pyramid = nn.Sequential(*layers)
-        last = conv(dims, widths[-1], 1, 1) if dims == 2 else _after(dims, widths[-1], 1, 2, 1)
-        self.out = last
+        width = widths[-1]
+        self.out = conv(dims, width, 1, 1) if dims == 2 else _after(dims, width, 1, 2, 1)
         self.norm = nn.LayerNorm(latent_shape, eps=KERAS_EPSILON)
 
     def forward(self, label: Tensor) -> Tensor:
@@ -262,7 +265,5 @@ class _TransposedConv(nn.Module):
 
 def _after(dims: int, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
     """Return a convolution padded at the far end only: TensorFlow's "same" where the padding is odd."""
-    pad = {2: nn.ZeroPad2d, 3: nn.ZeroPad3d}[dims]
-    return nn.Sequential(
-        pad((0, 1) * dims), conv(dims, inputs, outputs, kernel, stride=stride, padding=0)
-    )
+    pad = nn.ZeroPad2d((0, 1, 0, 1)) if dims == 2 else nn.ZeroPad3d((0, 1, 0, 1, 0, 1))
+    return nn.Sequential(pad, conv(dims, inputs, outputs, kernel, stride=stride, padding=0))
