@@ -42,7 +42,9 @@ def import_keras(
     class_name: Annotated[
         list[str] | None,
         typer.Option(
-            "--class", help="Name of a class but the background; once per class, in order."
+            "--class",
+            metavar="NAME",
+            help="Name of a class but the background; once per class, in order.",
         ),
     ] = None,
 ) -> None:

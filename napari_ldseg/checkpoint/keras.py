@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from ..errors import LDSegError
 from ..model.architecture import Architecture
-from ..model.released_sizes import released_architecture
+from ..model.released_sizes import check_released, released_architecture
 from .file import Checkpoint, build_model, save_checkpoint
 from .hdf5 import read_hdf5
 from .keras_layers import Layers, assign
@@ -27,7 +28,7 @@ COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#c
 POSTERIOR_STEPS = 15
 DESCRIPTION = (
     "{dims}D, {classes} classes, images resized to {size}: imported from the Keras weights of the "
-    "LDSeg authors' code. The numbers of steps are that code's, not measured."
+    "LDSeg authors' code. The numbers of steps are usual ones, not measured."
 )
 
 
@@ -129,10 +130,8 @@ def _derive(layers: dict[str, Layers]) -> tuple[Architecture, tuple[int, ...]]:
     image, denoiser = layers["image_encoder"], layers["denoiser"]
     label_widths = label.widths(0, per_label, 1 if dims == 2 else 0)
     image_widths = (image.kernel(0)[-1], *image.widths(1, per_image, 1))
-    latent = label.shape("encoder_output", "gamma")
-    if len(latent) != dims + 1 or latent[-1] != 1:
-        raise label.refuse("encoder_output/gamma:0", f"has the shape {latent}")
-    attention = [shape[0] for shape in denoiser.gammas("attention_block")]
+    latent = label.latent()
+    attention = denoiser.gammas("attention_block")
     if len(attention) < 3:
         raise denoiser.refuse("attention_block/gamma:0", "is missing")
     try:
@@ -144,9 +143,11 @@ def _derive(layers: dict[str, Layers]) -> tuple[Architecture, tuple[int, ...]]:
             image_widths,
             (denoiser.kernel(0)[-1], attention[0], attention[2]),
         )
+        size = tuple(n * architecture.stride for n in latent)
+        check_released(architecture, size)
     except ValueError as error:
         raise LDSegError(f"{label.file} and the files beside it do not fit: {error}.") from error
-    return architecture, tuple(n * architecture.stride for n in latent[:-1])
+    return architecture, size
 
 
 def _metadata(
@@ -196,6 +197,7 @@ def _metadata(
                 settings=hashes,
             ),
         )
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise LDSegError(f"{paths['label_encoder'].name} cannot be used: {reason}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "size"
+        raise LDSegError(f"The model's {place} is not possible: {first['msg']}.") from error

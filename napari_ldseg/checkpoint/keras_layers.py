@@ -83,10 +83,7 @@ class Layers:
         layers = self.of_kind(f"conv{self.dims}d")
         if not -len(layers) <= index < len(layers):
             raise self.refuse(f"conv{self.dims}d/kernel:0", "is missing")
-        shape = self.shape(layers[index], "kernel")
-        if len(shape) != self.dims + 2:
-            raise self.refuse(self.paths[layers[index], "kernel"], f"has the shape {shape}")
-        return shape
+        return self._agreed(layers[index], "kernel", "bias", self.dims + 2)
 
     def widths(self, first: int, step: int, rest: int) -> tuple[int, ...]:
         """Return the outputs of every ``step``-th convolution from ``first`` to ``rest`` before the end."""
@@ -96,13 +93,19 @@ class Layers:
             raise self.refuse(f"{last}/kernel:0", "ends a wrong number of convolutions")
         return tuple(self.kernel(first + i)[-1] for i in range(0, count, step))
 
-    def gammas(self, kind: str) -> list[tuple[int, ...]]:
-        """Return the shape of the nested group norm's scale in each layer of ``kind``."""
-        names = (self._inner(layer, "group_normalization", 0) for layer in self.of_kind(kind))
-        return [
-            self.shape(layer, f"{n}/gamma")
-            for layer, n in zip(self.of_kind(kind), names, strict=True)
+    def gammas(self, kind: str) -> list[int]:
+        """Return the width of the nested group norm in each layer of ``kind``."""
+        norms = [
+            (layer, self._inner(layer, "group_normalization", 0)) for layer in self.of_kind(kind)
         ]
+        return [self._agreed(x, f"{n}/gamma", f"{n}/beta", 1)[0] for x, n in norms]
+
+    def latent(self) -> tuple[int, ...]:
+        """Return the latent's size (*cells), which the label encoder's last layer has."""
+        shape = self._agreed("encoder_output", "gamma", "beta", self.dims + 1)
+        if shape[-1] != 1:
+            raise self.refuse(self.paths["encoder_output", "gamma"], f"has the shape {shape}")
+        return shape[:-1]
 
     def take(self, layer: str, weight: str, shape: tuple[int, ...]) -> np.ndarray:
         """Return a weight that must have ``shape`` and remove it from the file's list."""
@@ -130,6 +133,13 @@ class Layers:
         for layer, weights in self._layers.items():
             for weight in weights:
                 raise self.refuse(self.paths[layer, weight], "is unexpected")
+
+    def _agreed(self, layer: str, weight: str, other: str, axes: int) -> tuple[int, ...]:
+        """Return the shape of a weight, which must have ``axes`` and end as that of ``other``."""
+        shape, end = self.shape(layer, weight), self.shape(layer, other)
+        if len(shape) != axes or not all(shape) or not end or shape[-len(end) :] != end:
+            raise self.refuse(self.paths[layer, weight], f"has the shape {shape}")
+        return shape
 
     def _inner(self, layer: str, kind: str, index: int) -> str:
         names = self._inner_names.setdefault(

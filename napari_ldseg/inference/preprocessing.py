@@ -47,7 +47,7 @@ class GridMap:
         if oriented.shape[1:] == self.inner:
             return oriented
         if self.resampling == "nearest":
-            return oriented[np.ix_(range(len(oriented)), *self._nearest())]
+            return oriented[np.ix_(np.arange(len(oriented)), *self._nearest())]
         if self.resampling == "corners":
             factors = [m / n for m, n in zip(self.inner, oriented.shape[1:], strict=True)]
             return np.stack(

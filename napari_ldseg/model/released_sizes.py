@@ -57,4 +57,6 @@ def check_released(arch: Architecture, size: tuple[int, ...]) -> None:
     if any(width % CONV_GROUPS for width in (*arch.image_widths, *arch.denoiser_widths)) or any(
         width % groups for width in arch.image_widths[-2:]
     ):
-        raise ValueError("the released networks' widths must divide into their groups")
+        raise ValueError(
+            "the image encoder's and the denoiser's widths must divide into groups of channels"
+        )
