@@ -55,7 +55,7 @@ def refused(folder, tmp_path, assert_sentence):
 
 @pytest.fixture
 def edit(folder):
-    """Open one of the folder's files for writing: ``with edit("denoiser") as file``."""
+    """Open the file of one of the four networks for writing."""
     return lambda stem: h5py.File(folder / f"{stem}.hdf5", "a")
 
 
