@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+class Schedule(StrEnum):
+    """The names of ``model.schedule``, which this file must not import: it takes torch."""
+
+    cosine = "cosine"
+    linear = "linear"
+    quadratic = "quadratic"
 
 
 @app.callback()
@@ -47,6 +56,9 @@ def import_keras(
             help="Name of a class but the background; once per class, in order.",
         ),
     ] = None,
+    schedule: Annotated[
+        Schedule, typer.Option(help="The noise schedule of the training; the files do not tell.")
+    ] = Schedule.cosine,
 ) -> None:
     """Turn the Keras weights of the LDSeg authors' code into one checkpoint.
 
@@ -63,7 +75,14 @@ def import_keras(
             raise LDSegError(f"{output.name} must end in .safetensors; change the name after -o.")
         from .checkpoint.keras import import_keras_file
 
-        path = import_keras_file(folder, output, dims, name=name, class_names=class_name or ())
+        path = import_keras_file(
+            folder,
+            output,
+            dims,
+            name=name,
+            class_names=class_name or (),
+            schedule=schedule.value,
+        )
         typer.echo(f"Wrote {path}.")
         _describe(path)
 

@@ -139,6 +139,20 @@ def test_the_command_fails_with_a_sentence_and_without_qt(folder, tmp_path):
     assert answer.stderr.count("\n") == 1
 
 
+def test_the_schedule_of_the_training_can_be_told(pristine, tmp_path):
+    target = tmp_path / "x.safetensors"
+    command = ["import-keras", str(pristine[2]), "-o", str(target), "--schedule", "linear"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert load_checkpoint(target).model.schedule.alpha_bar(0) == pytest.approx(1 - 1e-4)
+
+
+def test_an_output_of_another_kind_is_refused(pristine, tmp_path):
+    command = ["import-keras", str(pristine[2]), "-o", str(tmp_path / "model.hdf5")]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1 and "must end in .safetensors" in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
 def test_help_teaches():
     text = CliRunner().invoke(app, ["import-keras", "--help"]).stdout
     for word in ("labelEncoder.hdf5", "denoiser3D.hdf5", "--dims", "--class", "Example"):

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from ..errors import LDSegError
 from ..model.architecture import Architecture
 from ..model.released_sizes import check_released, released_architecture
+from ..model.schedule import ScheduleName
 from .file import Checkpoint, build_model, save_checkpoint
 from .hdf5 import read_hdf5
 from .keras_layers import Layers, assign
@@ -38,6 +40,7 @@ def import_keras(
     *,
     name: str | None = None,
     class_names: Sequence[str] = (),
+    schedule: ScheduleName = "cosine",
 ) -> Checkpoint:
     """Return the checkpoint of the four Keras files in ``folder``; nothing is written.
 
@@ -52,6 +55,9 @@ def import_keras(
         The checkpoint's name, by default the folder's.
     class_names
         Names of the classes but the background, by default numbers: the files have none.
+    schedule
+        The noise schedule of the training, which the files do not tell either: ``"cosine"`` unless the
+        authors' code was changed to ``"linear"`` or ``"quadratic"``.
 
     Raises
     ------
@@ -61,7 +67,7 @@ def import_keras(
     paths = keras_files(folder, dims)
     layers = {part: Layers(paths[part].name, part, read_hdf5(paths[part])) for part in NETWORKS}
     architecture, size = _derive(layers)
-    metadata = _metadata(architecture, size, paths, name, class_names)
+    metadata = _metadata(architecture, size, paths, name, class_names, schedule)
     with torch.device("meta"):
         model = build_model(metadata)
     weights: dict[str, torch.Tensor] = {}
@@ -72,16 +78,10 @@ def import_keras(
 
 
 def import_keras_file(
-    folder: str | os.PathLike,
-    output: str | os.PathLike,
-    dims: int | None = None,
-    *,
-    name: str | None = None,
-    class_names: Sequence[str] = (),
+    folder: str | os.PathLike, output: str | os.PathLike, dims: int | None = None, **options: Any
 ) -> Path:
     """Import ``folder`` as ``import_keras`` does and write the checkpoint to ``output``, or nothing."""
-    checkpoint = import_keras(folder, dims, name=name, class_names=class_names)
-    return save_checkpoint(checkpoint, output)
+    return save_checkpoint(import_keras(folder, dims, **options), output)
 
 
 def keras_files(folder: str | os.PathLike, dims: int | None = None) -> dict[str, Path]:
@@ -156,6 +156,7 @@ def _metadata(
     paths: dict[str, Path],
     name: str | None,
     class_names: Sequence[str],
+    schedule: ScheduleName,
 ) -> Metadata:
     dims, classes = architecture.dims, architecture.classes
     if class_names and len(class_names) != classes - 1:
@@ -177,7 +178,7 @@ def _metadata(
             architecture=architecture,
             networks="released",
             parametrisation="plain-difference",
-            schedule="cosine",
+            schedule=schedule,
             channels=("red", "green", "blue")
             if channels == 3
             else tuple(f"channel {i}" for i in range(1, channels + 1)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from napari.qt.threading import thread_worker
 from qtpy.QtCore import QStandardPaths
 
+from ..checkpoint.header import read_metadata
 from ..errors import LDSegError
 
 
@@ -33,24 +33,37 @@ def import_in_background(
 
 def _import(chosen: Path) -> Path | str:
     # Imported here: the window must not wait for torch.
-    from ..checkpoint.keras import dims_of_file, import_keras_file
+    from ..checkpoint.file import save_checkpoint
+    from ..checkpoint.keras import dims_of_file, import_keras
 
+    folder, dims = chosen.parent, dims_of_file(chosen)
     try:
-        dims = dims_of_file(chosen)
-        return import_keras_file(chosen.parent, _target(chosen.parent, dims), dims)
+        checkpoint = import_keras(folder, dims)
+        try:
+            return save_checkpoint(checkpoint, _free(folder, folder, dims))
+        except LDSegError:  # a folder that only others may write to
+            where = QStandardPaths.StandardLocation.GenericDataLocation
+            own = Path(QStandardPaths.writableLocation(where)) / "napari-ldseg"
+            return save_checkpoint(checkpoint, _free(own, folder, dims))
     except LDSegError as error:
         return str(error)
     except Exception as error:  # whatever it is, the user must hear of it
-        return f"{chosen.parent} could not be imported: {error}."
+        return f"{folder} could not be imported: {error}."
 
 
-def _target(folder: Path, dims: int) -> Path:
-    """Return where the checkpoint goes: into ``folder``, or the user's own data if it is read-only."""
+def _free(place: Path, folder: Path, dims: int) -> Path:
+    """Return the checkpoint's path in ``place``: ``folder``'s name, never over another model's file."""
     stem = folder.resolve().name or "released"
-    place = folder
-    if not os.access(folder, os.W_OK):
-        where = QStandardPaths.StandardLocation.GenericDataLocation
-        place = Path(QStandardPaths.writableLocation(where)) / "napari-ldseg"
-    target = place / f"{stem}.safetensors"
-    # One folder may hold the files of a 2D and a 3D model.
-    return target.with_name(f"{stem}-3D.safetensors") if dims == 3 else target
+    for number in range(1, 1000):
+        path = place / f"{stem}{f'-{number}' if number > 1 else ''}.safetensors"
+        if not path.exists() or _is_import(path, dims):
+            break
+    return path
+
+
+def _is_import(path: Path, dims: int) -> bool:
+    try:
+        metadata = read_metadata(path)
+    except LDSegError:
+        return False
+    return metadata.networks == "released" and metadata.architecture.dims == dims
