@@ -120,7 +120,7 @@ def _interpolate(values: Tensor, axis: int, places: np.ndarray) -> Tensor:
     before = np.minimum(places.astype(int), max(values.shape[axis] - 2, 0))
     after = np.minimum(before + 1, values.shape[axis] - 1)
     shape = [-1 if a == axis else 1 for a in range(values.ndim)]
-    part = torch.from_numpy(places - before).to(values).reshape(shape)
+    part = torch.from_numpy((places - before).astype(np.float32)).to(values).reshape(shape)
     low, high = (
         values.index_select(axis, torch.from_numpy(i).to(values.device)) for i in (before, after)
     )

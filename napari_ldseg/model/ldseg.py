@@ -141,12 +141,16 @@ class LDSeg(nn.Module):
             return z
 
         if sampler == "ddim":
-            return ddim(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
-        if sampler == "ddpm":
+            z = ddim(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
+        elif sampler == "ddpm":
             if step_noise is None:
                 raise ValueError("ddpm needs the noise of each step")
-            return ddpm(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
-        raise ValueError(f"the sampler must be 'ddim' or 'ddpm', not {sampler!r}")
+            z = ddpm(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
+        else:
+            raise ValueError(f"the sampler must be 'ddim' or 'ddpm', not {sampler!r}")
+        if on_latent is not None and self.schedule.alpha_bar(self.schedule.times(steps)[-1]) == 1:
+            on_latent(z)  # the skipped last step leaves the latent as it is
+        return z
 
     def _dtype(self) -> torch.dtype:
         return next(self.denoiser.parameters()).dtype

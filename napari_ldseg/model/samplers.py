@@ -92,7 +92,7 @@ def _finish(
 ) -> Tensor:
     a = schedule.alpha_bar(times[-1])
     if a == 1:
-        return after_step(z)
+        return z
     z = predict(z, times[-1]).z0
     # With a single time abar is that of pure noise: adding its noise would leave nothing else.
     if step_noise is not None and len(times) > 1:
