@@ -159,7 +159,7 @@ def test_one_time_and_none():
     with pytest.raises(ValueError, match="steps"):
         NoiseSchedule().times(0)
     with pytest.raises(ValueError, match="cosine"):
-        NoiseSchedule(1000, "linear")
+        NoiseSchedule(1000, "sigmoid")
 
 
 def test_forward_process(tiny_checkpoint):

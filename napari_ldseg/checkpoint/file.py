@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from ..atomic import written_whole
 from ..errors import LDSegError
 from ..model.ldseg import LDSeg
+from ..model.released import released_networks
 from ..model.schedule import NoiseSchedule
 from .header import METADATA_KEY, read_metadata
 from .metadata import Metadata
@@ -35,7 +36,10 @@ class Checkpoint:
 def build_model(metadata: Metadata) -> LDSeg:
     """Return the untrained networks that ``metadata`` describes."""
     schedule = NoiseSchedule(metadata.schedule_length, metadata.schedule)
-    return LDSeg(metadata.architecture, metadata.parametrisation, schedule)
+    networks = None
+    if metadata.networks == "released":
+        networks = released_networks(metadata.architecture, metadata.grid.size or ())
+    return LDSeg(metadata.architecture, metadata.parametrisation, schedule, networks)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..model.architecture import Architecture
+from ..model.released_sizes import check_released
 
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -33,12 +34,15 @@ class Grid(_Part):
     """The voxel grid that the networks see, axes in the checkpoint's orientation.
 
     Either every image is resized to ``size`` voxels, or resampled to ``spacing`` mm per voxel and
-    then padded around the centre to at least ``minimum_size``.
+    then padded around the centre to at least ``minimum_size``. ``linear`` resampling is low-pass
+    filtered where it shrinks, ``corners`` maps the corner voxels' centres onto each other and filters
+    nothing (scipy's zoom), ``nearest`` takes the voxel at floor(index * ratio) (OpenCV's).
     """
 
     size: tuple[Cells, ...] | None = None
     spacing: tuple[Millimetres, ...] | None = None
     minimum_size: tuple[Cells, ...] | None = None
+    resampling: Literal["linear", "corners", "nearest"] = "linear"
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Grid:
@@ -52,14 +56,17 @@ class Grid(_Part):
 
 
 class Intensity(_Part):
-    """How an image's intensities are mapped to [0, 1], per channel, before the networks.
+    """How an image's intensities are mapped to [0, 1] before the networks.
 
-    ``min-max`` takes the extremes; ``percentile`` clips at the two percentiles first.
+    ``min-max`` takes the extremes; ``percentile`` clips at the two percentiles first. They are those of
+    each channel, or of all channels ``jointly``; after the resampling or ``before_resampling``.
     """
 
     method: Literal["min-max", "percentile"] = "percentile"
     lower: Annotated[float, Field(ge=0, lt=50)] = 0.5
     upper: Annotated[float, Field(gt=50, le=100)] = 99.5
+    jointly: bool = False
+    before_resampling: bool = False
 
 
 class FieldOfView(_Part):
@@ -98,8 +105,9 @@ class Metadata(_Part):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     description: Text
     architecture: Architecture
+    networks: Literal["ldseg", "released"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
-    schedule: Literal["cosine"] = "cosine"
+    schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
     schedule_length: Annotated[int, Field(ge=2, le=100_000)] = 1000
     channels: tuple[Text, ...]
     classes: tuple[ClassInfo, ...]
@@ -130,4 +138,6 @@ class Metadata(_Part):
             per_axis += [self.field_of_view.smallest, self.field_of_view.largest]
         if any(values is not None and len(values) != arch.dims for values in per_axis):
             raise ValueError(f"the grid and the field of view must have {arch.dims} axes")
+        if self.networks == "released":
+            check_released(arch, self.grid.size or ())
         return self

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+from scipy.ndimage import zoom
 from skimage.transform import resize
 from torch import Tensor
 
@@ -22,7 +23,8 @@ class GridMap:
     """The way from one image's grid to the networks' grid and back.
 
     All arrays are channels-first: (channels, *space). ``order`` and ``flips`` reorient the image's
-    axes, ``inner`` is the resampled size, ``pads`` the (before, after) padding per axis.
+    axes, ``inner`` is the resampled size, ``pads`` the (before, after) padding per axis, ``resampling``
+    the way of ``metadata.Grid``.
     """
 
     order: tuple[int, ...]
@@ -30,6 +32,7 @@ class GridMap:
     shape: tuple[int, ...]
     inner: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]
+    resampling: str = "linear"
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -39,10 +42,17 @@ class GridMap:
         )
 
     def image_to_grid(self, image: np.ndarray) -> np.ndarray:
-        """Resample (channels, *shape) linearly, low-pass filtered where it shrinks; no padding yet."""
+        """Resample (channels, *shape) as ``resampling`` says; no padding yet."""
         oriented = self._orient(image).astype(np.float32)
         if oriented.shape[1:] == self.inner:
             return oriented
+        if self.resampling == "nearest":
+            return oriented[np.ix_(np.arange(len(oriented)), *self._nearest())]
+        if self.resampling == "corners":
+            factors = [m / n for m, n in zip(self.inner, oriented.shape[1:], strict=True)]
+            return np.stack(
+                [zoom(channel, factors, order=1, mode="nearest") for channel in oriented]
+            )
         return np.stack(
             [
                 resize(channel, self.inner, order=1, mode="edge", preserve_range=True)
@@ -51,7 +61,7 @@ class GridMap:
         )
 
     def label_to_grid(self, label: np.ndarray, classes: int) -> np.ndarray:
-        """Resample a label image (*shape) by its linearly interpolated one-hot channels; padded with 0."""
+        """Resample a label image (*shape) by its interpolated one-hot channels; padded with 0."""
         one_hot = np.arange(classes).reshape(-1, *(1,) * label.ndim) == label
         return self.pad(self.image_to_grid(one_hot).argmax(0)[None].astype(np.uint8))[0]
 
@@ -63,8 +73,11 @@ class GridMap:
         """Bring (channels, *size) back onto the image's own grid (channels, *shape), linearly."""
         for axis, (before, after) in enumerate(self.pads, start=1):
             values = values.narrow(axis, before, values.shape[axis] - before - after)
-        oriented = tuple(self.shape[axis] for axis in self.order)
-        if oriented != self.inner:
+        oriented = self._oriented_shape
+        if self.resampling != "linear":
+            for axis, places in enumerate(self._places(), start=1):
+                values = _interpolate(values, axis, places)
+        elif oriented != self.inner:
             mode = LINEAR[len(oriented)]
             values = F.interpolate(values[None], size=oriented, mode=mode, align_corners=False)[0]
         flipped = [axis for axis, flip in enumerate(self.flips, start=1) if flip < 0]
@@ -72,11 +85,46 @@ class GridMap:
         back = np.argsort(self.order)
         return values.permute(0, *(int(axis) + 1 for axis in back))
 
+    @property
+    def _oriented_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape[axis] for axis in self.order)
+
+    def _nearest(self) -> list[np.ndarray]:
+        """Return, per axis, the image's voxel that each voxel of the grid shows."""
+        sizes = zip(self._oriented_shape, self.inner, strict=True)
+        return [np.minimum((np.arange(m) * (1 / (m / n))).astype(int), n - 1) for n, m in sizes]
+
+    def _places(self) -> list[np.ndarray]:
+        """Return, per axis, where on the grid each voxel of the image lies, in grid voxels."""
+        if self.resampling == "corners":
+            sizes = zip(self._oriented_shape, self.inner, strict=True)
+            return [np.linspace(0, m - 1, n) for n, m in sizes]
+        places = []
+        for n, shown in zip(self._oriented_shape, self._nearest(), strict=True):
+            voxels, first, count = np.unique(shown, return_index=True, return_counts=True)
+            # Several grid voxels may show one voxel of the image: it lies in their middle.
+            places.append(np.interp(np.arange(n), voxels, first + (count - 1) / 2))
+        return places
+
     def _orient(self, image: np.ndarray) -> np.ndarray:
         image = image.transpose(0, *(axis + 1 for axis in self.order))
         for axis, flip in enumerate(self.flips, start=1):
             image = np.flip(image, axis) if flip < 0 else image
         return image
+
+
+def _interpolate(values: Tensor, axis: int, places: np.ndarray) -> Tensor:
+    """Return ``values`` at real-valued ``places`` along ``axis``, linearly interpolated."""
+    if np.array_equal(places, np.arange(values.shape[axis])):
+        return values
+    before = np.minimum(places.astype(int), max(values.shape[axis] - 2, 0))
+    after = np.minimum(before + 1, values.shape[axis] - 1)
+    shape = [-1 if a == axis else 1 for a in range(values.ndim)]
+    part = torch.from_numpy((places - before).astype(np.float32)).to(values).reshape(shape)
+    low, high = (
+        values.index_select(axis, torch.from_numpy(i).to(values.device)) for i in (before, after)
+    )
+    return torch.lerp(low, high, part)
 
 
 def orientation_change(
@@ -116,7 +164,7 @@ def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> 
             "draw a box around the structure first."
         )
     pads = tuple(((m - n) // 2, (m - n) - (m - n) // 2) for n, m in zip(inner, size, strict=True))
-    return GridMap(order, flips, tuple(shape), inner, pads)
+    return GridMap(order, flips, tuple(shape), inner, pads, grid.resampling)
 
 
 def preprocess(
@@ -140,21 +188,31 @@ def preprocess(
             f"{name} holds values that are not numbers (NaN or infinity); replace them first, for "
             "example with numpy.nan_to_num."
         )
+    early = metadata.intensity.before_resampling
+    if early:
+        image = normalise(metadata, image.astype(np.float32), name, blank_allowed)
     inner = way.image_to_grid(image)
     if not np.isfinite(inner).all():
         raise LDSegError(
             f"{name} holds values too large for float32; rescale its intensities first."
         )
-    return torch.from_numpy(way.pad(normalise(metadata, inner, name, blank_allowed)))
+    if not early:
+        inner = normalise(metadata, inner, name, blank_allowed)
+    return torch.from_numpy(way.pad(inner))
 
 
 def normalise(
     metadata: Metadata, image: np.ndarray, name: str = "image", blank_allowed: bool = False
 ) -> np.ndarray:
-    """Map each channel of (channels, *space) to [0, 1] as the checkpoint's ``intensity`` says."""
+    """Map (channels, *space) to [0, 1] as the checkpoint's ``intensity`` says."""
     rule = metadata.intensity
     result = np.empty_like(image, dtype=np.float32)
-    for target, channel in zip(result, image, strict=True):
+    parts = (
+        zip(result[None], image[None], strict=True)
+        if rule.jointly
+        else zip(result, image, strict=True)
+    )
+    for target, channel in parts:
         if rule.method == "min-max":
             low, high = float(channel.min()), float(channel.max())
         else:

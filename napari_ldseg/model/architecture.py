@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+Encoder = Literal["learned", "nearest"]
 
 MAX_WIDTH = 1024
 MAX_LEVELS = 7
@@ -40,6 +43,10 @@ class Architecture:
         Whether the image encoder attends over its coarsest level.
     dropout
         Dropout probability inside residual blocks, 0 to below 1 (0.2 in the paper).
+    label_encoder, image_encoder
+        ``"learned"``, or ``"nearest"`` for the paper's ablation: the label or the image itself,
+        down-sampled to the nearest pixel. Such a label embedding is the integer label with one latent
+        channel, one-hot with as many as classes; such an image embedding has the image's channels.
 
     Raises
     ------
@@ -59,6 +66,8 @@ class Architecture:
     denoiser_attention: tuple[int, ...] = (1, 2)
     image_attention: bool = True
     dropout: float = 0.2
+    label_encoder: Encoder = "learned"
+    image_encoder: Encoder = "learned"
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
@@ -79,6 +88,22 @@ class Architecture:
             raise ValueError(f"denoiser_attention names a level outside {self.denoiser_widths}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
+        self._check_encoders()
+
+    def _check_encoders(self) -> None:
+        for name in ("label_encoder", "image_encoder"):
+            if getattr(self, name) not in get_args(Encoder):
+                raise ValueError(f"{name} must be 'learned' or 'nearest'")
+        if self.label_encoder == "nearest" and self.latent_channels not in (1, self.classes):
+            raise ValueError(
+                f"a down-sampled label has 1 or {self.classes} latent channels, "
+                f"not {self.latent_channels}"
+            )
+        if self.image_encoder == "nearest" and self.embedding_channels != self.image_channels:
+            raise ValueError(
+                f"a down-sampled image has {self.image_channels} embedding channels, "
+                f"not {self.embedding_channels}"
+            )
 
     @property
     def downsamplings(self) -> int:

@@ -12,17 +12,30 @@ TIME_FEATURES = 64
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
-def conv(dims: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-    """Return a convolution that keeps the size at stride 1 and halves it (rounding up) at 2."""
+def conv(
+    dims: int,
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    stride: int = 1,
+    *,
+    padding: int | None = None,
+    groups: int = 1,
+) -> nn.Module:
+    """Return a convolution that keeps the size at stride 1 and halves it (rounding up) at 2.
+
+    That is the default ``padding`` of kernel // 2 on either side.
+    """
     layer = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
-    return layer(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
+    padding = kernel // 2 if padding is None else padding
+    return layer(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups)
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm of four groups, or as many as divide ``channels``."""
+    """Group norm of ``groups`` groups, or as many as divide ``channels``."""
 
-    def __init__(self, channels: int):
-        super().__init__(math.gcd(4, channels), channels)
+    def __init__(self, channels: int, groups: int = 4):
+        super().__init__(math.gcd(groups, channels), channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (batch, channels, *space)."""
@@ -61,23 +74,26 @@ class ResidualBlock(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention over all positions, added to its input."""
 
-    def __init__(self, channels: int, heads: int = 4):
+    def __init__(self, channels: int, heads: int = 4, groups: int = 4):
         super().__init__()
         self.heads = math.gcd(heads, channels)
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, *space) to the same shape."""
-        batch, channels, *space = x.shape
-        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        return x + self.mix(self.norm(x))
+
+    def mix(self, normed: Tensor) -> Tensor:
+        """Return what attention adds, for a normalised (batch, channels, *space)."""
+        tokens = normed.flatten(2).transpose(1, 2)
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(tokens).chunk(3, dim=-1)
         )
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return x + self.out(mixed).transpose(1, 2).reshape(batch, channels, *space)
+        return self.out(mixed).transpose(1, 2).reshape(normed.shape)
 
 
 class Upsample(nn.Module):
@@ -93,9 +109,9 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
 
 
-def time_embedding(t: Tensor) -> Tensor:
-    """Return sinusoidal features (batch, TIME_FEATURES) of the times ``t`` (batch,), real numbers."""
-    half = TIME_FEATURES // 2
+def time_embedding(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
+    """Return sinusoidal features (batch, features) of the times ``t`` (batch,), real numbers."""
+    half = features // 2
     rates = torch.exp(
         -math.log(10000) * torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1)
     )

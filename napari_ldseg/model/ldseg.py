@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .architecture import Architecture
 from .blocks import append_axes
-from .networks import Denoiser, ImageEncoder, LabelDecoder, LabelEncoder
+from .networks import (
+    Denoiser,
+    ImageEncoder,
+    LabelDecoder,
+    LabelEncoder,
+    NearestImage,
+    NearestLabel,
+)
 from .parametrisation import PARAMETRISATIONS, Estimate
-from .samplers import ddim, ddpm
+from .samplers import StepNoise, ddim, ddpm
 from .schedule import NoiseSchedule
+
+
+class Networks(NamedTuple):
+    """The four networks; each takes and returns what the one of its name in ``networks`` does."""
+
+    label_encoder: nn.Module
+    label_decoder: nn.Module
+    image_encoder: nn.Module
+    denoiser: nn.Module
+
+
+def paper_networks(architecture: Architecture) -> Networks:
+    """Return the project's own networks, or those of the paper's ablation."""
+    learned_label = architecture.label_encoder == "learned"
+    learned_image = architecture.image_encoder == "learned"
+    return Networks(
+        (LabelEncoder if learned_label else NearestLabel)(architecture),
+        LabelDecoder(architecture),
+        (ImageEncoder if learned_image else NearestImage)(architecture),
+        Denoiser(architecture),
+    )
 
 
 class LDSeg(nn.Module):
     """Latent diffusion segmentation (arXiv 2407.12952).
 
     Any image size works: inputs are padded to the stride by repeating the border, and decoded
-    results are cropped again.
+    results are cropped again. ``networks`` are by default those of ``paper_networks``.
     """
 
     def __init__(
@@ -26,15 +57,17 @@ class LDSeg(nn.Module):
         architecture: Architecture,
         parametrisation: str = "velocity",
         schedule: NoiseSchedule | None = None,
+        networks: Networks | None = None,
     ):
         super().__init__()
         self.architecture = architecture
         self.parametrisation = PARAMETRISATIONS[parametrisation]
         self.schedule = schedule or NoiseSchedule()
-        self.label_encoder = LabelEncoder(architecture)
-        self.label_decoder = LabelDecoder(architecture)
-        self.image_encoder = ImageEncoder(architecture)
-        self.denoiser = Denoiser(architecture)
+        networks = networks or paper_networks(architecture)
+        self.label_encoder = networks.label_encoder
+        self.label_decoder = networks.label_decoder
+        self.image_encoder = networks.image_encoder
+        self.denoiser = networks.denoiser
 
     def encode_label(self, label: Tensor) -> Tensor:
         """One-hot label (batch, classes, *size), float, to z_l(0) (batch, latent_channels, *cells)."""
@@ -68,7 +101,8 @@ class LDSeg(nn.Module):
         noise: Tensor,
         steps: int,
         sampler: str = "ddim",
-        step_noise=None,
+        step_noise: StepNoise | None = None,
+        on_latent: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Sample label embeddings (Algorithm 2).
 
@@ -84,7 +118,12 @@ class LDSeg(nn.Module):
         sampler
             ``"ddim"`` or ``"ddpm"``.
         step_noise
-            For DDPM, a function of the step k = 0..K-2 that returns its noise, shaped like ``noise``.
+            A function of the step k = 0..K-1 that returns its noise, shaped like ``noise``. DDPM needs
+            it; at the last step both samplers add it times sqrt(1 - abar(0)), which is 0 for the
+            cosine schedule.
+        on_latent
+            Called with each latent of the trajectory: the initial one and that after each of the K
+            steps.
 
         Returns
         -------
@@ -95,12 +134,23 @@ class LDSeg(nn.Module):
         def predict(z: Tensor, t: float) -> Estimate:
             return self.estimate(z, t, z_i)
 
-        after_step = self.parametrisation.after_step
+        def after_step(z: Tensor) -> Tensor:
+            z = self.parametrisation.after_step(z)
+            if on_latent is not None:
+                on_latent(z)
+            return z
+
         if sampler == "ddim":
-            return ddim(predict, noise, self.schedule, steps, after_step)
-        if sampler == "ddpm":
-            return ddpm(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
-        raise ValueError(f"the sampler must be 'ddim' or 'ddpm', not {sampler!r}")
+            z = ddim(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
+        elif sampler == "ddpm":
+            if step_noise is None:
+                raise ValueError("ddpm needs the noise of each step")
+            z = ddpm(predict, noise, self.schedule, steps, after_step, step_noise=step_noise)
+        else:
+            raise ValueError(f"the sampler must be 'ddim' or 'ddpm', not {sampler!r}")
+        if on_latent is not None and self.schedule.alpha_bar(self.schedule.times(steps)[-1]) == 1:
+            on_latent(z)  # the skipped last step leaves the latent as it is
+        return z
 
     def _dtype(self) -> torch.dtype:
         return next(self.denoiser.parameters()).dtype

@@ -34,6 +34,31 @@ class LabelEncoder(nn.Module):
         return standardise(self.out(self.pyramid(label)).float())
 
 
+class NearestLabel(nn.Module):
+    """The ablation's f_le: the label at the centre of each latent cell, standardised."""
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        self.stride, self.one_hot = arch.stride, arch.latent_channels > 1
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Return (batch, latent_channels, *latent size): one-hot, or the integer label as one channel."""
+        cells = _every(label, self.stride)
+        return standardise(cells.float() if self.one_hot else integer_label(cells))
+
+
+class NearestImage(nn.Module):
+    """The ablation's f_ie: the image at the centre of each latent cell."""
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        self.stride = arch.stride
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return (batch, image_channels, *latent size)."""
+        return _every(image, self.stride)
+
+
 class LabelDecoder(nn.Module):
     """f_ld: a latent to class logits at full size (softmax gives the probabilities)."""
 
@@ -143,3 +168,14 @@ def _pyramid(dims: int, inputs: int, widths: tuple[int, ...], dropout: float) ->
         layers.append(conv(dims, narrow, wide, stride=2))
         layers.append(ResidualBlock(dims, wide, wide, dropout))
     return nn.Sequential(*layers)
+
+
+def integer_label(one_hot: Tensor) -> Tensor:
+    """Return the label values of (batch, classes, *size) as one float channel (batch, 1, *size)."""
+    return one_hot.argmax(1, keepdim=True).float()
+
+
+def _every(x: Tensor, stride: int) -> Tensor:
+    """Return (batch, channels, *space) at the centres of cells of ``stride`` pixels per axis."""
+    space = (slice(stride // 2, None, stride),) * (x.ndim - 2)
+    return x[(slice(None), slice(None), *space)]

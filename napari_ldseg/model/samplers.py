@@ -2,7 +2,8 @@
 
 ``predict(z, t)`` returns the ``Estimate`` (noise, z0) at time t. ``after_step`` is applied to the
 initial latent and after each step. An evaluation where abar is exactly 1 cannot change the result
-and is skipped.
+and is skipped. ``step_noise(k)`` returns the standard normal noise of step k = 0..K-1, shaped like the
+latent; at the last time, where abar may be below 1, both samplers add sqrt(1 - abar) times its noise.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .schedule import NoiseSchedule
 
 Predict = Callable[[Tensor, float], Estimate]
 Step = Callable[[Tensor], Tensor]
+StepNoise = Callable[[int], Tensor]
 
 
 def ddim(
@@ -25,6 +27,8 @@ def ddim(
     schedule: NoiseSchedule,
     steps: int,
     after_step: Step = lambda z: z,
+    *,
+    step_noise: StepNoise | None = None,
 ) -> Tensor:
     """Deterministic sampling (Song et al., arXiv 2010.02502, eq. 12 with sigma = 0).
 
@@ -38,6 +42,8 @@ def ddim(
         The initial noise z_l(T), (batch, channels, *space).
     steps
         K evenly spaced times between the schedule's ends, both included.
+    step_noise
+        See above; by default nothing is added at the last time.
 
     Returns
     -------
@@ -50,7 +56,7 @@ def ddim(
         noise, z0 = predict(z, t)
         a = schedule.alpha_bar(t_next)
         z = after_step(a**0.5 * z0 + (1 - a) ** 0.5 * noise)
-    return _finish(predict, z, schedule, times[-1], after_step)
+    return _finish(predict, z, schedule, times, after_step, step_noise)
 
 
 def ddpm(
@@ -60,12 +66,9 @@ def ddpm(
     steps: int,
     after_step: Step = lambda z: z,
     *,
-    step_noise: Callable[[int], Tensor],
+    step_noise: StepNoise,
 ) -> Tensor:
-    """Ancestral sampling (Ho et al., arXiv 2006.11239, Algorithm 2) on K evenly spaced times.
-
-    ``step_noise(k)`` returns the standard normal noise of step k = 0..K-2, shaped like ``z``.
-    """
+    """Ancestral sampling (Ho et al., arXiv 2006.11239, Algorithm 2) on K evenly spaced times."""
     times = schedule.times(steps)
     z = after_step(z)
     for k, (t, t_next) in enumerate(pairwise(times)):
@@ -76,12 +79,22 @@ def ddpm(
         if variance > 0:
             z = z + variance**0.5 * step_noise(k)
         z = after_step(z)
-    return _finish(predict, z, schedule, times[-1], after_step)
+    return _finish(predict, z, schedule, times, after_step, step_noise)
 
 
 def _finish(
-    predict: Predict, z: Tensor, schedule: NoiseSchedule, t: float, after_step: Step
+    predict: Predict,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    times: list[float],
+    after_step: Step,
+    step_noise: StepNoise | None,
 ) -> Tensor:
-    if schedule.alpha_bar(t) == 1:
+    a = schedule.alpha_bar(times[-1])
+    if a == 1:
         return z
-    return after_step(predict(z, t).z0)
+    z = predict(z, times[-1]).z0
+    # With a single time abar is that of pure noise: adding its noise would leave nothing else.
+    if step_noise is not None and len(times) > 1:
+        z = z + (1 - a) ** 0.5 * step_noise(len(times) - 1)
+    return after_step(z)

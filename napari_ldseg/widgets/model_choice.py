@@ -19,6 +19,7 @@ from ..checkpoint.bundled import bundled_checkpoints
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
+from .keras_import import import_in_background
 
 RECENT_KEY = "recent_checkpoints"
 RECENT_COUNT = 5
@@ -109,11 +110,28 @@ class ModelChoice(QWidget):
 
     def _on_browse(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(
-            self, "Open a checkpoint", "", "LDSeg checkpoints (*.safetensors)"
+            self, "Open a checkpoint", "", "LDSeg checkpoints (*.safetensors *.hdf5)"
         )
-        if not chosen:
-            return
+        if chosen.endswith(".hdf5"):
+            self._importing(True)
+            import_in_background(Path(chosen), self._on_import, self._on_import_failed)
+        elif chosen:
+            self._try(Path(chosen))
+
+    def _on_import(self, path: Path) -> None:
+        self._importing(False)
+        self._try(path)
+
+    def _on_import_failed(self, text: str) -> None:
+        self._importing(False)
+        self.failed.emit(text)
+
+    def _importing(self, active: bool) -> None:
+        self.browse.setEnabled(not active)
+        self.browse.setText("Importing …" if active else "Browse …")
+
+    def _try(self, path: Path) -> None:
         try:
-            self.choose(Path(chosen))
+            self.choose(path)
         except LDSegError as error:
             self.failed.emit(str(error))

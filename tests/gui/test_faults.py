@@ -5,6 +5,7 @@ import pytest
 
 from napari_ldseg.widgets.segment_widget import SegmentWidget
 
+from ..keras_fixture import write_keras
 from .conftest import click, paint_at, remove_all, result_layer
 
 MANY = 1000
@@ -160,6 +161,48 @@ def test_broken_checkpoints_get_a_sentence_and_the_choice_stays(
     viewer.add_image(np.random.default_rng(0).random((20, 20)))
     good.unlink()
     assert f"There is no checkpoint at {good}" in run()
+
+
+def browse_to(monkeypatch, widget, path):
+    monkeypatch.setattr(
+        "napari_ldseg.widgets.model_choice.QFileDialog.getOpenFileName",
+        lambda *a, **k: (str(path), ""),
+    )
+    click(widget.model.browse)
+
+
+def test_browsing_to_a_keras_checkpoint_file_imports_its_folder(
+    qtbot, viewer, widget, tmp_path, monkeypatch
+):
+    folder = tmp_path / "authors model"
+    folder.mkdir()
+    write_keras(folder, 2, channels=1)
+    browse_to(monkeypatch, widget, folder / "denoiser.hdf5")
+    assert not widget.model.browse.isEnabled()
+    qtbot.waitUntil(widget.model.browse.isEnabled, timeout=60_000)
+    assert widget.model.path == folder / "authors model.safetensors"
+    assert widget.model.metadata.networks == "released"
+    # A second import does not write over another file of the user's.
+    widget.model.path.write_bytes(b"something of the user's")
+    browse_to(monkeypatch, widget, folder / "labelEncoder.hdf5")
+    qtbot.waitUntil(widget.model.browse.isEnabled, timeout=60_000)
+    assert widget.model.path == folder / "authors model-2.safetensors"
+    assert (folder / "authors model.safetensors").read_bytes() == b"something of the user's"
+
+
+def test_a_keras_checkpoint_that_does_not_fit_gets_a_sentence(
+    qtbot, viewer, widget, model_file, tmp_path, monkeypatch
+):
+    good = model_file()
+    widget.model.choose(good)
+    folder = tmp_path / "incomplete"
+    folder.mkdir()
+    write_keras(folder, 2)
+    (folder / "labelDecoder.hdf5").unlink()
+    browse_to(monkeypatch, widget, folder / "denoiser.hdf5")
+    qtbot.waitUntil(widget.model.browse.isEnabled, timeout=60_000)
+    assert "labelDecoder.hdf5 is missing" in widget.status.text()
+    assert widget.model.path == good and not list(folder.glob("*.safetensors"))
 
 
 def test_browsed_checkpoints_are_remembered(viewer, widget, model_file):

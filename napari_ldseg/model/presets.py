@@ -1,0 +1,47 @@
+"""The paper's three models as configurations (arXiv 2407.12952, section IV)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .architecture import Architecture
+
+
+@dataclass(frozen=True)
+class Preset:
+    """An architecture and the image size (y, x) or (z, y, x) in voxels that the paper used it at."""
+
+    architecture: Architecture
+    size: tuple[int, ...]
+
+
+PRESETS: dict[str, Preset] = {
+    "echo": Preset(Architecture(dims=2, image_channels=1, classes=3), (512, 768)),
+    "glas": Preset(Architecture(dims=2, image_channels=3, classes=2), (512, 512)),
+    "knee": Preset(Architecture(dims=3, image_channels=1, classes=3), (128, 128, 256)),
+}
+
+
+def preset(name: str, label_encoder: str = "learned", image_encoder: str = "learned") -> Preset:
+    """Return the preset ``name``, or an ablation of it.
+
+    Parameters
+    ----------
+    name
+        ``"echo"``, ``"glas"`` or ``"knee"``.
+    label_encoder, image_encoder
+        ``"learned"``, or ``"nearest"`` for the label or image down-sampled to the nearest pixel.
+
+    Examples
+    --------
+    >>> preset("glas", image_encoder="nearest").architecture.embedding_channels
+    3
+    """
+    if name not in PRESETS:
+        raise ValueError(f"the preset must be one of {', '.join(PRESETS)}, not {name!r}")
+    chosen = PRESETS[name]
+    changes: dict[str, Any] = {"label_encoder": label_encoder, "image_encoder": image_encoder}
+    if image_encoder == "nearest":
+        changes["embedding_channels"] = chosen.architecture.image_channels
+    return replace(chosen, architecture=replace(chosen.architecture, **changes))
