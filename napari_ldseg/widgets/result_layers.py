@@ -65,10 +65,10 @@ class ResultLayers:
         moved = self._place is not None and self._place != _place(self.image)
         self.kept_an_edit = self._edited()
         self._removed = set()
-        if self.kept_an_edit:
+        if self.kept_an_edit or (moved and self.labels is not None):
             self._let_go()
         if moved:
-            self.labels = self.sample_sd = self.predictive_sd = None
+            self.sample_sd = self.predictive_sd = None
         self._place = _place(self.image)
         shown = {}
         for name in ("labels", "sample_sd", "predictive_sd"):
