@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,23 +18,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..checkpoint.metadata import Metadata
+from ..datasets.case import Case
 from ..errors import LDSegError
 from ..inference.preprocessing import grid_map, preprocess
-from ..inference.scan import Scan
 from .settings import Augmentation
-
-
-@dataclass(frozen=True)
-class TrainingCase:
-    """An image with its expert label, read on demand.
-
-    ``read()`` returns the scan (no leading axes) and its label, an integer array of the scan's shape.
-    ``patient`` keeps cases of one person in one split.
-    """
-
-    name: str
-    patient: str
-    read: Callable[[], tuple[Scan, np.ndarray]]
 
 
 class CaseDataset(Dataset):
@@ -49,7 +35,7 @@ class CaseDataset(Dataset):
     def __init__(
         self,
         metadata: Metadata,
-        cases: Sequence[TrainingCase],
+        cases: Sequence[Case],
         augmentation: Augmentation,
         seed: int,
     ):
@@ -92,7 +78,7 @@ class EndlessShuffle(Sampler):
             epoch += 1
 
 
-def prepare_case(metadata: Metadata, case: TrainingCase) -> tuple[np.ndarray, np.ndarray]:
+def prepare_case(metadata: Metadata, case: Case) -> tuple[np.ndarray, np.ndarray]:
     """Return image (channels, *size) float32 and label (1, *size) uint8 on the networks' grid.
 
     Raises

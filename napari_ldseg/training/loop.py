@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader
 
 from ..checkpoint.file import Checkpoint, build_model
 from ..checkpoint.metadata import Metadata, TrainingRecord
+from ..datasets.case import Case
 from ..errors import LDSegError
+from ..evaluation.overlap import evaluate
 from ..model.blocks import CHANNELS_LAST
 from ..model.ldseg import LDSeg
 from ..model.losses import LossTerms, training_loss
-from .data import CaseDataset, EndlessShuffle, TrainingCase
+from .data import CaseDataset, EndlessShuffle
 from .settings import TrainingSettings
-from .validation import evaluate
 
 
 class Progress(NamedTuple):
@@ -57,8 +58,8 @@ class Objective(nn.Module):
 
 def train(
     metadata: Metadata,
-    training: Sequence[TrainingCase],
-    validation: Sequence[TrainingCase],
+    training: Sequence[Case],
+    validation: Sequence[Case],
     settings: TrainingSettings,
     *,
     fabric: Fabric | None = None,
@@ -137,9 +138,7 @@ def train(
     return _checkpoint(metadata, average.module, settings, settings.updates, start)
 
 
-def _loader(
-    metadata: Metadata, cases: Sequence[TrainingCase], settings: TrainingSettings
-) -> DataLoader:
+def _loader(metadata: Metadata, cases: Sequence[Case], settings: TrainingSettings) -> DataLoader:
     if not cases:
         raise LDSegError("There are no training cases; add some images with labels.")
     dataset = CaseDataset(metadata, cases, settings.augmentation, settings.seed)
