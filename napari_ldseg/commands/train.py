@@ -34,7 +34,7 @@ def train(
     ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="How many computers take part.")] = None,
 ) -> None:
-    r"""Train a checkpoint on a folder of images with labels.
+    """Train a checkpoint on a folder of images with labels.
 
     The run's folder holds the split (drawn once, by patient), the log, the state to resume from, and at
     the end checkpoint.safetensors with the figures measured on the cases kept aside. Ctrl-C stops after
@@ -53,7 +53,7 @@ def train(
     docs/train.md describes every setting; models/ holds the configurations of the bundled models.
 
     Example: napari-ldseg train nuclei.yaml -o runs/nuclei
-    """
+    """  # noqa: D301
     with plain_errors():
         from ..distribution import make_fabric
         from ..training.config import read_config

@@ -26,6 +26,8 @@ def save_curves(folder: Path) -> Path:
         (line,) = losses.plot(updates, values, lw=0.5, alpha=0.25)
         losses.plot(updates, _smooth(values), lw=1.8, color=line.get_color(), label=label)
     losses.set(xlabel="update", ylabel="loss", yscale="log")
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter("{x:g}")
     losses.legend(frameon=False)
     measured = [row for row in rows if not np.isnan(row["validation_dsc"])]
     overlap.plot([r["update"] for r in measured], [r["validation_dsc"] for r in measured], "o-")
