@@ -36,8 +36,9 @@ class RunLog:
         self.path = folder / "log.csv"
         kept = []
         if start and self.path.is_file():
-            lines = self.path.read_text().splitlines()[1:]
-            kept = [line for line in lines if int(line.partition(",")[0] or start + 1) <= start]
+            # The last line has no end if the run was killed while it was written.
+            whole = self.path.read_text().rpartition("\n")[0].splitlines()[1:]
+            kept = [line for line in whole if int(line.partition(",")[0]) <= start]
         with written_whole(self.path, ".part") as temporary:
             temporary.write_text("".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
         self._waiting: list[dict[str, float | int]] = []
