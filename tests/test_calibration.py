@@ -154,9 +154,9 @@ def test_applied_where_samples_steps_and_sampler_match(tiny_checkpoint):
     ("found", "n", "steps", "words"),
     [
         (None, 4, 4, "carries no calibration"),
-        (calibration(), 5, 4, "calibrated for 4 samples with 4 steps (ddim)"),
-        (calibration(), 4, 3, "this result has 4 samples with 3 steps"),
-        (calibration(sampler="ddpm"), 4, 4, "4 steps (ddpm)"),
+        (calibration(), 5, 4, "calibrated for 4 samples with 4 steps, this result has 5 with 4"),
+        (calibration(), 4, 3, "this result has 4 with 3"),
+        (calibration(sampler="ddpm"), 4, 4, "the sampler ddpm, this result is of ddim"),
     ],
 )
 def test_not_applied_elsewhere_and_says_which_part_does_not_match(

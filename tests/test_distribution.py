@@ -45,15 +45,6 @@ def test_one_process_unless_told_otherwise():
     assert (fabric.world_size, fabric.global_rank, fabric.device.type) == (1, 0, "cpu")
 
 
-def test_two_processes_by_an_option(program):
-    assert ranks(program, "2") == ["rank 0 of 2", "rank 1 of 2"]
-
-
-def test_torchrun_alone_says_how_many(program):
-    found = ranks("-m", "torch.distributed.run", "--nproc_per_node", "2", program)
-    assert found == ["rank 0 of 2", "rank 1 of 2"]
-
-
 def test_fabric_run_alone_says_how_many(program):
     command = ("-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2")
     assert ranks(*command, program) == ["rank 0 of 2", "rank 1 of 2"]

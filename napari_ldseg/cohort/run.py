@@ -20,6 +20,9 @@ from .inputs import Input
 from .results import CaseResults, file_hash, was_made_with
 from .table import write_table
 
+SKIPPED = "already there"
+SECONDS_BETWEEN_LINES = 30
+
 
 class Failure(NamedTuple):
     """A case without a result, and why."""
@@ -69,7 +72,7 @@ def segment_cohort(
     samples, steps, seed
         As in ``segment``.
     say
-        Takes a line of progress after every case.
+        Takes a line of progress after every case, and every 30 s within one.
 
     Raises
     ------
@@ -93,7 +96,7 @@ def segment_cohort(
         if os.getppid() != parent:
             raise LDSegError("The process that started this one has ended, so this one stops too.")
         begun = time.monotonic()
-        outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric))
+        outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric), say)
         seconds = time.monotonic() - begun
         counts += torch.tensor([outcome is None, outcome == SKIPPED])
         skipped_seconds += seconds if outcome == SKIPPED else 0
@@ -113,11 +116,13 @@ def segment_cohort(
     return CohortReport(segmented, skipped, tuple(failed), write_table(folder, settings))
 
 
-SKIPPED = "already there"
-
-
 def _one_case(
-    checkpoint: Checkpoint, item: Input, folder: Path, settings: dict[str, Any], device: str
+    checkpoint: Checkpoint,
+    item: Input,
+    folder: Path,
+    settings: dict[str, Any],
+    device: str,
+    say: Callable[[str], None],
 ) -> str | None:
     """Segment one image; return None, ``SKIPPED``, or why it failed as a sentence."""
     results = CaseResults(folder, item.name)
@@ -136,8 +141,14 @@ def _one_case(
             steps=settings["steps"],
             device=device,
         )
-        for _ in sampler.run(settings["samples"]):
-            pass
+        spoken = begun
+        for posterior in sampler.run(settings["samples"]):
+            now, done = time.monotonic(), len(posterior.latents)
+            if now - spoken > SECONDS_BETWEEN_LINES:
+                spoken = now
+                total = settings["samples"] * len(posterior.planned_frames)
+                left = _left((now - begun) / done * (total - done))
+                say(f"{item.name}: {done / total:.0%}{left} for this image")
         results.write(item.path, made_with, sampler.posterior, time.monotonic() - begun)
         results.forget_failure()
         return None

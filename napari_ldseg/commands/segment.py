@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,14 +49,14 @@ def segment(
 
     The folder gets labels/, sample_sd/ and predictive_sd/, each with one NIfTI file per image on the
     image's own grid, records/ with how each was made, and volumes.csv: every case's volumes with
-    intervals and its doubt, the most doubtful first. Doubt is the mean predictive SD over what was
-    labelled, 0 to 0.5.
+    intervals and its doubt, the most doubtful first. Doubt is one minus the Dice that the model itself
+    expects of its label map, 0 to 1.
 
     Run the same command again after any interruption: finished cases are not made again. A label that
     you have corrected in the folder is never written over. An image that cannot be segmented is listed
     at the end; the others go on.
 
-    Exit codes: 0 all segmented, 1 some failed, 2 nothing could be segmented, 130 stopped by Ctrl-C.
+    Exit codes: 0 all segmented, 1 some failed, 2 nothing could be segmented, 130 stopped (Ctrl-C, SIGTERM).
 
     Example: napari-ldseg segment scans/ -o results --model hippocampus
     """
@@ -75,6 +76,7 @@ def segment(
         checkpoint = load_checkpoint(path)
         fabric = make_fabric(accelerator, devices, nodes, patience=datetime.timedelta(days=30))
         process = f"process {fabric.global_rank}: " if fabric.world_size > 1 else ""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             report = segment_cohort(
                 checkpoint,

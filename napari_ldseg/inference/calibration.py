@@ -54,9 +54,15 @@ def reason_not_calibrated(
     if calibration is None:
         return "this model carries no calibration"
     wanted = (calibration.samples, calibration.steps, calibration.sampler)
-    if wanted == (samples, steps, sampler):
+    found = (samples, steps, sampler)
+    if wanted == found:
         return None
-    return f"the model was calibrated for {_key(*wanted)}, this result has {_key(samples, steps, sampler)}"
+    if wanted[:2] == found[:2]:
+        return f"the model was calibrated for the sampler {wanted[2]}, this result is of {found[2]}"
+    return (
+        f"the model was calibrated for {wanted[0]} samples with {wanted[1]} steps, this result has "
+        f"{samples} with {steps}"
+    )
 
 
 def reason_intervals_not_calibrated(calibration: Calibration, frames: int) -> str | None:
@@ -81,7 +87,3 @@ def describe_intervals(calibration: Calibration | None, reason: str | None) -> s
         f"Calibrated: the expert's volume lies in the interval for {calibration.level:.0%} of cases "
         f"like the {calibration.cases} it was measured on."
     )
-
-
-def _key(samples: int, steps: int | None, sampler: str) -> str:
-    return f"{samples} samples with {steps} steps ({sampler})"
