@@ -1,16 +1,14 @@
 """Which score of a whole result ranks its errors best? Spearman's correlation with 1 - DSC.
 
-python benchmarks/doubt.py [--samples N]
+python benchmarks/doubt.py MODEL FOLDER [--split split.json --part test] [--samples N]
 
-On the hippocampus model's 40 validation volumes (every fifth of the folder in LDSEG_DATA, never trained
-on) and on 40 phantoms of seeds that the phantom models never saw. DSC is the mean over the classes.
-Intervals are 95 % bootstrap intervals over cases.
+FOLDER has images/ and labels/ of cases that the model was not trained on, or a split says which. DSC is
+the mean over the classes; intervals are 95 % bootstrap intervals over cases.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +16,15 @@ from scipy.ndimage import distance_transform_edt
 from scipy.stats import spearmanr
 from skimage.segmentation import find_boundaries
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from train_starters import hippocampus_cases, phantom_cases
-
-from napari_ldseg import bundled_checkpoints, load_checkpoint, segment
+from napari_ldseg import load_checkpoint, segment
+from napari_ldseg.checkpoint.bundled import find_checkpoint
 from napari_ldseg.datasets.case import Case
+from napari_ldseg.datasets.folders import find_cases
+from napari_ldseg.datasets.settings import DataSettings
+from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.inference.doubt import doubt
 from napari_ldseg.inference.posterior import Posterior
-from napari_ldseg.io.phantoms import echo_phantom, mri_phantom
 
 
 def scores(posterior: Posterior) -> dict[str, float]:
@@ -51,9 +49,9 @@ def scores(posterior: Posterior) -> dict[str, float]:
     }
 
 
-def measure(name: str, cases: list[Case], samples: int) -> None:
+def measure(model: str, cases: list[Case], samples: int) -> None:
     """Print the correlations of one model on its cases."""
-    checkpoint = load_checkpoint(bundled_checkpoints()[name])
+    checkpoint = load_checkpoint(find_checkpoint(model))
     found, errors = [], []
     for case in cases:
         scan, expert = case.read()
@@ -62,6 +60,7 @@ def measure(name: str, cases: list[Case], samples: int) -> None:
         dsc = overlap(posterior.labels, expert, len(checkpoint.metadata.classes))[0]
         errors.append(1 - np.nanmean(dsc))
     error = np.array(errors)
+    name = f"{checkpoint.metadata.name} ({(checkpoint.sha256 or '')[:8]})"
     print(f"{name}: {len(cases)} cases, {samples} samples, DSC {1 - error.mean():.3f}")
     draws = np.random.default_rng(0).integers(0, len(cases), (1000, len(cases)))
     for score in found[0]:
@@ -73,13 +72,18 @@ def measure(name: str, cases: list[Case], samples: int) -> None:
 
 
 def main() -> None:
-    """Measure the three bundled models."""
+    """Measure one model on one data set."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--split", type=Path)
+    parser.add_argument("--part", default="test")
     parser.add_argument("--samples", type=int, default=10)
-    samples = parser.parse_args().samples
-    measure("hippocampus", hippocampus_cases()[1], samples)
-    measure("echo-phantom", phantom_cases(echo_phantom, range(5000, 5040)), samples)
-    measure("mri-phantom", phantom_cases(mri_phantom, range(5000, 5040)), samples)
+    arguments = parser.parse_args()
+    cases = find_cases(DataSettings(folder=arguments.folder))
+    if arguments.split:
+        cases = read_split(arguments.split).cases(arguments.part, cases)
+    measure(arguments.model, cases, arguments.samples)
 
 
 if __name__ == "__main__":

@@ -420,6 +420,14 @@ def test_help_teaches_without_torch():
         assert word in text
 
 
+def test_a_link_is_called_by_its_own_name(tmp_path):
+    store = write_volume(tmp_path / "store" / "3f2a9c.nii.gz")
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "patient1.nii.gz").symlink_to(store)
+    (found,) = find_inputs([tmp_path / "scans"], tmp_path / "out")
+    assert found.name == "patient1" and found.path.parent == tmp_path / "scans"
+
+
 def test_no_name_stands_for_two_images(tmp_path):
     for name in ("x.nii", "x.png", "x_nii.nii"):
         (tmp_path / name).write_bytes(b"")

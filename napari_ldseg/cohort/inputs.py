@@ -35,13 +35,13 @@ def find_inputs(asked: Sequence[str | os.PathLike], output: Path) -> list[Input]
     LDSegError
         If one of them does not exist, or there is no image at all.
     """
-    results = [output.resolve() / kind for kind in KINDS]
+    # Links are not followed: a data manager's links have the names, their targets have hashes.
+    results = [_absolute(output) / kind for kind in KINDS]
     paths: dict[Path, None] = {}
     for text in map(str, asked):
         for path in _expand(text):
-            resolved = path.resolve()
-            if resolved.parent not in results:
-                paths.setdefault(resolved)
+            if _absolute(path).parent not in results:
+                paths.setdefault(_absolute(path))
     if not paths:
         raise LDSegError(
             f"There are no images to segment; give files, folders or patterns of {', '.join(SUFFIXES)}."
@@ -60,6 +60,10 @@ def _expand(text: str) -> list[Path]:
     if not images:
         raise LDSegError(f"{text} is no file, no folder, and no pattern that matches an image.")
     return images
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
 
 
 def _is_image(path: Path) -> bool:

@@ -13,7 +13,7 @@ def doubt(posterior: Posterior) -> float:
     1 - mean over classes of 2 sum(p_c [label = c]) / sum(p_c + [label = c]), p the mean probability,
     the background and classes that the label map does not have left out; 1 if it has none. The order of
     cases is what it is good for: the size of the error it tells only as far as p is calibrated. Of ten
-    scores it ranked the errors best on the average of three models (``benchmarks/doubt.py``).
+    scores it ranked the errors best on the average of three models; ``benchmarks/doubt.py`` compares them.
     """
     labels, probability = posterior.labels, posterior.mean_probability
     dice = []
