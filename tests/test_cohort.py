@@ -193,6 +193,11 @@ def test_bad_files_are_listed_and_the_rest_is_done(run, scans, tmp_path, assert_
     assert not (tmp_path / "out" / "labels" / "broken.nii.gz").exists()
     write_volume(scans / "broken.nii.gz", 9)
     assert "1 segmented, 5 already there, 3 failed" in run(scans).stdout
+    # A case that has become bad is no longer in the table.
+    (scans / "scan1.nii.gz").write_bytes(b"overwritten")
+    assert "0 segmented, 5 already there, 4 failed" in run(scans).stdout
+    assert len(rows(tmp_path / "out")) == 5
+    assert "scan1" not in {row["case"] for row in rows(tmp_path / "out")}
 
 
 def test_exit_code_when_nothing_could_be_done(run, scans, tmp_path, assert_sentence):

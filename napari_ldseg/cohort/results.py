@@ -125,7 +125,7 @@ class CaseResults:
         """Remove the record of an earlier failure."""
         self._failure_path.unlink(missing_ok=True)
 
-    def failure(self, image: Path) -> str | None:
+    def failure(self, image: Path | str) -> str | None:
         """Return why ``image`` failed, None if it did not."""
         failure = read_record(self._failure_path)
         return failure["reason"] if failure.get("image") == str(image) else None

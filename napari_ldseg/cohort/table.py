@@ -8,7 +8,7 @@ from typing import Any
 
 from ..atomic import remove_leftovers, written_whole
 from ..errors import LDSegError
-from .results import RECORDS, read_record, was_made_with
+from .results import RECORDS, CaseResults, was_made_with
 
 TABLE = "volumes.csv"
 
@@ -20,8 +20,13 @@ def write_table(folder: Path, settings: dict[str, Any]) -> Path:
     size), per class its volume in the label map and the interval's low and high end, whether the
     intervals are calibrated, and what they promise.
     """
-    records = [(path.stem, read_record(path)) for path in sorted((folder / RECORDS).glob("*.json"))]
-    rows = [_row(name, record) for name, record in records if was_made_with(record, settings)]
+    rows = []
+    for case in sorted((folder / RECORDS).glob("*.json")):
+        results = CaseResults(folder, case.stem)
+        record = results.record()
+        # A failure means that the image has changed since.
+        if was_made_with(record, settings) and results.failure(record["image"]) is None:
+            rows.append(_row(case.stem, record))
     rows.sort(key=lambda row: (-row["doubt"], row["case"]))
     path = folder / TABLE
     try:
