@@ -77,6 +77,8 @@ class PosteriorSampler:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     frames
         Leading indices of the slices to segment, by default all of them.
+    keep_labels
+        Whether the posterior keeps each sample's label map.
 
     Raises
     ------
@@ -93,6 +95,7 @@ class PosteriorSampler:
         steps: int | None = None,
         device: str = "auto",
         frames: Sequence[Frame] | None = None,
+        keep_labels: bool = False,
     ):
         scan = scan if isinstance(scan, Scan) else Scan(scan)
         if seed < 0:
@@ -126,6 +129,7 @@ class PosteriorSampler:
         voxels = max(math.prod(self._map.size), math.prod(self._map.shape))
         self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
         self._frames = planned
+        self._keep_labels = keep_labels
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
 
@@ -231,7 +235,7 @@ class PosteriorSampler:
         }
         names = tuple(c.name for c in self.metadata.classes)
         leading = len(self.scan.shape) - self.metadata.architecture.dims
-        return Posterior(self.scan, names, leading, provenance, self._frames)
+        return Posterior(self.scan, names, leading, provenance, self._frames, self._keep_labels)
 
     def _halve_batch(self, error: RuntimeError) -> None:
         """Halve the batch after running out of memory; raise any other error again."""

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..checkpoint.metadata import Metadata
-from ..datasets.case import Case
-from ..errors import LDSegError
+from ..datasets.case import Case, check_label
 from ..inference.preprocessing import grid_map, preprocess
 from .settings import Augmentation
 
@@ -87,19 +86,8 @@ def prepare_case(metadata: Metadata, case: Case) -> tuple[np.ndarray, np.ndarray
         If the label does not fit the image or holds a value outside the classes.
     """
     scan, label = case.read()
-    if label.shape != scan.shape:
-        raise LDSegError(
-            f"{case.name}: the label's size {label.shape} is not the image's {scan.shape}."
-        )
     classes = metadata.architecture.classes
-    if not np.array_equal(label, np.rint(label)):
-        raise LDSegError(f"{case.name}: the label holds values that are not whole numbers.")
-    low, high = label.min(), label.max()
-    if low < 0 or high >= classes:
-        raise LDSegError(
-            f"{case.name}: the label holds the value {int(low if low < 0 else high)}, but the "
-            f"classes are 0 to {classes - 1}."
-        )
+    check_label(case.name, scan, label, classes)
     way = grid_map(metadata, scan.shape, scan.affine)
     array = np.asarray(scan.array)
     channels = np.moveaxis(array, -1, 0) if scan.channels else array[None]
