@@ -21,8 +21,10 @@ CLAIM_CASES = 40
 NOT_SETTINGS = ("name", "description", "metrics", "software", "classes", "calibration")
 
 
-def results(study: Study, data: dict[str, Any]) -> dict[str, Any]:
-    """Return everything measured, ready for JSON; ``data`` says where the cases came from.
+def results(study: Study, source: str, available: int) -> dict[str, Any]:
+    """Return everything measured, ready for JSON.
+
+    ``source`` says where the cases came from, ``available`` how many there were to draw from.
 
     ``figures`` has one entry per figure (what it is, value, 95 % interval, cases and patients behind
     it), ``cases`` every case's own figures in the same words.
@@ -42,8 +44,9 @@ def results(study: Study, data: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": _described(study.model),
         "baseline": None if study.baseline is None else _described(study.baseline),
         "compared": [_described(model) for model in study.compared],
-        "data": data
-        | {
+        "data": {
+            "source": source,
+            "available": available,
             "cases": len(study.cases),
             "patients": len({case.patient for case in study.cases}),
             "readers": min(len(case.read_labels) for case in study.cases),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,9 @@ def surface_figures(
     if both.size:
         masks = [one_hot(array, classes)[:, both] for array in (label, expert)]
         options = {"include_background": True, "spacing": [float(s) for s in spacing]}
-        figures[0, both] = compute_hausdorff_distance(*masks, percentile=95, **options)
-        figures[1, both] = compute_surface_dice(*masks, [tolerance] * both.size, **options)
+        with warnings.catch_warnings():
+            # MONAI 1.6 warns of an argument that it passes to itself.
+            warnings.simplefilter("ignore", FutureWarning)
+            figures[0, both] = compute_hausdorff_distance(*masks, percentile=95, **options)
+            figures[1, both] = compute_surface_dice(*masks, [tolerance] * both.size, **options)
     return figures
