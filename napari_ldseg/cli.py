@@ -6,6 +6,7 @@ import typer
 
 from .commands.import_keras import import_keras
 from .commands.info import info
+from .commands.train import train
 
 app = typer.Typer(
     name="napari-ldseg",
@@ -15,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command("train")(train)
 app.command("info")(info)
 app.command("import-keras")(import_keras)
 
