@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -35,16 +36,20 @@ Classes = Sequence[ClassInfo]
 
 
 @contextmanager
-def drawn(width: float, height: float) -> Iterator[tuple[Figure, io.BytesIO]]:
+def drawn(
+    width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
+) -> Iterator[tuple[Figure, io.BytesIO]]:
     """Yield a figure of the report's style in inches, and where its PNG goes on leaving."""
     png = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout=layout)
         yield figure, png
         figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
 
 
-def predictions(cases: dict[str, tuple[Pictures, str]], classes: Classes, models: list[str]) -> bytes:
+def predictions(
+    cases: dict[str, tuple[Pictures, str]], classes: Classes, models: list[str]
+) -> bytes:
     """Draw image, expert and each model's label per case, like Figure 5 of the paper.
 
     ``cases`` maps a row's title to its pictures and the text under it; ``models`` has one name, or
@@ -126,7 +131,7 @@ def curves(
     levels = levels or {}
     models = list(dict.fromkeys(model for model, _ in [*lines, *levels]))
     names = list(dict.fromkeys(name for _, name in [*lines, *levels]))
-    with drawn(8.5, 4.4) as (figure, png):
+    with drawn(WIDTH, 4.6) as (figure, png):
         ax = figure.subplots()
         for (model, name), points in lines.items():
             colour, style = _colour(name, classes), STYLES[models.index(model) % len(STYLES)]
@@ -154,14 +159,17 @@ def curves(
 
 
 def reliability_diagram(sources: dict[str, tuple[np.ndarray, float]]) -> bytes:
-    """Draw accuracy against confidence per bin: name to (3, bins) sums and the ECE."""
+    """Draw accuracy against confidence per bin: name to (3, bins) sums and the ECE.
+
+    Bins with less than 0.1 % of the voxels are left out: chance decides where they lie.
+    """
     with drawn(WIDTH, 4.6) as (figure, png):
         panels = figure.subplots(1, max(len(sources), 2), sharey=True, squeeze=False)[0]
         for ax in panels[len(sources) :]:
             ax.set_axis_off()
         for ax, (name, (sums, error)) in zip(panels, sources.items(), strict=False):
             bins = sums.shape[1]
-            filled = sums[2] > 0
+            filled = sums[2] > 0.001 * sums[2].sum()
             edges = np.arange(bins) / bins
             accuracy = sums[1, filled] / sums[2, filled]
             confidence = sums[0, filled] / sums[2, filled]
@@ -172,7 +180,8 @@ def reliability_diagram(sources: dict[str, tuple[np.ndarray, float]]) -> bytes:
             ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", aspect="equal")
             ax.set_title(f"{name}\nECE {error:.3f}")
         panels[0].set_ylabel("accuracy, share of voxels")
-        panels[0].legend(frameon=False, loc="upper left")
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     return png.getvalue()
 
 
@@ -186,7 +195,7 @@ def _grid(
         panel * min(2.0, p["image"].shape[0] * float(p["aspect"]) / p["image"].shape[1])
         for p, _ in rows.values()
     ]
-    with drawn(WIDTH, sum(heights) + 0.25 * len(rows) + 0.75) as (figure, png):
+    with drawn(WIDTH, sum(heights) + 0.12 * len(rows) + 0.75, "compressed") as (figure, png):
         axes = figure.subplots(
             len(rows), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights}
         )
@@ -201,7 +210,9 @@ def _grid(
             row[0].set_ylabel(f"{title}\n{text}".strip(), fontsize=size)
         yield axes, png
         if bar:
-            image = next(ax.images[0] for ax in axes[0] if ax.images and ax.images[0].get_clim()[1] == 0.5)
+            image = next(
+                ax.images[0] for ax in axes[0] if ax.images and ax.images[0].get_clim()[1] == 0.5
+            )
             colour_bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01)
             colour_bar.set_label(bar)
             colour_bar.ax.grid(False)

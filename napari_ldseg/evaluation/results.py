@@ -30,9 +30,7 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
     it), ``cases`` every case's own figures in the same words.
     """
     settings = study.settings
-    figures = [
-        key._asdict() | asdict(estimate) for key, estimate in study.observations.estimates()
-    ]
+    figures = [key._asdict() | asdict(estimate) for key, estimate in study.observations.estimates()]
     found = calibrations(study)
     for (model, detail), part in found.items():
         entry = {"part": "uncertainty", "metric": "ECE", "model": model, "detail": detail or None}

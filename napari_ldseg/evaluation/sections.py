@@ -108,10 +108,10 @@ def _overlap(study: Study) -> Section:
             run, first = found["DSC"]
             digits = {"DSC": 3, "IoU": 3, "HD95": 2, "NSD": 3}
             texts = [shown(found[metric][1], digits[metric]) for metric in digits]
-            rows.append((name, *texts, f"{first.cases} ({first.patients})"))
-        header = ("class", "DSC", "IoU", f"HD95 in {unit}", f"NSD at {study.tolerance:g} {unit}")
+            rows.append((name, *texts, str(first.cases)))
+        header = ("class", "DSC", "IoU", f"HD95 in {unit}", f"NSD, {study.tolerance:g} {unit}")
         caption = model if run is None else f"{model}, {_run(run.samples, run.steps)}"
-        tables.append(Table(caption, (*header, "cases (patients)"), rows))
+        tables.append(Table(caption, (*header, "cases"), rows))
     models = [study.model.label, *([study.baseline.label] if study.baseline else [])]
     drawing = figures.predictions(_examples(study), _classes(study), models)
     text = (
@@ -122,12 +122,12 @@ def _overlap(study: Study) -> Section:
         "The cases with the best, the median and the worst DSC (mean over classes). Of a volume, the "
         "slice with most of the expert's structures."
     )
-    return Section("overlap", "Overlap with the expert", (text,), tuple(tables), (Picture(drawing, caption),))
+    return Section(
+        "overlap", "Overlap with the expert", (text,), tuple(tables), (Picture(drawing, caption),)
+    )
 
 
-def _curve(
-    study: Study, part: str, x: str
-) -> dict[tuple[str, str], dict[float, Estimate]]:
+def _curve(study: Study, part: str, x: str) -> dict[tuple[str, str], dict[float, Estimate]]:
     """Return (model, class) to x to DSC of one part's sweep."""
     lines: dict[tuple[str, str], dict[float, Estimate]] = {}
     for key, estimate in study.observations.estimates(part=part, metric="DSC"):
@@ -175,7 +175,9 @@ def _steps(study: Study) -> Section:
     )
     header = ("model", "K", "DSC", "IoU", "seconds per image")
     table = Table(f"{_summary_rows(study)}, N = 1", header, rows)
-    picture = Picture(drawing, "DSC against the number of sampling steps; the shade is the 95 % interval.")
+    picture = Picture(
+        drawing, "DSC against the number of sampling steps; the shade is the 95 % interval."
+    )
     return Section("steps", "Sampling steps", (text,), (table,), (picture,))
 
 
@@ -195,7 +197,9 @@ def _noise(study: Study) -> Section:
             f"{name} at each strength of noise.",
         ),
         Picture(
-            figures.curves(_curve(study, "noise", "noise"), _classes(study), "SD of the added noise"),
+            figures.curves(
+                _curve(study, "noise", "noise"), _classes(study), "SD of the added noise"
+            ),
             "DSC against the noise; the shade is the 95 % interval.",
         ),
     )
@@ -270,7 +274,8 @@ def _uncertainty(study: Study) -> Section:
         pictures.append(
             Picture(
                 figures.reliability_diagram(sources),
-                "Reliability: how often the most probable class is right, by its probability.",
+                "Reliability: how often the most probable class is right, by its probability. "
+                "Bins with less than 0.1 % of the voxels are left out.",
             )
         )
     tables = [detection, errors]
@@ -283,7 +288,7 @@ def _uncertainty(study: Study) -> Section:
     if coverage:
         tables.append(
             Table(
-                f"Share of cases whose expert volume lies in the {NOMINAL:.0%} interval",
+                f"Share of cases whose expert volume lies in the {100 * NOMINAL:g} % interval",
                 ("class", "interval", "share", "cases (patients)"),
                 [
                     (str(k.class_name), str(k.detail), shown(e, 2), f"{e.cases} ({e.patients})")
@@ -308,7 +313,11 @@ def _readers(study: Study) -> Section:
         for key, e in observed
     ]
     run = _run(study.main_run.samples, study.main_run.steps)
-    table = Table(f"{study.model.label}, {run}, {number} readers", ("figure", "value", "cases (patients)"), rows)
+    table = Table(
+        f"{study.model.label}, {run}, {number} readers",
+        ("figure", "value", "cases (patients)"),
+        rows,
+    )
     text = (
         "The samples as a distribution, against the labels of all readers. GED² is 0 where both "
         "distributions agree; matched IoU is 1 where every reader has a sample just like it. In the "
@@ -337,4 +346,3 @@ def _time(study: Study, found: dict[str, Any]) -> Section:
         (text,),
         (Table("", ("model", "samples N", "steps K", "seconds"), rows),),
     )
-

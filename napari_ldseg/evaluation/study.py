@@ -273,7 +273,6 @@ class Study:
         if self.baseline:
             other = runs.posterior(self._single(self.baseline))
             scores[f"entropy of {self.baseline.label}"] = entropy(other.mean_probability)
-            self._reliability(case, (self.baseline.label, ""), other, expert)
         self._auroc(case, self.main_run, posterior.labels, expert, distance, scores)
         self._reliability(case, (self.model.label, ""), posterior, expert)
         if posterior.n > 1:
@@ -282,6 +281,7 @@ class Study:
             own = {"entropy, own errors": entropy(other.mean_probability)}
             run, around = self._single(self.baseline), boundary_distance(other.labels)
             self._auroc(case, run, other.labels, expert, around, own)
+            self._reliability(case, (self.baseline.label, ""), other, expert)
 
     def _auroc(
         self,
