@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..datasets.case import Case
     from ..evaluation.runs import Model
 
+READER_SAMPLES = 16
 T = TypeVar("T", int, float, str)
 
 
@@ -105,9 +106,8 @@ def evaluate(
     agreement with several readers on demand. Means come with 95 % intervals by patient. The same
     command gives the same figures. docs/evaluate.md defines each of them.
 
-    Examples:
-
     \b
+    Examples:
         napari-ldseg evaluate glas.safetensors GlaS -o report --labels annotations --instances
         napari-ldseg evaluate runs/echo/checkpoint.safetensors runs/echo -o report \\
             --baseline res-unet.safetensors --parts overlap,steps,noise,uncertainty
@@ -238,7 +238,8 @@ def _usual_parts(several: bool) -> tuple[str, ...]:
 
 def _usual_samples(model: Model, readers: bool) -> int:
     """16 as in the LIDC protocol, or the N that the checkpoint's calibration holds for."""
-    return 16
+    calibration = model.checkpoint.metadata.calibration
+    return READER_SAMPLES if readers or calibration is None else calibration.samples
 
 
 def _listed(option: str, text: str, kind: Callable[[str], T]) -> tuple[T, ...]:

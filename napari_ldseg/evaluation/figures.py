@@ -87,7 +87,7 @@ def noise_examples(
     pictures: Pictures, levels: Sequence[float], classes: Classes, models: list[str]
 ) -> bytes:
     """Draw each model's label on the image at each noise level, like Figure 8."""
-    rows = {model: (pictures, "") for model in models}
+    rows = dict.fromkeys(models, (pictures, ""))
     columns = ["expert", *(f"noise SD {level:g}" for level in levels)]
     with _grid(rows, columns, classes) as (axes, png):
         aspect = float(pictures["aspect"])

@@ -14,10 +14,9 @@ from .bootstrap import INTERVAL, RESAMPLES
 from .machine import describe_machine
 from .runs import Model
 from .study import Study
-from .uncertainty import BAND, BINS, Calibration, calibration
+from .uncertainty import BAND, BINS, Reliability, reliability
 
 FORMAT = 1
-CLAIM_CASES = 40
 NOT_SETTINGS = ("name", "description", "metrics", "software", "classes", "calibration")
 
 
@@ -31,7 +30,7 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
     """
     settings = study.settings
     figures = [key._asdict() | asdict(estimate) for key, estimate in study.observations.estimates()]
-    found = calibrations(study)
+    found = reliabilities(study)
     for (model, detail), part in found.items():
         entry = {"part": "uncertainty", "metric": "ECE", "model": model, "detail": detail or None}
         figures.append(entry | asdict(part.error))
@@ -60,6 +59,7 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
             "tolerance": study.tolerance,
             "unit": study.unit,
             "seed": settings.seed,
+            "not_calibrated": study.not_calibrated,
             "band_voxels": BAND,
             "ece_bins": BINS,
             "bootstrap_resamples": RESAMPLES,
@@ -95,13 +95,13 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
     return _plain(values)
 
 
-def calibrations(study: Study) -> dict[tuple[str, str], Calibration]:
-    """Return the calibration per model and detail, where there is a boundary at all."""
+def reliabilities(study: Study) -> dict[tuple[str, str], Reliability]:
+    """Return the reliability per model and detail, where there is a boundary at all."""
     patients = {case.name: case.patient for case in study.cases}
     found = {}
     for source, sums in study.reliability.items():
         owners = [patients[name] for name in sums]
-        part = calibration(np.stack(list(sums.values())), owners, study.settings.seed)
+        part = reliability(np.stack(list(sums.values())), owners, study.settings.seed)
         if part is not None:
             found[source] = part
     return found

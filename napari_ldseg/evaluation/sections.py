@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ..checkpoint.metadata import ClassInfo
+from ..checkpoint.metadata import MIN_CASES_FOR_COVERAGE, ClassInfo
 from . import figures
 from .bootstrap import Estimate
 from .observations import ALL_CLASSES, Key
-from .results import CLAIM_CASES, calibrations
-from .study import NOMINAL, Study
+from .results import reliabilities
+from .study import CALIBRATED, Study
 from .uncertainty import BAND, BINS
 
 
@@ -249,7 +249,7 @@ def _uncertainty(study: Study) -> Section:
             for key, e in study.observations.estimates(part="uncertainty", metric="AUROC")
         ],
     )
-    found = calibrations(study)
+    found = reliabilities(study)
     errors = Table(
         f"Expected calibration error of the mean probability, {BINS} bins, same band",
         ("model", "", "ECE", "cases (patients)"),
@@ -284,23 +284,37 @@ def _uncertainty(study: Study) -> Section:
         "1 is perfect, 0.5 is guessing. It is computed per case and averaged; cases without an error, or "
         "without a boundary, have none.",
     ]
+    calibration = study.model.checkpoint.metadata.calibration
+    if calibration is not None and study.not_calibrated is None:
+        text.append(
+            f"The checkpoint's calibration was measured on {calibration.cases} {calibration.split} "
+            "cases. On the same cases its figures flatter."
+        )
+    elif calibration is not None:
+        text.append(f"Not calibrated: {study.not_calibrated}.")
     coverage = list(study.observations.estimates(part="uncertainty", metric="coverage"))
     if coverage:
+        names = {CALIBRATED: f"calibrated, {100 * calibration.level:g} %"} if calibration else {}
         tables.append(
             Table(
-                f"Share of cases whose expert volume lies in the {100 * NOMINAL:g} % interval",
+                "Share of cases whose expert volume lies in the volume interval",
                 ("class", "interval", "share", "cases (patients)"),
                 [
-                    (str(k.class_name), str(k.detail), shown(e, 2), f"{e.cases} ({e.patients})")
+                    (
+                        str(k.class_name),
+                        names.get(str(k.detail), str(k.detail)),
+                        shown(e, 2),
+                        f"{e.cases} ({e.patients})",
+                    )
                     for k, e in coverage
                 ],
             )
         )
-        cases = len(study.cases)
-        if cases < CLAIM_CASES:
+        patients = len({case.patient for case in study.cases})
+        if patients < MIN_CASES_FOR_COVERAGE:
             text.append(
-                f"The shares of the volume intervals rest on {cases} cases: fewer than {CLAIM_CASES}, "
-                "so no claim is made about how often the intervals hold."
+                f"The shares of the volume intervals rest on {patients} patients: fewer than "
+                f"{MIN_CASES_FOR_COVERAGE}, so no claim is made about how often the intervals hold."
             )
     return Section("uncertainty", "Uncertainty", tuple(text), tuple(tables), tuple(pictures))
 

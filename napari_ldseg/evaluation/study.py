@@ -18,11 +18,18 @@ from .overlap import overlap
 from .readers import consensus, energy_distance, matched_iou
 from .runs import CaseRuns, Model, Run
 from .surface import surface_figures
-from .uncertainty import BAND, boundary_distance, entropy, error_auroc, reliability_sums
+from .uncertainty import (
+    BAND,
+    boundary_distance,
+    entropy,
+    error_auroc,
+    near_boundary,
+    reliability_sums,
+)
 
 PARTS = ("overlap", "steps", "noise", "uncertainty", "readers")
-NOMINAL = 0.9
 SHOWN_SAMPLES = 6
+RANGE, CALIBRATED = "range of the samples", "calibrated"
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ class Study:
         self.reliability: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self.gallery = Gallery()
         self.dsc: dict[str, float] = {}
+        self.not_calibrated: str | None = None
         self.unit, self.tolerance = "mm", self.settings.tolerance or 1.0
         steps, samples = self._posterior_steps(self.model), self.settings.samples
         self.main_run = Run(self.model.label, samples, steps)
@@ -274,14 +282,22 @@ class Study:
             other = runs.posterior(self._single(self.baseline))
             scores[f"entropy of {self.baseline.label}"] = entropy(other.mean_probability)
         self._auroc(case, self.main_run, posterior.labels, expert, distance, scores)
-        self._reliability(case, (self.model.label, ""), posterior, expert)
+        self.not_calibrated = posterior.not_calibrated
+        calibrated = posterior.calibrated_probability
+        detail = "" if calibrated is None else "before calibration"
+        source, labels = (self.model.label, detail), posterior.labels
+        self._reliability(case, source, labels, posterior.mean_probability, expert)
+        if calibrated is not None:
+            source = (self.model.label, "after calibration")
+            self._reliability(case, source, labels, calibrated, expert)
         if posterior.n > 1:
             self._measure_volumes(case, posterior, expert)
         if self.baseline:
             own = {"entropy, own errors": entropy(other.mean_probability)}
             run, around = self._single(self.baseline), boundary_distance(other.labels)
             self._auroc(case, run, other.labels, expert, around, own)
-            self._reliability(case, (self.baseline.label, ""), other, expert)
+            source = (self.baseline.label, "")
+            self._reliability(case, source, other.labels, other.mean_probability, expert)
 
     def _auroc(
         self,
@@ -299,22 +315,30 @@ class Study:
             self.observations.add(case, key, error_auroc(score[band], error))
 
     def _reliability(
-        self, case: str, source: tuple[str, str], posterior: Posterior, expert: np.ndarray
+        self,
+        case: str,
+        source: tuple[str, str],
+        labels: np.ndarray,
+        probability: np.ndarray,
+        expert: np.ndarray,
     ) -> None:
-        distance = boundary_distance(posterior.labels)
-        if distance is not None:
-            band = distance <= BAND
-            sums = reliability_sums(posterior.mean_probability[:, band], expert[band])
+        band = near_boundary(labels)
+        if band.any():
+            sums = reliability_sums(probability[:, band], expert[band])
             self.reliability.setdefault(source, {})[case] = sums
 
     def _measure_volumes(self, case: str, posterior: Posterior, expert: np.ndarray) -> None:
-        counts = posterior.voxel_counts()
-        low, high = np.quantile(counts, [(1 - NOMINAL) / 2, (1 + NOMINAL) / 2], axis=0)
-        truth = np.bincount(expert.ravel(), minlength=len(self.classes))
-        inside = (low <= truth) & (truth <= high)
-        key = self._key("uncertainty", "coverage", self.main_run, detail="sample quantiles")
-        for name, value in zip(self.classes[1:], inside[1:], strict=True):
-            self.observations.add(case, key._replace(class_name=name), value)
+        counts = posterior.voxel_counts()[:, 1:]
+        intervals = {RANGE: np.stack([counts.min(0), counts.max(0)], axis=1)}
+        calibrated = posterior.volume_intervals()
+        if calibrated is not None and posterior.intervals_not_calibrated is None:
+            intervals[CALIBRATED] = calibrated
+        truth = np.bincount(expert.ravel(), minlength=len(self.classes))[1:]
+        for detail, ends in intervals.items():
+            key = self._key("uncertainty", "coverage", self.main_run, detail=detail)
+            inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+            for name, value in zip(self.classes[1:], inside, strict=True):
+                self.observations.add(case, key._replace(class_name=name), value)
 
     def _measure_readers(self, case: str, runs: CaseRuns, readers: list[np.ndarray]) -> None:
         samples = self._sample_labels(runs.posterior(self.main_run))

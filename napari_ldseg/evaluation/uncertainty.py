@@ -1,4 +1,4 @@
-"""Does the uncertainty point at the errors, and are the probabilities true?"""
+"""Whether the uncertainty points at the errors, and whether the probabilities are true."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ def boundary_distance(label: np.ndarray) -> np.ndarray | None:
     """
     boundary = find_boundaries(label, connectivity=1, mode="thick")
     return distance_transform_edt(~boundary) if boundary.any() else None
+
+
+def near_boundary(label: np.ndarray, voxels: float = BAND) -> np.ndarray:
+    """Return where ``label`` is within ``voxels`` of its boundary, bool; nowhere if it has none."""
+    distance = boundary_distance(label)
+    return np.zeros(label.shape, bool) if distance is None else distance <= voxels
 
 
 def error_auroc(score: np.ndarray, error: np.ndarray) -> float:
@@ -61,14 +67,14 @@ def reliability_sums(probability: np.ndarray, expert: np.ndarray) -> np.ndarray:
     return torch.stack([confidence_mean * counts, hit_mean * counts, counts]).numpy()
 
 
-class Calibration(NamedTuple):
+class Reliability(NamedTuple):
     """Expected calibration error, and the reliability diagram: (3, 15) as ``reliability_sums``."""
 
     error: Estimate
     sums: np.ndarray
 
 
-def calibration(sums: np.ndarray, patients: Sequence[str], seed: int = 0) -> Calibration | None:
+def reliability(sums: np.ndarray, patients: Sequence[str], seed: int = 0) -> Reliability | None:
     """Return the expected calibration error over all voxels of (cases, 3, 15) ``reliability_sums``.
 
     ECE = sum_b n_b / n |accuracy_b - confidence_b| (Guo et al., arXiv 1706.04599, eq. 3), its
@@ -87,4 +93,4 @@ def calibration(sums: np.ndarray, patients: Sequence[str], seed: int = 0) -> Cal
         weights = patient_weights(patients, seed)
         resampled = np.tensordot(weights, sums, 1)
         low, high = interval(ece(resampled[resampled[:, 2].sum(-1) > 0]))
-    return Calibration(Estimate(float(ece(total)), low, high, len(sums), number), total)
+    return Reliability(Estimate(float(ece(total)), low, high, len(sums), number), total)
