@@ -118,8 +118,9 @@ def evaluate(
         source, found = _cases(data, split, images, labels, patient, instances)
         available = len(found)
         found = _drawn(found, cases, seed)
-        from ..evaluation.report import write_report
-        from ..evaluation.study import Study, StudySettings
+        from ..evaluation.plan import StudySettings
+        from ..evaluation.report import make_folder, write_report
+        from ..evaluation.study import Study
 
         models = _models([checkpoint, *([baseline] if baseline else []), *(compare or [])])
         several = min(len(case.read_labels) for case in found) > 1
@@ -141,6 +142,7 @@ def evaluate(
         )
         typer.echo(f"checking {len(found)} cases of {source}", err=True)
         study.check()
+        make_folder(output)
         total = len(found) * sum(run.samples for run in study.runs())
         study.run(Countdown(total, "samples").advance)
         results = write_report(study, output, source, available)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -20,9 +20,9 @@ from .bootstrap import Estimate
 
 WIDTH, DPI = 11.0, 120
 FILL = 0.35
-STYLES = ("-", "--", ":", "-.")
+STYLES: Any = ("-", "--", ":", "-.")
 MEAN_COLOUR = "#222222"
-STYLE = {
+STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -153,6 +153,7 @@ def curves(
         handles += [
             Line2D([], [], color=MEAN_COLOUR, linestyle=STYLES[i % len(STYLES)], label=m)
             for i, m in enumerate(models)
+            if len(models) > 1
         ]
         ax.legend(handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return png.getvalue()
@@ -163,11 +164,9 @@ def reliability_diagram(sources: dict[str, tuple[np.ndarray, float]]) -> bytes:
 
     Bins with less than 0.1 % of the voxels are left out: chance decides where they lie.
     """
-    with drawn(WIDTH, 4.6) as (figure, png):
-        panels = figure.subplots(1, max(len(sources), 2), sharey=True, squeeze=False)[0]
-        for ax in panels[len(sources) :]:
-            ax.set_axis_off()
-        for ax, (name, (sums, error)) in zip(panels, sources.items(), strict=False):
+    with drawn(min(4.6 * len(sources), WIDTH), 4.9) as (figure, png):
+        panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+        for ax, (name, (sums, error)) in zip(panels, sources.items(), strict=True):
             bins = sums.shape[1]
             filled = sums[2] > 0.001 * sums[2].sum()
             edges = np.arange(bins) / bins
@@ -228,12 +227,13 @@ def _overlay(
     """Show an image with a label's classes as a tint and an outline."""
     shown = np.repeat(image[..., None], 3, -1) if image.ndim == 2 else image
     blend = shown / 255.0
-    for value in range(1, len(classes)) if label is not None else ():
-        mask = label == value
-        colour = to_rgb(classes[value].colour)
-        blend[mask] = (1 - FILL) * blend[mask] + FILL * np.asarray(colour)
-        if mask.any() and not mask.all():
-            ax.contour(mask, [0.5], colors=[colour], linewidths=1.2)
+    for value, one in enumerate(classes) if label is not None else ():
+        mask = np.asarray(label == value)
+        if value == 0 or not mask.any():
+            continue
+        blend[mask] = (1 - FILL) * blend[mask] + FILL * np.asarray(to_rgb(one.colour))
+        if not mask.all():
+            ax.contour(mask, [0.5], colors=[one.colour], linewidths=1.2)
     ax.imshow(blend, aspect=aspect)
 
 

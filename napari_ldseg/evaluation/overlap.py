@@ -20,9 +20,11 @@ def overlap(label: np.ndarray, expert: np.ndarray, classes: int) -> np.ndarray:
     NaN where neither has the class, 0 where only one of them has.
     """
     ours, theirs = one_hot(label, classes), one_hot(expert, classes)
-    options = {"include_background": True, "ignore_empty": False}
     figures = torch.cat(
-        [compute_dice(ours, theirs, **options), compute_iou(ours, theirs, **options)]
+        [
+            compute(ours, theirs, include_background=True, ignore_empty=False)
+            for compute in (compute_dice, compute_iou)
+        ]
     ).numpy()
     figures[:, ~present(label, expert, classes).any(0)] = np.nan
     return figures

@@ -16,6 +16,16 @@ from .sections import Section, sections
 from .study import Study
 
 
+def make_folder(folder: Path) -> None:
+    """Make the report's folder, before the work whose result it is to hold."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LDSegError(
+            f"The report's folder {folder} could not be made: {error.strerror or error}."
+        ) from error
+
+
 def write_report(study: Study, folder: Path, source: str, available: int) -> dict[str, Any]:
     """Write report.json and report.html into ``folder`` and return what the JSON holds.
 

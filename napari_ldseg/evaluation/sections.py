@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ class Table:
 
     caption: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def _short(name: str) -> str:
 def _overlap(study: Study) -> Section:
     tables, unit = [], study.unit
     for model in dict.fromkeys(k.model for k in study.observations.keys(part="overlap")):
-        rows, run = [], None
+        rows: list[tuple[str, ...]] = []
+        run = None
         for name in _rows(study):
             wanted = {"part": "overlap", "model": model, "class_name": name}
             found = {key.metric: (key, e) for key, e in study.observations.estimates(**wanted)}
@@ -351,8 +352,8 @@ def _time(study: Study, found: dict[str, Any]) -> Section:
     ]
     text = (
         "Median over the cases of the seconds from the image in memory to the label map on its own "
-        f"grid. Device: {machine['device']} ({machine['device_name']}); {machine['threads']} of "
-        f"{machine['cores']} cores used."
+        f"grid. Device: {machine['device']} ({machine['device_name']}); threads used: "
+        f"{machine['threads']}, cores: {machine['cores']}."
     )
     return Section(
         "time",

@@ -15,6 +15,7 @@ from .gallery import Gallery, picture, pixel_aspect, telling_slice
 from .noise import add_noise
 from .observations import Key, Observations
 from .overlap import overlap
+from .plan import StudySettings, check_plan
 from .readers import consensus, energy_distance, matched_iou
 from .runs import CaseRuns, Model, Run
 from .surface import surface_figures
@@ -27,37 +28,8 @@ from .uncertainty import (
     reliability_sums,
 )
 
-PARTS = ("overlap", "steps", "noise", "uncertainty", "readers")
 SHOWN_SAMPLES = 6
 RANGE, CALIBRATED = "range of the samples", "calibrated"
-
-
-@dataclass(frozen=True)
-class StudySettings:
-    """What to measure.
-
-    Parameters
-    ----------
-    parts
-        Any of ``PARTS``; an ablation table is made whenever there are models to compare.
-    samples
-        N of the posterior that overlap, uncertainty and readers are measured on.
-    steps
-        K of the steps sweep, one sample each.
-    noise
-        SDs of the noise sweep, one sample with the model's ``label_steps`` each.
-    tolerance
-        Of the surface Dice, in mm (pixels where an image is not calibrated); None takes 1 mm, or 2
-        pixels.
-    """
-
-    parts: tuple[str, ...] = ("overlap", "uncertainty")
-    samples: int = 16
-    steps: tuple[int, ...] = (2, 3, 5, 10, 20, 50)
-    noise: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2)
-    tolerance: float | None = None
-    seed: int = 0
-    device: str = "auto"
 
 
 @dataclass
@@ -88,14 +60,14 @@ class Study:
     compared: tuple[Model, ...] = ()
 
     def __post_init__(self) -> None:
-        self._check_plan()
+        check_plan(self.settings, self.cases, self.models)
         self.classes = [c.name for c in self.model.checkpoint.metadata.classes]
         self.observations = Observations(self.cases, self.settings.seed)
         self.reliability: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         self.gallery = Gallery()
         self.dsc: dict[str, float] = {}
         self.not_calibrated: str | None = None
-        self.unit, self.tolerance = "mm", self.settings.tolerance or 1.0
+        self.unit, self.tolerance = "mm", self._tolerance(1.0)
         steps, samples = self._posterior_steps(self.model), self.settings.samples
         self.main_run = Run(self.model.label, samples, steps)
         if self.model.deterministic:
@@ -126,7 +98,7 @@ class Study:
         """Return the cases of the figures: "best", "median" and "worst" DSC to the case's name."""
         ranked = sorted(self.dsc, key=lambda name: (-self.dsc[name], name))
         places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
-        chosen = {}
+        chosen: dict[str, str] = {}
         for rank, place in places.items():
             if ranked[place] not in chosen.values():
                 chosen[rank] = ranked[place]
@@ -151,7 +123,7 @@ class Study:
                 check_label(case.name, scan, read(), len(self.classes))
             calibrated &= scan.calibrated
         if not calibrated:
-            self.unit, self.tolerance = "pixels", self.settings.tolerance or 2.0
+            self.unit, self.tolerance = "pixels", self._tolerance(2.0)
 
     def run(self, on_samples: Callable[[int], None] = lambda number: None) -> None:
         """Segment and measure every case; ``on_samples`` hears of each batch of samples."""
@@ -176,39 +148,9 @@ class Study:
                 self._measure_ablation(case.name, runs, expert)
             self._show(case.name, runs, expert, readers)
 
-    def _check_plan(self) -> None:
-        settings, name = self.settings, self.model.label
-        unknown = [part for part in settings.parts if part not in PARTS]
-        if unknown:
-            raise LDSegError(f"There is no part {unknown[0]!r}; choose of {', '.join(PARTS)}.")
-        if not self.cases:
-            raise LDSegError("There are no cases to evaluate.")
-        if "steps" in settings.parts and self.model.deterministic:
-            raise LDSegError(f"{name} has no sampling steps; leave the part steps out.")
-        several = {"uncertainty", "readers"} & set(settings.parts)
-        if several and settings.samples < 2 and not self.model.deterministic:
-            raise LDSegError(
-                f"The part {min(several)} needs at least 2 samples, not {settings.samples}."
-            )
-        if "readers" in settings.parts and min(len(c.read_labels) for c in self.cases) < 2:
-            raise LDSegError(
-                "The part readers needs labels of several readers; name each one's folder, or leave "
-                "the part out."
-            )
-        longest = self.model.checkpoint.metadata.schedule_length
-        for steps in settings.steps if "steps" in settings.parts else ():
-            if not 1 <= steps <= longest:
-                raise LDSegError(f"{name} can sample with 1 to {longest} steps, not {steps}.")
-        for sd in settings.noise:
-            if not 0 <= sd <= 10:
-                raise LDSegError(f"The SD of the noise must be 0 to 10, not {sd:g}.")
-        classes = [c.name for c in self.model.checkpoint.metadata.classes]
-        for model in self.models[1:]:
-            if [c.name for c in model.checkpoint.metadata.classes] != classes:
-                raise LDSegError(
-                    f"{model.label} has other classes than {name} ({', '.join(classes)}); compare "
-                    "checkpoints of the same task."
-                )
+    def _tolerance(self, usual: float) -> float:
+        told = self.settings.tolerance
+        return usual if told is None else told
 
     @property
     def _pair(self) -> list[Model]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
@@ -30,8 +31,12 @@ def surface_figures(
     ----------
     label, expert
         Integer arrays (*space), 2D or 3D.
+    classes
+        The background's included.
     spacing
-        Voxel size per axis, in the unit of ``tolerance`` and of the result.
+        Voxel size per axis.
+    tolerance
+        Of the NSD, in the unit of ``spacing`` and of HD95.
     """
     figures = np.full((2, classes - 1), np.nan, dtype=np.float32)
     ours, theirs = present(label, expert, classes)
@@ -39,11 +44,15 @@ def surface_figures(
     figures[:, ours ^ theirs] = [[diagonal], [0.0]]
     both = np.flatnonzero(ours & theirs)
     if both.size:
-        masks = [one_hot(array, classes)[:, both] for array in (label, expert)]
-        options = {"include_background": True, "spacing": [float(s) for s in spacing]}
+        a, b = (one_hot(array, classes)[:, both] for array in (label, expert))
+        options: dict[str, Any] = {
+            "include_background": True,
+            "spacing": [float(s) for s in spacing],
+        }
         with warnings.catch_warnings():
             # MONAI 1.6 warns of an argument that it passes to itself.
             warnings.simplefilter("ignore", FutureWarning)
-            figures[0, both] = compute_hausdorff_distance(*masks, percentile=95, **options)
-            figures[1, both] = compute_surface_dice(*masks, [tolerance] * both.size, **options)
+            figures[0, both] = compute_hausdorff_distance(a, b, percentile=95, **options)
+            limits = [tolerance] * both.size
+            figures[1, both] = compute_surface_dice(a, b, limits, **options)
     return figures
