@@ -148,7 +148,7 @@ class ReleasedLabelDecoder(nn.Module):
 
     def __init__(self, arch: Architecture):
         super().__init__()
-        enlarge = _TransposedConv if arch.dims == 2 else Upsample
+        enlarge = TransposedConv if arch.dims == 2 else Upsample
         layers: list[nn.Module] = []
         for inputs, width in pairwise((1, *arch.label_widths[:0:-1])):
             layers.append(enlarge(arch.dims, inputs, width))
@@ -252,7 +252,7 @@ class ReleasedDenoiser(nn.Module):
         return self.out(F.silu(self.norm(h))).float()
 
 
-class _TransposedConv(nn.Module):
+class TransposedConv(nn.Module):
     """Transposed convolution that doubles the size as TensorFlow does: the last row and column go."""
 
     def __init__(self, dims: int, inputs: int, outputs: int):
