@@ -31,7 +31,7 @@ from .released import (
     TransposedConv,
 )
 
-SLAB_VOXELS = 2**20  # of the full-size grid, computed at once
+SLAB_VOXELS = 2**21  # of the full-size grid, computed at once
 
 CONVOLUTION = {2: F.conv2d, 3: F.conv3d}
 
@@ -43,15 +43,18 @@ TRANSPOSED_TAPS = (((0, 0, 1), (1, 0, 0)), ((0, 1, 0),))
 
 
 def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
-    """Return a copy of ``model`` in evaluation mode that gives the same results up to rounding.
+    """Return a model that gives the same results as ``model`` up to rounding, for inference alone.
 
     ``dtype`` is what the image encoder and the label decoder compute in; both still return float32.
+    The label encoder and the denoiser are those of ``model``, which must be in evaluation mode.
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
     memory_format = CHANNELS_LAST[model.architecture.dims]
-    model.image_encoder = InPrecision(_rewritten(model.image_encoder), dtype, memory_format)
-    model.label_decoder = InPrecision(_rewritten(model.label_decoder), dtype, memory_format)
-    return model
+    result = copy.copy(model)
+    result._modules = dict(model._modules)
+    for name in ("image_encoder", "label_decoder"):
+        network = _rewritten(copy.deepcopy(getattr(model, name))).requires_grad_(False)
+        setattr(result, name, InPrecision(network, dtype, memory_format))
+    return result
 
 
 class InPrecision(nn.Module):
@@ -225,8 +228,7 @@ def in_slabs(local: Callable[[Tensor], Tensor], x: Tensor, halo: int, factor: fl
 
 
 def folded(conv: nn.Module, norm: BatchNorm) -> nn.Module:
-    """Return ``conv`` with the batch norm after it folded in."""
-    conv = copy.deepcopy(conv)
+    """Fold the batch norm after ``conv`` into it and return it."""
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight,
         conv.bias,
