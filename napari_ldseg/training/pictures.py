@@ -55,9 +55,9 @@ def save_contact_sheet(
         labels = posterior.labels
         index = telling_slice(expert, labels)
         at = slice(None) if index is None else index
-        shown = {
+        shown: Pictures = {
             "image": picture(scan, index),
-            "aspect": np.float64(pixel_aspect(scan)),
+            "aspect": np.array(pixel_aspect(scan)),
             "expert": expert[at],
             "label": labels[at],
             "mean": posterior.mean_probability[:, at],
