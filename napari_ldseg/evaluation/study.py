@@ -28,7 +28,7 @@ from .uncertainty import (
     reliability_sums,
 )
 
-SHOWN_SAMPLES = 6
+SHOWN_LABELS = 7
 RANGE, CALIBRATED = "range of the samples", "calibrated"
 
 
@@ -328,7 +328,7 @@ class Study:
             if posterior.sample_sd is not None:
                 pictures["sample_sd"] = cut(posterior.sample_sd)
             if len(readers) > 1:
-                samples = self._sample_labels(posterior)[:SHOWN_SAMPLES]
+                samples = self._sample_labels(posterior)[: max(2, SHOWN_LABELS - len(readers))]
                 pictures["samples"] = np.stack([cut(s) for s in samples])
                 pictures["readers"] = np.stack([cut(r) for r in readers])
         if "noise" in self.settings.parts:
