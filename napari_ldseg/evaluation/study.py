@@ -9,6 +9,7 @@ import numpy as np
 
 from ..datasets.case import Case, check_label
 from ..errors import LDSegError
+from ..inference.checks import check_fit
 from ..inference.posterior import Posterior
 from ..inference.scan import Scan
 from .gallery import Gallery, picture, pixel_aspect, telling_slice
@@ -119,6 +120,8 @@ class Study:
                 raise LDSegError(
                     f"{case.name} has {len(scan.shape)} axes; evaluate takes 2D images and volumes."
                 )
+            for model in self.models:
+                check_fit(model.checkpoint.metadata, scan)
             for read in case.read_labels:
                 check_label(case.name, scan, read(), len(self.classes))
             calibrated &= scan.calibrated
