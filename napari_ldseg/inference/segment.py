@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import math
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
-from .checks import check_fit, check_memory
+from .checks import check_fit, check_memory, check_whole
 from .devices import PRECISIONS, choose_device, choose_precision, is_float64
 from .noise import sample_noise
 from .posterior import Frame, Posterior
@@ -88,6 +89,8 @@ class PosteriorSampler:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     frames
         Leading indices of the slices to segment, by default all of them.
+    keep_labels
+        Whether the posterior keeps each sample's label map.
     precision
         What the image encoder and the label decoder compute in: ``"float32"``, ``"bfloat16"`` (CPU
         only), or ``"auto"``, bfloat16 for large images on a CPU that has instructions for it. The denoiser and the
@@ -108,13 +111,19 @@ class PosteriorSampler:
         steps: int | None = None,
         device: str = "auto",
         frames: Sequence[Frame] | None = None,
+        keep_labels: bool = False,
         precision: str = "auto",
     ):
+        if not isinstance(checkpoint, Checkpoint):
+            raise LDSegError(
+                f"The checkpoint must be what load_checkpoint returns, not a {type(checkpoint).__name__}."
+            )
+        if isinstance(scan, str | os.PathLike):
+            raise LDSegError(f"The image must be what read_scan returns, not the path {scan}.")
         scan = scan if isinstance(scan, Scan) else Scan(scan)
-        if seed < 0:
-            raise LDSegError(f"The seed must be 0 or greater, not {seed}.")
-        if steps is not None and steps < 1:
-            raise LDSegError(f"The number of steps must be at least 1, not {steps}.")
+        check_whole("The seed", seed, 0)
+        if steps is not None:
+            check_whole("The number of steps", steps, 1)
         metadata = checkpoint.metadata
         if steps is not None and steps > metadata.schedule_length:
             raise LDSegError(
@@ -148,6 +157,7 @@ class PosteriorSampler:
         self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
         self._shrunk = False
         self._frames = planned
+        self._keep_labels = keep_labels
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
 
@@ -158,8 +168,7 @@ class PosteriorSampler:
         continues the sequence, except that a first single sample drawn with ``label_steps`` is drawn
         anew when more are wanted.
         """
-        if n < 1:
-            raise LDSegError(f"The number of samples must be at least 1, not {n}.")
+        check_whole("The number of samples", n, 1)
         total = self.posterior.n + n
         steps = self.steps_for(total)
         if self.posterior.provenance.get("steps", steps) != steps:
@@ -265,7 +274,15 @@ class PosteriorSampler:
         }
         names = tuple(c.name for c in self.metadata.classes)
         leading = len(self.scan.shape) - self.metadata.architecture.dims
-        return Posterior(self.scan, names, leading, provenance, self._frames)
+        return Posterior(
+            self.scan,
+            names,
+            leading,
+            provenance,
+            self._frames,
+            self.metadata.calibration,
+            self._keep_labels,
+        )
 
     def _halve_batch(self, error: RuntimeError) -> None:
         """Halve the batch after running out of memory; raise any other error again."""
