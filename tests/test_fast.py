@@ -22,9 +22,11 @@ def randomise(model):
     """Give every weight and moment a value that matters."""
     generator = torch.Generator().manual_seed(0)
     for name, value in model.state_dict().items():
+        if value.ndim > 1:
+            value *= 2  # torch's own start lets the signal die away
+            continue
         noise = torch.randn(value.shape, generator=generator)
-        scale = 0.2 if value.ndim == 1 else 0.02
-        value.copy_(noise.abs() + 0.5 if "running_var" in name else value + scale * noise)
+        value.copy_(noise.abs() + 0.5 if "running_var" in name else value + 0.2 * noise)
     return model.eval().requires_grad_(False)
 
 

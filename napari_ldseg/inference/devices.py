@@ -65,5 +65,5 @@ def choose_precision(device: torch.device, voxels: int, name: str = "auto") -> s
 
 def _multiplies_bfloat16() -> bool:
     # Older versions of torch cannot tell.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

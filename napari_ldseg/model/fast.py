@@ -12,6 +12,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -93,7 +94,8 @@ class InPlaceImageBlock(nn.Module):
     def __init__(self, block: ImageBlock):
         super().__init__()
         self.conv1, self.conv2, self.shortcut = block.conv1, block.conv2, block.shortcut
-        self.halve, self.norm = block.halve, block.norm
+        self.halve: nn.Module = block.halve
+        self.norm = block.norm
         if isinstance(block.halve, PaddedAfter):
             self.halve = HalvingConv(block.halve)
 
@@ -117,8 +119,9 @@ class HalvingConv(nn.Module):
 
     def __init__(self, padded: PaddedAfter):
         super().__init__()
-        self.conv = padded[1]
-        self.conv.padding = (2,) * (self.conv.weight.ndim - 2)
+        conv: Any = padded[1]
+        conv.padding = (2,) * (conv.weight.ndim - 2)
+        self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, *space) to (batch, outputs, *space / 2)."""
@@ -133,8 +136,10 @@ class SlabImageEncoder(nn.Module):
 
     def __init__(self, encoder: ReleasedImageEncoder):
         super().__init__()
-        self.stem, self.first = encoder.layers[0], encoder.layers[1]
-        self.layers, self.norm = encoder.layers[2:], encoder.norm
+        self.stem: Any = encoder.layers[0]
+        self.first: Any = encoder.layers[1]
+        self.layers: Any = encoder.layers[2:]
+        self.norm = encoder.norm
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (batch, image_channels, *size) to (batch, 1, *latent size)."""
@@ -171,7 +176,7 @@ class PhaseConv(nn.Module):
     ``kernel`` is (outputs, inputs, 3, ...), ``taps`` one of the tables above.
     """
 
-    def __init__(self, kernel: Tensor, bias: Tensor, taps: tuple):
+    def __init__(self, kernel: Any, bias: Any, taps: tuple):
         super().__init__()
         dims = kernel.ndim - 2
         self.phases = list(itertools.product((0, 1), repeat=dims))
@@ -198,7 +203,8 @@ class PhaseConv(nn.Module):
             part = convolve(x, kernel, self.bias, padding=[k - 1 for k in kernel.shape[2:]])
             for axis, p in enumerate(phase, start=2):
                 part = part.narrow(axis, self.starts[p], x.shape[axis])
-            result[(..., *(slice(p, None, 2) for p in phase))] = part
+            at: Any = (..., *(slice(p, None, 2) for p in phase))
+            result[at] = part
         return result
 
 
@@ -227,7 +233,7 @@ def in_slabs(local: Callable[[Tensor], Tensor], x: Tensor, halo: int, factor: fl
     return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
-def folded(conv: nn.Module, norm: BatchNorm) -> nn.Module:
+def folded(conv: Any, norm: BatchNorm) -> nn.Module:
     """Fold the batch norm after ``conv`` into it and return it."""
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight,
@@ -241,7 +247,7 @@ def folded(conv: nn.Module, norm: BatchNorm) -> nn.Module:
     return conv.requires_grad_(False)
 
 
-def _rewritten(module: nn.Module) -> nn.Module:
+def _rewritten(module: Any) -> nn.Module:
     """Return ``module`` with everything in it replaced that has a faster form."""
     if isinstance(module, ConvBlock):
         return FoldedBlock(module)
