@@ -33,6 +33,9 @@ class Posterior:
     ----------
     counts
         Samples taken in so far per frame, int (*leading).
+    keep_labels, sample_labels
+        Whether to keep each sample's own most probable classes, and these: uint8 (*space) per
+        (frame, sample).
     latents
         z_l(0) per (frame, sample), float32 on the CPU: enough to decode any sample again.
     provenance
@@ -47,8 +50,10 @@ class Posterior:
     provenance: dict
     planned_frames: tuple[Frame, ...]
     calibration: Calibration | None = None
+    keep_labels: bool = False
     counts: np.ndarray = field(init=False)
     latents: dict[tuple[Frame, int], Tensor] = field(default_factory=dict)
+    sample_labels: dict[tuple[Frame, int], np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.scan.shape
@@ -69,9 +74,10 @@ class Posterior:
         difference = probabilities - mean
         mean += difference / int(self.counts[frame])
         squares += difference * (probabilities - mean)
-        voxels = torch.bincount(
-            probabilities.argmax(0).flatten(), minlength=len(self.class_names)
-        ).numpy()
+        labels = probabilities.argmax(0)
+        if self.keep_labels:
+            self.sample_labels[frame, sample] = labels.to(torch.uint8).numpy()
+        voxels = torch.bincount(labels.flatten(), minlength=len(self.class_names)).numpy()
         self._voxels[sample] = self._voxels.get(sample, 0) + voxels
         self.latents[frame, sample] = latent
 

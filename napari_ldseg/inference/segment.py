@@ -78,6 +78,8 @@ class PosteriorSampler:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     frames
         Leading indices of the slices to segment, by default all of them.
+    keep_labels
+        Whether the posterior keeps each sample's label map.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class PosteriorSampler:
         steps: int | None = None,
         device: str = "auto",
         frames: Sequence[Frame] | None = None,
+        keep_labels: bool = False,
     ):
         if not isinstance(checkpoint, Checkpoint):
             raise LDSegError(
@@ -132,6 +135,7 @@ class PosteriorSampler:
         voxels = max(math.prod(self._map.size), math.prod(self._map.shape))
         self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
         self._frames = planned
+        self._keep_labels = keep_labels
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
 
@@ -237,7 +241,13 @@ class PosteriorSampler:
         names = tuple(c.name for c in self.metadata.classes)
         leading = len(self.scan.shape) - self.metadata.architecture.dims
         return Posterior(
-            self.scan, names, leading, provenance, self._frames, self.metadata.calibration
+            self.scan,
+            names,
+            leading,
+            provenance,
+            self._frames,
+            self.metadata.calibration,
+            self._keep_labels,
         )
 
     def _halve_batch(self, error: RuntimeError) -> None:
