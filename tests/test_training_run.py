@@ -130,9 +130,7 @@ def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, 
     assert code == 0, said
     assert equal(weights(folder), weights(finished[0]))
     assert weights(folder).metadata.metrics == weights(finished[0]).metadata.metrics
-    assert read_log(folder / "log.csv")[:60] == pytest.approx(
-        read_log(finished[0] / "log.csv"), nan_ok=True
-    ) or str(read_log(folder / "log.csv")) == str(read_log(finished[0] / "log.csv"))
+    assert (folder / "log.csv").read_text() == (finished[0] / "log.csv").read_text()
 
 
 def test_a_signal_stops_after_the_update_and_loses_nothing(finished, data, tmp_path):
@@ -213,9 +211,9 @@ def test_a_bad_case_is_named_and_leaves_no_checkpoint(
     path = configuration(
         tmp_path, {"workers": workers}, data={"folder": ".", "split": "split.json"}
     )
-    code, said = run(path, "-o", tmp_path / "run")
-    assert code == 1
-    assert_sentence(said.strip().splitlines()[-1], *words)
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(tmp_path / "run")])
+    assert answer.exit_code == 1
+    assert_sentence(answer.stderr.strip().splitlines()[-1], *words)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 

@@ -37,7 +37,7 @@ class ResUNet(nn.Module):
             strides=(2,) * (len(widths) - 1),
             num_res_units=2,
             norm=("GROUP", {"num_groups": GROUPS}),
-            act="SILU",
+            act="SWISH",
             dropout=architecture.dropout,
         )
 
