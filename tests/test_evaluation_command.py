@@ -7,11 +7,12 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 import yaml
 from skimage.io import imsave
 from typer.testing import CliRunner
 
-from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Calibration
 from napari_ldseg.cli import app
 from napari_ldseg.datasets.split import Split
@@ -141,6 +142,28 @@ def test_a_whole_report(pictures, saved, tmp_path):
     assert not re.search(r'(src|href)="(?!data:|#)', page) and "None" not in page
     for text in ("tiny", "plain", "other", "class 1", "pixels", "no claim", "AUROC", "K = 4"):
         assert text in page
+
+
+def test_a_deterministic_network_alone_and_as_the_baseline(
+    pictures, saved, tiny_metadata, tmp_path, assert_sentence
+):
+    metadata = tiny_metadata(
+        name="plain net", networks="res-unet", label_steps=1, posterior_steps=1
+    )
+    torch.manual_seed(0)
+    network = build_model(metadata).eval().requires_grad_(False)
+    plain = save_checkpoint(Checkpoint(metadata, network), tmp_path / "plain.safetensors")
+    out = tmp_path / "report"
+    command = (saved(), pictures, "-o", out, *ALL_PARTS, "--samples", 2, "--steps", "2,3")
+    assert evaluate(*command, "--baseline", plain).exit_code == 0
+    figure(found := report(out), part="steps", metric="DSC", model="plain net", steps=1)
+    assert figure(found, detail="entropy of plain net")["model"] == "tiny"
+    assert evaluate(plain, pictures, "-o", out).exit_code == 0
+    found = report(out)
+    assert found["settings"]["samples"] == 1
+    scores = {f["detail"] for f in found["figures"] if f["metric"] == "AUROC"}
+    assert scores == {"predictive SD", "distance to the boundary"}
+    refuse(assert_sentence, plain, pictures, "-o", out, "--parts", "steps", words=["no sampling"])
 
 
 def test_the_same_command_gives_the_same_figures(pictures, saved, tmp_path):
@@ -353,6 +376,9 @@ def test_bad_cases_stop_before_anything_is_segmented(
     check(words=["p2_4", "value 3", "0 to 1"])
     imsave(label, np.zeros((5, 5), np.uint8), check_contrast=False)
     check(words=["p2_4", "(5, 5)", "(20, 24)"])
+    imsave(last, np.zeros((20, 24, 3), np.uint8), check_contrast=False)
+    label.write_bytes(good_label)
+    check(words=["p2_4.png", "colour"])
     label.unlink()
     check(words=["p2_4", "no label"])
     label.write_bytes(good_label)

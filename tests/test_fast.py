@@ -31,6 +31,7 @@ def randomise(model):
 @pytest.fixture(params=["released 2D", "released 3D", "own 2D", "own 3D", "half-size labels"])
 def model(request, tiny_metadata):
     kind = request.param
+    torch.manual_seed(0)
     dims = 3 if "3D" in kind else 2
     if "released" in kind:
         architecture = released_architecture(dims, 1, 3, (4, 8, 8, 8), (8, 8, 8, 8), (4, 8, 8))
@@ -56,7 +57,7 @@ def inputs(model, batch=2):
 def test_the_copy_computes_the_same(model):
     image, z, size = inputs(model)
     (z_i, p), (fast_z_i, fast_p) = both(model, inference_copy(model), image, z, size)
-    assert p.std() > 0.01
+    assert p.std(0).max() > 0.01
     torch.testing.assert_close(fast_z_i, z_i, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(fast_p, p, rtol=0, atol=1e-4)
 

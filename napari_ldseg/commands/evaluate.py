@@ -146,6 +146,7 @@ def evaluate(
         total = len(found) * sum(run.samples for run in study.runs())
         study.run(Countdown(total, "samples").advance)
         results = write_report(study, output, source, available)
+        study.gallery.close()
         if as_json:
             typer.echo(json.dumps(results, allow_nan=False))
         else:

@@ -31,6 +31,12 @@ class Picture:
     png: bytes
     caption: str
 
+    @property
+    def share(self) -> float:
+        """The picture's width in percent of the widest's, so that all have letters of one size."""
+        pixels = int.from_bytes(self.png[16:20], "big")
+        return min(100.0, 100 * pixels / (figures.WIDTH * figures.DPI))
+
 
 @dataclass(frozen=True)
 class Section:

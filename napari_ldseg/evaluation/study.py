@@ -9,6 +9,7 @@ import numpy as np
 
 from ..datasets.case import Case, check_label
 from ..errors import LDSegError
+from ..inference.checks import check_fit
 from ..inference.posterior import Posterior
 from ..inference.scan import Scan
 from .gallery import Gallery, picture, pixel_aspect, telling_slice
@@ -28,7 +29,7 @@ from .uncertainty import (
     reliability_sums,
 )
 
-SHOWN_SAMPLES = 6
+SHOWN_LABELS = 7
 RANGE, CALIBRATED = "range of the samples", "calibrated"
 
 
@@ -119,6 +120,8 @@ class Study:
                 raise LDSegError(
                     f"{case.name} has {len(scan.shape)} axes; evaluate takes 2D images and volumes."
                 )
+            for model in self.models:
+                check_fit(model.checkpoint.metadata, scan)
             for read in case.read_labels:
                 check_label(case.name, scan, read(), len(self.classes))
             calibrated &= scan.calibrated
@@ -328,7 +331,7 @@ class Study:
             if posterior.sample_sd is not None:
                 pictures["sample_sd"] = cut(posterior.sample_sd)
             if len(readers) > 1:
-                samples = self._sample_labels(posterior)[:SHOWN_SAMPLES]
+                samples = self._sample_labels(posterior)[: max(2, SHOWN_LABELS - len(readers))]
                 pictures["samples"] = np.stack([cut(s) for s in samples])
                 pictures["readers"] = np.stack([cut(r) for r in readers])
         if "noise" in self.settings.parts:
