@@ -24,6 +24,10 @@ SKIPPED = "already there"
 SECONDS_BETWEEN_LINES = 30
 
 
+class Stopped(Exception):
+    """The run was asked to stop; every file is whole."""
+
+
 class Failure(NamedTuple):
     """A case without a result, and why."""
 
@@ -49,6 +53,7 @@ def segment_cohort(
     samples: int = 10,
     steps: int | None = None,
     seed: int = 0,
+    stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda text: None,
 ) -> CohortReport | None:
     """Segment ``inputs`` into ``folder``; results that are there already are not made again.
@@ -71,6 +76,8 @@ def segment_cohort(
         slowest and the quickest process.
     samples, steps, seed
         As in ``segment``.
+    stop
+        Asked after every batch of samples, never while files are written.
     say
         Takes a line of progress after every case, and every 30 s within one.
 
@@ -78,6 +85,8 @@ def segment_cohort(
     ------
     LDSegError
         If the table cannot be written.
+    Stopped
+        If ``stop`` says so.
     """
     if steps is None:
         metadata = checkpoint.metadata
@@ -95,8 +104,10 @@ def segment_cohort(
         # A process whose launcher was killed would work on unseen, and twice once it is restarted.
         if os.getppid() != parent:
             raise LDSegError("The process that started this one has ended, so this one stops too.")
+        if stop():
+            raise Stopped
         begun = time.monotonic()
-        outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric), say)
+        outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric), stop, say)
         seconds = time.monotonic() - begun
         counts += torch.tensor([outcome is None, outcome == SKIPPED])
         skipped_seconds += seconds if outcome == SKIPPED else 0
@@ -122,6 +133,7 @@ def _one_case(
     folder: Path,
     settings: dict[str, Any],
     device: str,
+    stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> str | None:
     """Segment one image; return None, ``SKIPPED``, or why it failed as a sentence."""
@@ -143,6 +155,8 @@ def _one_case(
         )
         spoken = begun
         for posterior in sampler.run(settings["samples"]):
+            if stop():
+                raise Stopped
             now, done = time.monotonic(), len(posterior.latents)
             if now - spoken > SECONDS_BETWEEN_LINES:
                 spoken = now
@@ -152,6 +166,8 @@ def _one_case(
         results.write(item.path, made_with, sampler.posterior, time.monotonic() - begun)
         results.forget_failure()
         return None
+    except Stopped:
+        raise
     except LDSegError as error:
         reason = str(error)
     except MemoryError:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
@@ -47,3 +48,17 @@ class Countdown:
             typer.echo(f"\r{line:60}", nl=last, err=True)
         else:
             typer.echo(line, err=True)
+
+
+def stop_signals() -> Callable[[], bool]:
+    """Return a function that tells whether SIGINT or SIGTERM came; a second one stops at once."""
+    came: list[int] = []
+
+    def handle(number, frame):
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handle)
+    return lambda: bool(came)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import datetime
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import LDSegError
-from .console import plain_errors
+from .console import plain_errors, stop_signals
 
 if TYPE_CHECKING:
     from ..cohort.run import CohortReport
 
-NOTHING_DONE, STOPPED = 2, 130
+NOTHING_DONE, INTERRUPTED = 2, 130
 
 
 def segment(
@@ -70,13 +69,12 @@ def segment(
             raise LDSegError(f"{output} is a file; give a folder after -o.")
 
         from ..checkpoint.file import load_checkpoint
-        from ..cohort.run import segment_cohort
+        from ..cohort.run import Stopped, segment_cohort
         from ..distribution import make_fabric
 
         checkpoint = load_checkpoint(path)
         fabric = make_fabric(accelerator, devices, nodes, patience=datetime.timedelta(days=30))
         process = f"process {fabric.global_rank}: " if fabric.world_size > 1 else ""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             report = segment_cohort(
                 checkpoint,
@@ -86,11 +84,12 @@ def segment(
                 samples=samples,
                 steps=steps,
                 seed=seed,
+                stop=stop_signals(),
                 say=lambda text: typer.echo(process + text, err=True),
             )
-        except KeyboardInterrupt:
+        except Stopped:
             typer.echo("Stopped; the same command goes on where this one ended.", err=True)
-            raise typer.Exit(STOPPED) from None
+            raise typer.Exit(INTERRUPTED) from None
         if report is not None:
             _tell(report, as_json)
 

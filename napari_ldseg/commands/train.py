@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import plain_errors
+from .console import plain_errors, stop_signals
 
 if TYPE_CHECKING:
     from ..training.log import Progress
@@ -68,7 +67,7 @@ def train(
             fabric=fabric,
             start=start,
             resume=resume,
-            stop=_stop_signals(),
+            stop=stop_signals(),
             on_progress=speaker.progress,
             say=speaker.say,
         )
@@ -96,17 +95,3 @@ class _Speaker:
         left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
         total = float(progress.loss.total)
         self.say(f"{progress.update}/{progress.updates}  loss {total:.3f}{dsc}, {left} left")
-
-
-def _stop_signals():
-    """Return a function that tells whether SIGINT or SIGTERM came; a second one stops at once."""
-    came: list[int] = []
-
-    def handle(number, frame):
-        if came:
-            raise KeyboardInterrupt
-        came.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return lambda: bool(came)
