@@ -76,11 +76,13 @@ def smooth(labels: np.ndarray, value: int, width: float, spacing: Sequence[float
     if box is None:
         return no_change(labels)
     view, mask = labels[box], mask[box]
-    background = view == 0
+    mine = mask | (view == 0)
     inside = _blurred(mask, sigma)
-    only_two = (mask | background).all()
-    outside = 1 - inside if only_two else _blurred(background, sigma)
-    smoothed = (inside > outside) & (mask | background)
+    outside = 1 - inside
+    others = bounding_box(~mine, tuple(int(np.ceil(3 * s)) for s in sigma))
+    if others is not None:
+        outside[others] -= _blurred(~mine[others], sigma)
+    smoothed = (inside > outside) & mine
     smoothed = _with_thin_parts(mask, smoothed, THIN * width, spacing)
     smoothed = _with_bridges(mask, smoothed)
     new = np.where(mask, 0, view).astype(view.dtype)
