@@ -6,19 +6,21 @@ import napari
 import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QPushButton,
     QRadioButton,
     QScrollArea,
+    QTreeWidget,
+    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -35,6 +37,7 @@ ARMED_STYLE = "QPushButton:checked { background: #2f6fde; color: white; font-wei
 ERROR_STYLE = "color: #ff6b6b; font-weight: bold;"
 CLASS_KEYS = range(1, 10)
 MOST_ROWS = 6
+WIDTH = 300
 GROUPS = (
     ("Pieces", ("keep_largest", "fill_holes", "erase_piece", "relabel_piece")),
     ("Shape", ("smooth", "grow", "shrink")),
@@ -96,13 +99,22 @@ class CorrectWidget(QWidget):
         return super().event(event)
 
     def _build_controls(self) -> None:
-        self.layer_name = QLabel()
-        self.layer_name.setWordWrap(True)
+        self.layer_name, self.note = QLabel(), QLabel()
+        self.note.setStyleSheet(ERROR_STYLE)
+        for label in (self.layer_name, self.note):
+            label.setWordWrap(True)
         self.new_labels = QPushButton("New labels …")
         self.new_labels.setToolTip("Define classes and paint them on an image, without a model")
         self.edit_classes = QPushButton("Edit classes …")
         self.edit_classes.setToolTip("Add, rename, recolour or remove classes of this layer")
-        self.class_list = QListWidget()
+        self.class_list = QTreeWidget()
+        self.class_list.setColumnCount(2)
+        self.class_list.setHeaderHidden(True)
+        self.class_list.setRootIsDecorated(False)
+        self.class_list.setUniformRowHeights(True)
+        self.class_list.header().setStretchLastSection(False)
+        self.class_list.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.class_list.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self.class_list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.class_list.setToolTip("The class being corrected; Ctrl+1 to Ctrl+9 choose one")
         self.whole, self.slice_only = QRadioButton("whole volume"), QRadioButton("slice shown")
@@ -116,8 +128,13 @@ class CorrectWidget(QWidget):
         self.smoothing.setToolTip("How much to smooth: SD of the Gaussian")
         self.distance.setToolTip("How far to grow or shrink")
         self.image = ComboBox(choices=lambda _: self.corrector.images())
+        self.image.native.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.image.native.setMinimumContentsLength(8)
         self.image.tooltip = "The image that the threshold brush looks at"
         self.range = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
+        self.range.setEdgeLabelMode(QLabeledDoubleRangeSlider.EdgeLabelMode.NoLabel)
         self.range.setToolTip("The threshold brush paints where the intensity lies in this range")
         self.from_class = QPushButton("As in class")
         self.from_class.setToolTip("Take the range that holds nine in ten voxels of the class")
@@ -134,6 +151,8 @@ class CorrectWidget(QWidget):
         content = QWidget()
         column = QVBoxLayout(content)
         column.addWidget(self.layer_name)
+        column.addWidget(self.note)
+        column.addWidget(self.straighten)
         column.addLayout(_row(self.new_labels, self.edit_classes))
         column.addWidget(self.class_list)
         self.scope_row = QWidget()
@@ -166,9 +185,6 @@ class CorrectWidget(QWidget):
         brush.addWidget(self.from_class, 1, 1)
         brush.addWidget(self.range, 2, 0, 1, 2)
         brush.setColumnStretch(0, 1)
-        column.addLayout(_row(self.undo, self.redo))
-        column.addWidget(self.status)
-        column.addWidget(self.straighten)
         column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -176,8 +192,16 @@ class CorrectWidget(QWidget):
         scroll.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
-        self.setMinimumWidth(290)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        outer.addWidget(scroll, 1)
+        # Outside the scrolled part: what just happened, and the way back, are always in sight.
+        foot = QVBoxLayout()
+        foot.setContentsMargins(8, 0, 8, 8)
+        foot.addWidget(self.status)
+        foot.addLayout(_row(self.undo, self.redo))
+        outer.addLayout(foot)
+        content.setMinimumWidth(WIDTH)
+        self.setMinimumWidth(WIDTH + 16)
 
     def _connect(self) -> None:
         self.corrector.changed.connect(self._refresh)
@@ -211,6 +235,10 @@ class CorrectWidget(QWidget):
 
     def _use(self, name: str) -> None:
         self.corrector.use(name)
+        if self.corrector.armed == name == "threshold_brush" and self._range_is_whole():
+            found = self.corrector.typical_range()
+            if found is not None:
+                self.range.setValue(found)
         self._refresh_tools()  # a checkable button toggles itself when clicked
 
     def _refresh(self) -> None:
@@ -233,18 +261,18 @@ class CorrectWidget(QWidget):
         with signals_blocked(self.class_list):
             self.class_list.clear()
             for number, (value, info) in enumerate(classes.items(), start=1):
-                key = f"    Ctrl+{number}" if number in CLASS_KEYS else ""
-                item = QListWidgetItem(swatch(info.colour), f"{info.name}{key}")
-                item.setData(Qt.ItemDataRole.UserRole, value)
-                item.setToolTip(
-                    f"Label {value}" + (f", SNOMED CT {info.snomed}" if info.snomed else "")
-                )
-                self.class_list.addItem(item)
+                key = f"Ctrl+{number}" if number in CLASS_KEYS else ""
+                item = QTreeWidgetItem([info.name, key])
+                item.setIcon(0, swatch(info.colour))
+                item.setSizeHint(0, QSize(0, 24))
+                item.setData(0, Qt.ItemDataRole.UserRole, value)
+                code = f", SNOMED CT {info.snomed}" if info.snomed else ""
+                item.setToolTip(0, f"Label {value}{code}")
+                self.class_list.addTopLevelItem(item)
                 if value == self.corrector.value:
                     self.class_list.setCurrentItem(item)
         rows = min(MOST_ROWS, len(classes))
-        height = self.class_list.sizeHintForRow(0) if classes else 0
-        self.class_list.setFixedHeight(rows * height + 2 * self.class_list.frameWidth() + 2)
+        self.class_list.setFixedHeight(24 * rows + 2 * self.class_list.frameWidth() + 2)
 
     def _refresh_tools(self) -> None:
         corrector = self.corrector
@@ -254,11 +282,14 @@ class CorrectWidget(QWidget):
         for widget in (self.undo, self.redo):
             widget.setEnabled(corrector.target is not None and not corrector.busy)
         self.scope_row.setVisible(corrector.target is None or corrector.target.ndim >= 3)
-        oblique = corrector.oblique()
-        self.straighten.setVisible(oblique)
-        if oblique:
-            self._say(corrector.reason("keep_largest"), True)
+        self.straighten.setVisible(corrector.oblique())
+        # What stops every tool is said once, in sight.
+        note = corrector.reason("keep_largest") if corrector.target is not None else ""
+        self.note.setText(note)
+        self.note.setVisible(bool(note))
         self.image.reset_choices()
+        if self.image.value != corrector.brush.image:
+            self._on_image(self.image.value)
         usable = self.image.value is not None
         for widget in (self.image.native, self.from_class, self.range):
             widget.setVisible(usable)
@@ -276,6 +307,7 @@ class CorrectWidget(QWidget):
         step = float(f"{finest:.1g}")
         decimals = max(1, int(np.ceil(-np.log10(step))) + 1)
         for box in (self.smoothing, self.distance):
+            box.setFixedWidth(112)
             box.setDecimals(decimals)
             box.setRange(step / 10, 1000 * step)
             box.setSingleStep(step)
@@ -316,8 +348,12 @@ class CorrectWidget(QWidget):
         else:
             self.range.setValue(found)
 
-    def _on_class(self, item: QListWidgetItem) -> None:
-        self.corrector.choose(item.data(Qt.ItemDataRole.UserRole))
+    def _range_is_whole(self) -> bool:
+        image = self.corrector.brush.image
+        return image is not None and np.allclose(self.range.value(), image.contrast_limits)
+
+    def _on_class(self, item: QTreeWidgetItem) -> None:
+        self.corrector.choose(item.data(0, Qt.ItemDataRole.UserRole))
 
     def _choose_nth(self, number: int) -> None:
         values = list(self.corrector.classes)

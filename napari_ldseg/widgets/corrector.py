@@ -200,6 +200,7 @@ class Corrector(QObject):
         self._select(layer)
         layer.selected_label = min(classes)
         layer.mode = "paint"
+        self.said.emit(f"Paint {classes[self.value].name} with the brush in the image.", False)
 
     def redefine(self, classes: dict[int, ClassInfo], moves: dict[int, int]) -> None:
         """Give the target other classes; ``moves`` says where the voxels of removed ones go."""

@@ -127,4 +127,6 @@ def swatch(colour: str) -> QIcon:
     """Return a small square of ``colour``."""
     pixmap = QPixmap(12, 12)
     pixmap.fill(QColor(colour))
-    return QIcon(pixmap)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Qt would tint it
+    return icon
