@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Labels
 
 Index = tuple[int, ...]
+STILL = 4  # pixels that the hand may move in a click
 
 
 class PieceClick:
@@ -39,9 +40,11 @@ class PieceClick:
     def _on_mouse(self, layer: Labels, event):
         if event.button != 1:
             return
-        index = voxel_under(layer, event)
+        index, start = voxel_under(layer, event), np.array(event.pos)
         yield
-        if event.type != "mouse_move":
+        while event.type == "mouse_move":
+            yield
+        if np.abs(np.array(event.pos) - start).max() <= STILL:
             self._clicked(index)
 
 

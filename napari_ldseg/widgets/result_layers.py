@@ -12,10 +12,10 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 
 from ..io.geometry import derived_attributes, place
 from .class_labels import set_classes
-from .sampling import Picture
 
 if TYPE_CHECKING:
     from ..checkpoint.metadata import Metadata
+    from .sampling import Picture
 
 SD_RANGE = (0.0, 0.5)
 RESULT_KEY = "napari_ldseg_result"
