@@ -83,6 +83,25 @@ def labels_on(image: Image, classes: Mapping[int, ClassInfo]) -> Labels:
     return labels
 
 
+def redefine_classes(
+    layer: Labels, classes: Mapping[int, ClassInfo], moves: Mapping[int, int]
+) -> None:
+    """Give ``layer`` other classes.
+
+    ``moves`` says which value the voxels of each removed class get (0 erases them): one undo step.
+    """
+    indices = np.nonzero(np.isin(layer.data, list(moves)))
+    if len(indices[0]):
+        old = layer.data[indices]
+        new = old.copy()
+        for value, target in moves.items():
+            new[old == value] = target
+        layer.data_setitem(indices, new)
+    set_classes(layer, classes)
+    if layer.selected_label not in classes:
+        layer.selected_label = min(classes)
+
+
 def _painted_values(layer: Labels) -> list[int]:
     data = np.asarray(layer.data)
     if data.min(initial=0) >= 0 and data.max(initial=0) < 2**16:

@@ -6,7 +6,7 @@ import napari
 import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -14,13 +14,10 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QGroupBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QRadioButton,
     QScrollArea,
-    QTreeWidget,
-    QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
 )
@@ -28,15 +25,13 @@ from superqt import QLabeledDoubleRangeSlider
 from superqt.utils import signals_blocked
 
 from .class_dialog import ClassDialog
+from .class_list import CLASS_KEYS, ClassList
 from .corrector import SELECT, Corrector
-from .legend import swatch
 from .result_layers import RESULT_KEY
-from .tools import TOOLS, Tool
+from .tool_button import ToolButton
+from .tools import TOOLS
 
-ARMED_STYLE = "QPushButton:checked { background: #2f6fde; color: white; font-weight: bold; }"
 ERROR_STYLE = "color: #ff6b6b; font-weight: bold;"
-CLASS_KEYS = range(1, 10)
-MOST_ROWS = 6
 WIDTH = 300
 GROUPS = (
     ("Pieces", ("keep_largest", "fill_holes", "erase_piece", "relabel_piece")),
@@ -44,35 +39,6 @@ GROUPS = (
     ("Slices", ("fill_between", "copy_previous", "copy_next")),
     ("Brush", ("threshold_brush",)),
 )
-
-
-class ToolButton(QPushButton):
-    """A tool's words on the left, its key on the right."""
-
-    def __init__(self, tool: Tool):
-        super().__init__()
-        self.tool = tool
-        self.setCheckable(tool.armed)
-        self.setStyleSheet(ARMED_STYLE)
-        # The keyboard stays with the canvas: Space there moves the camera.
-        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.setAccessibleName(tool.words)
-        self._words, self._key = QLabel(tool.words), QLabel(tool.key.replace("Shift+", "⇧"))
-        row = QHBoxLayout(self)
-        row.setContentsMargins(8, 0, 8, 0)
-        row.addWidget(self._words, 1)
-        row.addWidget(self._key)
-        for label in (self._words, self._key):
-            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-            label.setStyleSheet("background: transparent;")
-        self.setMinimumHeight(28)
-        self.setMinimumWidth(row.sizeHint().width())
-
-    def show_reason(self, reason: str) -> None:
-        """Enable the button, or disable it and say why in its tooltip."""
-        self.setEnabled(not reason)
-        self._key.setVisible(not reason)
-        self.setToolTip(reason or f"{self.tool.tip} Key: {self.tool.key}.")
 
 
 class CorrectWidget(QWidget):
@@ -107,16 +73,7 @@ class CorrectWidget(QWidget):
         self.new_labels.setToolTip("Define classes and paint them on an image, without a model")
         self.edit_classes = QPushButton("Edit classes …")
         self.edit_classes.setToolTip("Add, rename, recolour or remove classes of this layer")
-        self.class_list = QTreeWidget()
-        self.class_list.setColumnCount(2)
-        self.class_list.setHeaderHidden(True)
-        self.class_list.setRootIsDecorated(False)
-        self.class_list.setUniformRowHeights(True)
-        self.class_list.header().setStretchLastSection(False)
-        self.class_list.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.class_list.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
-        self.class_list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.class_list.setToolTip("The class being corrected; Ctrl+1 to Ctrl+9 choose one")
+        self.class_list = ClassList()
         self.whole, self.slice_only = QRadioButton("whole volume"), QRadioButton("slice shown")
         self.whole.setChecked(True)
         self.scope = QButtonGroup(self)
@@ -208,7 +165,7 @@ class CorrectWidget(QWidget):
         self.corrector.said.connect(self._say)
         for name, button in self.buttons.items():
             button.clicked.connect(lambda _=False, name=name: self._use(name))
-        self.class_list.itemClicked.connect(self._on_class)
+        self.class_list.chosen.connect(self.corrector.choose)
         self.slice_only.toggled.connect(self._on_scope)
         self.smoothing.valueChanged.connect(self._on_amounts)
         self.distance.valueChanged.connect(self._on_amounts)
@@ -252,27 +209,8 @@ class CorrectWidget(QWidget):
             else "Open an image first: File > Open, or File > Open Sample > LDSeg."
         )
         self._refresh_amounts()
-        self._refresh_classes()
+        self.class_list.show_classes(self.corrector.classes, self.corrector.value)
         self._refresh_tools()
-
-    def _refresh_classes(self) -> None:
-        classes = self.corrector.classes
-        self.class_list.setVisible(bool(classes))
-        with signals_blocked(self.class_list):
-            self.class_list.clear()
-            for number, (value, info) in enumerate(classes.items(), start=1):
-                key = f"Ctrl+{number}" if number in CLASS_KEYS else ""
-                item = QTreeWidgetItem([info.name, key])
-                item.setIcon(0, swatch(info.colour))
-                item.setSizeHint(0, QSize(0, 24))
-                item.setData(0, Qt.ItemDataRole.UserRole, value)
-                code = f", SNOMED CT {info.snomed}" if info.snomed else ""
-                item.setToolTip(0, f"Label {value}{code}")
-                self.class_list.addTopLevelItem(item)
-                if value == self.corrector.value:
-                    self.class_list.setCurrentItem(item)
-        rows = min(MOST_ROWS, len(classes))
-        self.class_list.setFixedHeight(24 * rows + 2 * self.class_list.frameWidth() + 2)
 
     def _refresh_tools(self) -> None:
         corrector = self.corrector
@@ -351,9 +289,6 @@ class CorrectWidget(QWidget):
     def _range_is_whole(self) -> bool:
         image = self.corrector.brush.image
         return image is not None and np.allclose(self.range.value(), image.contrast_limits)
-
-    def _on_class(self, item: QTreeWidgetItem) -> None:
-        self.corrector.choose(item.data(0, Qt.ItemDataRole.UserRole))
 
     def _choose_nth(self, number: int) -> None:
         values = list(self.corrector.classes)

@@ -23,12 +23,13 @@ from ..correction.shape import fill_holes, grow, shrink, smooth
 from ..correction.slices import copy_slice, fill_between
 from ..errors import LDSegError
 from ..io.geometry import layer_scan, place
-from ..io.straighten import is_oblique, straightened
-from .class_labels import classes_of, labels_on, set_classes, unnamed_class
+from .class_labels import classes_of, labels_on, redefine_classes, unnamed_class
 from .piece_click import Index, PieceClick
 from .result_layers import RESULT_KEY, tolerate_cursor
+from .straight_layers import straighten
 from .threshold_brush import ThresholdBrush
-from .tools import TOOLS
+from .tools import TOOLS, why_nothing
+from .view import View
 
 SELECT = "Select a labels layer in the layer list, or press New labels."
 OBLIQUE = (
@@ -59,8 +60,8 @@ class Corrector(QObject):
         self.target: Labels | None = None
         self.amounts = Amounts()
         self.armed: str | None = None
-        self.brush = ThresholdBrush(self._axes)
-        self._viewer = viewer
+        self._viewer, self._view = viewer, View(viewer)
+        self.brush = ThresholdBrush(self._view.axes)
         self._click = PieceClick(self._on_click)
         self._queue: list[tuple[str, Index | None]] = []
         self._worker = None
@@ -124,9 +125,7 @@ class Corrector(QObject):
 
     def oblique(self) -> bool:
         """Whether the target must be straightened before anybody paints in it."""
-        if self.target is None or self._viewer.dims.ndisplay == 3:
-            return False
-        return is_oblique(self.target, self._axes(self.target)[-2:])
+        return self.target is not None and self._view.crosses(self.target)
 
     def reason(self, name: str) -> str:
         """Return one sentence why the tool cannot work now, or nothing."""
@@ -145,9 +144,9 @@ class Corrector(QObject):
             return f"{layer.name} is a 2D image, which has no slices."
         needs_slice = name.startswith("copy") or (self._by_slice and not tool.armed)
         if (tool.across_slices or needs_slice) and layer.ndim >= 3:
-            if needs_slice and self._viewer.dims.ndisplay == 3:
+            if needs_slice and self._view.in_3d:
                 return "The 3D view shows no slice; press the 2D/3D button at the bottom left."
-            if self._slice_axis() is None:
+            if self._view.slice_axis(self.target) is None:
                 return (
                     "The view does not show slices in space; turn it with the roll button at the "
                     "bottom left."
@@ -181,7 +180,7 @@ class Corrector(QObject):
         image = self.brush.image
         if image is None or self.target is None or self.value <= 0:
             return None
-        part = Part.shown(self._position())
+        part = Part.shown(self._view.position(self.target))
         data = image.data[0] if image.multiscale else image.data
         inside = part.of(self.target.data) == self.value
         if not inside.any():
@@ -204,31 +203,11 @@ class Corrector(QObject):
 
     def redefine(self, classes: dict[int, ClassInfo], moves: dict[int, int]) -> None:
         """Give the target other classes; ``moves`` says where the voxels of removed ones go."""
-        layer = self.target
-        indices = np.nonzero(np.isin(layer.data, list(moves)))
-        if len(indices[0]):
-            new = layer.data[indices]
-            for old, value in moves.items():
-                new[layer.data[indices] == old] = value
-            layer.data_setitem(indices, new)
-        set_classes(layer, classes)
-        self._classes = classes_of(layer)
-        if self.value not in classes:
-            layer.selected_label = min(classes)
-        self.changed.emit()
+        redefine_classes(self.target, classes, moves)
 
     def straighten(self) -> None:
         """Put the target and the images on its grid on straight axes, in new layers; hide the old."""
-        old = [*reversed(self._on_grid()), self.target]
-        new = [straightened(layer) for layer in old]
-        for before, after in zip(old, new, strict=True):
-            after.visible = before.visible
-            before.visible = False
-            tolerate_cursor(lambda after=after: self._viewer.add_layer(after))
-        self._select(new[-1])
-        self._viewer.reset_view()
-        centre = np.mean(new[-1].extent.world, axis=0)
-        self._viewer.dims.point = (*self._viewer.dims.point[: -len(centre)], *centre)
+        straighten(self._viewer, [*reversed(self._on_grid()), self.target])
         self.said.emit("The straight layers are new; the oblique ones are hidden.", False)
 
     def _start(self, name: str, index: Index | None) -> None:
@@ -286,8 +265,8 @@ class Corrector(QObject):
     def _job(self, name: str, index: Index | None) -> tuple[Callable[[], Change], Callable]:
         """Return what computes the tool's change, and what to do once it is written."""
         labels, value, amounts = self.target.data, self.value, self.amounts
-        position = self._position()
-        axis = self._slice_axis() if self._by_slice else None
+        position = self._view.position(self.target)
+        axis = self._view.slice_axis(self.target) if self._by_slice else None
         part = Part.shown(index or position, axis)
         spacing = self._spacing_of(part)
 
@@ -296,7 +275,7 @@ class Corrector(QObject):
 
         def across(function, *arguments):
             part = Part.shown(position)
-            along = part.free.index(self._slice_axis())
+            along = part.free.index(self._view.slice_axis(self.target))
             return lambda: part.whole(function(part.of(labels), value, along, *arguments))
 
         if name in ("erase_piece", "relabel_piece"):
@@ -306,15 +285,19 @@ class Corrector(QObject):
         if name == "fill_between":
             return across(fill_between, self._spacing_of(Part.shown(position))), stay
         if name in ("copy_next", "copy_previous"):
-            here = position[self._slice_axis()]
+            here = position[self._view.slice_axis(self.target)]
             there = here + (1 if name == "copy_next" else -1)
-            if not 0 <= there < labels.shape[self._slice_axis()]:
+            if not 0 <= there < labels.shape[self._view.slice_axis(self.target)]:
                 raise LDSegError("This is the last slice in that direction.")
-            if not (Part.shown(position, self._slice_axis()).of(labels) == value).any():
+            if not (
+                Part.shown(position, self._view.slice_axis(self.target)).of(labels) == value
+            ).any():
                 raise LDSegError(
                     f"There is no {self._name(value)} in this slice to copy; go to one that has it."
                 )
-            return across(copy_slice, here, there), lambda: self._go_to(there)
+            return across(copy_slice, here, there), lambda: self._view.go_to(
+                self.target, self._view.slice_axis(self.target), there
+            )
         jobs = {
             "keep_largest": lambda view: keep_largest(view, value),
             "fill_holes": lambda view: fill_holes(view, value),
@@ -326,37 +309,16 @@ class Corrector(QObject):
 
     def _why_nothing(self, name: str) -> str:
         """Return the sentence for a tool that changes nothing."""
-        name_, where = self._name(self.value), "slice" if self._by_slice else "volume"
-        where = "image" if self.target.ndim == 2 else where
-        sentences = {
-            "keep_largest": f"{name_} is one piece in this {where} already, or is not in it.",
-            "fill_holes": f"{name_} encloses no hole in this {where}.",
-            "smooth": f"{name_} is as smooth as {self.amounts.smoothing:g} {self.unit} makes it.",
-            "fill_between": f"{name_} has no gap between its slices; paint it in slices that are apart.",
-            "copy_next": f"The next slice has the same {name_} already.",
-            "copy_previous": f"The previous slice has the same {name_} already.",
-            "erase_piece": "There is nothing to erase at that point.",
-            "relabel_piece": f"There is no piece of another class at that point to become {name_}.",
-        }
-        if where == "volume" and name == "fill_holes":
-            return f"{sentences[name]} For a hole of this slice choose the slice shown."
-        return sentences.get(
-            name,
-            f"{name_} is not in this {where}, or {self.amounts.distance:g} {self.unit} is less than "
-            "a voxel.",
-        )
+        part = "image" if self.target.ndim == 2 else "slice" if self._by_slice else "volume"
+        amount = self.amounts.smoothing if name == "smooth" else self.amounts.distance
+        return why_nothing(name, self._name(self.value), part, f"{amount:g} {self.unit}")
 
     def _any_left(self, layer: Labels, change: Change) -> bool:
-        part = Part.shown(self._position(), self._slice_axis() if self._by_slice else None)
+        part = Part.shown(
+            self._view.position(self.target),
+            self._view.slice_axis(self.target) if self._by_slice else None,
+        )
         return np.count_nonzero(part.of(layer.data) == change.before[0]) > len(change)
-
-    def _go_to(self, there: int) -> None:
-        layer, axis = self.target, self._slice_axis()
-        index = list(self._position())
-        index[axis] = there
-        world = layer.data_to_world(index)
-        offset = self._viewer.dims.ndim - layer.ndim
-        self._viewer.dims.set_point(offset + axis, world[axis])
 
     @property
     def _by_slice(self) -> bool:
@@ -370,29 +332,6 @@ class Corrector(QObject):
         spacing = self.spacing
         skipped = self.target.ndim - len(spacing)
         return tuple(spacing[a - skipped] for a in part.free)
-
-    def _position(self) -> Index:
-        """Return the voxel of the target at the viewer's current point."""
-        layer = self.target
-        point = np.asarray(layer.world_to_data(self._viewer.dims.point))[-layer.ndim :]
-        index = tuple(int(i) for i in np.rint(point))
-        axes = self._axes(layer)
-        hidden = axes[: -self._viewer.dims.ndisplay] if layer.ndim > 2 else []
-        if any(not 0 <= index[a] < layer.data.shape[a] for a in hidden):
-            raise LDSegError(f"The slice shown lies outside {layer.name}; go to one inside it.")
-        limits = np.array(layer.data.shape) - 1
-        return tuple(int(i) for i in np.clip(index, 0, limits))
-
-    def _axes(self, layer: Layer) -> list[int]:
-        """Return the layer's axes in the viewer's order, those displayed last."""
-        offset = self._viewer.dims.ndim - layer.ndim
-        return [d - offset for d in self._viewer.dims.order if d >= offset]
-
-    def _slice_axis(self) -> int | None:
-        """Return the target's spatial axis that the slices are stacked along, as viewed."""
-        frames = self.target.ndim - 3
-        hidden = [a for a in self._axes(self.target)[:-2] if a >= frames]
-        return hidden[0] if len(hidden) == 1 else None
 
     def _on_grid(self) -> list[Image]:
         if self.target is None:

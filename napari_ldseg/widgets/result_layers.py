@@ -119,9 +119,7 @@ class ResultLayers:
                 opacity=0.5,
                 **derived_attributes(self.image),
             )
-            classes = dict(enumerate(self.metadata.classes))
-            del classes[0]
-            set_classes(self.labels, classes)
+            set_classes(self.labels, dict(enumerate(self.metadata.classes[1:], start=1)))
             self._add(self.labels)
             self._touched = False
             for event in ("paint", "labels_update", "data"):

@@ -101,3 +101,22 @@ TOOLS = {
         ),
     )
 }
+
+
+def why_nothing(name: str, structure: str, part: str, amount: str) -> str:
+    """Return why a tool changed nothing of ``structure`` in the ``part`` of the image it worked on."""
+    sentences = {
+        "keep_largest": f"{structure} is one piece in this {part} already, or is not in it.",
+        "fill_holes": f"{structure} encloses no hole in this {part}.",
+        "smooth": f"{amount} makes {structure} no smoother than it is in this {part}.",
+        "grow": f"{structure} is not in this {part}, or {amount} is less than a voxel.",
+        "shrink": f"{structure} is not in this {part}, or {amount} is less than a voxel.",
+        "fill_between": f"{structure} has no gap between its slices; paint it in slices that are apart.",
+        "copy_next": f"The next slice has the same {structure} already.",
+        "copy_previous": f"The previous slice has the same {structure} already.",
+        "erase_piece": "There is nothing to erase at that point.",
+        "relabel_piece": f"There is no piece of another class at that point to become {structure}.",
+    }
+    if name == "fill_holes" and part == "volume":
+        return f"{sentences[name]} To fill holes of the slice shown alone, choose it above."
+    return sentences[name]
