@@ -123,13 +123,46 @@ def _with_thin_parts(
     mask: np.ndarray, smoothed: np.ndarray, reach: float, spacing: Sequence[float]
 ) -> np.ndarray:
     """Give ``smoothed`` back the parts of ``mask`` that lie further than ``reach`` from it."""
-    lost = mask & ~smoothed
-    if not lost.any():
+    lost = _beyond(np.argwhere(mask & ~smoothed), smoothed, reach, spacing)
+    if not len(lost):
         return smoothed
-    lost &= ~within(smoothed, reach, spacing)
-    if not lost.any():
-        return smoothed
-    return smoothed | (mask & within(lost, reach + max(spacing), spacing))
+    again = reach + max(spacing)
+    ball = _ball(again, spacing)
+    near = np.zeros_like(mask)
+    if len(lost) * len(ball) < mask.size:  # few: much quicker one by one
+        limits = np.array(mask.shape) - 1
+        for offset in ball:
+            near[tuple(np.clip(lost + offset, 0, limits).T)] = True
+    else:
+        near[tuple(lost.T)] = True
+        near = within(near, again, spacing)
+    return smoothed | (mask & near)
+
+
+def _beyond(
+    voxels: np.ndarray, mask: np.ndarray, distance: float, spacing: Sequence[float]
+) -> np.ndarray:
+    """Return those of ``voxels`` (n, ndim) further than ``distance`` mm from every true one of ``mask``.
+
+    Most are beside one: looking at the nearest places first, few remain for the others.
+    """
+    margin = _steps(distance, spacing)
+    around = np.pad(mask, [(n, n) for n in margin])
+    voxels = voxels + margin
+    for offset in _ball(distance, spacing):
+        if not len(voxels):
+            break
+        voxels = voxels[~around[tuple((voxels + offset).T)]]
+    return voxels - margin
+
+
+def _ball(distance: float, spacing: Sequence[float]) -> np.ndarray:
+    """Return the offsets (n, ndim) of the voxels within ``distance`` mm, nearest first."""
+    steps = _steps(distance, spacing)
+    offsets = np.indices([2 * n + 1 for n in steps]).reshape(len(steps), -1).T - steps
+    lengths = np.linalg.norm(offsets * np.asarray(spacing), axis=1)
+    order = np.argsort(lengths)
+    return offsets[order][lengths[order] <= distance * (1 + 1e-5)]
 
 
 def _with_bridges(mask: np.ndarray, smoothed: np.ndarray) -> np.ndarray:
@@ -147,4 +180,6 @@ def _with_bridges(mask: np.ndarray, smoothed: np.ndarray) -> np.ndarray:
         touching = np.stack([part[piece > 0], piece[piece > 0]], axis=1)
         pairs.append(np.unique(touching, axis=0))
     parts, touched = np.unique(np.unique(np.concatenate(pairs), axis=0)[:, 0], return_counts=True)
-    return smoothed | np.isin(removed, parts[touched > 1])
+    bridges = np.zeros(removed.max() + 1, dtype=bool)
+    bridges[parts[touched > 1]] = True
+    return smoothed | bridges[removed] if bridges.any() else smoothed
