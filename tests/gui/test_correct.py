@@ -265,6 +265,34 @@ def test_threshold_brush_paints_only_in_range_in_one_undo_step(
     np.testing.assert_array_equal(volume.data, after)
 
 
+def test_threshold_brush_encircles_and_fills_in_one_undo_step(
+    qtbot, viewer, correct, press, volume
+):
+    image = viewer.layers["scan"].data
+    before = volume.data.copy()
+    viewer.reset_view()
+    qtbot.wait(50)
+    press("T")
+    correct.range.setValue((20, 60))
+    volume.brush_size = 1
+    corners = [(6, 22, 2), (6, 22, 22), (6, 28, 22), (6, 28, 2), (6, 22, 2)]
+    native = viewer.window._qt_viewer.canvas.native
+    start, *way = [canvas_position(viewer, volume.data_to_world(c)) for c in corners]
+    QTest.mouseMove(native, start)
+    QTest.mouseClick(native, Qt.MouseButton.RightButton, NONE, start)
+    for corner in way:
+        QTest.qWait(30)
+        QTest.mouseMove(native, corner)
+    QTest.qWait(50)
+    changed = volume.data != before
+    assert undo_steps(volume) == 1 and changed[6, 24:27, 5:20].any()
+    ring = np.zeros_like(changed)
+    ring[6, 22:29, 2:23] = True
+    np.testing.assert_array_equal(changed, ring & (before == 0) & (image >= 20) & (image <= 60))
+    volume.undo()
+    np.testing.assert_array_equal(volume.data, before)
+
+
 def test_threshold_brush_ends_with_the_paint_mode_and_with_the_selection(
     viewer, correct, press, volume
 ):
