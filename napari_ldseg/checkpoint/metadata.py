@@ -105,7 +105,7 @@ class Metadata(_Part):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     description: Text
     architecture: Architecture
-    networks: Literal["ldseg", "released"] = "ldseg"
+    networks: Literal["ldseg", "released", "res-unet"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
     schedule_length: Annotated[int, Field(ge=2, le=100_000)] = 1000

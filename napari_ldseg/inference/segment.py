@@ -152,7 +152,7 @@ class PosteriorSampler:
             if (frame, sample) not in posterior.latents
         ]
         # One block for all latents: many small ones would fragment the memory as N grows.
-        cells = self.metadata.architecture.latent_shape(self._map.size)
+        cells = self._model.latent_shape(self._map.size)
         latents = torch.empty(len(items), *cells)
         done = 0
         while done < len(items):
@@ -187,7 +187,7 @@ class PosteriorSampler:
     @torch.inference_mode()
     def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
         z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
-        shape = (self.metadata.architecture.latent_channels, *z_i.shape[2:])
+        shape = self._model.latent_shape(self._map.size)
         noise = torch.stack([sample_noise(self.seed, sample, shape) for _, sample in batch])
         precise = torch.float64 if is_float64(self._device) else torch.float32
         return self._model.sample(z_i, noise.to(self._device, precise), steps)
