@@ -74,7 +74,7 @@ class CorrectWidget(QWidget):
         self.edit_classes = QPushButton("Edit classes …")
         self.edit_classes.setToolTip("Add, rename, recolour or remove classes of this layer")
         self.class_list = ClassList()
-        self.whole, self.slice_only = QRadioButton("whole volume"), QRadioButton("slice shown")
+        self.whole, self.slice_only = QRadioButton("volume"), QRadioButton("slice shown")
         self.whole.setChecked(True)
         self.scope = QButtonGroup(self)
         for button in (self.whole, self.slice_only):
@@ -243,14 +243,14 @@ class CorrectWidget(QWidget):
         self._amounts_for = suits
         finest = min(corrector.spacing[-2:])
         step = float(f"{finest:.1g}")
-        decimals = max(1, int(np.ceil(-np.log10(step))) + 1)
-        for box in (self.smoothing, self.distance):
-            box.setFixedWidth(112)
+        decimals = max(1, int(np.ceil(-np.log10(step))))
+        for box, voxels in ((self.smoothing, 2), (self.distance, 1)):
+            box.setFixedWidth(120)
             box.setDecimals(decimals)
             box.setRange(step / 10, 1000 * step)
             box.setSingleStep(step)
             box.setSuffix(f" {corrector.unit}")
-            box.setValue(max(step, round(max(corrector.spacing), decimals)))
+            box.setValue(voxels * step)
         self._on_amounts()
 
     def _on_amounts(self, value: float = 0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from napari.components import ViewerModel
@@ -79,8 +80,11 @@ class Corrector(QObject):
         self._find_target()
 
     def shut_down(self) -> None:
-        """Let go of the viewer and the layer."""
-        self._queue.clear()
+        """Let go of the viewer and the layer; what is being computed is dropped."""
+        if self._worker is not None:
+            self._worker.returned.disconnect()
+            self._worker.errored.disconnect()
+            self._worker = None
         self._set_target(None)
         for event, action in self._watched:
             event.disconnect(action)
@@ -238,7 +242,10 @@ class Corrector(QObject):
     def _finish(self, layer, data, name, change: Change, nothing: str, follow) -> None:
         self._worker = None
         if layer is not self.target or layer.data is not data:
-            self._queue.clear()
+            self.said.emit(
+                f"{TOOLS[name].words} was not applied, since another layer was selected meanwhile.",
+                True,
+            )
         elif not len(change):
             self.said.emit(nothing, False)
         elif name == "shrink" and not self._any_left(layer, change):
@@ -264,10 +271,12 @@ class Corrector(QObject):
 
     def _job(self, name: str, index: Index | None) -> tuple[Callable[[], Change], Callable]:
         """Return what computes the tool's change, and what to do once it is written."""
-        labels, value, amounts = self.target.data, self.value, self.amounts
-        position = self._view.position(self.target)
-        axis = self._view.slice_axis(self.target) if self._by_slice else None
-        part = Part.shown(index or position, axis)
+        layer, value, amounts = self.target, self.value, self.amounts
+        labels, position = layer.data, self._view.position(layer)
+        axis = self._view.slice_axis(layer)
+        # A click in the 3D view is on a whole piece.
+        by_slice = self._by_slice and not self._view.in_3d
+        part = Part.shown(index or position, axis if by_slice else None)
         spacing = self._spacing_of(part)
 
         def stay() -> None:
@@ -275,7 +284,7 @@ class Corrector(QObject):
 
         def across(function, *arguments):
             part = Part.shown(position)
-            along = part.free.index(self._view.slice_axis(self.target))
+            along = part.free.index(axis)
             return lambda: part.whole(function(part.of(labels), value, along, *arguments))
 
         if name in ("erase_piece", "relabel_piece"):
@@ -285,19 +294,15 @@ class Corrector(QObject):
         if name == "fill_between":
             return across(fill_between, self._spacing_of(Part.shown(position))), stay
         if name in ("copy_next", "copy_previous"):
-            here = position[self._view.slice_axis(self.target)]
+            here = position[axis]
             there = here + (1 if name == "copy_next" else -1)
-            if not 0 <= there < labels.shape[self._view.slice_axis(self.target)]:
+            if not 0 <= there < labels.shape[axis]:
                 raise LDSegError("This is the last slice in that direction.")
-            if not (
-                Part.shown(position, self._view.slice_axis(self.target)).of(labels) == value
-            ).any():
+            if not (Part.shown(position, axis).of(labels) == value).any():
                 raise LDSegError(
                     f"There is no {self._name(value)} in this slice to copy; go to one that has it."
                 )
-            return across(copy_slice, here, there), lambda: self._view.go_to(
-                self.target, self._view.slice_axis(self.target), there
-            )
+            return across(copy_slice, here, there), partial(self._view.go_to, layer, axis, there)
         jobs = {
             "keep_largest": lambda view: keep_largest(view, value),
             "fill_holes": lambda view: fill_holes(view, value),
@@ -359,6 +364,7 @@ class Corrector(QObject):
 
     def _set_target(self, layer: Labels | None) -> None:
         self._arm(None)
+        self._queue.clear()
         if self.target is not None:
             for name in LAYER_EVENTS:
                 getattr(self.target.events, name).disconnect(self._on_layer)
