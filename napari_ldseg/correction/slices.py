@@ -26,7 +26,7 @@ def fill_between(labels: np.ndarray, value: int, axis: int, spacing: Sequence[fl
     inside = np.moveaxis(mask[box], axis, 0)
     plane = [size for a, size in enumerate(spacing) if a != axis]
     filled = np.zeros_like(inside)
-    painted = np.flatnonzero(inside.any(axis=(1, 2)))
+    painted = np.flatnonzero(inside.any(axis=(1, 2))).tolist()
     for first, last in pairwise(painted):
         if last - first > 1:
             shapes = _between(inside[first], inside[last], last - first - 1, plane)
