@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import napari
 from demo import run, wait
 from qtpy.QtWidgets import QApplication
 
+from napari_ldseg.checkpoint.metadata import ClassInfo
+from napari_ldseg.widgets.class_labels import set_classes
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def correction(path: Path) -> None:
+    """Dock the Correct widget beside the sample volume's labels and save a screenshot."""
+    viewer = napari.Viewer()
+    viewer.window._qt_window.resize(1440, 900)
+    image, labels = viewer.open_sample("napari-ldseg", "mri_phantom")
+    labels.visible = True
+    names = {1: ("anterior nucleus", "#e69f00"), 2: ("posterior nucleus", "#56b4e9")}
+    set_classes(labels, {v: ClassInfo(name=n, colour=c) for v, (n, c) in names.items()})
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    viewer.layers.selection.active = labels
+    viewer.dims.set_point(0, image.extent.world.mean(axis=0)[0])
+    viewer.reset_view()
+    widget.buttons["threshold_brush"].click()
+    for _ in range(50):
+        QApplication.processEvents()
+        time.sleep(0.01)
+    viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
 
 
 def picture(model: str, samples: int, path: Path) -> None:
@@ -27,6 +51,7 @@ def main() -> None:
     DOCS.mkdir(exist_ok=True)
     picture("mri-phantom", 20, DOCS / "segment-3d.png")
     picture("echo-phantom", 20, DOCS / "segment-2d.png")
+    correction(DOCS / "correct.png")
     napari.Viewer.close_all()
 
 

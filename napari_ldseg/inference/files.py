@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,33 @@ def _read_nifti(path: Path) -> Scan:
         data = np.stack([data[name] for name in colours[:3]], axis=-1)
     if data.dtype.kind not in "uif":
         raise LDSegError(f"{path.name} holds {data.dtype} values; only real numbers can be shown.")
+    mm = MM_PER_UNIT[header.get_xyzt_units()[0]]
+    source = NiftiSource(header, affine, shape, (), ())
+    return on_display_axes(data, source, path.name, mm_per_unit=mm)
+
+
+def on_display_axes(
+    data: np.ndarray,
+    source: NiftiSource,
+    name: str,
+    mm_per_unit: float = 1.0,
+    calibrated: bool = True,
+) -> Scan:
+    """Return the scan of ``data``, shaped as a file holds it, on its nearest anatomical axes.
+
+    Parameters
+    ----------
+    data
+        (x, y, z, *frames), up to three spatial axes, or with one more axis of channels.
+    source
+        The file's header, shape and affine (to RAS+); its order and flips are found here.
+    name, calibrated
+        As in ``Scan``.
+    mm_per_unit
+        Millimetres per unit of the affine.
+    """
+    affine, shape = source.affine, source.shape
+    channels = data.ndim > len(shape)
     space = shape + (1,) * (3 - len(shape))
     data = data.reshape(space + data.shape[len(shape) :])
     to_display = ornt_transform(io_orientation(affine), axcodes2ornt(DISPLAY_AXES))
@@ -106,10 +134,13 @@ def _read_nifti(path: Path) -> Scan:
         shown = np.moveaxis(shown, 3 + leading, 0)
     if flat:
         shown = np.squeeze(shown, axis=len(frames))
-    source = NiftiSource(header, affine, shape, order, flips)
-    mm = MM_PER_UNIT[header.get_xyzt_units()[0]]
     return Scan(
-        shown, np.diag([mm, mm, mm, 1]) @ affine_shown, bool(colours), True, path.name, source
+        shown,
+        np.diag([mm_per_unit] * 3 + [1]) @ affine_shown,
+        channels,
+        calibrated,
+        name,
+        replace(source, order=order, flips=flips),
     )
 
 

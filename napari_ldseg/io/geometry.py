@@ -73,6 +73,14 @@ def derived_attributes(layer: Layer) -> dict[str, Any]:
     }
 
 
+def place(layer: Layer) -> tuple:
+    """Return what decides where an image or labels layer lies, to compare: shape, units, corners."""
+    corners = np.array(np.meshgrid(*[(0.0, 1.0)] * layer.ndim)).reshape(layer.ndim, -1).T
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    size = tuple(data.shape[: layer.ndim])
+    return size, tuple(layer.units), tuple(tuple(layer.data_to_world(c)) for c in corners)
+
+
 def scan_without_array(scan: Scan) -> Scan:
     """Return ``scan`` with an empty array in place of its voxels."""
     empty = np.empty((0,) * (len(scan.shape) + scan.channels), dtype=np.uint8)

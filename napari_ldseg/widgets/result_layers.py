@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
+from napari.utils.colormaps import Colormap, ensure_colormap
 
-from ..io.geometry import derived_attributes
-from .sampling import Picture
+from ..io.geometry import derived_attributes, place
+from .class_labels import set_classes
 
 if TYPE_CHECKING:
     from ..checkpoint.metadata import Metadata
+    from .sampling import Picture
 
 SD_RANGE = (0.0, 0.5)
 RESULT_KEY = "napari_ldseg_result"
@@ -62,14 +63,14 @@ class ResultLayers:
 
     def begin(self, partial: bool) -> dict[str, np.ndarray]:
         """Prepare for a run on a part or all of the image; return what is shown, by ``Picture``'s names."""
-        moved = self._place is not None and self._place != _place(self.image)
+        moved = self._place is not None and self._place != place(self.image)
         self.kept_an_edit = self._edited()
         self._removed = set()
         if self.kept_an_edit or (moved and self.labels is not None):
             self._let_go()
         if moved:
             self.sample_sd = self.predictive_sd = None
-        self._place = _place(self.image)
+        self._place = place(self.image)
         shown = {}
         for name in ("labels", "sample_sd", "predictive_sd"):
             layer = getattr(self, name)
@@ -99,7 +100,7 @@ class ResultLayers:
         if first and not self.kept_an_edit and not _in_use(active):
             active = self.labels
         if self._present(active):
-            _tolerate_cursor(lambda: setattr(self._viewer.layers.selection, "active", active))
+            tolerate_cursor(lambda: setattr(self._viewer.layers.selection, "active", active))
 
     def _record(self, summary: dict) -> None:
         """Keep the latest run's summary, and those of all runs that the layers are made of."""
@@ -115,11 +116,10 @@ class ResultLayers:
             self.labels = Labels(
                 picture.labels,
                 name=self._name("labels"),
-                colormap=_class_colours(self.metadata),
-                features=_class_names(self.metadata),
                 opacity=0.5,
                 **derived_attributes(self.image),
             )
+            set_classes(self.labels, dict(enumerate(self.metadata.classes[1:], start=1)))
             self._add(self.labels)
             self._touched = False
             for event in ("paint", "labels_update", "data"):
@@ -153,7 +153,7 @@ class ResultLayers:
 
     def _add(self, layer: Layer) -> None:
         layer.metadata[RESULT_KEY] = {}
-        _tolerate_cursor(lambda: self._viewer.add_layer(layer))
+        tolerate_cursor(lambda: self._viewer.add_layer(layer))
 
     def _active_layer(self) -> Layer | None:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
@@ -195,14 +195,7 @@ class ResultLayers:
         return f"{name} · {self.metadata.name}" if taken else name
 
 
-def _place(image: Layer) -> tuple:
-    """Return what decides where a result lies, to compare."""
-    corners = np.array(np.meshgrid(*[(0.0, 1.0)] * image.ndim)).reshape(image.ndim, -1).T
-    size = image.data[0].shape if image.multiscale else image.data.shape
-    return size, tuple(image.units), tuple(tuple(image.data_to_world(c)) for c in corners)
-
-
-def _tolerate_cursor(action: Callable[[], None]) -> None:
+def tolerate_cursor(action: Callable[[], None]) -> None:
     """Do ``action`` although napari 0.9 fails to describe labels under the cursor in 3D."""
     try:
         action()
@@ -214,16 +207,3 @@ def _tolerate_cursor(action: Callable[[], None]) -> None:
 def _in_use(layer: Layer | None) -> bool:
     """Return whether the user is drawing in ``layer``."""
     return layer is not None and layer.mode not in ("pan_zoom", "transform")
-
-
-def _class_colours(metadata: Metadata) -> DirectLabelColormap:
-    colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours |= {i: c.colour for i, c in enumerate(metadata.classes) if i > 0}
-    return DirectLabelColormap(color_dict=colours)
-
-
-def _class_names(metadata: Metadata) -> dict[str, list]:
-    return {
-        "index": list(range(len(metadata.classes))),
-        "name": [c.name for c in metadata.classes],
-    }

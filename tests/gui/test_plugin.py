@@ -14,20 +14,23 @@ def menu_texts(menu: QMenu) -> list[str]:
     return texts
 
 
-def test_widget_is_in_the_plugins_and_in_the_segment_menu(viewer):
+def test_widgets_are_in_the_plugins_and_in_the_segment_menu(viewer):
     window = viewer.window
     for menu in (window.plugins_menu, window.layers_menu):
         menu.aboutToShow.emit()
-    assert any("LDSeg" in text for text in menu_texts(window.plugins_menu))
-    entries = [t for t in menu_texts(window.layers_menu) if "LDSeg" in t]
-    assert entries
+    plugins, layers = menu_texts(window.plugins_menu), menu_texts(window.layers_menu)
+    for name in ("LDSeg: Segment", "LDSeg: Correct"):
+        assert any(name in text for text in plugins)
+        assert any(name.lower() in text.lower() for text in layers)
 
 
-def test_segment_menu_entry_docks_the_widget(viewer, qtbot):
+@pytest.mark.parametrize("name", ["Segment", "Correct"])
+def test_segment_menu_entry_docks_the_widget(viewer, qtbot, name):
     from napari._app_model import get_app_model
 
-    get_app_model().commands.execute_command("napari-ldseg.open_segment_widget").result()
-    assert any("LDSeg" in name for name in viewer.window.dock_widgets)
+    command = f"napari-ldseg.open_{name.lower()}_widget"
+    get_app_model().commands.execute_command(command).result()
+    assert any(f"LDSeg: {name}" in dock for dock in viewer.window.dock_widgets)
 
 
 @pytest.mark.parametrize(
