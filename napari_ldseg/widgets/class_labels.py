@@ -32,10 +32,12 @@ def class_names(classes: Mapping[int, ClassInfo]) -> dict[str, list]:
     return {"index": list(classes), "name": [c.name for c in classes.values()]}
 
 
-def set_classes(layer: Labels, classes: Mapping[int, ClassInfo]) -> None:
-    """Give ``layer`` the names, colours and codes of ``classes`` (without the background)."""
+def set_classes(
+    layer: Labels, classes: Mapping[int, ClassInfo], background: str = "background"
+) -> None:
+    """Give ``layer`` the names, colours and codes of ``classes``; ``background`` names value 0."""
     layer.metadata[CLASSES_KEY] = dict(classes)
-    layer.features = class_names({0: ClassInfo(name="background", colour="#000000"), **classes})
+    layer.features = class_names({0: ClassInfo(name=background, colour="#000000"), **classes})
     layer.colormap = class_colours(classes)
 
 

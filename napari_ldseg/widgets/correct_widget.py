@@ -250,7 +250,8 @@ class CorrectWidget(QWidget):
             box.setRange(step / 10, 1000 * step)
             box.setSingleStep(step)
             box.setSuffix(f" {corrector.unit}")
-            box.setValue(voxels * step)
+            # Rounded up: less than a voxel would change nothing.
+            box.setValue(np.ceil(round(voxels * finest * 10**decimals, 3)) / 10**decimals)
         self._on_amounts()
 
     def _on_amounts(self, value: float = 0) -> None:

@@ -119,7 +119,8 @@ class ResultLayers:
                 opacity=0.5,
                 **derived_attributes(self.image),
             )
-            set_classes(self.labels, dict(enumerate(self.metadata.classes[1:], start=1)))
+            background, *classes = self.metadata.classes
+            set_classes(self.labels, dict(enumerate(classes, start=1)), background.name)
             self._add(self.labels)
             self._touched = False
             for event in ("paint", "labels_update", "data"):

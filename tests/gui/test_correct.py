@@ -384,6 +384,15 @@ def test_the_slice_shown_alone_is_changed_if_asked(viewer, correct, press, volum
     assert "3D view shows no slice" in correct.buttons["fill_holes"].toolTip()
 
 
+@pytest.mark.parametrize("finest", [0.05, 0.6, 0.7, 1.2, 1.25])
+def test_the_amount_offered_first_grows_by_a_voxel(correct, press, viewer, finest):
+    data = np.zeros((5, 9, 9), np.uint8)
+    data[2, 4, 4] = 1
+    layer = viewer.add_labels(data, scale=(3.0, finest, 1.5 * finest), units="mm")
+    press("G")
+    assert [np.ptp(i) for i in np.nonzero(layer.data)] == [0, 2, 0]
+
+
 def test_growing_honours_the_spacing(correct, press, viewer):
     data = np.zeros((9, 21, 21), np.uint8)
     data[4, 10, 10] = 1
