@@ -1,4 +1,4 @@
-"""Kill the journal's writer at random moments and see what is left: python benchmarks/journal_kill.py
+"""Kill the journal's writer at random moments and see what is left.
 
 A child process paints disjoint dabs into a volume as fast as a hand does and says when each was done.
 The parent kills it with SIGKILL after a random time, replays what is on the disk, and checks that it is

@@ -21,9 +21,7 @@ from .folder import Project, refers_to_file
 
 Layout = Literal["nnU-Net", "Decathlon"]
 MAX_BYTES = 32 * 2**20
-PALETTE = (
-    "#e6194b #3cb44b #4363d8 #ffe119 #f58231 #911eb4 #46f0f0 #f032e6 #bcf60c #fabebe #008080 #9a6324"
-).split()
+PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0", "#f032e6")
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,8 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".exporting-", dir=folder.parent))
         try:
-            written, channels, split = [], 1, {"train": [], "val": []}
+            written, channels = [], 1
+            split: dict[str, list[str]] = {"train": [], "val": []}
             for case in ready:
                 try:
                     image, record = project.image(case), case.record()

@@ -131,6 +131,10 @@ class Project:
             The meaning of the label values 0, 1, ...
         masks
             Label and masks; None for a case that has no label yet.
+        runs
+            Provenance of the runs that the label came from.
+        patient
+            Who is shown; by default read from the name.
 
         Raises
         ------
@@ -185,9 +189,7 @@ class Project:
                 raise LDSegError(
                     f"The class {gone} is used by the case {case}; keep it, or take the case out first."
                 )
-        record = self.record.model_copy(update={"classes": tuple(classes)})
-        write_record(self.folder / "project.json", record)
-        self.record = record
+        self._write(self.record.model_copy(update={"classes": tuple(classes)}))
 
     def classes_of(self, record: CaseRecord) -> list[ClassInfo]:
         """Return the meaning of a case's label values. Raises LDSegError if a class is gone."""
@@ -269,9 +271,11 @@ class Project:
         known = {c.name for c in self.record.classes}
         new = [c for c in classes if c.name not in known]
         if new:
-            record = self.record.model_copy(update={"classes": (*self.record.classes, *new)})
-            write_record(self.folder / "project.json", record)
-            self.record = record
+            self._write(self.record.model_copy(update={"classes": (*self.record.classes, *new)}))
+
+    def _write(self, record: ProjectRecord) -> None:
+        write_record(self.folder / "project.json", record)
+        self.record = record
 
     def _draw(self) -> str:
         """Put one patient in each block of five into validation, at a place drawn from the project."""

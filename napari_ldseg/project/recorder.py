@@ -67,7 +67,8 @@ class Recorder:
         self._seen = np.array(masks.label, order="C")
         self._previous: np.ndarray | None = None
         # What was edited in an earlier session stays edited: its undo history is gone.
-        self._flags = masks.edited * np.uint8(EDITED | PINNED) + masks.reviewed * np.uint8(REVIEWED)
+        self._flags: np.ndarray = masks.edited * np.uint8(EDITED | PINNED)
+        self._flags += masks.reviewed * np.uint8(REVIEWED)
         self._pending = b""
         self._size = 0
         self._touched = self._done = 0
@@ -93,7 +94,7 @@ class Recorder:
             self._touched += 1
             wanted, self._flush = self._touched, True
             self._wake.notify_all()
-            return self._wake.wait_for(lambda: self._done >= wanted, timeout)
+            return self._wake.wait_for(lambda: self._done >= wanted or self._stop, timeout)
 
     def masks(self) -> Masks:
         """Return copies of the label and the masks as last seen."""
@@ -223,6 +224,7 @@ class Recorder:
 
     def _write(self) -> None:
         """Bring what has changed to the disk, or note why not."""
+        text: str | None = None
         try:
             self._look()
             self._try_write()
@@ -232,8 +234,6 @@ class Recorder:
                 f"The corrections of {self.name} cannot be saved ({str(reason).rstrip('.')}); they are "
                 "kept in memory and tried again every two seconds."
             )
-        else:
-            text = None
         if text != self.problem:
             self.problem = text
             self._on_problem(text)
