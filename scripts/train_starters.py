@@ -24,19 +24,15 @@ from napari_ldseg.checkpoint.metadata import (
     Metadata,
     TrainingRecord,
 )
+from napari_ldseg.datasets.case import Case
+from napari_ldseg.evaluation.overlap import evaluate, metrics
+from napari_ldseg.evaluation.steps import measure_label_steps, measure_posterior_steps
 from napari_ldseg.inference.files import read_scan
 from napari_ldseg.inference.scan import Scan
 from napari_ldseg.io.phantoms import echo_phantom, mri_phantom
 from napari_ldseg.model.architecture import Architecture
-from napari_ldseg.training.data import TrainingCase
 from napari_ldseg.training.loop import Progress, train
 from napari_ldseg.training.settings import Augmentation, TrainingSettings
-from napari_ldseg.training.validation import (
-    evaluate,
-    measure_label_steps,
-    measure_posterior_steps,
-    metrics,
-)
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("LDSEG_DATA", ROOT.parent / "shared" / "data"))
@@ -48,26 +44,41 @@ PHANTOM_LICENCE = "BSD-3-Clause (synthetic images from this project's own genera
 NO_AUGMENTATION = Augmentation(rotation=0, scale=0, shift=0, noise=0, contrast=0, blur=0)
 
 
-def phantom_cases(make, seeds: range) -> list[TrainingCase]:
+def phantom_cases(make, seeds: range) -> list[Case]:
     """Return one case per seed of the generator ``make``."""
 
-    def read(seed: int) -> tuple[Scan, np.ndarray]:
+    def scan(seed: int) -> Scan:
         phantom = make(seed)
-        return Scan(phantom.image, phantom.affine, name=f"phantom {seed}"), phantom.label
+        return Scan(phantom.image, phantom.affine, name=f"phantom {seed}")
 
-    return [TrainingCase(f"phantom {s}", f"phantom {s}", functools.partial(read, s)) for s in seeds]
+    def label(seed: int) -> np.ndarray:
+        return make(seed).label
+
+    return [
+        Case(
+            f"phantom {s}",
+            f"phantom {s}",
+            functools.partial(scan, s),
+            (functools.partial(label, s),),
+        )
+        for s in seeds
+    ]
 
 
-def hippocampus_cases() -> tuple[list[TrainingCase], list[TrainingCase]]:
+def hippocampus_cases() -> tuple[list[Case], list[Case]]:
     """Return training and validation cases: every fifth volume in name order is kept out."""
 
-    def read(path: Path) -> tuple[Scan, np.ndarray]:
-        label = read_scan(path.parents[1] / "labels" / path.name)
-        return read_scan(path), np.asarray(label.array).astype(np.uint8)
+    def label(path: Path) -> np.ndarray:
+        return np.asarray(read_scan(path.parents[1] / "labels" / path.name).array).astype(np.uint8)
 
     paths = sorted((DATA / "hippocampus" / "images").glob("*.nii.gz"))
     cases = [
-        TrainingCase(p.name, p.name.removesuffix(".nii.gz"), functools.partial(read, p))
+        Case(
+            p.name,
+            p.name.removesuffix(".nii.gz"),
+            functools.partial(read_scan, p),
+            (functools.partial(label, p),),
+        )
         for p in paths
     ]
     kept_out = cases[::5]
@@ -214,7 +225,7 @@ STARTERS = {
 }
 
 
-def finish(checkpoint: Checkpoint, validation: list[TrainingCase], split: str) -> Checkpoint:
+def finish(checkpoint: Checkpoint, validation: list[Case], split: str) -> Checkpoint:
     """Measure the two step counts and the figures on the validation cases and store them."""
     posterior_steps, spreads = measure_posterior_steps(checkpoint, validation[:3], n=16)
     print("latent spread by K:", {k: round(v, 4) for k, v in sorted(spreads.items())}, flush=True)

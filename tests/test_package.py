@@ -84,7 +84,7 @@ def test_bundled_checkpoint_is_small_and_has_a_true_card(name):
 
 @pytest.mark.parametrize("name", ["echo-phantom", "mri-phantom"])
 def test_bundled_phantom_models_segment_the_sample_scans(name):
-    from napari_ldseg.training.validation import overlap
+    from napari_ldseg.evaluation.overlap import overlap
 
     checkpoint = load_checkpoint(bundled_checkpoints()[name])
     stem = sample_folder() / name.replace("-", "_")

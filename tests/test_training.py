@@ -9,19 +9,15 @@ from lightning_fabric import Fabric
 
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Grid
+from napari_ldseg.datasets.case import Case
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.evaluation.overlap import evaluate, metrics, overlap
+from napari_ldseg.evaluation.steps import measure_label_steps, measure_posterior_steps
 from napari_ldseg.inference.scan import Scan
 from napari_ldseg.model.schedule import NoiseSchedule
-from napari_ldseg.training.data import CaseDataset, EndlessShuffle, TrainingCase, prepare_case
+from napari_ldseg.training.data import CaseDataset, EndlessShuffle, prepare_case
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.settings import Augmentation, TrainingSettings
-from napari_ldseg.training.validation import (
-    evaluate,
-    measure_label_steps,
-    measure_posterior_steps,
-    metrics,
-    overlap,
-)
 
 STILL = Augmentation(rotation=0, scale=0, shift=0, noise=0, contrast=0, blur=0)
 WIDTHS = {
@@ -43,8 +39,12 @@ def disc(dims, seed):
     return Scan(rng.normal(0.1, 0.05, label.shape) + 0.7 * label, name=f"disc {seed}"), label
 
 
+def case_of(name, read):
+    return Case(name, name, lambda: read()[0], (lambda: read()[1],))
+
+
 def discs(dims, n=8):
-    return [TrainingCase(f"disc {i}", f"disc {i}", lambda i=i: disc(dims, i)) for i in range(n)]
+    return [case_of(f"disc {i}", lambda i=i: disc(dims, i)) for i in range(n)]
 
 
 def settings(**changes):
@@ -200,7 +200,7 @@ def test_validation_and_log(disc_metadata, tmp_path):
     ],
 )
 def test_labels_that_do_not_fit(disc_metadata, label, words, assert_sentence):
-    case = TrainingCase("patient seven", "7", lambda: (disc(2, 0)[0], label))
+    case = case_of("patient seven", lambda: (disc(2, 0)[0], label))
     for run in (
         lambda: prepare_case(disc_metadata(2), case),
         lambda: train(disc_metadata(2), [case], [], settings(updates=1)),
@@ -270,7 +270,7 @@ def test_augmentation_moves_image_and_label_together(disc_metadata, dims):
         return Scan(label.astype(np.float32)), label
 
     spatial = {"rotation": 0.4, "scale": 0.2, "shift": 2.5, "flip_axes": (0, 1)}
-    case = TrainingCase("phantom", "phantom", read)
+    case = case_of("phantom", read)
     dataset = CaseDataset(disc_metadata(dims), [case], STILL.model_copy(update=spatial), 0)
     original = torch.from_numpy(read()[1])
     moved = 0

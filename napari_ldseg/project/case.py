@@ -42,7 +42,7 @@ class Masks:
         return cls(label, np.zeros(label.shape, bool), np.zeros(label.shape, bool))
 
 
-class Case:
+class CaseFolder:
     """The files of one case.
 
     ``label.nii.gz``, ``edited.nii.gz`` and ``reviewed.nii.gz`` lie on the image's own grid; ``journal``

@@ -7,14 +7,16 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from ..checkpoint.metadata import ClassInfo
+from ..datasets.folders import find_cases
+from ..datasets.settings import DataSettings
 from ..errors import LDSegError
-from ..inference.files import read_like, read_scan, write_like
+from ..inference.files import write_like
 from ..inference.scan import Scan
 from .case import LABEL_INTENT, Masks
 from .folder import Project, refers_to_file
@@ -119,24 +121,28 @@ def import_from(
     OSError
         If the project cannot be written.
     """
-    folder = folder.resolve()
     described = _read_json(folder / "dataset.json")
-    pairs = _decathlon_pairs if "training" in described else _nnunet_pairs
     classes = _classes(described.get("labels"), folder)
     done, left_out = 0, []
-    for name, image_path, label_path in pairs(folder, described):
-        progress(name)
+    for found in find_cases(DataSettings(folder=folder)):
+        progress(found.name)
         try:
-            image = read_scan(image_path)
-            if image.channels and image.source is not None:
-                raise LDSegError("it is in colour, which NIfTI labels cannot follow.")
-            label = _read_label(label_path, image, len(classes))
-            path = image_path if refers_to_file(image, image_path) else None
+            if found.file is None:
+                raise LDSegError(
+                    "it has several channels; images of one file each can be imported."
+                )
+            image, label = found.read()
+            if label.shape != image.shape:
+                raise LDSegError(
+                    f"its label has the shape {label.shape}, but the image {image.shape}."
+                )
+            label = _checked(label, len(classes))
+            path = found.file if refers_to_file(image, found.file) else None
         except LDSegError as error:
-            left_out.append(f"{name}: {error}")
+            left_out.append(f"{found.name}: {error}")
             continue
         masks = replace(Masks.untouched(label), reviewed=np.ones(label.shape, bool))
-        project.add_case(name, image, path, classes, masks)
+        project.add_case(found.name, image, path, classes, masks)
         done += 1
     return Outcome(done, tuple(left_out))
 
@@ -182,49 +188,6 @@ def _decathlon_json(name: str, classes: list[str], cases: list[str], channels: i
     }
 
 
-def _decathlon_pairs(folder: Path, described: dict) -> list[tuple[str, Path, Path]]:
-    entries = described["training"]
-    if not isinstance(entries, list) or not all(
-        isinstance(e, dict) and {"image", "label"} <= set(e) for e in entries
-    ):
-        raise LDSegError(f"{folder / 'dataset.json'} has no list of images with labels.")
-    pairs = []
-    for entry in entries:
-        image, label = _inside(folder, entry["image"]), _inside(folder, entry["label"])
-        pairs.append((_stem(image), image, label))
-    return pairs
-
-
-def _nnunet_pairs(folder: Path, described: dict) -> list[tuple[str, Path, Path]]:
-    ending = described.get("file_ending", ".nii.gz")
-    if not isinstance(ending, str) or not ending.startswith(".") or "/" in ending:
-        raise LDSegError(f"{folder / 'dataset.json'} names no file ending.")
-    pairs = []
-    for label in sorted((folder / "labelsTr").glob(f"*{ending}")):
-        name = label.name.removesuffix(ending)
-        image = _inside(folder, f"imagesTr/{name}_0000{ending}")
-        if (folder / "imagesTr" / f"{name}_0001{ending}").exists():
-            raise LDSegError(
-                f"{name} has several channels in files of their own; only data sets of one file per "
-                "case can be imported."
-            )
-        pairs.append((name, image, _inside(folder, f"labelsTr/{label.name}")))
-    if not pairs:
-        raise LDSegError(f"{folder / 'labelsTr'} holds no labels that end in {ending}.")
-    return pairs
-
-
-def _inside(folder: Path, entry: Any) -> Path:
-    """Return the file that ``entry`` names. Raises LDSegError if it is not inside ``folder``."""
-    path = (folder / str(entry)).resolve()
-    if ".." in PurePosixPath(str(entry)).parts or not path.is_relative_to(folder):
-        raise LDSegError(
-            f"{folder / 'dataset.json'} names {str(entry)[:100]}, which lies outside the folder; nothing "
-            "was imported."
-        )
-    return path
-
-
 def _classes(labels: Any, folder: Path) -> list[ClassInfo]:
     """Return the classes of either layout: name to value, or value to name."""
     try:
@@ -247,22 +210,11 @@ def _classes(labels: Any, folder: Path) -> list[ClassInfo]:
         ) from error
 
 
-def _read_label(path: Path, image: Scan, classes: int) -> np.ndarray:
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        label = read_like(path, image)
-    else:
-        label = read_scan(path).array
-        if label.shape != image.shape:
-            raise LDSegError(f"{path.name} has the shape {label.shape}, the image {image.shape}.")
-    if label.size and (
-        label.min() < 0 or label.max() >= classes or not np.array_equal(label, np.rint(label))
-    ):
-        raise LDSegError(f"{path.name} holds values other than the classes 0 to {classes - 1}.")
+def _checked(label: np.ndarray, classes: int) -> np.ndarray:
+    whole = label.dtype.kind in "iub" or np.array_equal(label, np.rint(label))
+    if not whole or label.min(initial=0) < 0 or label.max(initial=0) >= classes:
+        raise LDSegError(f"its label holds values other than the classes 0 to {classes - 1}.")
     return np.ascontiguousarray(label.astype(np.uint8))
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _read_json(path: Path) -> dict:

@@ -19,7 +19,7 @@ from ..errors import LDSegError
 from ..inference.files import read_like, read_scan, write_like
 from ..inference.scan import Scan
 from . import lock
-from .case import Case, Masks, now
+from .case import CaseFolder, Masks, now
 from .schema import (
     CaseRecord,
     Geometry,
@@ -88,14 +88,14 @@ class Project:
         """Let other processes work in the folder."""
         lock.release(self.folder)
 
-    def cases(self) -> list[Case]:
+    def cases(self) -> list[CaseFolder]:
         """Return the cases by name."""
         folders = (self.folder / "cases").glob("*/case.json")
-        return [Case(path.parent) for path in sorted(folders)]
+        return [CaseFolder(path.parent) for path in sorted(folders)]
 
-    def case(self, name: str) -> Case:
+    def case(self, name: str) -> CaseFolder:
         """Return the case of that name."""
-        return Case(self.folder / "cases" / name)
+        return CaseFolder(self.folder / "cases" / name)
 
     def records(self) -> dict[str, CaseRecord]:
         """Return the readable cases' records by name."""
@@ -116,7 +116,7 @@ class Project:
         masks: Masks | None,
         runs: Sequence[dict] = (),
         patient: str | None = None,
-    ) -> Case:
+    ) -> CaseFolder:
         """Add a case, whole or not at all.
 
         Parameters
@@ -161,7 +161,7 @@ class Project:
             )
             building = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.folder / "cases"))
             try:
-                case = Case(building)
+                case = CaseFolder(building)
                 final = self._free_name(name)
                 reference = self._reference(image, path, building, final)
                 write_record(building / "case.json", record.model_copy(update={"image": reference}))
@@ -173,7 +173,7 @@ class Project:
                 shutil.rmtree(building, ignore_errors=True)
                 raise
             self._splits[patient] = record.split
-            return Case(final)
+            return CaseFolder(final)
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
         """Replace the project's classes.
@@ -202,7 +202,7 @@ class Project:
                 )
         return [known[name] for name in record.values]
 
-    def image_path(self, case: Case) -> Path:
+    def image_path(self, case: CaseFolder) -> Path:
         """Return where the case's image is.
 
         Raises
@@ -230,7 +230,7 @@ class Project:
             "more; put it back or locate it."
         )
 
-    def locate(self, case: Case, path: Path) -> None:
+    def locate(self, case: CaseFolder, path: Path) -> None:
         """Refer to ``path`` from now on. Raises LDSegError if it is another image."""
         reference = case.record().image
         if reference is not None and sha256_of(path) != reference.sha256:
@@ -243,7 +243,7 @@ class Project:
         except OSError as error:
             raise LDSegError(f"{case.folder} cannot be written: {error.strerror}.") from error
 
-    def image(self, case: Case) -> Scan:
+    def image(self, case: CaseFolder) -> Scan:
         """Return the case's image with the geometry of its label. Raises LDSegError."""
         path, geometry = self.image_path(case), case.record().geometry
         scan = read_scan(path)
@@ -262,7 +262,7 @@ class Project:
             )
         return replace(scan, name=case.name)
 
-    def unsaved(self) -> list[Case]:
+    def unsaved(self) -> list[CaseFolder]:
         """Return the cases whose journal was left behind by a crash, the newest last."""
         left = [case for case in self.cases() if case.journal.exists()]
         return sorted(left, key=lambda case: case.journal.stat().st_mtime)

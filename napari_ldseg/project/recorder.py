@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import LDSegError
 from ..inference.scan import Scan
 from . import journal
-from .case import Case, Masks
+from .case import CaseFolder, Masks
 from .schema import SignOff
 
 SECONDS_BETWEEN_WRITES = 0.2
@@ -54,11 +54,11 @@ class Recorder:
         array: np.ndarray,
         masks: Masks,
         grid: Scan,
-        open_case: Callable[[], Case],
+        open_case: Callable[[], CaseFolder],
         on_problem: Callable[[str | None], None] = lambda text: None,
     ):
         self.name = name
-        self.case: Case | None = None
+        self.case: CaseFolder | None = None
         self.problem: str | None = None
         self._array = array
         self._grid = grid
@@ -256,7 +256,7 @@ class Recorder:
                     self._changes = {**changes, **(self._changes or {})}
             raise
 
-    def _append(self, case: Case) -> bool:
+    def _append(self, case: CaseFolder) -> bool:
         """Append what is pending; return False where everything should be saved instead."""
         pending = self._pending
         if self._size and not case.journal.exists():
@@ -269,7 +269,7 @@ class Recorder:
         self._drop_pending(pending)
         return self._size < COMPACT_BYTES
 
-    def _save(self, case: Case, changes: dict[str, object]) -> None:
+    def _save(self, case: CaseFolder, changes: dict[str, object]) -> None:
         with self._state:
             masks, pending = self.masks(), self._pending
         if pending and "sign_off" not in changes:
@@ -278,7 +278,7 @@ class Recorder:
         self._size = 0
         self._drop_pending(pending)
 
-    def _withdraw_sign_off(self, case: Case) -> None:
+    def _withdraw_sign_off(self, case: CaseFolder) -> None:
         """A label that is changed after its sign-off is no longer the one that was signed."""
         record = case.record()
         if record.sign_off is not None:

@@ -1,41 +1,20 @@
-"""Training cases on the networks' grid, cached, augmented, and keyed by (seed, epoch, case)."""
+"""Training samples on the networks' grid, cached, augmented, and keyed by (seed, epoch, case)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from monai.transforms import (
-    Compose,
-    RandAdjustContrastd,
-    RandAffined,
-    RandFlipd,
-    RandGaussianNoised,
-    RandGaussianSmoothd,
-)
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from ..checkpoint.metadata import Metadata
+from ..datasets.case import Case
 from ..errors import LDSegError
 from ..inference.preprocessing import grid_map, preprocess
-from ..inference.scan import Scan
+from .augmentation import build_augmentation
 from .settings import Augmentation
-
-
-@dataclass(frozen=True)
-class TrainingCase:
-    """An image with its expert label, read on demand.
-
-    ``read()`` returns the scan (no leading axes) and its label, an integer array of the scan's shape.
-    ``patient`` keeps cases of one person in one split.
-    """
-
-    name: str
-    patient: str
-    read: Callable[[], tuple[Scan, np.ndarray]]
 
 
 class CaseDataset(Dataset):
@@ -43,30 +22,32 @@ class CaseDataset(Dataset):
 
     Each is a dict of ``image`` (channels, *size) float32 in [0, 1], ``label`` (1, *size) uint8, the
     diffusion ``time`` 0..T-1 and the ``noise`` (latent_channels, *cells); all of them depend on
-    (seed, epoch, index) alone.
+    (seed, epoch, index) alone. Of several readers one is drawn. ``cache_bytes`` bounds the memory for
+    prepared cases.
     """
 
     def __init__(
         self,
         metadata: Metadata,
-        cases: Sequence[TrainingCase],
+        cases: Sequence[Case],
         augmentation: Augmentation,
         seed: int,
+        cache_bytes: float = float("inf"),
     ):
         self.metadata, self.cases, self.seed = metadata, cases, seed
         self._change = build_augmentation(augmentation, metadata.architecture.dims)
         self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._free_bytes = cache_bytes
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key
-        if index not in self._cache:
-            self._cache[index] = prepare_case(self.metadata, self.cases[index])
-        image, label = self._cache[index]
-        state = np.random.SeedSequence([self.seed, epoch, index]).generate_state(2)
+        image, labels = self._prepared(index)
+        state = np.random.SeedSequence([self.seed, epoch, index]).generate_state(3)
         self._change.set_random_state(seed=int(state[0]))
+        label = labels[int(state[2]) % len(labels)][None]
         changed = self._change({"image": torch.from_numpy(image), "label": torch.from_numpy(label)})
         generator = torch.Generator().manual_seed(int(state[1]))
         shape = self.metadata.architecture.latent_shape(image.shape[1:])
@@ -77,72 +58,110 @@ class CaseDataset(Dataset):
             "noise": torch.randn(shape, generator=generator),
         }
 
+    def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if index in self._cache:
+            return self._cache[index]
+        prepared = prepare_case(self.metadata, self.cases[index])
+        size = sum(array.nbytes for array in prepared)
+        if size <= self._free_bytes:
+            self._cache[index] = prepared
+            self._free_bytes -= size
+        return prepared
 
-class EndlessShuffle(Sampler):
-    """(epoch, index) for ever; each epoch a permutation that depends on (seed, epoch) alone."""
 
-    def __init__(self, size: int, seed: int):
-        self.size, self.seed = size, seed
+class ErrorsAsItems(Dataset):
+    """``dataset``, but a case that fails is returned as its error, so that a worker hands it on whole."""
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = 0
+    def __init__(self, dataset: CaseDataset):
+        self.dataset = dataset
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor] | LDSegError:
+        try:
+            return self.dataset[key]
+        except LDSegError as error:
+            return error
+
+
+def collate(samples: Sequence[dict[str, Tensor] | LDSegError]) -> dict[str, Tensor] | LDSegError:
+    """Stack samples into a batch; the first error instead, if there is one."""
+    errors = (sample for sample in samples if isinstance(sample, LDSegError))
+    return next(errors, None) or default_collate(list(samples))
+
+
+class JointBatches(Sampler):
+    """One process's share of each update's batch, as lists of (epoch, index), for ever.
+
+    The joint batch of all ``world`` processes depends on (seed, update) alone; each epoch is a
+    permutation of ``size`` cases that depends on (seed, epoch). ``start`` is the first update.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, seed: int, rank: int = 0, world: int = 1, start: int = 0
+    ):
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.rank, self.world, self.start = rank, world, start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        position, known, order = self.start * self.batch_size, -1, np.empty(0, int)
         while True:
-            for index in np.random.default_rng([self.seed, epoch]).permutation(self.size):
-                yield epoch, int(index)
-            epoch += 1
+            batch = []
+            for place in range(position, position + self.batch_size):
+                epoch, index = divmod(place, self.size)
+                if epoch != known:
+                    known = epoch
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
+                batch.append((epoch, int(order[index])))
+            position += self.batch_size
+            yield batch[self.rank :: self.world]
 
 
-def prepare_case(metadata: Metadata, case: TrainingCase) -> tuple[np.ndarray, np.ndarray]:
-    """Return image (channels, *size) float32 and label (1, *size) uint8 on the networks' grid.
+def prepare_case(metadata: Metadata, case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return image (channels, *size) float32 and labels (readers, *size) uint8 on the networks' grid.
 
     Raises
     ------
     LDSegError
-        If the label does not fit the image or holds a value outside the classes.
+        If the label does not fit the image or holds a value outside the classes, or the image does not
+        fit the networks.
     """
-    scan, label = case.read()
-    if label.shape != scan.shape:
+    scan = case.read_scan()
+    arch = metadata.architecture
+    if len(scan.shape) != arch.dims:
         raise LDSegError(
-            f"{case.name}: the label's size {label.shape} is not the image's {scan.shape}."
+            f"{case.name} has {len(scan.shape)} axes, but the networks are {arch.dims}D; leave it "
+            "out or change grid."
         )
-    classes = metadata.architecture.classes
-    if not np.array_equal(label, np.rint(label)):
-        raise LDSegError(f"{case.name}: the label holds values that are not whole numbers.")
-    low, high = label.min(), label.max()
-    if low < 0 or high >= classes:
+    if scan.channel_count != arch.image_channels:
         raise LDSegError(
-            f"{case.name}: the label holds the value {int(low if low < 0 else high)}, but the "
-            f"classes are 0 to {classes - 1}."
+            f"{case.name} has {scan.channel_count} channels instead of {arch.image_channels}; leave "
+            "it out or convert it."
         )
     way = grid_map(metadata, scan.shape, scan.affine)
+    wanted = metadata.grid.size or metadata.grid.minimum_size
+    if wanted is not None and way.size != tuple(wanted):
+        raise LDSegError(
+            f"{case.name} needs a grid of {way.size} voxels, more than the {tuple(wanted)} of "
+            "grid.minimum_size; raise it to the largest image's."
+        )
     array = np.asarray(scan.array)
     channels = np.moveaxis(array, -1, 0) if scan.channels else array[None]
     image = preprocess(metadata, channels, way, case.name).numpy()
-    return image, way.label_to_grid(label, classes)[None]
+    labels = []
+    for read_label in case.read_labels:
+        label = np.asarray(read_label())
+        _check_label(case.name, label, scan.shape, arch.classes)
+        labels.append(way.label_to_grid(label, arch.classes))
+    return image, np.stack(labels)
 
 
-def build_augmentation(settings: Augmentation, dims: int) -> Compose:
-    """Return MONAI's transform of ``image`` and ``label`` (channels first)."""
-    both = ["image", "label"]
-    shift, blur = settings.shift, (0.2, settings.blur)
-    spatial = settings.rotation or settings.scale or settings.shift
-    changes = [
-        RandAffined(
-            both,
-            prob=0.9,
-            rotate_range=[settings.rotation] * (1 if dims == 2 else 3),
-            scale_range=[settings.scale] * dims,
-            translate_range=[shift] * dims,
-            mode=("bilinear", "nearest"),
-            padding_mode="zeros",
+def _check_label(name: str, label: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
+    if label.shape != shape:
+        raise LDSegError(f"{name}: the label's size {label.shape} is not the image's {shape}.")
+    if not np.array_equal(label, np.rint(label)):
+        raise LDSegError(f"{name}: the label holds values that are not whole numbers.")
+    low, high = label.min(), label.max()
+    if low < 0 or high >= classes:
+        raise LDSegError(
+            f"{name}: the label holds the value {int(low if low < 0 else high)}, but the classes are "
+            f"0 to {classes - 1}."
         )
-        if spatial
-        else None,
-        RandAdjustContrastd("image", prob=0.5, gamma=(1 - settings.contrast, 1 + settings.contrast))
-        if settings.contrast
-        else None,
-        RandGaussianSmoothd("image", blur, blur, blur, prob=0.2) if settings.blur else None,
-        RandGaussianNoised("image", prob=0.5, std=settings.noise) if settings.noise else None,
-        *(RandFlipd(both, prob=0.5, spatial_axis=axis) for axis in settings.flip_axes),
-    ]
-    return Compose([change for change in changes if change is not None])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.metadata
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,23 +19,23 @@ from torch.utils.data import DataLoader
 
 from ..checkpoint.file import Checkpoint, build_model
 from ..checkpoint.metadata import Metadata, TrainingRecord
+from ..datasets.case import Case
 from ..errors import LDSegError
+from ..evaluation.overlap import evaluate
 from ..model.blocks import CHANNELS_LAST
 from ..model.ldseg import LDSeg
 from ..model.losses import LossTerms, training_loss
-from .data import CaseDataset, EndlessShuffle, TrainingCase
+from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
+from .log import Progress, RunLog
 from .settings import TrainingSettings
-from .validation import evaluate
+from .state import fingerprint, load_state, save_state
+
+STATE = "state.pt"
+SECONDS_BETWEEN_STATES = 300
 
 
-class Progress(NamedTuple):
-    """Where a run stands; ``validation_dsc`` is None between validations."""
-
-    update: int
-    updates: int
-    loss: LossTerms
-    seconds_left: float
-    validation_dsc: float | None = None
+class TrainingStopped(LDSegError):
+    """The run was asked to stop; its state is on disk."""
 
 
 class Objective(nn.Module):
@@ -57,16 +55,21 @@ class Objective(nn.Module):
 
 def train(
     metadata: Metadata,
-    training: Sequence[TrainingCase],
-    validation: Sequence[TrainingCase],
+    training: Sequence[Case],
+    validation: Sequence[Case],
     settings: TrainingSettings,
     *,
     fabric: Fabric | None = None,
     start: Checkpoint | None = None,
-    log: Path | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Checkpoint:
     """Train the networks that ``metadata`` describes and return them with their EMA weights.
+
+    The result depends on the seed, not on the number of processes: each update's joint batch, its
+    noise, times and augmentation are keyed by (seed, epoch, case), and the loss is a mean over samples.
 
     Parameters
     ----------
@@ -77,20 +80,26 @@ def train(
     training, validation
         Cases to learn from and cases to measure on; measuring uses the EMA weights.
     fabric
-        Devices and precision; by default one device with ``settings.precision``.
+        Devices and precision, launched; by default one device with ``settings.precision``.
     start
         A checkpoint of the same architecture to start from.
-    log
-        A CSV file for the loss terms and the validation DSC.
+    folder
+        Where the log and, at every validation and every five minutes, the state are written.
+    resume
+        Go on from the state in ``folder``, if there is one; on a CPU the result is bit for bit that of
+        an uninterrupted run.
+    stop
+        Asked after every update; when true the state is written and TrainingStopped raised.
     on_progress
         Called after every update.
 
     Raises
     ------
     LDSegError
-        If the loss stops being a number, or a case does not fit.
+        If the loss stops being a number, a case does not fit, or the folder cannot be written.
     """
     fabric = fabric or Fabric(devices=1, precision=settings.precision)
+    _check(metadata, training, settings, fabric, start)
     fabric.seed_everything(settings.seed, verbose=False)
     model = build_model(metadata)
     if start is not None:
@@ -98,58 +107,128 @@ def train(
     model.requires_grad_(True)
     model.to(memory_format=CHANNELS_LAST[metadata.architecture.dims])  # type: ignore[call-overload]
     objective = Objective(model, settings)
-    optimiser = torch.optim.AdamW(
+    bare_optimiser = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
-    rates = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda update: _rate(update, settings))
-    wrapped, optimiser = fabric.setup(objective, optimiser)
+    rates = torch.optim.lr_scheduler.LambdaLR(bare_optimiser, lambda u: _rate(u, settings))
+    wrapped, optimiser = fabric.setup(objective, bare_optimiser)
     average = AveragedModel(model, avg_fn=_ema(settings.ema_decay))
-    loader = fabric.setup_dataloaders(_loader(metadata, training, settings))
-    history: list[dict[str, float | int]] = []
-    started = time.monotonic()
+    parts = {"model": model, "optimiser": bare_optimiser, "rates": rates, "average": average}
+    parts["precision"] = fabric.strategy.precision
+    identity = fingerprint(metadata, settings, training)
+    done = 0
+    if folder is not None and resume and (folder / STATE).is_file():
+        state = load_state(folder / STATE, identity)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])  # type: ignore[attr-defined]
+        done = state["update"]
+    log = None
+    if folder is not None and fabric.is_global_zero:
+        log = RunLog(folder, done)
+
+    def keep(update: int) -> None:
+        if folder is not None and log is not None:
+            log.flush()
+            state = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
+            save_state(folder / STATE, state | {"update": update, "fingerprint": identity})
+
+    batches = iter(_loader(metadata, training, settings, fabric, done))
+    began = kept = time.monotonic()
     wrapped.train()
-    for update, batch in enumerate(loader, start=1):
+    for update in range(done + 1, settings.updates + 1):
+        torch.manual_seed(_seed(settings.seed, update, fabric.global_rank))
+        batch = next(batches)
+        if isinstance(batch, LDSegError):
+            raise batch
+        batch = {name: fabric.to_device(value) for name, value in batch.items()}
         terms = wrapped(**batch)
         fabric.backward(terms.total)
-        terms = LossTerms(*(term.detach() for term in terms))
-        if not math.isfinite(float(terms.total)):
+        shared = torch.stack([*(t.detach().float() for t in terms), _flag(stop(), terms.total)])
+        *values, stopping = fabric.all_reduce(shared, reduce_op="mean").tolist()  # type: ignore[union-attr]
+        if not all(math.isfinite(value) for value in values):
             raise LDSegError(
                 f"The loss stopped being a number after {update} updates; lower the learning rate."
             )
         fabric.clip_gradients(wrapped, optimiser, max_norm=settings.clip_norm)
+        rate = rates.get_last_lr()[0]
         optimiser.step()
         optimiser.zero_grad()
         rates.step()
         average.update_parameters(model)
-        left = (time.monotonic() - started) / update * (settings.updates - update)
-        progress = Progress(update, settings.updates, terms, left)
-        last = update >= settings.updates
-        if validation and (last or update % settings.validate_every == 0):
-            candidate = _checkpoint(metadata, average.module, settings, update)
-            dsc = float(np.nanmean(evaluate(candidate, validation, 1, 2, _name(fabric))[:, 0]))
+        left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
+        progress = Progress(update, settings.updates, LossTerms(*values), rate, left)  # type: ignore[arg-type]
+        last = update == settings.updates
+        measured = last or update % settings.validate_every == 0
+        if validation and measured:
+            candidate = _checkpoint(metadata, average.module, settings, update, start)
+            dsc = _validation_dsc(candidate, validation, fabric)
             progress = progress._replace(validation_dsc=dsc)
-        history.append(_row(progress))
-        if log is not None and fabric.is_global_zero and (last or update % 50 == 0):
-            _write_log(log, history)
+        if log is not None:
+            log.add(progress)
+        if measured or stopping or time.monotonic() - kept > SECONDS_BETWEEN_STATES:
+            keep(update)
+            kept = time.monotonic()
         on_progress(progress)
-        if last:
-            break
+        if stopping and not last:
+            raise TrainingStopped(f"Training stopped after {update} of {settings.updates} updates.")
     return _checkpoint(metadata, average.module, settings, settings.updates, start)
 
 
-def _loader(
-    metadata: Metadata, cases: Sequence[TrainingCase], settings: TrainingSettings
-) -> DataLoader:
-    if not cases:
+def _check(
+    metadata: Metadata,
+    training: Sequence[Case],
+    settings: TrainingSettings,
+    fabric: Fabric,
+    start: Checkpoint | None,
+) -> None:
+    if not training:
         raise LDSegError("There are no training cases; add some images with labels.")
-    dataset = CaseDataset(metadata, cases, settings.augmentation, settings.seed)
-    return DataLoader(
-        dataset,
-        settings.batch_size,
-        sampler=EndlessShuffle(len(cases), settings.seed),
-        num_workers=settings.workers,
-        persistent_workers=settings.workers > 0,
+    if settings.batch_size % fabric.world_size:
+        raise LDSegError(
+            f"A batch of {settings.batch_size} cannot be shared by {fabric.world_size} devices; make "
+            "training.batch_size a multiple of their number."
+        )
+    if start is not None and start.metadata.architecture != metadata.architecture:
+        raise LDSegError(
+            f"{start.metadata.name} has other networks than this configuration describes; start from "
+            "a checkpoint of the same architecture."
+        )
+
+
+def _loader(
+    metadata: Metadata,
+    cases: Sequence[Case],
+    settings: TrainingSettings,
+    fabric: Fabric,
+    done: int,
+) -> Iterator[dict[str, Tensor] | LDSegError]:
+    readers = max(1, settings.workers) * max(1, fabric.world_size // _nodes(fabric))
+    cache = settings.cache_gib * 2**30 / readers
+    dataset = CaseDataset(metadata, cases, settings.augmentation, settings.seed, cache)
+    batches = JointBatches(
+        len(cases), settings.batch_size, settings.seed, fabric.global_rank, fabric.world_size, done
     )
+    return iter(
+        DataLoader(
+            ErrorsAsItems(dataset),
+            batch_sampler=batches,
+            num_workers=settings.workers,
+            collate_fn=collate,
+        )
+    )
+
+
+def _nodes(fabric: Fabric) -> int:
+    return int(getattr(fabric.strategy, "num_nodes", 1))
+
+
+def _seed(seed: int, update: int, rank: int) -> int:
+    """Return the seed of an update's dropout."""
+    return int(np.random.SeedSequence([seed, update, rank]).generate_state(1)[0])
+
+
+def _flag(value: bool, like: Tensor) -> Tensor:
+    return torch.tensor(float(value), device=like.device)
 
 
 def _rate(update: int, settings: TrainingSettings) -> float:
@@ -168,12 +247,23 @@ def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     return average
 
 
+def _validation_dsc(checkpoint: Checkpoint, cases: Sequence[Case], fabric: Fabric) -> float:
+    """Return the mean DSC over cases and classes, each process measuring its share of the cases."""
+    device = fabric.device
+    name = device.type if device.index is None else f"{device.type}:{device.index}"
+    share = cases[fabric.global_rank :: fabric.world_size]
+    results = evaluate(checkpoint, share, 1, 2, name)[:, 0] if share else np.empty((0, 1))
+    sums = torch.tensor([np.nansum(results), np.isfinite(results).sum()], dtype=torch.float32)
+    total, count = fabric.all_reduce(fabric.to_device(sums), reduce_op="sum").tolist()  # type: ignore[union-attr]
+    return total / max(count, 1)
+
+
 def _checkpoint(
     metadata: Metadata,
     model: nn.Module,
     settings: TrainingSettings,
     updates: int,
-    start: Checkpoint | None = None,
+    start: Checkpoint | None,
 ) -> Checkpoint:
     copy = build_model(metadata)
     copy.load_state_dict(model.state_dict())
@@ -192,24 +282,3 @@ def _checkpoint(
         update={"training": record, "software": software, "parent": start and start.sha256}
     )
     return Checkpoint(described, copy.eval().requires_grad_(False))
-
-
-def _name(fabric: Fabric) -> str:
-    device = fabric.device
-    return device.type if device.index is None else f"{device.type}:{device.index}"
-
-
-def _row(progress: Progress) -> dict[str, float | int]:
-    row: dict[str, float | int] = {"update": progress.update}
-    row |= {name: round(float(value), 5) for name, value in progress.loss._asdict().items()}
-    if progress.validation_dsc is not None:
-        row["validation_dsc"] = round(progress.validation_dsc, 4)
-    return row
-
-
-def _write_log(path: Path, history: list[dict[str, float | int]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["update", *LossTerms._fields, "validation_dsc"])
-        writer.writeheader()
-        writer.writerows(history)

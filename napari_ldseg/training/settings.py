@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Augmentation(BaseModel):
     """Random changes of the training images; the spatial ones change image and label alike.
 
-    Angles are in radians, ``scale`` is a fraction, ``shift`` and ``blur`` (an SD) are voxels of the
-    networks' grid, ``noise`` is the largest SD on the [0, 1] image. Zero switches a change off.
+    Angles are in radians, ``scale`` is a fraction, ``shift``, ``elastic`` (the largest displacement) and
+    ``blur`` (an SD) are voxels of the networks' grid, ``noise`` is the largest SD on the [0, 1] image,
+    ``contrast`` the largest change of gamma, ``stain`` the largest relative change of each stain of an
+    H&E image (hematoxylin, eosin). ``flip_axes`` count from 0 on the networks' grid. Zero switches a
+    change off.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    flip_axes: tuple[int, ...] = ()
-    rotation: float = 0.2
-    scale: float = 0.15
-    shift: float = 3.2
-    noise: float = 0.05
-    contrast: float = 0.3
-    blur: float = 1.0
+    flip_axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
+    rotation: NonNegativeFloat = 0.2
+    scale: Fraction = 0.15
+    shift: NonNegativeFloat = 3.2
+    elastic: NonNegativeFloat = 0.0
+    noise: NonNegativeFloat = 0.05
+    contrast: Fraction = 0.3
+    blur: NonNegativeFloat = 1.0
+    stain: Fraction = 0.0
 
 
 class TrainingSettings(BaseModel):
     """Length, optimiser and loss of one training run.
 
-    ``gamma`` and ``lambda_`` weigh the Dice and the noise loss (2 and 1 in the paper).
+    ``batch_size`` counts the samples of one update over all devices together. ``gamma`` and ``lambda_``
+    weigh the Dice and the noise loss (2 and 1 in the paper). ``cache_gib`` bounds the memory for
+    prepared images on each node; what does not fit is read again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,13 +46,14 @@ class TrainingSettings(BaseModel):
     batch_size: PositiveInt = 8
     learning_rate: PositiveFloat = 1e-3
     warmup: PositiveInt = 50
-    weight_decay: float = 1e-2
+    weight_decay: NonNegativeFloat = 1e-2
     clip_norm: PositiveFloat = 1.0
-    gamma: float = 2.0
-    lambda_: float = 1.0
-    ema_decay: float = 0.999
+    gamma: NonNegativeFloat = 2.0
+    lambda_: NonNegativeFloat = 1.0
+    ema_decay: Fraction = 0.999
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
-    seed: int = 0
-    workers: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    cache_gib: NonNegativeFloat = 4.0
     validate_every: PositiveInt = 250
     augmentation: Augmentation = Augmentation()

@@ -1,0 +1,57 @@
+"""``napari-ldseg info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..checkpoint.header import read_metadata
+from .console import plain_errors
+
+
+def info(
+    file: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors) of this program.")],
+) -> None:
+    """Say what a checkpoint is: images it takes, classes, grid, steps, training data, licence.
+
+    Reads the file's description only, not its weights.
+
+    Example: napari-ldseg info glas.safetensors
+    """
+    with plain_errors():
+        describe(file)
+
+
+def describe(path: Path) -> None:
+    metadata = read_metadata(path)
+    arch, grid = metadata.architecture, metadata.grid
+    if grid.size is not None:
+        shown_grid = f"{_times(grid.size)} voxels, resampling {grid.resampling}"
+    else:
+        shown_grid = f"{_times(grid.spacing or ())} mm per voxel"
+    rows = {
+        "name": metadata.name,
+        "description": metadata.description,
+        "images": f"{arch.dims}D, channels: {', '.join(metadata.channels)}",
+        "classes": ", ".join(f"{i} {c.name}" for i, c in enumerate(metadata.classes)),
+        "orientation": metadata.orientation or "-",
+        "grid": shown_grid,
+        "intensities": metadata.intensity.method,
+        "networks": f"{metadata.networks}, {metadata.parametrisation}",
+        "schedule": f"{metadata.schedule}, {metadata.schedule_length} times",
+        "steps": f"{metadata.label_steps} for labels, {metadata.posterior_steps} for uncertainty",
+        "training": metadata.training.data,
+        "licence": metadata.training.licence,
+    }
+    for metric in metadata.metrics:
+        key = f"{metric.name} {metric.class_name}"
+        rows[key] = f"{metric.value:.3f} ({metric.split}, {metric.cases} cases)"
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        typer.echo(f"{key:{width}}  {' '.join(value.split())}")
+
+
+def _times(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{v:g}" for v in values)

@@ -1,0 +1,216 @@
+"""Finding cases in a folder: images and labels of the same name, Decathlon, or nnU-Net."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LDSegError
+from ..inference.files import read_scan
+from ..inference.scan import Scan
+from .case import Case
+from .settings import DataSettings
+
+SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+MAX_DESCRIPTION = 2**26
+
+
+def find_cases(settings: DataSettings) -> list[Case]:
+    """Return the labelled cases that ``settings`` describes, sorted by name; reads no image.
+
+    Raises
+    ------
+    LDSegError
+        If the folder is missing, holds no images, or an image has no label.
+    """
+    folder = settings.folder
+    if not folder.is_dir():
+        raise LDSegError(f"The data folder {folder} does not exist; correct data.folder.")
+    layout = _layout(folder) if settings.layout == "auto" else settings.layout
+    finders = {"folder": _plain, "decathlon": _decathlon, "nnunet": _nnunet}
+    cases = sorted(finders[layout](settings), key=lambda case: case.name)
+    if not cases:
+        raise LDSegError(f"{folder} holds no labelled images; correct data.folder or data.images.")
+    return cases
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without its image suffix (``.nii.gz`` counts as one)."""
+    name = path.name
+    for suffix in SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return path.stem
+
+
+def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndarray:
+    """Return a label file as an array on the axes of its image.
+
+    Raises
+    ------
+    LDSegError
+        If it cannot be read, is in colour, or lies elsewhere than the image.
+    """
+    label = read_scan(path)
+    array = np.asarray(label.array)
+    if label.channels:
+        array = _palette_indices(path)
+    image = scan() if label.calibrated else label
+    if image.calibrated and image.shape == array.shape:
+        corners = np.array(np.meshgrid(*([0, n - 1] for n in image.shape[-3:]))).reshape(3, -1)
+        apart = (label.affine - image.affine)[:3, :3] @ corners
+        apart = apart + (label.affine - image.affine)[:3, 3:]
+        if np.linalg.norm(apart, axis=0).max() > 0.5 * min(image.spacing):
+            raise LDSegError(
+                f"{path.name} does not lie on its image (their affines differ); resample the label "
+                "onto the image."
+            )
+    return (array > 0).astype(np.uint8) if instances else array
+
+
+def _palette_indices(path: Path) -> np.ndarray:
+    """Return the colour numbers of a picture with a palette, as label editors write them."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        if picture.mode != "P":
+            raise LDSegError(
+                f"{path.name} is in colour; save the label as a picture of class numbers."
+            )
+        return np.asarray(picture)
+
+
+def _plain(settings: DataSettings) -> list[Case]:
+    images = _files(settings.folder / settings.images)
+    readers = [_files(settings.folder / name) for name in settings.labels]
+    for name in images:
+        for labels, subfolder in zip(readers, settings.labels, strict=True):
+            if name not in labels:
+                raise LDSegError(
+                    f"{images[name].name} has no label of the same name in {subfolder}; add it or "
+                    "take the image away."
+                )
+    return [
+        _case(settings, name, functools.partial(read_scan, path), [r[name] for r in readers], path)
+        for name, path in images.items()
+    ]
+
+
+def _decathlon(settings: DataSettings) -> list[Case]:
+    description = _description(settings.folder)
+    pairs = description.get("training")
+    if not isinstance(pairs, list):
+        raise LDSegError(f"dataset.json of {settings.folder} has no list of training images.")
+    several = len(description.get("modality", ())) > 1
+    cases = []
+    for pair in pairs:
+        try:
+            image, label = (_inside(settings.folder, pair[key]) for key in ("image", "label"))
+        except (KeyError, TypeError) as error:
+            raise LDSegError(
+                f"dataset.json of {settings.folder} names an image without a label."
+            ) from error
+        read = functools.partial(_last_axis_channels if several else read_scan, image)
+        cases.append(_case(settings, stem(image), read, [label], None if several else image))
+    return cases
+
+
+def _nnunet(settings: DataSettings) -> list[Case]:
+    images = _files(settings.folder / "imagesTr")
+    labels = _files(settings.folder / "labelsTr")
+    cases = []
+    for name, label in labels.items():
+        channels = sorted(
+            p for s, p in images.items() if re.fullmatch(re.escape(name) + r"_\d{4}", s)
+        )
+        if not channels:
+            raise LDSegError(f"{label.name} has no image {name}_0000 in imagesTr; add it.")
+        read = functools.partial(_stacked, tuple(channels))
+        file = channels[0] if len(channels) == 1 else None
+        cases.append(_case(settings, name, read, [label], file))
+    return cases
+
+
+def _case(
+    settings: DataSettings,
+    name: str,
+    read: Callable[[], Scan],
+    labels: list[Path],
+    file: Path | None,
+) -> Case:
+    patient = name
+    if settings.patient is not None:
+        found = re.search(settings.patient, name)
+        if found is None or found.group(1) is None:
+            raise LDSegError(
+                f"The patient of {name} cannot be told: data.patient ({settings.patient}) does not "
+                "occur in its name."
+            )
+        patient = found.group(1)
+    readers = tuple(functools.partial(read_label, p, read, settings.instances) for p in labels)
+    return Case(name, patient, read, readers, file)
+
+
+def _layout(folder: Path) -> str:
+    if not (folder / "dataset.json").is_file():
+        return "nnunet" if (folder / "imagesTr").is_dir() else "folder"
+    return "decathlon" if "training" in _description(folder) else "nnunet"
+
+
+def _description(folder: Path) -> dict:
+    path = folder / "dataset.json"
+    try:
+        if path.stat().st_size > MAX_DESCRIPTION:
+            raise LDSegError(f"{path} is too large to be a data set's description.")
+        description = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise LDSegError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(description, dict):
+        raise LDSegError(f"{path} does not describe a data set.")
+    return description
+
+
+def _inside(folder: Path, relative: str) -> Path:
+    path = (folder / relative).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise LDSegError(f"dataset.json names {relative}, which lies outside {folder}.")
+    if not path.is_file():
+        raise LDSegError(f"dataset.json names {relative}, which does not exist in {folder}.")
+    return path
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the image files of ``folder`` by their stem."""
+    if not folder.is_dir():
+        raise LDSegError(f"The folder {folder} does not exist; correct the data part.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
+            if stem(path) in found:
+                raise LDSegError(f"{folder} holds {stem(path)} twice, with different endings.")
+            found[stem(path)] = path
+    return found
+
+
+def _last_axis_channels(path: Path) -> Scan:
+    """Read a 4D NIfTI file whose last axis holds channels rather than time."""
+    scan = read_scan(path)
+    return replace(scan, array=np.moveaxis(np.asarray(scan.array), 0, -1), channels=True)
+
+
+def _stacked(paths: tuple[Path, ...]) -> Scan:
+    scans = [read_scan(path) for path in paths]
+    if len(scans) == 1:
+        return scans[0]
+    for scan, path in zip(scans, paths, strict=True):
+        if scan.shape != scans[0].shape or scan.channels:
+            raise LDSegError(
+                f"{path.name} does not fit {paths[0].name}; every channel is one image."
+            )
+    return replace(scans[0], array=np.stack([s.array for s in scans], axis=-1), channels=True)

@@ -1,0 +1,70 @@
+"""The ``data:`` part of a training configuration: where the cases are and how they are split."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class DataSettings(BaseModel):
+    """Images with labels in a folder.
+
+    Parameters
+    ----------
+    folder
+        The folder of the data set.
+    layout
+        ``folder``: images and labels of the same name in two subfolders. ``decathlon``: a
+        dataset.json with a list ``training`` of image and label. ``nnunet``: imagesTr/CASE_0000.*,
+        one file per channel, and labelsTr/CASE.*. ``auto`` looks which one it is.
+    images, labels
+        Subfolders of the layout ``folder``; several label folders are several readers of the same
+        images.
+    patient
+        A regular expression whose first group, found in a case's name, is the patient: cases of one
+        patient stay in one part of the split. Without it every case is a patient of its own.
+    instances
+        The labels are numbered objects: every value above 0 is class 1.
+    validation, test
+        Fractions of the patients that are kept out of training: to measure the step counts and the
+        calibration on, and to report figures on.
+    split
+        The file that holds the split; drawn with ``seed`` and written if it does not exist.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path
+    layout: Literal["auto", "folder", "decathlon", "nnunet"] = "auto"
+    images: str = "images"
+    labels: Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)] = ("labels",)
+    patient: str | None = None
+    instances: bool = False
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    split: Path | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("patient")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groups
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+            if groups < 1:
+                raise ValueError(f"{pattern!r} needs a group in round brackets around the patient")
+        return pattern
+
+    def beside(self, folder: Path) -> DataSettings:
+        """Return the settings with relative paths taken from ``folder``."""
+        split = None if self.split is None else folder / self.split
+        return self.model_copy(update={"folder": folder / self.folder, "split": split})

@@ -1,0 +1,106 @@
+"""The split into training, validation and test cases: drawn once by patient, kept in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from ..atomic import written_whole
+from ..errors import LDSegError
+from .case import Case
+from .settings import DataSettings
+
+
+class Split(BaseModel):
+    """Names of cases per part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Split:
+        names = [*self.training, *self.validation, *self.test]
+        if len(set(names)) != len(names):
+            raise ValueError("a case is named twice")
+        return self
+
+    def cases(self, part: str, cases: Sequence[Case]) -> list[Case]:
+        """Return those of ``cases`` that are in ``part``.
+
+        Raises
+        ------
+        LDSegError
+            If the split names a case that is not there, or a patient is in two parts.
+        """
+        found = {case.name: case for case in cases}
+        missing = [n for n in (*self.training, *self.validation, *self.test) if n not in found]
+        if missing:
+            raise LDSegError(
+                f"The split names {missing[0]}, which is not in the data; bring it back, or delete "
+                "the split's file to draw a new one."
+            )
+        parts = {
+            name: {found[n].patient for n in getattr(self, name)}
+            for name in ("training", "validation", "test")
+        }
+        shared = (
+            parts["training"] & parts["validation"]
+            | parts["training"] & parts["test"]
+            | parts["validation"] & parts["test"]
+        )
+        if shared:
+            raise LDSegError(
+                f"The split has cases of the patient {min(shared)} in two parts; delete its file to "
+                "draw a new one."
+            )
+        return [found[name] for name in getattr(self, part)]
+
+
+def draw_split(cases: Sequence[Case], validation: float, test: float, seed: int) -> Split:
+    """Draw a split by patient: at least one patient per part that is asked for.
+
+    Raises
+    ------
+    LDSegError
+        If there are too few patients.
+    """
+    patients = sorted({case.patient for case in cases})
+    counts = [max(1, round(f * len(patients))) if f else 0 for f in (validation, test)]
+    if sum(counts) >= len(patients):
+        raise LDSegError(
+            f"{len(patients)} patients are too few to keep {validation:.0%} for validation and "
+            f"{test:.0%} for the test; add cases or lower the fractions."
+        )
+    order = [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
+    held, tested = set(order[: counts[0]]), set(order[counts[0] : sum(counts)])
+    parts: dict[str, list[str]] = {"training": [], "validation": [], "test": []}
+    for case in sorted(cases, key=lambda case: case.name):
+        part = "validation" if case.patient in held else "test" if case.patient in tested else None
+        parts[part or "training"].append(case.name)
+    return Split(**{name: tuple(names) for name, names in parts.items()})
+
+
+def read_split(path: Path) -> Split:
+    """Read a split's file; raises LDSegError if it is none."""
+    try:
+        return Split.model_validate_json(path.read_text())
+    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise LDSegError(f"{path} cannot be read as a split: {reason}.") from error
+
+
+def settled_split(settings: DataSettings, cases: Sequence[Case], path: Path) -> Split:
+    """Return the split in ``path``; if there is none, draw it and write it there first."""
+    if path.is_file():
+        return read_split(path)
+    split = draw_split(cases, settings.validation, settings.test, settings.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path, ".json") as temporary:
+        temporary.write_text(split.model_dump_json(indent=1))
+    return split

@@ -1,0 +1,1 @@
+"""Figures on cases kept out of training. Knows no Qt and no napari."""

@@ -1,0 +1,64 @@
+"""DSC and IoU on cases that were kept out of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.metrics import compute_dice, compute_iou
+
+from ..checkpoint.file import Checkpoint
+from ..checkpoint.metadata import Metric
+from ..datasets.case import Case
+from ..inference.segment import segment
+
+
+def overlap(label: np.ndarray, expert: np.ndarray, classes: int) -> np.ndarray:
+    """Return DSC and IoU per foreground class, (2, classes - 1); NaN where the expert has none."""
+    ours, theirs = (
+        torch.from_numpy(np.arange(1, classes).reshape(-1, *(1,) * label.ndim) == array)[
+            None
+        ].float()
+        for array in (label, expert)
+    )
+    dice = compute_dice(ours, theirs, include_background=True)
+    iou = compute_iou(ours, theirs, include_background=True)
+    return torch.cat([dice, iou]).numpy()
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    cases: Sequence[Case],
+    n: int = 1,
+    steps: int | None = None,
+    device: str = "auto",
+) -> np.ndarray:
+    """Segment ``cases`` on their own grids; return (cases, 2, classes - 1): DSC and IoU per class."""
+    results = []
+    for case in cases:
+        scan, expert = case.read()
+        posterior = segment(checkpoint, scan, n, steps=steps, device=device)
+        results.append(overlap(posterior.labels, expert, checkpoint.metadata.architecture.classes))
+    return np.array(results)
+
+
+def metrics(
+    results: np.ndarray, checkpoint: Checkpoint, split: str, n: int, steps: int
+) -> tuple[Metric, ...]:
+    """Return ``evaluate``'s results as the mean over cases of DSC and IoU per foreground class."""
+    names = [c.name for c in checkpoint.metadata.classes][1:]
+    means = np.nanmean(results, axis=0)
+    return tuple(
+        Metric(
+            name=figure,
+            class_name=name,
+            value=round(float(means[row, column]), 4),
+            split=split,
+            cases=len(results),
+            samples=n,
+            steps=steps,
+        )
+        for row, figure in enumerate(("DSC", "IoU"))
+        for column, name in enumerate(names)
+    )

@@ -1,0 +1,186 @@
+"""A training configuration: the YAML file, and the checkpoint it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..checkpoint.metadata import (
+    ClassInfo,
+    FieldOfView,
+    Grid,
+    Intensity,
+    Metadata,
+    Text,
+    TrainingRecord,
+)
+from ..datasets.case import Case
+from ..datasets.settings import DataSettings
+from ..errors import LDSegError
+from ..model.architecture import Architecture
+from .settings import TrainingSettings
+
+# Twelve colours that stay apart beside each other; the first is the background's.
+COLOURS = [
+    "#000000",
+    "#4363d8",
+    "#3cb44b",
+    "#42d4f4",
+    "#f58231",
+    "#f032e6",
+    "#ffe119",
+    "#911eb4",
+    "#bfef45",
+    "#469990",
+    "#e6194b",
+    "#9a6324",
+]
+MAX_BYTES = 2**20
+
+
+def _classes(value: object) -> object:
+    """Give classes that are named by a string alone their colours."""
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple(
+        {"name": one, "colour": COLOURS[i % len(COLOURS)]} if isinstance(one, str) else one
+        for i, one in enumerate(value)
+    )
+
+
+class TrainingConfig(BaseModel):
+    """Everything a run is told; the fields of the file ``napari-ldseg train`` reads.
+
+    Parameters
+    ----------
+    name, description
+        What the checkpoint is called and what it is for, in one line each.
+    source, licence
+        Where the data come from, and under which licence; both go into the checkpoint.
+    data
+        The folder and the split.
+    channels
+        Names of the image's channels, one for a grey image.
+    classes
+        Names (or name, colour, snomed) of the label values 0, 1, ..., background first.
+    orientation
+        Of the networks' axes in 3D, such as SPL (superior, posterior, left); 3D grids only.
+    grid, intensity, parametrisation, schedule
+        As in ``checkpoint.metadata.Metadata``.
+    networks
+        ``ldseg``, or ``res-unet`` for the deterministic baseline.
+    architecture
+        Fields of ``model.architecture.Architecture``; dimensions, channels and classes are known.
+    training
+        Length, optimiser, loss weights, augmentation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    description: Text = ""
+    source: Text = "not stated"
+    licence: Text = "not stated"
+    data: DataSettings
+    channels: tuple[Text, ...] = ("image",)
+    classes: Annotated[tuple[ClassInfo, ...], BeforeValidator(_classes), Field(min_length=2)]
+    orientation: str | None = None
+    grid: Grid
+    intensity: Intensity = Intensity()
+    networks: Literal["ldseg", "res-unet"] = "ldseg"
+    parametrisation: Literal["plain-difference", "velocity"] = "velocity"
+    schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
+    architecture: dict[str, Any] = {}
+    training: TrainingSettings = TrainingSettings()
+
+    def metadata(self, training: Sequence[Case], split: str) -> Metadata:
+        """Return the description of the checkpoint to make.
+
+        ``training`` gives the field of view in 3D; ``split`` says how the cases were divided.
+        """
+        dims = len(self.grid.size or self.grid.spacing or ())
+        try:
+            known: dict[str, Any] = {
+                "dims": dims,
+                "image_channels": len(self.channels),
+                "classes": len(self.classes),
+                "dropout": 0.0,
+            }
+            told = {k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()}
+            architecture = Architecture(**known | told)
+            return Metadata(
+                name=self.name,
+                description=self.description or self.name,
+                architecture=architecture,
+                networks=self.networks,
+                parametrisation=self.parametrisation,
+                schedule=self.schedule,
+                channels=self.channels,
+                classes=self.classes,
+                orientation=(self.orientation or "SPL") if dims == 3 else self.orientation,
+                grid=self.grid,
+                intensity=self.intensity,
+                field_of_view=_field_of_view(training) if dims == 3 else None,
+                training=TrainingRecord(data=self.source, licence=self.licence, split=split),
+            )
+        except (TypeError, ValidationError, ValueError) as error:
+            raise LDSegError(
+                f"The configuration does not fit together: {_first(error)}."
+            ) from error
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a configuration; relative paths in it count from its own folder.
+
+    Raises
+    ------
+    LDSegError
+        If the file is missing, is no YAML, or a value is unknown or wrong.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise LDSegError(f"{path.name} is too large to be a configuration.")
+        told = yaml.safe_load(path.read_text())
+        if not isinstance(told, dict):
+            raise LDSegError(f"{path.name} is no configuration; it must hold lines of key: value.")
+        config = TrainingConfig.model_validate(told)
+    except (OSError, UnicodeDecodeError) as error:
+        raise LDSegError(f"{path} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LDSegError(f"{path.name} is not valid YAML: {reason}.") from error
+    except (ValidationError, RecursionError) as error:
+        raise LDSegError(f"{path.name}: {_first(error)}.") from error
+    return config.model_copy(update={"data": config.data.beside(path.resolve().parent)})
+
+
+def config_text(config: TrainingConfig) -> str:
+    """Return ``config`` as YAML with absolute paths, every default spelled out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _first(error: Exception) -> str:
+    """Return the first problem of a validation in a few words, with the place it is at."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())[:200]
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting {place}"
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    reason = " ".join(problem["msg"].removeprefix("Value error, ").split())[:200]
+    return f"{place}: {reason}" if place else reason
+
+
+def _field_of_view(cases: Sequence[Case]) -> FieldOfView:
+    scans = (case.read_scan() for case in cases)
+    extents = np.array([np.array(s.shape[-3:]) * s.spacing for s in scans])
+    return FieldOfView(
+        smallest=tuple(extents.min(0).tolist()), largest=tuple(extents.max(0).tolist())
+    )

@@ -1,0 +1,64 @@
+"""The complete state of a run on disk, so that it can go on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..atomic import written_whole
+from ..checkpoint.metadata import Metadata
+from ..datasets.case import Case
+from ..errors import LDSegError
+from .settings import TrainingSettings
+
+
+def fingerprint(metadata: Metadata, settings: TrainingSettings, cases: Sequence[Case]) -> str:
+    """Return a hash of everything that decides a run's result but the images' content."""
+    told = settings.model_dump(mode="json", exclude={"workers", "cache_gib"})
+    described = metadata.model_dump(mode="json", exclude={"software", "metrics"})
+    text = json.dumps([described, told, [case.name for case in cases]], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers and strings) whole; the one before stays if that fails."""
+    try:
+        with written_whole(path, ".part") as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        raise LDSegError(
+            f"The training's state could not be written to {path}: {error}; make room, then go on "
+            "with --resume."
+        ) from error
+
+
+def load_state(path: Path, expected: str) -> dict[str, Any]:
+    """Read what ``save_state`` wrote; nothing in the file is executed.
+
+    Raises
+    ------
+    LDSegError
+        If it is damaged or belongs to a run with other settings (another ``expected`` fingerprint).
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["fingerprint"]
+    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
+        raise LDSegError(
+            f"{path} is damaged and cannot be resumed; delete it to start from the beginning."
+        ) from error
+    if found != expected:
+        raise LDSegError(
+            f"The run in {path.parent} has other settings, cases or classes than this configuration; "
+            "choose another folder, or restore the configuration it was started with."
+        )
+    return state
