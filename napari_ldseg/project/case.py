@@ -91,6 +91,10 @@ class CaseFolder:
         masks = Masks(label, self._mask("edited", grid), self._mask("reviewed", grid))
         return self._replayed(masks)
 
+    def grid(self) -> Scan:
+        """Return the geometry of the label, to save with. Raises LDSegError."""
+        return self._label(self.record())[0]
+
     def save(self, grid: Scan, masks: Masks, **changes: object) -> CaseRecord:
         """Write label, masks and record (with ``changes``), each whole, then drop the journal.
 

@@ -116,6 +116,7 @@ class Project:
         masks: Masks | None,
         runs: Sequence[dict] = (),
         patient: str | None = None,
+        copy: bool = True,
     ) -> CaseFolder:
         """Add a case, whole or not at all.
 
@@ -126,7 +127,7 @@ class Project:
         image
             The image with the geometry of the label.
         path
-            Its file, if a reference suffices; None makes a copy.
+            Its file, if a reference suffices; None makes a copy, unless ``copy`` is False.
         classes
             The meaning of the label values 0, 1, ...
         masks
@@ -135,6 +136,8 @@ class Project:
             Provenance of the runs that the label came from.
         patient
             Who is shown; by default read from the name.
+        copy
+            Whether to copy the image where it has no file.
 
         Raises
         ------
@@ -163,7 +166,9 @@ class Project:
             try:
                 case = CaseFolder(building)
                 final = self._free_name(name)
-                reference = self._reference(image, path, building, final)
+                reference = None
+                if path is not None or copy:
+                    reference = self._reference(image, path, building, final)
                 write_record(building / "case.json", record.model_copy(update={"image": reference}))
                 if masks is not None:
                     case.save(image, masks)

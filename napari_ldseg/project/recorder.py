@@ -97,14 +97,15 @@ class Recorder:
             return self._wake.wait_for(lambda: self._done >= wanted or self._stop, timeout)
 
     def masks(self) -> Masks:
-        """Return copies of the label and the masks as last seen."""
+        """Return copies of the label and the masks as they are now."""
         with self._state:
+            self._look()
             return Masks(
                 self._seen.copy(), (self._flags & EDITED) != 0, (self._flags & REVIEWED) != 0
             )
 
     def counts(self) -> tuple[int, int]:
-        """Return how many voxels are edited and how many reviewed."""
+        """Return how many voxels are edited and how many reviewed, as last seen."""
         return self._count(EDITED), self._count(REVIEWED)
 
     def mark_reviewed(self, where: tuple[slice, ...], reviewed: bool) -> None:
@@ -118,8 +119,8 @@ class Recorder:
 
     def sign_off(self, who: str, when: str) -> None:
         """Mark everything as reviewed and record who answers for it."""
-        self.flush()
         with self._state:
+            self._look()
             verdict = "edited" if self._count(EDITED) else "accepted"
             self._flags |= REVIEWED
         self.save(sign_off=SignOff(who=who, when=when, verdict=verdict))
@@ -129,8 +130,8 @@ class Recorder:
 
         ``changes`` go to the case's record.
         """
-        self.flush()
         with self._state:
+            self._look()
             array = change()
             indices, labels = _difference(array, self._seen)
             self._previous, self._base = self._base, self._base.copy()
@@ -272,7 +273,7 @@ class Recorder:
     def _save(self, case: CaseFolder, changes: dict[str, object]) -> None:
         with self._state:
             masks, pending = self.masks(), self._pending
-        if pending and "sign_off" not in changes:
+        if (pending or not masks.reviewed.all()) and "sign_off" not in changes:
             self._withdraw_sign_off(case)
         case.save(self._grid, masks, **changes)
         self._size = 0

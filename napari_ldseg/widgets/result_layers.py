@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from ..io.geometry import derived_attributes
 from .sampling import Picture
 
 if TYPE_CHECKING:
-    from ..checkpoint.metadata import Metadata
+    from ..checkpoint.metadata import ClassInfo, Metadata
 
 SD_RANGE = (0.0, 0.5)
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
+REVIEWED_KEY = "napari_ldseg_reviewed"
 
 
 def sd_colormap() -> Colormap:
@@ -39,10 +40,19 @@ class ResultLayers:
         The image layer that was segmented.
     metadata
         The checkpoint's description.
+    on_written
+        Told the labels layer and a copy of its data before the data are shown.
     """
 
-    def __init__(self, viewer: ViewerModel, image: Layer, metadata: Metadata):
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Layer,
+        metadata: Metadata,
+        on_written: Callable[[Labels, np.ndarray], None] = lambda layer, data: None,
+    ):
         self.image, self.metadata = image, metadata
+        self._on_written = on_written
         self.labels: Labels | None = None
         self.sample_sd: Image | None = None
         self.predictive_sd: Image | None = None
@@ -111,26 +121,28 @@ class ResultLayers:
     def _show_labels(self, picture: Picture) -> None:
         if self._gone("labels", self.labels):
             return
+        self._written = picture.labels.copy()
         if self.labels is None:
             self.labels = Labels(
                 picture.labels,
                 name=self._name("labels"),
-                colormap=_class_colours(self.metadata),
-                features=_class_names(self.metadata),
+                colormap=class_colours(self.metadata.classes),
+                features=class_names(self.metadata.classes),
                 opacity=0.5,
                 **derived_attributes(self.image),
             )
+            self._on_written(self.labels, self._written)
             self._add(self.labels)
             self._touched = False
             for event in ("paint", "labels_update", "data"):
                 getattr(self.labels.events, event).connect(self._on_change)
         else:
+            self._on_written(self.labels, self._written)
             self._writing = True
             try:
                 self.labels.data = picture.labels
             finally:
                 self._writing = False
-        self._written = picture.labels.copy()
 
     def _show_image(self, name: str, data: np.ndarray, title: str, visible: bool) -> None:
         layer = getattr(self, name)
@@ -177,7 +189,9 @@ class ResultLayers:
     def _edited(self) -> bool:
         if not self._present(self.labels) or self._written is None:
             return False
-        return self._touched or not np.array_equal(self.labels.data, self._written)
+        if self._touched or self.labels.metadata.get(REVIEWED_KEY):
+            return True
+        return not np.array_equal(self.labels.data, self._written)
 
     def _let_go(self) -> None:
         """Leave the edited labels to the user; the next picture goes to a new layer."""
@@ -193,6 +207,11 @@ class ResultLayers:
         name = f"{what} · {self.image.name}"
         taken = any(layer.name == name for layer in self._viewer.layers)
         return f"{name} · {self.metadata.name}" if taken else name
+
+
+def same_place(one: Layer, other: Layer) -> bool:
+    """Return whether two layers have one grid in one place."""
+    return _place(one) == _place(other)
 
 
 def _place(image: Layer) -> tuple:
@@ -216,14 +235,13 @@ def _in_use(layer: Layer | None) -> bool:
     return layer is not None and layer.mode not in ("pan_zoom", "transform")
 
 
-def _class_colours(metadata: Metadata) -> DirectLabelColormap:
+def class_colours(classes: Sequence[ClassInfo]) -> DirectLabelColormap:
+    """Return the colormap of label values 0, 1, ..., the background transparent."""
     colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours |= {i: c.colour for i, c in enumerate(metadata.classes) if i > 0}
+    colours |= {i: c.colour for i, c in enumerate(classes) if i > 0}
     return DirectLabelColormap(color_dict=colours)
 
 
-def _class_names(metadata: Metadata) -> dict[str, list]:
-    return {
-        "index": list(range(len(metadata.classes))),
-        "name": [c.name for c in metadata.classes],
-    }
+def class_names(classes: Sequence[ClassInfo]) -> dict[str, list]:
+    """Return the layer features that show a class's name in the status bar."""
+    return {"index": list(range(len(classes))), "name": [c.name for c in classes]}
