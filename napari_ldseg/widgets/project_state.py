@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.components import ViewerModel
@@ -32,7 +33,7 @@ FOLDER_KEY = "project_folder"
 DEFAULT_FOLDER = "napari-ldseg"
 CLASSES_KEY = "napari_ldseg_classes"
 
-_states: dict[ViewerModel, ProjectState] = {}
+_states: WeakKeyDictionary[ViewerModel, ProjectState] = WeakKeyDictionary()
 
 
 def project_of(viewer: ViewerModel) -> ProjectState:
@@ -68,13 +69,14 @@ class ProjectState(QObject):
 
     def __init__(self, viewer: ViewerModel):
         super().__init__()
-        self._viewer = viewer
+        # Weak, since the state is kept per viewer and must not keep it alive.
+        self._viewer_ref = ref(viewer)
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self._guard = threading.Lock()
         self._own: list[OwnLabels] = []
         self._parting: list[Recorder] = []
-        self._window: QWidget | None = None
-        self._warned = False
+        self._window: ref[QWidget] | None = None
+        self._warned = self._ended = False
         self._worker: Any = None
         self.project: Project | None = None
         self.busy = ""
@@ -87,6 +89,10 @@ class ProjectState(QObject):
         QCoreApplication.instance().aboutToQuit.connect(self.shut_down)
         if (self.folder / "project.json").exists():
             self.retry()
+
+    @property
+    def _viewer(self) -> ViewerModel:
+        return self._viewer_ref()
 
     @property
     def problem(self) -> str:
@@ -230,13 +236,13 @@ class ProjectState(QObject):
         window = widget.window()
         while window.parentWidget() is not None:
             window = window.parentWidget().window()
-        if window is not self._window:
-            self._window = window
+        if self._window is None or window is not self._window():
+            self._window = ref(window)
             window.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Hold a closing window back once if corrections would be lost."""
-        if event.type() == QEvent.Type.Close and watched is self._window:
+        if event.type() == QEvent.Type.Close and watched is self._window():
             unsaved = [r for r in self._recorders() if not r.put_down(10)]
             if unsaved and not self._warned:
                 self._warned = True
@@ -251,12 +257,14 @@ class ProjectState(QObject):
 
     def shut_down(self) -> None:
         """Save, end all recorders and let go of the folder."""
-        if _states.get(self._viewer) is not self:
+        if self._ended:
             return
-        del _states[self._viewer]
+        self._ended = True
         QCoreApplication.instance().aboutToQuit.disconnect(self.shut_down)
-        self._viewer.layers.events.inserted.disconnect(self._on_inserted)
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        if self._viewer is not None:
+            _states.pop(self._viewer, None)
+            self._viewer.layers.events.inserted.disconnect(self._on_inserted)
+            self._viewer.layers.events.removed.disconnect(self._on_removed)
         for own in self._own:
             self._disconnect(own)
         for recorder in self._recorders():
@@ -269,7 +277,8 @@ class ProjectState(QObject):
 
     def _shut_down_if_closed(self) -> None:
         try:
-            closed = self._window is None or not self._window.isVisible()
+            window = self._window()
+            closed = window is None or not window.isVisible()
         except RuntimeError:  # Qt has deleted it
             closed = True
         if closed:

