@@ -1,4 +1,4 @@
-"""What keeping a journal costs on a 256 x 256 x 128 volume: python benchmarks/journal_cost.py
+"""What keeping a journal costs on a 256 x 256 x 128 volume.
 
 Strokes of 30 brush dabs of 21 voxels' diameter, drawn at 60 dabs per second on one slice. Printed:
 the time the GUI thread pays per dab, the delay until a stroke's last dab is on the disk, the thread's

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ SHAPE = (32, 96, 96)
 DAB = 60
 DABS_PER_SECOND = 80
 ALLOWED_LOSS = 1.0
+AT_ONCE = 2
 
 
 def places() -> np.ndarray:
@@ -105,17 +107,21 @@ def main() -> int:
         return 0
     root = Path(tempfile.mkdtemp(dir=arguments.folder))
     draw = random.Random(arguments.seed)
-    losses, dabs, survived = [], 0, 0
-    for number in range(arguments.kills):
+
+    def attempt(number: int, seconds: float) -> tuple[float, int] | None:
         folder = root / f"kill-{number}"
         try:
-            lost, done = kill_once(folder, draw.uniform(0, arguments.longest))
+            outcome = kill_once(folder, seconds)
         except Exception as error:
             print(f"kill {number}: {error}; its folder is {folder}", flush=True)
-            continue
-        losses.append(lost)
-        dabs, survived = dabs + done, survived + 1
+            return None
         shutil.rmtree(folder)
+        return outcome
+
+    moments = [draw.uniform(0, arguments.longest) for _ in range(arguments.kills)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        outcomes = [o for o in pool.map(attempt, range(arguments.kills), moments) if o is not None]
+    losses, dabs, survived = [o[0] for o in outcomes], sum(o[1] for o in outcomes), len(outcomes)
     print(f"{survived} of {arguments.kills} kills left a valid prefix; {dabs} dabs were painted")
     if losses:
         print(

@@ -311,6 +311,7 @@ def test_killing_the_writer_at_random_moments_loses_at_most_the_last_second(tmp_
         capture_output=True,
         text=True,
         timeout=120,
+        env={**os.environ, "PYTHONPATH": str(KILL.parents[1])},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 of 6" in done.stdout

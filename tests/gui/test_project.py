@@ -400,6 +400,7 @@ def test_a_window_killed_in_mid_stroke_offers_to_restore(tmp_path):
         capture_output=True,
         text=True,
         timeout=100,
+        env={**os.environ, "PYTHONPATH": str(KILL.parents[1])},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1" in done.stdout
