@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class Project:
     def __init__(self, folder: Path, create: bool = False):
         self.folder = folder
         self._guard = threading.RLock()
+        self._remembered: dict[str, tuple[int, CaseRecord]] = {}
         file = folder / "project.json"
         try:
             if create and not file.exists():
@@ -98,13 +100,15 @@ class Project:
         return CaseFolder(self.folder / "cases" / name)
 
     def records(self) -> dict[str, CaseRecord]:
-        """Return the readable cases' records by name."""
+        """Return the readable cases' records by name; those that have not changed are remembered."""
         records = {}
         for case in self.cases():
-            try:
-                records[case.name] = case.record()
-            except LDSegError:
-                continue
+            with suppress(LDSegError, OSError):
+                stamp = (case.folder / "case.json").stat().st_mtime_ns
+                known = self._remembered.get(case.name)
+                record = known[1] if known is not None and known[0] == stamp else case.record()
+                self._remembered[case.name] = (stamp, record)
+                records[case.name] = record
         return records
 
     def add_case(

@@ -114,7 +114,7 @@ class CaseRecord(_Part):
             return "reviewed"
         if self.reviewed_voxels:
             percent = max(1, 100 * self.reviewed_voxels // self.voxels)
-            return f"{percent} % reviewed"
+            return f"{'edited, ' if self.edited_voxels else ''}{percent} % reviewed"
         if self.edited_voxels:
             return "edited"
         return "unreviewed" if self.labelled else "no label"

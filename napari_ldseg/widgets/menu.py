@@ -12,4 +12,4 @@ def open_segment_widget(viewer: napari.Viewer) -> None:
 
 def open_project_widget(viewer: napari.Viewer) -> None:
     """Dock the Project widget, or bring it to the front."""
-    viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
+    viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project", tabify=True)

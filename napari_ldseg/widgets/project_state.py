@@ -123,6 +123,8 @@ class ProjectState(QObject):
             raise LDSegError(
                 "Labels of this project are open; remove their layers first, then change the folder."
             )
+        if self.busy:
+            raise LDSegError(f"{self.busy} Wait until it is done, then change the folder.")
         project = Project(folder, create=True)
         self._leave()
         self.project, self.folder, self.open_problem = project, folder, ""

@@ -265,8 +265,9 @@ class ProjectWidget(QWidget):
         except LDSegError as error:
             self._say(str(error), error=True)
             return
+        extent = self.extent.currentText()
         self._say(
-            f"{self.extent.currentText()} of {labels.name} "
+            f"{extent[0].upper()}{extent[1:]} of {labels.name} "
             f"{'is marked as reviewed' if reviewed else 'is no longer marked as reviewed'}."
         )
 

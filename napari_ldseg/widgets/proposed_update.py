@@ -58,8 +58,11 @@ class ProposedUpdate:
                 parts.append(f"{info.name} {' '.join(s for s in signs if s)}")
         text = (
             f"The new segmentation would change {len(self.update):,} voxels of {self.own.layer.name}: "
-            f"{', '.join(parts)}. What you edited or reviewed stays"
+            f"{', '.join(parts)}"
         )
+        if self.update.gained[0]:
+            text += f"; white: {self.update.gained[0]:,} to background"
+        text += ". What you edited or reviewed stays"
         kept = self.update.kept
         return f"{text} ({kept:,} voxels where it says otherwise)." if kept else f"{text}."
 

@@ -87,9 +87,9 @@ def test_a_stroke_is_on_the_disk_within_a_second_even_before_the_button_is_up(
     before = labels.data.copy()
     value = other_value(labels, (4, 10, 8))
     drag(viewer, labels, (4, 10, 8), (4, 10, 18), value, release=False)
+    qtbot.wait(1000)
     painted = labels.data != before
     assert painted.sum() >= 3
-    qtbot.wait(1000)
     masks = only_case(folder).load()
     np.testing.assert_array_equal(masks.label, labels.data)
     np.testing.assert_array_equal(masks.edited, painted)
