@@ -13,6 +13,7 @@ import pytest
 from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.scan import Scan
+from napari_ldseg.project import case as case_module
 from napari_ldseg.project import journal
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
@@ -303,6 +304,27 @@ def test_a_full_disk_while_saving_leaves_the_old_label_and_the_journal(
     assert not list(case.folder.glob("tmp*"))
     monkeypatch.undo()
     assert recorder.close() and case.record().state == "reviewed" and not case.journal.exists()
+
+
+def test_a_crash_between_label_and_masks_does_not_part_them(project, recorded, monkeypatch):
+    array, recorder, _ = recorded()
+    paint(array, recorder, (0, 0, slice(0, 3)), 1)
+    recorder.flush()
+    honest = case_module.write_like
+
+    def only_the_label(path, *rest):
+        if path.name != "label.nii.gz":
+            raise OSError(errno.EIO, "killed here")
+        return honest(path, *rest)
+
+    monkeypatch.setattr(case_module, "write_like", only_the_label)
+    array[1, 1, :4] = 2
+    recorder.save()
+    recorder.touch(array, painted=True)
+    recorder.flush()
+    masks = project.cases()[0].load()
+    np.testing.assert_array_equal(masks.label, array)
+    np.testing.assert_array_equal(masks.edited, array != 0)
 
 
 def test_killing_the_writer_at_random_moments_loses_at_most_the_last_second(tmp_path):

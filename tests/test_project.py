@@ -244,6 +244,21 @@ def test_a_failed_addition_leaves_nothing(project, oblique, monkeypatch):
     assert not list((project.folder / "cases").iterdir())
 
 
+def test_what_a_killed_process_was_writing_is_swept(project, oblique):
+    scan = read_scan(oblique)
+    case = project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
+    project.close()
+    torn = [case.folder / "tmpab12_xyz.nii.gz", project.folder / "tmp00000000.json"]
+    for path in (*torn, case.folder / "tmp notes.json"):
+        path.write_bytes(b"half")
+    (project.folder / "cases" / ".adding-x").mkdir()
+    Project(project.folder).close()
+    assert not any(path.exists() for path in torn)
+    assert (case.folder / "tmp notes.json").exists()
+    assert [p.name for p in (project.folder / "cases").iterdir()] == ["heart"]
+    assert_same(case.load(), random_masks(scan.shape))
+
+
 def test_a_class_in_use_cannot_go(project, oblique, assert_sentence):
     scan = read_scan(oblique)
     case = project.add_case("heart", scan, oblique, CLASSES, None)

@@ -32,6 +32,7 @@ from .schema import (
 
 VALIDATION_EVERY = 5
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+TORN = re.compile(r"tmp[a-z0-9_]{8}\.(nii\.gz|json|part)")
 PATIENT = re.compile(r"^((?:sub|pat|patient|subject)[-_]?[a-z]*\d+)", re.IGNORECASE)
 
 
@@ -78,6 +79,7 @@ class Project:
                 write_record(file, ProjectRecord(name=folder.name, created=now()))
             self.record = read_record(file, ProjectRecord)
             (folder / "cases").mkdir(exist_ok=True)
+            self._sweep()
         except OSError as error:
             self.close()
             raise LDSegError(f"{folder} cannot be written: {error.strerror or error}.") from error
@@ -275,6 +277,14 @@ class Project:
         """Return the cases whose journal was left behind by a crash, the newest last."""
         left = [case for case in self.cases() if case.journal.exists()]
         return sorted(left, key=lambda case: case.journal.stat().st_mtime)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was just writing."""
+        for path in (self.folder / "cases").glob(".adding-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in [*self.folder.glob("tmp*"), *(self.folder / "cases").glob("*/tmp*")]:
+            if TORN.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _learn_classes(self, classes: Sequence[ClassInfo]) -> None:
         known = {c.name for c in self.record.classes}

@@ -247,8 +247,10 @@ class Recorder:
         try:
             if self.case is None:
                 self.case = self._open_case()
-            if changes is None and not self._append(self.case):
-                changes = {}
+            if changes is None:
+                lost = bool(self._size) and not self.case.journal.exists()
+                if lost or self._append(self.case, self._pending) > COMPACT_BYTES:
+                    changes = {}
             if changes is not None:
                 self._save(self.case, changes)
         except BaseException:
@@ -257,27 +259,28 @@ class Recorder:
                     self._changes = {**changes, **(self._changes or {})}
             raise
 
-    def _append(self, case: CaseFolder) -> bool:
-        """Append what is pending; return False where everything should be saved instead."""
-        pending = self._pending
-        if self._size and not case.journal.exists():
-            case.check_present()
-            return False
+    def _append(self, case: CaseFolder, pending: bytes) -> int:
+        """Append the records and return the journal's size."""
         if not self._size:
             self._withdraw_sign_off(case)
             self._size = case.begin_journal(self._seen.shape)
         self._size = journal.append(case.journal, self._size, pending)
         self._drop_pending(pending)
-        return self._size < COMPACT_BYTES
+        return self._size
 
     def _save(self, case: CaseFolder, changes: dict[str, object]) -> None:
         with self._state:
             masks, pending = self.masks(), self._pending
         if (pending or not masks.reviewed.all()) and "sign_off" not in changes:
             self._withdraw_sign_off(case)
+        if not case.journal.exists():
+            case.check_present()
+            self._size = 0
+        if pending:
+            # First the journal: a crash between label and mask must not part them.
+            self._append(case, pending)
         case.save(self._grid, masks, **changes)
         self._size = 0
-        self._drop_pending(pending)
 
     def _withdraw_sign_off(self, case: CaseFolder) -> None:
         """A label that is changed after its sign-off is no longer the one that was signed."""
