@@ -16,8 +16,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QCoreApplication, QEvent, QObject, QSettings, QTimer, Signal
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QCoreApplication, QObject, QSettings, QTimer, Signal
 
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
@@ -28,6 +27,7 @@ from ..project.folder import ImageMissing, Project, refers_to_file
 from ..project.recorder import Recorder
 from .case_layers import FILE_KEY, Opened, read_case, show_case
 from .result_layers import REVIEWED_KEY, RUNS_KEY
+from .window_guard import WindowGuard
 
 FOLDER_KEY = "project_folder"
 DEFAULT_FOLDER = "napari-ldseg"
@@ -75,14 +75,14 @@ class ProjectState(QObject):
         self._guard = threading.Lock()
         self._own: list[OwnLabels] = []
         self._parting: list[Recorder] = []
-        self._window: ref[QWidget] | None = None
-        self._warned = self._ended = False
+        self._ended = False
         self._worker: Any = None
         self.project: Project | None = None
         self.busy = ""
         stored = self._settings.value(FOLDER_KEY)
         self.folder = Path(stored) if stored else Path.home() / DEFAULT_FOLDER
         self.open_problem = ""
+        self.window_guard = WindowGuard(self.put_down, self.failed.emit, self.shut_down)
         self._told.connect(self.changed)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -233,29 +233,10 @@ class ProjectState(QObject):
         project = self._opened(create=True)
         self._in_background(what, partial(work, project), self.done.emit)
 
-    def guard_window(self, widget: QWidget) -> None:
-        """Save everything when the main window that holds ``widget`` closes."""
-        window = widget.window()
-        while window.parentWidget() is not None:
-            window = window.parentWidget().window()
-        if self._window is None or window is not self._window():
-            self._window = ref(window)
-            window.installEventFilter(self)
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Hold a closing window back once if corrections would be lost."""
-        if event.type() == QEvent.Type.Close and watched is self._window():
-            unsaved = [r for r in self._recorders() if not r.put_down(10)]
-            if unsaved and not self._warned:
-                self._warned = True
-                self.failed.emit(
-                    f"Not closed: the corrections of {unsaved[0].name} are not on the disk. Free "
-                    "space or reconnect the drive, or close again to lose them."
-                )
-                event.ignore()
-                return True
-            QTimer.singleShot(0, self._shut_down_if_closed)
-        return super().eventFilter(watched, event)
+    def put_down(self) -> str:
+        """Bring everything to the disk; return the name of a label that could not be brought, or ""."""
+        left = [recorder.name for recorder in self._recorders() if not recorder.put_down(10)]
+        return left[0] if left else ""
 
     def shut_down(self) -> None:
         """Save, end all recorders and let go of the folder."""
@@ -276,15 +257,6 @@ class ProjectState(QObject):
 
     def _recorders(self) -> list[Recorder]:
         return [own.recorder for own in self._own if own.recorder is not None] + self._parting
-
-    def _shut_down_if_closed(self) -> None:
-        try:
-            window = self._window()
-            closed = window is None or not window.isVisible()
-        except RuntimeError:  # Qt has deleted it
-            closed = True
-        if closed:
-            self.shut_down()
 
     def _opened(self, create: bool) -> Project:
         """Return the project, opened if need be; also called from recorders' threads."""

@@ -151,7 +151,7 @@ class ProjectWidget(QWidget):
 
     def showEvent(self, event: QEvent) -> None:
         """Have the corrections saved when the window closes."""
-        self.state.guard_window(self)
+        self.state.window_guard.watch(self)
         super().showEvent(event)
 
     @property

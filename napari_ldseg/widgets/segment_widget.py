@@ -151,7 +151,7 @@ class SegmentWidget(QWidget):
 
     def showEvent(self, event: QEvent) -> None:
         """Have the corrections saved when the window closes."""
-        self.session.project.guard_window(self)
+        self.session.project.window_guard.watch(self)
         super().showEvent(event)
 
     def hideEvent(self, event: QEvent) -> None:
