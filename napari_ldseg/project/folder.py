@@ -275,8 +275,11 @@ class Project:
 
     def unsaved(self) -> list[CaseFolder]:
         """Return the cases whose journal was left behind by a crash, the newest last."""
-        left = [case for case in self.cases() if case.journal.exists()]
-        return sorted(left, key=lambda case: case.journal.stat().st_mtime)
+        left = []
+        for case in self.cases():
+            with suppress(OSError):
+                left.append((case.journal.stat().st_mtime, case.name))
+        return [self.case(name) for _, name in sorted(left)]
 
     def _sweep(self) -> None:
         """Remove what a killed process was just writing."""

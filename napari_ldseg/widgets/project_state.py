@@ -97,8 +97,7 @@ class ProjectState(QObject):
     @property
     def problem(self) -> str:
         """What keeps corrections from the disk, one sentence, or nothing."""
-        recorders = [own.recorder for own in self._own] + self._parting
-        texts = [r.problem for r in recorders if r is not None and r.problem]
+        texts = [recorder.problem for recorder in self._recorders() if recorder.problem]
         return texts[0] if texts else ""
 
     @property
@@ -106,20 +105,20 @@ class ProjectState(QObject):
         """The cases with changes that a crash left in their journals, the newest last."""
         if self.project is None:
             return []
-        ours = {own.recorder.case.folder for own in self._own if own.recorder and own.recorder.case}
+        ours = {r.case.folder for r in self._recorders() if r.case is not None}
         return [case for case in self.project.unsaved() if case.folder not in ours]
 
     def choose(self, folder: Path) -> None:
-        """Work in ``folder`` from now on; labels that are open stay where they are recorded.
+        """Work in ``folder`` from now on.
 
         Raises
         ------
         LDSegError
-            If it cannot be opened.
+            If it cannot be opened, or labels of the present project are open.
         """
         if self.project is not None and folder.resolve() == self.project.folder.resolve():
             return
-        if any(own.recorder is not None and own.recorder.case is not None for own in self._own):
+        if any(recorder.case is not None for recorder in self._recorders()):
             raise LDSegError(
                 "Labels of this project are open; remove their layers first, then change the folder."
             )
@@ -198,7 +197,14 @@ class ProjectState(QObject):
             self.failed.emit(f"{name} is open already; see the layer list.")
             return
         project = self._opened(create=False)
-        self._in_background(f"Opening {name} …", partial(read_case, project, name), self._show)
+        parting = [r for r in self._parting if r.case is not None and r.case.name == name]
+
+        def work() -> Opened:
+            for recorder in parting:
+                recorder.put_down()
+            return read_case(project, name)
+
+        self._in_background(f"Opening {name} …", work, self._show)
 
     def restore(self) -> None:
         """Take the left-behind journals into their labels and show the newest."""
