@@ -76,9 +76,9 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
                 try:
                     image, record = project.image(case), case.record()
                     table = np.array([number.get(name, 0) for name in record.values])
-                    label = table[case.load(image).label].astype(np.uint8)
+                    label = table[_checked(case.load(image).label, len(table))].astype(np.uint8)
                     count = _write_image(building / "imagesTr", case.name, image, layout)
-                except (LDSegError, IndexError) as error:
+                except LDSegError as error:
                     left_out.append(f"{case.name}: {error}")
                     continue
                 write_like(

@@ -155,7 +155,7 @@ class Project:
         with self._guard:
             if not (self.folder / "project.json").is_file():
                 raise FileNotFoundError(f"{self.folder} is not there")
-            self._learn_classes(classes)
+            self.learn_classes(classes)
             patient = (patient or patient_of(name))[:200]
             record = CaseRecord(
                 patient=patient,
@@ -289,7 +289,8 @@ class Project:
             if TORN.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
-    def _learn_classes(self, classes: Sequence[ClassInfo]) -> None:
+    def learn_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """Add those of ``classes`` whose names are new. Raises OSError."""
         known = {c.name for c in self.record.classes}
         new = [c for c in classes if c.name not in known]
         if new:

@@ -154,6 +154,7 @@ class ProjectState(QObject):
             layer.events.labels_update.connect(self._on_painted)
             layer.events.set_data.connect(self._on_data)
             layer.events.data.connect(self._on_data)
+            layer.events.features.connect(self._on_classes)
         elif own.recorder is None:
             own.base = base
 
@@ -380,12 +381,24 @@ class ProjectState(QObject):
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         if isinstance(layer, Labels) and self.own(layer) is None and CLASSES_KEY in layer.metadata:
-            named: dict[int, ClassInfo] = layer.metadata[CLASSES_KEY]
-            classes = [ClassInfo(name="background", colour="#000000")] + [
-                named.get(value) or ClassInfo(name=f"label {value}", colour="#9aa0a6")
-                for value in range(1, max(named, default=0) + 1)
-            ]
-            self.know(layer, self._image_under(layer), classes, np.array(layer.data))
+            self.know(layer, self._image_under(layer), _classes_of(layer), np.array(layer.data))
+
+    def _on_classes(self, event: Any) -> None:
+        """Follow the layer's classes when the user names others."""
+        own = self.own(event.source)
+        if own is None or CLASSES_KEY not in own.layer.metadata:
+            return
+        classes = _classes_of(own.layer, own.classes[0])
+        if [c.name for c in classes] == [c.name for c in own.classes]:
+            return
+        own.classes = classes
+        if own.recorder is not None and own.recorder.case is not None and self.project is not None:
+            try:
+                self.project.learn_classes(classes)
+            except OSError as error:
+                self._on_error(error)
+                return
+            own.recorder.save(values=tuple(c.name for c in classes))
 
     def _image_under(self, layer: Labels) -> Image | None:
         there = layer_scan(layer)
@@ -420,3 +433,15 @@ class ProjectState(QObject):
         own.layer.events.labels_update.disconnect(self._on_painted)
         own.layer.events.set_data.disconnect(self._on_data)
         own.layer.events.data.disconnect(self._on_data)
+        own.layer.events.features.disconnect(self._on_classes)
+
+
+def _classes_of(
+    layer: Labels, background: ClassInfo = ClassInfo(name="background", colour="#000000")
+) -> list[ClassInfo]:
+    """Return the classes that are kept on a layer by label value, gaps named by their number."""
+    named: dict[int, ClassInfo] = layer.metadata[CLASSES_KEY]
+    return [background] + [
+        named.get(value) or ClassInfo(name=f"label {value}", colour="#9aa0a6")
+        for value in range(1, max(named, default=0) + 1)
+    ]

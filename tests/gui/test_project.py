@@ -11,10 +11,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.inference.files import read_scan
+from napari_ldseg.io.geometry import derived_attributes
 from napari_ldseg.project.case import CaseFolder
 from napari_ldseg.project.folder import Project
 from napari_ldseg.widgets.project_state import project_of
@@ -156,6 +159,29 @@ def test_oblique_images_keep_their_exact_grid(
     scan = read_scan(path)
     there = np.linalg.inv(affine) @ scan.affine @ [*index, 1]
     assert np.argwhere(edited).tolist() == [np.rint(there[:3]).astype(int).tolist()]
+
+
+def test_labels_made_without_a_model_are_kept_and_their_classes_followed(
+    viewer, panel, scan_file, folder
+):
+    (image,) = viewer.open(scan_file, plugin="napari-ldseg")
+    named = {1: ClassInfo(name="organ", colour="#ff0000")}
+    labels = Labels(np.zeros(image.data.shape, np.uint8), name="mine", **derived_attributes(image))
+    labels.metadata["napari_ldseg_classes"] = named
+    viewer.add_layer(labels)
+    paint_at(viewer, labels, (4, 10, 8), 1)
+    settle(viewer)
+    assert only_case(folder).record().image.path == "../images/patient01_mr.nii.gz"
+    assert only_case(folder).record().values == ("background", "organ")
+    labels.metadata["napari_ldseg_classes"] = named | {
+        3: ClassInfo(name="tumour", colour="#00ff00")
+    }
+    labels.features = {"index": [0, 1, 3], "name": ["background", "organ", "tumour"]}
+    settle(viewer)
+    record = only_case(folder).record()
+    assert record.values == ("background", "organ", "label 2", "tumour")
+    assert len(project_of(viewer).project.classes_of(record)) == 4
+    np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
 
 
 def propose(viewer, widget, run, segmented, seed=7):
