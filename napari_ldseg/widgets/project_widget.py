@@ -233,7 +233,7 @@ class ProjectWidget(QWidget):
     def _labels(self) -> Labels | None:
         active = self.viewer.layers.selection.active
         layer = next((x for x in self.viewer.layers if x is active), None)
-        return layer if self.state.own(layer) is not None else None
+        return layer if self.state.labels.own(layer) is not None else None
 
     def _extent(self, labels: Labels) -> tuple[slice, ...]:
         """Return the chosen part of ``labels`` as slices. Raises LDSegError."""

@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from ..checkpoint.metadata import ClassInfo
 from ..io.geometry import derived_attributes
 from ..project.update import Update
-from .project_state import OwnLabels
+from .own_labels import OwnLabels
 from .result_layers import RESULT_KEY, RUNS_KEY
 
 REMOVED_COLOUR = "#ffffff"

@@ -143,7 +143,7 @@ class Session(QObject):
         if snapshot.picture is None or snapshot.picture.summary is None:
             return ""
         classes, new = results.metadata.classes, results.labels
-        own = self.project.labels_of(results.image, but=new)
+        own = self.project.labels.of(results.image, but=new)
         if own is None or [c.name for c in own.classes] != [c.name for c in classes]:
             return ""
         if not same_place(own.layer, new):
@@ -219,7 +219,7 @@ class Session(QObject):
                 return results
 
         def written(labels: Labels, data: np.ndarray) -> None:
-            self.project.know(labels, image, metadata.classes, data)
+            self.project.labels.know(labels, image, metadata.classes, data)
 
         results = ResultLayers(self._viewer, image, metadata, written)
         self._results.append(results)

@@ -65,7 +65,7 @@ def other_value(labels, index):
 
 
 def settle(viewer):
-    for own in project_of(viewer)._own:
+    for own in project_of(viewer).labels._own:
         if own.recorder is not None:
             assert own.recorder.flush(10)
 
@@ -151,7 +151,7 @@ def test_oblique_images_keep_their_exact_grid(
     labels = result_layer(viewer, "labels")
     index = tuple(n // 2 for n in labels.data.shape)
     paint_at(viewer, labels, index, other_value(labels, index))
-    assert project_of(viewer).own(labels).recorder.close()
+    assert project_of(viewer).labels.own(labels).recorder.close()
     file = nib.load(only_case(folder).folder / "label.nii.gz")
     edited = nib.load(only_case(folder).folder / "edited.nii.gz").get_fdata()
     assert file.shape == array.shape
