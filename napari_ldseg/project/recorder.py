@@ -229,11 +229,10 @@ class Recorder:
         try:
             self._look()
             self._try_write()
-        except (OSError, LDSegError) as error:
-            reason = error.strerror or error if isinstance(error, OSError) else error
+        except Exception as error:  # The thread must live on, whatever the reason.
             text = (
-                f"The corrections of {self.name} cannot be saved ({str(reason).rstrip('.')}); they are "
-                "kept in memory and tried again every two seconds."
+                f"The corrections of {self.name} cannot be saved ({_reason(error)}); they are kept in "
+                "memory and tried again every two seconds."
             )
         if text != self.problem:
             self.problem = text
@@ -292,6 +291,14 @@ class Recorder:
     def _drop_pending(self, written: bytes) -> None:
         with self._state:
             self._pending = self._pending[len(written) :]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, OSError | LDSegError):
+        return str(error).rstrip(".")
+    return f"{type(error).__name__}: {error}"
 
 
 def _difference(array: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

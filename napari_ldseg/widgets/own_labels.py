@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -110,6 +111,11 @@ class LabelKeeper(QObject):
             self.start(own, Masks.untouched(own.base))
         return own.recorder
 
+    def tell(self) -> None:
+        """Say from any thread that something about the labels has changed."""
+        with suppress(RuntimeError):  # Qt has deleted the widgets already.
+            self.told.emit()
+
     def retry(self) -> None:
         """Have what is waiting written now."""
         for own in self._own:
@@ -137,7 +143,7 @@ class LabelKeeper(QObject):
             masks,
             scan,
             (lambda: case) if case is not None else partial(self._add_case, own, scan, masks),
-            lambda text: self.told.emit(),
+            lambda text: self.tell(),
         )
 
     def _on_painted(self, event: Any) -> None:
@@ -199,7 +205,7 @@ class LabelKeeper(QObject):
         recorder.close()
         if recorder in self.parting:
             self.parting.remove(recorder)
-        self.told.emit()
+        self.tell()
 
     def _disconnect(self, own: OwnLabels) -> None:
         own.layer.events.paint.disconnect(self._on_painted)

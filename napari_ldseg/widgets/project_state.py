@@ -236,7 +236,7 @@ class ProjectState(QObject):
             own.layer.metadata.get(RUNS_KEY, ())[-100:],
             copy=shown is not None,
         )
-        self.labels.told.emit()
+        self.labels.tell()
         return case
 
     def _show(self, opened: Opened) -> None:

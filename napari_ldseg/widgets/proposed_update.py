@@ -67,11 +67,18 @@ class ProposedUpdate:
         return f"{text} ({kept:,} voxels where it says otherwise)." if kept else f"{text}."
 
     def apply(self) -> None:
-        """Take the update into the labels as one undo step; the new layer goes."""
+        """Take the update into the labels as one undo step; the new layer goes.
+
+        What was edited or reviewed since the proposal stays too.
+        """
         layer, update = self.own.layer, self.update
+        if layer not in self._viewer.layers:
+            self.keep_both()
+            return
+        free = ~self.own.recorder.masks().protected[update.indices]
 
         def change() -> np.ndarray:
-            layer.data_setitem(update.indices, update.labels)
+            layer.data_setitem(tuple(i[free] for i in update.indices), update.labels[free])
             return layer.data
 
         runs = [*layer.metadata.get(RUNS_KEY, ()), self.new.metadata.get(RESULT_KEY, {})][-100:]

@@ -232,6 +232,17 @@ def test_a_new_segmentation_shows_what_would_change_then_fills_only_the_rest(
     np.testing.assert_array_equal(masks.edited, stroke)
 
 
+def test_what_is_painted_after_the_proposal_stays_too(viewer, widget, run, segmented):
+    labels, _, _, _ = propose(viewer, widget, run, segmented)
+    preview = result_layer(viewer, "would change")
+    index = tuple(int(i) for i in np.argwhere(preview.data != 0)[0])
+    third = ({0, 1, 2} - {int(labels.data[index]), int(preview.data[index]) % 3}).pop()
+    paint_at(viewer, labels, index, third)
+    assert labels.data[index] == third
+    click(widget.update_notice.first)
+    assert labels.data[index] == third
+
+
 def test_keep_both_leaves_the_labels_and_shows_the_new_layer(qtbot, viewer, widget, run, segmented):
     labels, mine, _, _ = propose(viewer, widget, run, segmented)
     click(widget.update_notice.second)
