@@ -13,10 +13,11 @@ from napari_ldseg.checkpoint.file import save_checkpoint
 
 
 @pytest.fixture(autouse=True)
-def private_settings(tmp_path):
+def private_settings(tmp_path, tmp_path_factory):
     """Keep the recent files and the project of the tests away from the user's own."""
+    settings = str(tmp_path_factory.mktemp("settings"))
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(form, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+        QSettings.setPath(form, QSettings.Scope.UserScope, settings)
     QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(tmp_path / "project"))
 
 
