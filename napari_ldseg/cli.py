@@ -6,6 +6,7 @@ import typer
 
 from .commands.import_keras import import_keras
 from .commands.info import info
+from .commands.segment import segment
 from .commands.train import train
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("train")(train)
+app.command("segment")(segment)
 app.command("info")(info)
 app.command("import-keras")(import_keras)
 

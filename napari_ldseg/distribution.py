@@ -83,6 +83,12 @@ def make_fabric(
     return fabric
 
 
+def device_name(fabric: Fabric) -> str:
+    """Return this process's device as ``inference.devices.choose_device`` calls it."""
+    device = fabric.device
+    return f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
+
+
 def _launched() -> tuple[str | None, int | None]:
     """Return the devices per node and the nodes that torchrun, ``fabric run`` or srun started."""
     if TorchElasticEnvironment.detect():

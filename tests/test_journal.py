@@ -301,7 +301,7 @@ def test_a_full_disk_while_saving_leaves_the_old_label_and_the_journal(
     assert "No space left" in problems[-1]
     (case,) = project.unsaved()
     np.testing.assert_array_equal(case.load().label, array)
-    assert not list(case.folder.glob("tmp*"))
+    assert not list(case.folder.glob(".*"))
     monkeypatch.undo()
     assert recorder.close() and case.record().state == "reviewed" and not case.journal.exists()
 

@@ -248,13 +248,13 @@ def test_what_a_killed_process_was_writing_is_swept(project, oblique):
     scan = read_scan(oblique)
     case = project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
     project.close()
-    torn = [case.folder / "tmpab12_xyz.nii.gz", project.folder / "tmp00000000.json"]
-    for path in (*torn, case.folder / "tmp notes.json"):
+    torn = [case.folder / ".label.nii.gz.ab12_xyz.nii.gz", project.folder / ".project.json.x.json"]
+    for path in (*torn, case.folder / "my notes.json"):
         path.write_bytes(b"half")
     (project.folder / "cases" / ".adding-x").mkdir()
     Project(project.folder).close()
     assert not any(path.exists() for path in torn)
-    assert (case.folder / "tmp notes.json").exists()
+    assert (case.folder / "my notes.json").exists()
     assert [p.name for p in (project.folder / "cases").iterdir()] == ["heart"]
     assert_same(case.load(), random_masks(scan.shape))
 

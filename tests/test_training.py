@@ -9,52 +9,16 @@ from lightning_fabric import Fabric
 
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Grid
-from napari_ldseg.datasets.case import Case
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.overlap import evaluate, metrics, overlap
 from napari_ldseg.evaluation.steps import measure_label_steps, measure_posterior_steps
 from napari_ldseg.inference.scan import Scan
 from napari_ldseg.model.schedule import NoiseSchedule
-from napari_ldseg.training.data import CaseDataset, EndlessShuffle, prepare_case
+from napari_ldseg.training.data import CaseDataset, JointBatches, prepare_case
 from napari_ldseg.training.loop import train
-from napari_ldseg.training.settings import Augmentation, TrainingSettings
+from napari_ldseg.training.settings import Augmentation
 
-STILL = Augmentation(rotation=0, scale=0, shift=0, noise=0, contrast=0, blur=0)
-WIDTHS = {
-    "label_widths": (8, 8),
-    "image_widths": (8, 8),
-    "denoiser_widths": (16, 16),
-    "dropout": 0.0,
-}
-SIZES = {2: 16, 3: 12}
-
-
-def disc(dims, seed):
-    """A bright disc or ball on a dark ground, at a random place, and its label."""
-    rng = np.random.default_rng(seed)
-    n = SIZES[dims]
-    centre, radius = rng.uniform(0.35, 0.65, dims) * n, rng.uniform(0.2, 0.3) * n
-    squares = (np.indices((n,) * dims) - centre.reshape(-1, *(1,) * dims)) ** 2
-    label = (squares.sum(0) < radius**2).astype(np.uint8)
-    return Scan(rng.normal(0.1, 0.05, label.shape) + 0.7 * label, name=f"disc {seed}"), label
-
-
-def case_of(name, read):
-    return Case(name, name, lambda: read()[0], (lambda: read()[1],))
-
-
-def discs(dims, n=8):
-    return [case_of(f"disc {i}", lambda i=i: disc(dims, i)) for i in range(n)]
-
-
-def settings(**changes):
-    defaults = {"batch_size": 4, "learning_rate": 5e-3, "warmup": 10, "precision": "32-true"}
-    return TrainingSettings(**defaults | {"augmentation": STILL, "ema_decay": 0.98} | changes)
-
-
-def equal(first, second):
-    weights = first.model.state_dict(), second.model.state_dict()
-    return all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+from .discs import SIZES, STILL, WIDTHS, case_of, disc, discs, equal, settings
 
 
 @pytest.fixture(scope="module")
@@ -176,13 +140,13 @@ def test_validation_and_log(disc_metadata, tmp_path):
         discs(2, 2),
         discs(2, 3)[2:],
         settings(updates=5, validate_every=2),
-        log=tmp_path / "logs" / "run.csv",
+        folder=tmp_path / "run",
         on_progress=shown.append,
     )
     assert [p.validation_dsc is not None for p in shown] == [False, True, False, True, True]
     expected = np.nanmean(evaluate(result, discs(2, 3)[2:], 1, 2)[:, 0])
     assert shown[-1].validation_dsc == pytest.approx(float(expected), abs=1e-6)
-    with (tmp_path / "logs" / "run.csv").open() as file:
+    with (tmp_path / "run" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["update"]) for row in rows] == [1, 2, 3, 4, 5]
     assert float(rows[3]["total"]) == pytest.approx(float(shown[3].loss.total), abs=1e-4)
@@ -247,17 +211,48 @@ def test_samples_depend_on_their_key_alone(disc_metadata, dims):
     assert times.min() >= 0 and times.max() <= 999 and np.ptp(times) > 700
 
 
-def test_shuffle_is_endless_and_depends_on_the_seed():
+def taken(number, *arguments):
+    batches = iter(JointBatches(*arguments))
+    return [next(batches) for _ in range(number)]
+
+
+def test_every_epoch_is_a_new_order_of_all_cases():
     def epochs(seed):
-        keys = iter(EndlessShuffle(7, seed))
-        return [[next(keys) for _ in range(7)] for _ in range(4)]
+        keys = [key for batch in taken(4, 7, 7, seed) for key in batch]
+        return [keys[i : i + 7] for i in range(0, 28, 7)]
 
     assert epochs(0) == epochs(0) != epochs(1)
     for number, keys in enumerate(epochs(0)):
         assert {epoch for epoch, _ in keys} == {number}
         assert sorted(index for _, index in keys) == list(range(7))
-    orders = [tuple(index for _, index in keys) for keys in epochs(0)]
-    assert len(set(orders)) > 1
+    assert len({tuple(index for _, index in keys) for keys in epochs(0)}) > 1
+
+
+def test_processes_share_each_joint_batch_and_can_start_anywhere():
+    whole = taken(6, 10, 4, 3)
+    shares = [taken(6, 10, 4, 3, rank, 2) for rank in range(2)]
+    for update in range(6):
+        assert sorted(shares[0][update] + shares[1][update]) == sorted(whole[update])
+    assert taken(2, 10, 4, 3, 0, 1, 4) == whole[4:]
+
+
+def test_a_small_cache_changes_no_sample(disc_metadata):
+    reads = []
+
+    def counted(i):
+        reads.append(i)
+        return disc(2, i)
+
+    cases = [case_of(f"disc {i}", lambda i=i: counted(i)) for i in range(3)]
+    found = {}
+    for budget in (float("inf"), 0, 16 * 16 * 5 + 1):
+        reads.clear()
+        dataset = CaseDataset(disc_metadata(2), cases, STILL, 0, budget)
+        found[budget] = [dataset[0, i]["image"] for _ in range(2) for i in range(3)], len(reads)
+    images, counts = zip(*found.values(), strict=True)
+    for other in images[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(images[0], other, strict=True))
+    assert counts[0] == 6 and counts[1] == 12 and counts[2] == 10
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -15,6 +15,7 @@ from ..atomic import written_whole
 from ..errors import LDSegError
 from ..model.ldseg import LDSeg
 from ..model.released import released_networks
+from ..model.res_unet import ResUNet
 from ..model.schedule import NoiseSchedule
 from .header import METADATA_KEY, read_metadata
 from .metadata import Metadata
@@ -28,13 +29,15 @@ class Checkpoint:
     """
 
     metadata: Metadata
-    model: LDSeg
+    model: LDSeg | ResUNet
     path: Path | None = None
     sha256: str | None = None
 
 
-def build_model(metadata: Metadata) -> LDSeg:
+def build_model(metadata: Metadata) -> LDSeg | ResUNet:
     """Return the untrained networks that ``metadata`` describes."""
+    if metadata.networks == "res-unet":
+        return ResUNet(metadata.architecture)
     schedule = NoiseSchedule(metadata.schedule_length, metadata.schedule)
     networks = None
     if metadata.networks == "released":

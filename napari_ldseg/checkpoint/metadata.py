@@ -16,6 +16,8 @@ Cells = Annotated[int, Field(ge=1, le=4096)]
 Millimetres = Annotated[float, Field(gt=0.001, lt=10_000, allow_inf_nan=False)]
 
 MAX_GRID_VOXELS = 2**28
+MIN_CASES_FOR_INTERVALS = 19
+MIN_CASES_FOR_COVERAGE = 40
 
 
 class _Part(BaseModel):
@@ -98,6 +100,35 @@ class TrainingRecord(_Part):
     settings: dict[str, str | int | float | bool] = {}
 
 
+class Calibration(_Part):
+    """What was measured on validation cases so that a result's doubt can be taken at its word.
+
+    Holds for results of ``samples`` samples N with ``steps`` steps K of ``sampler`` alone. See
+    ``inference.calibration`` for what ``temperature`` and ``volume_factors`` (one per class but the
+    background) do. ``level`` is the intervals' nominal coverage.
+    """
+
+    samples: Count
+    steps: Count
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    split: Text
+    cases: Count
+    temperature: Annotated[float, Field(ge=0.1, le=10)]
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    volume_factors: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _enough_cases(self) -> Calibration:
+        if self.volume_factors is not None and self.cases < MIN_CASES_FOR_INTERVALS:
+            raise ValueError(f"volume factors need at least {MIN_CASES_FOR_INTERVALS} cases")
+        return self
+
+    @property
+    def claims_coverage(self) -> bool:
+        """Whether there were enough cases to say how often the intervals hold."""
+        return self.volume_factors is not None and self.cases >= MIN_CASES_FOR_COVERAGE
+
+
 class Metadata(_Part):
     """Everything but the weights that is needed to use a checkpoint."""
 
@@ -105,7 +136,7 @@ class Metadata(_Part):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     description: Text
     architecture: Architecture
-    networks: Literal["ldseg", "released"] = "ldseg"
+    networks: Literal["ldseg", "released", "res-unet"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
     schedule_length: Annotated[int, Field(ge=2, le=100_000)] = 1000
@@ -119,6 +150,7 @@ class Metadata(_Part):
     posterior_steps: Annotated[int, Field(ge=1, le=1000)] = 10
     training: TrainingRecord
     metrics: tuple[Metric, ...] = ()
+    calibration: Calibration | None = None
     parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     software: dict[str, Text] = {}
 
@@ -138,6 +170,9 @@ class Metadata(_Part):
             per_axis += [self.field_of_view.smallest, self.field_of_view.largest]
         if any(values is not None and len(values) != arch.dims for values in per_axis):
             raise ValueError(f"the grid and the field of view must have {arch.dims} axes")
+        factors = None if self.calibration is None else self.calibration.volume_factors
+        if factors is not None and len(factors) != arch.classes - 1:
+            raise ValueError(f"{len(factors)} volume factors for {arch.classes - 1} classes")
         if self.networks == "released":
             check_released(arch, self.grid.size or ())
         return self

@@ -11,10 +11,10 @@ from ..errors import LDSegError
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn LDSegError into its sentence on standard error and exit code 1."""
+def plain_errors(exit_code: int = 1) -> Iterator[None]:
+    """Turn LDSegError into its sentence on standard error and an exit code."""
     try:
         yield
     except LDSegError as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(exit_code) from error

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..checkpoint.header import read_metadata
+from ..checkpoint.metadata import Calibration
 from .console import plain_errors
 
 
@@ -42,6 +43,7 @@ def describe(path: Path) -> None:
         "networks": f"{metadata.networks}, {metadata.parametrisation}",
         "schedule": f"{metadata.schedule}, {metadata.schedule_length} times",
         "steps": f"{metadata.label_steps} for labels, {metadata.posterior_steps} for uncertainty",
+        "calibration": _calibration(metadata.calibration),
         "training": metadata.training.data,
         "licence": metadata.training.licence,
     }
@@ -51,6 +53,19 @@ def describe(path: Path) -> None:
     width = max(map(len, rows))
     for key, value in rows.items():
         typer.echo(f"{key:{width}}  {' '.join(value.split())}")
+
+
+def _calibration(found: Calibration | None) -> str:
+    if found is None:
+        return "none: probabilities and volume intervals are not calibrated"
+    text = (
+        f"for {found.samples} samples with {found.steps} steps, on {found.cases} cases: "
+        f"temperature {found.temperature:.2f}, "
+    )
+    if found.volume_factors is None:
+        return f"{text}no volume intervals (too few cases)"
+    doubt = "" if found.claims_coverage else " (too few cases to promise their coverage)"
+    return f"{text}{found.level:.0%} volume intervals{doubt}"
 
 
 def _times(values: tuple[float, ...]) -> str:

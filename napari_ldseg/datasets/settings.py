@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -65,6 +66,10 @@ class DataSettings(BaseModel):
         return pattern
 
     def beside(self, folder: Path) -> DataSettings:
-        """Return the settings with relative paths taken from ``folder``."""
-        split = None if self.split is None else folder / self.split
-        return self.model_copy(update={"folder": folder / self.folder, "split": split})
+        """Return the settings with relative paths taken from ``folder``, ~ and $VARIABLES filled in."""
+
+        def place(path: Path) -> Path:
+            return folder / os.path.expandvars(path.expanduser())
+
+        split = None if self.split is None else place(self.split)
+        return self.model_copy(update={"folder": place(self.folder), "split": split})

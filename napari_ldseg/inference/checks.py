@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import numpy as np
 import psutil
@@ -21,6 +22,12 @@ def check_fit(metadata: Metadata, scan: Scan) -> None:
     _check_intensity_type(scan)
     _check_channels(metadata, scan)
     _check_field_of_view(metadata, scan)
+
+
+def check_whole(what: str, value: object, least: int) -> None:
+    """Raise LDSegError if ``value`` is not a whole number of at least ``least``."""
+    if not isinstance(value, Integral) or int(value) < least:
+        raise LDSegError(f"{what} must be a whole number of at least {least}, not {value!r}.")
 
 
 def extent_mm(metadata: Metadata, scan: Scan) -> tuple[float, ...]:

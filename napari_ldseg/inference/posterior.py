@@ -9,6 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint.metadata import Calibration
+from .calibration import (
+    describe_intervals,
+    reason_intervals_not_calibrated,
+    reason_not_calibrated,
+    temper,
+    volume_interval,
+)
 from .scan import Scan
 
 Frame = tuple[int, ...]
@@ -29,6 +37,8 @@ class Posterior:
         z_l(0) per (frame, sample), float32 on the CPU: enough to decode any sample again.
     provenance
         Everything needed to repeat the result.
+    calibration
+        The checkpoint's, whether or not it holds for this result: see ``not_calibrated``.
     """
 
     scan: Scan
@@ -36,6 +46,7 @@ class Posterior:
     leading: int
     provenance: dict
     planned_frames: tuple[Frame, ...]
+    calibration: Calibration | None = None
     counts: np.ndarray = field(init=False)
     latents: dict[tuple[Frame, int], Tensor] = field(default_factory=dict)
 
@@ -100,6 +111,41 @@ class Posterior:
         variance = (self._mean * (1 - self._mean)).amax(0)
         return variance.clamp_(min=0).sqrt_().numpy()
 
+    @property
+    def not_calibrated(self) -> str | None:
+        """Why the checkpoint's calibration does not hold for this result; None if it does."""
+        steps, sampler = self.provenance.get("steps"), self.provenance.get("sampler", "")
+        return reason_not_calibrated(self.calibration, self.n, steps, sampler)
+
+    @property
+    def intervals_not_calibrated(self) -> str | None:
+        """Why ``volume_intervals`` are only the samples' range; None if they are calibrated."""
+        reason = self.not_calibrated
+        if reason is None and self.calibration is not None:
+            reason = reason_intervals_not_calibrated(self.calibration, self.counts.size)
+        return reason
+
+    @property
+    def calibrated_probability(self) -> np.ndarray | None:
+        """Mean class probabilities after temperature scaling (classes, *shape), float32, 0 to 1.
+
+        None where ``not_calibrated``. The most probable class stays that of ``labels``.
+        """
+        if self.calibration is None or self.not_calibrated:
+            return None
+        return temper(self.mean_probability, self.calibration.temperature)
+
+    def volume_intervals(self) -> np.ndarray | None:
+        """Low and high end of each class's volume (classes - 1, 2), without background, in voxels.
+
+        Split conformal intervals if calibrated, else the smallest and largest of the samples; None
+        if not calibrated and below two samples.
+        """
+        voxels = self.voxel_counts()[:, 1:]
+        if self.calibration is not None and not self.intervals_not_calibrated:
+            return volume_interval(voxels, np.array(self.calibration.volume_factors))
+        return np.stack([voxels.min(0), voxels.max(0)], axis=1) if len(voxels) > 1 else None
+
     def voxel_counts(self) -> np.ndarray:
         """Voxels per class of each complete sample, int (N, classes).
 
@@ -129,6 +175,8 @@ class Posterior:
         if self.scan.calibrated:
             unit = "mm3" if len(self.scan.shape) >= 3 else "mm2"
         sd = self.sample_sd
+        intervals = self.volume_intervals()
+        reason = self.intervals_not_calibrated
         return {
             "samples": self.n,
             "unit": unit,
@@ -137,11 +185,23 @@ class Posterior:
                 name: {
                     "size": float(labels[c]),
                     "sample_sizes": [float(v) for v in counts[:, c]],
+                    "interval": None
+                    if intervals is None
+                    else [float(v * unit_size) for v in intervals[c - 1]],
                 }
                 for c, name in enumerate(self.class_names)
                 if c > 0
             },
+            "calibrated": {
+                "probability": self.not_calibrated is None,
+                "intervals": reason is None,
+                "meaning": describe_intervals(self.calibration, reason),
+            },
             "mean_sample_sd": None if sd is None else float(sd.mean()),
             "mean_predictive_sd": float(self.predictive_sd.mean()),
-            "provenance": {**self.provenance, "samples": self.n},
+            "provenance": {
+                **self.provenance,
+                "samples": self.n,
+                "calibrated": self.not_calibrated is None,
+            },
         }

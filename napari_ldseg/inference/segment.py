@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import math
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
-from .checks import check_fit, check_memory
+from .checks import check_fit, check_memory, check_whole
 from .devices import choose_device, is_float64
 from .noise import sample_noise
 from .posterior import Frame, Posterior
@@ -94,11 +95,16 @@ class PosteriorSampler:
         device: str = "auto",
         frames: Sequence[Frame] | None = None,
     ):
+        if not isinstance(checkpoint, Checkpoint):
+            raise LDSegError(
+                f"The checkpoint must be what load_checkpoint returns, not a {type(checkpoint).__name__}."
+            )
+        if isinstance(scan, str | os.PathLike):
+            raise LDSegError(f"The image must be what read_scan returns, not the path {scan}.")
         scan = scan if isinstance(scan, Scan) else Scan(scan)
-        if seed < 0:
-            raise LDSegError(f"The seed must be 0 or greater, not {seed}.")
-        if steps is not None and steps < 1:
-            raise LDSegError(f"The number of steps must be at least 1, not {steps}.")
+        check_whole("The seed", seed, 0)
+        if steps is not None:
+            check_whole("The number of steps", steps, 1)
         metadata = checkpoint.metadata
         if steps is not None and steps > metadata.schedule_length:
             raise LDSegError(
@@ -136,8 +142,7 @@ class PosteriorSampler:
         continues the sequence, except that a first single sample drawn with ``label_steps`` is drawn
         anew when more are wanted.
         """
-        if n < 1:
-            raise LDSegError(f"The number of samples must be at least 1, not {n}.")
+        check_whole("The number of samples", n, 1)
         total = self.posterior.n + n
         steps = self.steps_for(total)
         if self.posterior.provenance.get("steps", steps) != steps:
@@ -152,7 +157,7 @@ class PosteriorSampler:
             if (frame, sample) not in posterior.latents
         ]
         # One block for all latents: many small ones would fragment the memory as N grows.
-        cells = self.metadata.architecture.latent_shape(self._map.size)
+        cells = self._model.latent_shape(self._map.size)
         latents = torch.empty(len(items), *cells)
         done = 0
         while done < len(items):
@@ -187,7 +192,7 @@ class PosteriorSampler:
     @torch.inference_mode()
     def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
         z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
-        shape = (self.metadata.architecture.latent_channels, *z_i.shape[2:])
+        shape = self._model.latent_shape(self._map.size)
         noise = torch.stack([sample_noise(self.seed, sample, shape) for _, sample in batch])
         precise = torch.float64 if is_float64(self._device) else torch.float32
         return self._model.sample(z_i, noise.to(self._device, precise), steps)
@@ -231,7 +236,9 @@ class PosteriorSampler:
         }
         names = tuple(c.name for c in self.metadata.classes)
         leading = len(self.scan.shape) - self.metadata.architecture.dims
-        return Posterior(self.scan, names, leading, provenance, self._frames)
+        return Posterior(
+            self.scan, names, leading, provenance, self._frames, self.metadata.calibration
+        )
 
     def _halve_batch(self, error: RuntimeError) -> None:
         """Halve the batch after running out of memory; raise any other error again."""

@@ -129,3 +129,19 @@ def standardise(z: Tensor) -> Tensor:
     axes = tuple(range(1, z.ndim))
     mean = z.mean(dim=axes, keepdim=True)
     return (z - mean) / (z.std(dim=axes, correction=0, keepdim=True) + 1e-5)
+
+
+def pad_to_stride(x: Tensor, stride: int) -> Tensor:
+    """Pad (batch, channels, *size) around its centre to multiples of ``stride`` by repeating the border."""
+    pads: list[int] = []
+    for n in reversed(x.shape[2:]):
+        missing = -n % stride
+        pads += [missing // 2, missing - missing // 2]
+    return F.pad(x, pads, mode="replicate") if any(pads) else x
+
+
+def crop_to_size(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Undo ``pad_to_stride``: the middle ``size`` of (batch, channels, *padded size)."""
+    for axis, n in enumerate(size, start=2):
+        x = x.narrow(axis, (x.shape[axis] - n) // 2, n)
+    return x

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .architecture import Architecture
-from .blocks import append_axes
+from .blocks import append_axes, crop_to_size, pad_to_stride
 from .networks import (
     Denoiser,
     ImageEncoder,
@@ -69,6 +68,10 @@ class LDSeg(nn.Module):
         self.image_encoder = networks.image_encoder
         self.denoiser = networks.denoiser
 
+    def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (latent_channels, *cells) for an image of spatial ``size``."""
+        return self.architecture.latent_shape(size)
+
     def encode_label(self, label: Tensor) -> Tensor:
         """One-hot label (batch, classes, *size), float, to z_l(0) (batch, latent_channels, *cells)."""
         return self.label_encoder(self._pad(label))
@@ -79,10 +82,7 @@ class LDSeg(nn.Module):
 
     def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
         """Latent (batch, latent_channels, *cells) to logits (batch, classes, *size), float32."""
-        logits = self.label_decoder(z.to(self._dtype()))
-        for axis, n in enumerate(size, start=2):
-            logits = logits.narrow(axis, (logits.shape[axis] - n) // 2, n)
-        return logits
+        return crop_to_size(self.label_decoder(z.to(self._dtype())), size)
 
     def diffuse(self, z0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Return z_l(t) = sqrt(abar) z_l(0) + sqrt(1 - abar) eps (eq. 11); ``t`` is (batch,)."""
@@ -156,8 +156,4 @@ class LDSeg(nn.Module):
         return next(self.denoiser.parameters()).dtype
 
     def _pad(self, x: Tensor) -> Tensor:
-        pads: list[int] = []
-        for n in reversed(x.shape[2:]):
-            missing = -n % self.architecture.stride
-            pads += [missing // 2, missing - missing // 2]
-        return F.pad(x, pads, mode="replicate") if any(pads) else x
+        return pad_to_stride(x, self.architecture.stride)

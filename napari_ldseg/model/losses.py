@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .blocks import append_axes
 from .ldseg import LDSeg
+from .res_unet import ResUNet
 
 # Per class and per sample, background left out: the paper's pooled Dice loses small objects.
 _dice = DiceLoss(include_background=False, softmax=True, smooth_nr=1.0, smooth_dr=1.0)
@@ -32,6 +33,13 @@ def segmentation_loss(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     1 - (2 |p y| + 1) / (|p| + |y| + 1), with p the softmax.
     """
     return F.cross_entropy(logits, label), _dice(logits, label)
+
+
+def deterministic_loss(model: ResUNet, image: Tensor, label: Tensor, gamma: float) -> LossTerms:
+    """Cross entropy + gamma Dice of the baseline; arguments as in ``training_loss``."""
+    logits = model.decode(model.encode_image(image), label.shape[2:])
+    cross_entropy, dice = segmentation_loss(logits, label)
+    return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
 
 
 def training_loss(

@@ -16,6 +16,7 @@ from . import journal
 from .schema import CaseRecord, read_record, write_record
 
 LABEL_INTENT = 1002
+FILES = ("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journal")
 
 
 def now() -> str:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import remove_leftovers
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..inference.files import read_like, read_scan, write_like
 from ..inference.scan import Scan
 from . import lock
-from .case import CaseFolder, Masks, now
+from .case import FILES, CaseFolder, Masks, now
 from .schema import (
     CaseRecord,
     Geometry,
@@ -32,7 +33,6 @@ from .schema import (
 
 VALIDATION_EVERY = 5
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
-TORN = re.compile(r"tmp[a-z0-9_]{8}\.(nii\.gz|json|part)")
 PATIENT = re.compile(r"^((?:sub|pat|patient|subject)[-_]?[a-z]*\d+)", re.IGNORECASE)
 
 
@@ -285,9 +285,10 @@ class Project:
         """Remove what a killed process was just writing."""
         for path in (self.folder / "cases").glob(".adding-*"):
             shutil.rmtree(path, ignore_errors=True)
-        for path in [*self.folder.glob("tmp*"), *(self.folder / "cases").glob("*/tmp*")]:
-            if TORN.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        remove_leftovers(self.folder / "project.json")
+        for case in self.cases():
+            for name in FILES:
+                remove_leftovers(case.folder / name)
 
     def learn_classes(self, classes: Sequence[ClassInfo]) -> None:
         """Add those of ``classes`` whose names are new. Raises OSError."""

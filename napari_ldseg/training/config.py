@@ -112,6 +112,8 @@ class TrainingConfig(BaseModel):
                 "dropout": 0.0,
             }
             told = {k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()}
+            if "denoiser_widths" in told:
+                known["denoiser_attention"] = tuple(range(1, len(told["denoiser_widths"])))
             architecture = Architecture(**known | told)
             return Metadata(
                 name=self.name,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -35,9 +34,13 @@ class RunLog:
 
     def __init__(self, folder: Path, start: int):
         self.path = folder / "log.csv"
-        kept = [row for row in read_log(self.path) if row["update"] <= start] if start else []
+        kept = []
+        if start and self.path.is_file():
+            # The last line has no end if the run was killed while it was written.
+            whole = self.path.read_text().rpartition("\n")[0].splitlines()[1:]
+            kept = [line for line in whole if int(line.partition(",")[0]) <= start]
         with written_whole(self.path, ".part") as temporary:
-            _write(temporary, kept, "w")
+            temporary.write_text("".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
         self._waiting: list[dict[str, float | int]] = []
         self._board = None
         if find_spec("tensorboard") is not None:
@@ -61,7 +64,9 @@ class RunLog:
     def flush(self) -> None:
         """Append the waiting rows to the file; raises LDSegError if that fails."""
         try:
-            _write(self.path, self._waiting, "a")
+            with self.path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer.writerows(self._waiting)
         except OSError as error:
             raise LDSegError(
                 f"{self.path} could not be written: {error.strerror}; make room, then go on with "
@@ -82,11 +87,3 @@ def read_log(path: Path) -> list[dict[str, float]]:
             for row in csv.DictReader(file)
             if None not in row.values()
         ]
-
-
-def _write(path: Path, rows: Sequence[dict], mode: str) -> None:
-    with path.open(mode, newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if mode == "w":
-            writer.writeheader()
-        writer.writerows(rows)

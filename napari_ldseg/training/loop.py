@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from ..errors import LDSegError
 from ..evaluation.overlap import evaluate
 from ..model.blocks import CHANNELS_LAST
 from ..model.ldseg import LDSeg
-from ..model.losses import LossTerms, training_loss
+from ..model.losses import LossTerms, deterministic_loss, training_loss
+from ..model.res_unet import ResUNet
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
 from .log import Progress, RunLog
 from .settings import TrainingSettings
@@ -41,7 +43,7 @@ class TrainingStopped(LDSegError):
 class Objective(nn.Module):
     """The loss as one module, so that Fabric sees every network's gradient."""
 
-    def __init__(self, model: LDSeg, settings: TrainingSettings):
+    def __init__(self, model: LDSeg | ResUNet, settings: TrainingSettings):
         super().__init__()
         self.model, self.settings = model, settings
 
@@ -49,6 +51,8 @@ class Objective(nn.Module):
         """See ``training_loss``; ``label`` is (batch, 1, *size), integer."""
         one_hot = F.one_hot(label[:, 0].long(), self.model.architecture.classes)
         one_hot = one_hot.movedim(-1, 1).float()
+        if isinstance(self.model, ResUNet):
+            return deterministic_loss(self.model, image, one_hot, self.settings.gamma)
         weights = self.settings.gamma, self.settings.lambda_
         return training_loss(self.model, image, one_hot, time, noise, *weights)
 
@@ -105,7 +109,9 @@ def train(
     if start is not None:
         model.load_state_dict(start.model.state_dict())
     model.requires_grad_(True)
-    model.to(memory_format=CHANNELS_LAST[metadata.architecture.dims])  # type: ignore[call-overload]
+    if isinstance(model, LDSeg):
+        layout = CHANNELS_LAST[metadata.architecture.dims]
+        model.to(memory_format=layout)  # type: ignore[call-overload]
     objective = Objective(model, settings)
     bare_optimiser = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -113,14 +119,19 @@ def train(
     rates = torch.optim.lr_scheduler.LambdaLR(bare_optimiser, lambda u: _rate(u, settings))
     wrapped, optimiser = fabric.setup(objective, bare_optimiser)
     average = AveragedModel(model, avg_fn=_ema(settings.ema_decay))
-    parts = {"model": model, "optimiser": bare_optimiser, "rates": rates, "average": average}
+    parts: dict[str, Any] = {
+        "model": model,
+        "optimiser": bare_optimiser,
+        "rates": rates,
+        "average": average,
+    }
     parts["precision"] = fabric.strategy.precision
     identity = fingerprint(metadata, settings, training)
     done = 0
     if folder is not None and resume and (folder / STATE).is_file():
         state = load_state(folder / STATE, identity)
         for name, part in parts.items():
-            part.load_state_dict(state[name])  # type: ignore[attr-defined]
+            part.load_state_dict(state[name])
         done = state["update"]
     log = None
     if folder is not None and fabric.is_global_zero:
@@ -129,7 +140,7 @@ def train(
     def keep(update: int) -> None:
         if folder is not None and log is not None:
             log.flush()
-            state = {name: part.state_dict() for name, part in parts.items()}  # type: ignore[attr-defined]
+            state = {name: part.state_dict() for name, part in parts.items()}
             save_state(folder / STATE, state | {"update": update, "fingerprint": identity})
 
     batches = iter(_loader(metadata, training, settings, fabric, done))

@@ -74,23 +74,28 @@ class Legend(QWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self._calibration = QLabel()
+        self._calibration.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._caption)
         layout.addWidget(self._table)
+        layout.addWidget(self._calibration)
         layout.addWidget(self._sd)
         self.hide()
 
     def show_summary(self, summary: dict, metadata: Metadata) -> None:
         """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the SD's key."""
         unit, per = UNITS[summary["unit"]], PER_SHOWN_UNIT[summary["unit"]]
-        self._table.setHorizontalHeaderLabels(["class", f"labels, {unit}", f"samples, {unit}"])
+        said = summary["calibrated"]
+        last = "interval" if said["intervals"] else "samples"
+        self._table.setHorizontalHeaderLabels(["class", f"labels, {unit}", f"{last}, {unit}"])
         self._caption.setText(_caption(summary))
         self._table.setRowCount(len(metadata.classes) - 1)
         for row, info in enumerate(metadata.classes[1:]):
             sizes = summary["classes"][info.name]
-            samples = [s / per for s in sizes["sample_sizes"]]
-            spread = f"{_short(min(samples))} – {_short(max(samples))}" if len(samples) > 1 else "–"
+            ends = [_short(size / per) for size in sizes["interval"] or ()]
+            spread = " – ".join(ends) or "–"
             cells = (info.name, _short(sizes["size"] / per), spread)
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
@@ -101,7 +106,10 @@ class Legend(QWidget):
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
                 self._table.setItem(row, column, item)
-        self._table.horizontalHeaderItem(2).setToolTip("Smallest and largest of the samples")
+        self._table.horizontalHeaderItem(2).setToolTip(
+            said["meaning"] if said["intervals"] else "Smallest and largest of the samples"
+        )
+        self._calibration.setText(said["meaning"])
         self._table.horizontalHeaderItem(1).setToolTip("Of the label layer, before any edit")
         rows = sum(self._table.rowHeight(r) for r in range(self._table.rowCount()))
         self._table.setFixedHeight(rows + self._table.horizontalHeader().sizeHint().height() + 4)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from napari_ldseg.checkpoint.metadata import Calibration
+
 from .conftest import click, result_layer
 
 
@@ -107,3 +109,24 @@ def test_two_shapes_are_refused_and_the_table_goes_with_its_layers(
     viewer.add_shapes([box, box + 5], shape_type="rectangle", name="boxes")
     widget.region.value = viewer.layers["boxes"]
     assert "boxes holds 2 shapes" in run()
+
+
+def test_says_in_plain_words_whether_the_volumes_are_calibrated(viewer, widget, run, model_file):
+    found = Calibration(
+        samples=3, steps=4, split="s", cases=40, temperature=1.5, volume_factors=(2.0, 2.0)
+    )
+    widget.model.choose(model_file(2, classes=3, calibration=found))
+    image = np.random.default_rng(0).integers(0, 99, (40, 40)).astype(np.uint8)
+    viewer.add_image(image, name="scan")
+    table, words = widget.legend._table, widget.legend._calibration
+    run(samples=3)
+    assert words.isVisible() and words.text().startswith("Calibrated:")
+    assert table.horizontalHeaderItem(2).text().startswith("interval")
+    summary = result_layer(viewer, "labels").metadata["napari_ldseg_result"]
+    for row in range(2):
+        low, high = summary["classes"][f"class {row + 1}"]["interval"]
+        shown = [float(end) for end in table.item(row, 2).text().split(" – ")]
+        assert shown == pytest.approx([low, high], rel=0.01)
+    run(samples=4)
+    assert words.text().startswith("Not calibrated: the model was calibrated for 3 samples")
+    assert table.horizontalHeaderItem(2).text().startswith("samples")

@@ -1,0 +1,170 @@
+"""One case's results on disk, and its record: how they were made and whether they are complete.
+
+In the cohort's folder: ``labels/``, ``sample_sd/`` and ``predictive_sd/`` with ``<case>.nii.gz`` on the
+image's own grid, and ``records/<case>.json``, which says ``started`` while the files are written, then
+``finished``. Why a case failed is in ``failed/<case>.json`` until it succeeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..atomic import remove_leftovers, written_whole
+from ..errors import LDSegError
+from ..inference.doubt import doubt
+from ..inference.files import write_like
+from ..inference.posterior import Posterior
+from .inputs import KINDS
+
+LABEL_INTENT = 1002
+RECORDS, FAILED = "records", "failed"
+
+
+@dataclass(frozen=True)
+class CaseResults:
+    """The files of one case in the cohort's ``folder``."""
+
+    folder: Path
+    name: str
+
+    @property
+    def record_path(self) -> Path:
+        """The case's record."""
+        return self.folder / RECORDS / f"{self.name}.json"
+
+    def path(self, kind: str) -> Path:
+        """The case's image of that kind."""
+        return self.folder / kind / f"{self.name}.nii.gz"
+
+    def record(self) -> dict[str, Any]:
+        """Return the record; empty if there is none that can be read."""
+        return read_record(self.record_path)
+
+    def finished(self, made_with: dict[str, Any]) -> bool:
+        """Return whether the results are complete and were made with the same settings and image."""
+        record = self.record()
+        return (
+            record.get("status") == "finished"
+            and record.get("made_with") == made_with
+            and all((self.folder / name).is_file() for name in record["files"])
+        )
+
+    def check_replaceable(self, image: Path) -> None:
+        """Raise LDSegError where writing would destroy something that is not this case's old result."""
+        record = self.record()
+        if record.get("status") == "started":
+            return
+        known = record.get("files", {})
+        for kind in KINDS:
+            path, shown = self.path(kind), f"{kind}/{self.name}.nii.gz"
+            if not path.exists():
+                continue
+            if shown not in known:
+                raise LDSegError(
+                    f"{shown} is already there and is no result of this command; move it away or "
+                    "choose another output folder."
+                )
+            if known[shown] != file_hash(path):
+                raise LDSegError(
+                    f"{shown} was changed after it was made; move it away to keep it, or choose "
+                    "another output folder."
+                )
+        if known and record.get("image") != str(image):
+            raise LDSegError(
+                f"The output folder already holds {self.name} made from {record.get('image')}; choose "
+                "another output folder."
+            )
+
+    def write(self, image: Path, made_with: dict, posterior: Posterior, seconds: float) -> None:
+        """Write the images and the record; if that fails none of them stays."""
+        said: dict[str, Any] = {"image": str(image), "made_with": made_with}
+        arrays = {
+            "labels": (posterior.labels, LABEL_INTENT),
+            "sample_sd": (posterior.sample_sd, 0),
+            "predictive_sd": (posterior.predictive_sd, 0),
+        }
+        files = {}
+        _write_json(self.record_path, {"status": "started", **said})
+        try:
+            for kind, (array, intent) in arrays.items():
+                path = self.path(kind)
+                remove_leftovers(path)
+                if array is None:
+                    path.unlink(missing_ok=True)
+                    continue
+                write_like(path, np.asarray(array), posterior.scan, intent)
+                files[f"{kind}/{self.name}.nii.gz"] = file_hash(path)
+            _write_json(
+                self.record_path,
+                {
+                    "status": "finished",
+                    **said,
+                    "files": files,
+                    "doubt": doubt(posterior),
+                    "seconds": round(seconds, 3),
+                    **posterior.summary(),
+                },
+            )
+        except Exception:
+            for kind in KINDS:
+                self.path(kind).unlink(missing_ok=True)
+            self.record_path.unlink(missing_ok=True)
+            raise
+
+    def write_failure(self, image: Path, reason: str) -> None:
+        """Record why there is no new result; an old one and its record stay."""
+        _write_json(self._failure_path, {"image": str(image), "reason": reason})
+
+    def forget_failure(self) -> None:
+        """Remove the record of an earlier failure."""
+        self._failure_path.unlink(missing_ok=True)
+
+    def failure(self, image: Path | str) -> str | None:
+        """Return why ``image`` failed, None if it did not."""
+        failure = read_record(self._failure_path)
+        return failure["reason"] if failure.get("image") == str(image) else None
+
+    @property
+    def _failure_path(self) -> Path:
+        return self.folder / FAILED / f"{self.name}.json"
+
+
+def _write_json(path: Path, record: dict) -> None:
+    try:
+        remove_leftovers(path)
+        with written_whole(path, ".json") as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise LDSegError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the record in ``path``; empty if there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def was_made_with(record: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Return whether ``record`` is of a finished case made with ``settings``."""
+    made_with = record.get("made_with", {})
+    return record.get("status") == "finished" and all(
+        made_with.get(key) == value for key, value in settings.items()
+    )
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file. Raises LDSegError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise LDSegError(f"{path.name} cannot be read: {error.strerror or error}.") from error

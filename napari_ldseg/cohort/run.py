@@ -1,0 +1,185 @@
+"""Segmenting a cohort: every process takes its share, the first one writes the table."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+
+from ..checkpoint.file import Checkpoint
+from ..distribution import device_name
+from ..errors import LDSegError
+from ..inference.files import read_scan
+from ..inference.segment import PosteriorSampler
+from .inputs import Input
+from .results import CaseResults, file_hash, was_made_with
+from .table import write_table
+
+SKIPPED = "already there"
+SECONDS_BETWEEN_LINES = 30
+
+
+class Failure(NamedTuple):
+    """A case without a result, and why."""
+
+    image: str
+    reason: str
+
+
+class CohortReport(NamedTuple):
+    """What became of a cohort, over all processes; ``table`` is the CSV."""
+
+    segmented: int
+    skipped: int
+    failed: tuple[Failure, ...]
+    table: Path
+
+
+def segment_cohort(
+    checkpoint: Checkpoint,
+    inputs: Sequence[Input],
+    folder: Path,
+    fabric: Fabric,
+    *,
+    samples: int = 10,
+    steps: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> CohortReport | None:
+    """Segment ``inputs`` into ``folder``; results that are there already are not made again.
+
+    Process r of w takes the cases r, r + w, r + 2 w, ... They meet only at the end, where the first one
+    writes the table of what the records say; the others return None. A case that fails is recorded and
+    the rest go on. A case is finished if all its files are there and were made from the same image file
+    with the same checkpoint, seed, samples and steps.
+
+    Parameters
+    ----------
+    checkpoint
+        Loaded from a file.
+    inputs
+        What ``find_inputs`` returns, the same in every process.
+    folder
+        For the results; see ``cohort.results`` and ``cohort.table``.
+    fabric
+        Launched, see ``distribution.make_fabric``; its patience must outlast the difference between the
+        slowest and the quickest process.
+    samples, steps, seed
+        As in ``segment``.
+    say
+        Takes a line of progress after every case, and every 30 s within one.
+
+    Raises
+    ------
+    LDSegError
+        If the table cannot be written.
+    """
+    if steps is None:
+        metadata = checkpoint.metadata
+        steps = metadata.label_steps if samples == 1 else metadata.posterior_steps
+    settings = {
+        "checkpoint_sha256": checkpoint.sha256,
+        "seed": seed,
+        "samples": samples,
+        "steps": steps,
+    }
+    share = inputs[fabric.global_rank :: fabric.world_size]
+    counts, parent = torch.zeros(2, dtype=torch.int64), os.getppid()
+    started, skipped_seconds = time.monotonic(), 0.0
+    for done, item in enumerate(share, start=1):
+        # A process whose launcher was killed would work on unseen, and twice once it is restarted.
+        if os.getppid() != parent:
+            raise LDSegError("The process that started this one has ended, so this one stops too.")
+        begun = time.monotonic()
+        outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric), say)
+        seconds = time.monotonic() - begun
+        counts += torch.tensor([outcome is None, outcome == SKIPPED])
+        skipped_seconds += seconds if outcome == SKIPPED else 0
+        worked = done - int(counts[1])
+        per_case = (time.monotonic() - started - skipped_seconds) / max(worked, 1)
+        say(
+            f"{item.name}: {outcome or f'segmented in {seconds:.1f} s'} "
+            f"({done} of {len(share)}{_left(per_case * (len(share) - done))})"
+        )
+    total = fabric.all_reduce(counts.to(fabric.device), reduce_op="sum")
+    if not fabric.is_global_zero:
+        return None
+    failed = [
+        failure for item in inputs if (failure := _failure(item, folder, settings)) is not None
+    ]
+    segmented, skipped = (int(n) for n in total)  # type: ignore[union-attr]
+    return CohortReport(segmented, skipped, tuple(failed), write_table(folder, settings))
+
+
+def _one_case(
+    checkpoint: Checkpoint,
+    item: Input,
+    folder: Path,
+    settings: dict[str, Any],
+    device: str,
+    say: Callable[[str], None],
+) -> str | None:
+    """Segment one image; return None, ``SKIPPED``, or why it failed as a sentence."""
+    results = CaseResults(folder, item.name)
+    made_with = dict(settings)
+    try:
+        made_with["image_file_sha256"] = file_hash(item.path)
+        if results.finished(made_with):
+            results.forget_failure()
+            return SKIPPED
+        results.check_replaceable(item.path)
+        begun = time.monotonic()
+        sampler = PosteriorSampler(
+            checkpoint,
+            read_scan(item.path),
+            seed=settings["seed"],
+            steps=settings["steps"],
+            device=device,
+        )
+        spoken = begun
+        for posterior in sampler.run(settings["samples"]):
+            now, done = time.monotonic(), len(posterior.latents)
+            if now - spoken > SECONDS_BETWEEN_LINES:
+                spoken = now
+                total = settings["samples"] * len(posterior.planned_frames)
+                left = _left((now - begun) / done * (total - done))
+                say(f"{item.name}: {done / total:.0%}{left} for this image")
+        results.write(item.path, made_with, sampler.posterior, time.monotonic() - begun)
+        results.forget_failure()
+        return None
+    except LDSegError as error:
+        reason = str(error)
+    except MemoryError:
+        reason = f"{item.path.name} needs more memory than this computer has; crop it first."
+    except Exception as error:
+        words = " ".join(str(error).split()).rstrip(".")[:200]
+        reason = f"{item.path.name} could not be segmented: {type(error).__name__}: {words}."
+    try:
+        results.write_failure(item.path, reason)
+    except LDSegError as error:
+        return f"{reason} {error}"
+    return reason
+
+
+def _failure(item: Input, folder: Path, settings: dict[str, Any]) -> Failure | None:
+    """Return why there is no result of ``item`` with ``settings``; None if there is one."""
+    results = CaseResults(folder, item.name)
+    reason = results.failure(item.path)
+    if reason is None and not was_made_with(results.record(), settings):
+        reason = f"{item.path.name} has no result and no record; is the disk full?"
+    return None if reason is None else Failure(str(item.path), reason)
+
+
+def _left(seconds: float) -> str:
+    if seconds < 1:
+        return ""
+    if seconds < 90:
+        return f", about {seconds:.0f} s left"
+    if seconds < 5400:
+        return f", about {seconds / 60:.0f} min left"
+    return f", about {seconds / 3600:.1f} h left"

@@ -1,0 +1,155 @@
+"""Measuring a checkpoint's calibration on cases kept out of training.
+
+``inference.calibration`` has the equations and what they promise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
+from skimage.segmentation import find_boundaries
+
+from ..checkpoint.file import Checkpoint
+from ..checkpoint.metadata import MIN_CASES_FOR_INTERVALS, Calibration
+from ..datasets.case import Case
+from ..errors import LDSegError
+from ..inference.calibration import SMALLEST_PROBABILITY, volume_scale
+from ..inference.segment import segment
+
+LEVEL = 0.95
+BAND_VOXELS = 5
+MOST_VOXELS_PER_CASE = 50_000
+TEMPERATURES = (0.1, 10.0)
+
+
+def measure_calibration(
+    checkpoint: Checkpoint,
+    cases: Sequence[Case],
+    n: int = 10,
+    steps: int | None = None,
+    device: str = "auto",
+    split: str = "validation",
+) -> Calibration:
+    """Return the calibration of results with ``n`` samples and ``steps`` steps.
+
+    Of each patient one case is taken, drawn at random: the guarantee counts independent cases. Each
+    is sampled with a seed of its own, so that the factors hold for no noise in particular.
+
+    Parameters
+    ----------
+    checkpoint
+        Trained, with its ``posterior_steps``.
+    cases
+        Kept out of training, of the kind that the model will meet. With fewer than 19 patients there
+        are no volume factors: the 95 % quantile of n scores exists from n = 19 on.
+    n
+        Samples per case; the calibration holds for results with as many.
+    steps
+        By default the checkpoint's ``posterior_steps``, or ``label_steps`` for one sample.
+    device
+        As in ``segment``.
+    split
+        What the cases are, for the record.
+    """
+    if not cases:
+        raise LDSegError(
+            "There are no validation cases to calibrate on; keep some out of training."
+        )
+    cases = _one_per_patient(cases)
+    classes = checkpoint.metadata.architecture.classes
+    near, scores = [], []
+    for seed, case in enumerate(cases):
+        scan, expert = case.read()
+        posterior = segment(checkpoint, scan, n, seed=seed, steps=steps, device=device)
+        steps = posterior.provenance["steps"]
+        band = near_boundary(posterior.labels)
+        near.append(_thin(posterior.mean_probability[:, band], expert[band]))
+        mean, scale = volume_scale(posterior.voxel_counts())
+        volume = np.bincount(expert.ravel().astype(np.int64), minlength=classes)
+        scores.append((np.abs(volume - mean) / scale)[1:])
+    factors = conformal_factors(np.array(scores), LEVEL)
+    return Calibration(
+        samples=n,
+        steps=steps or 1,
+        sampler=posterior.provenance["sampler"],
+        split=split,
+        cases=len(cases),
+        temperature=round(fit_temperature(near), 4),
+        level=LEVEL,
+        volume_factors=None if factors is None else tuple(float(q) for q in factors),
+    )
+
+
+def fit_temperature(near: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return T in 0.1..10 with the least negative log likelihood of the experts' labels.
+
+    ``near`` holds, per case, the mean probabilities (classes, voxels) near the predicted boundary and
+    the expert's labels (voxels,). Only there: far from it nearly all voxels are certain and right,
+    and being thousands they alone would decide. The band follows from the prediction, so T holds for
+    a new case without knowing its label. Each case has the same weight, however large. The sum is
+    convex in 1 / T, so its minimum is the only one.
+    """
+    logs = [
+        (np.log(np.maximum(p, SMALLEST_PROBABILITY)).astype(np.float64), label.astype(np.int64))
+        for p, label in near
+        if label.size
+    ]
+    if not logs:
+        return 1.0
+
+    def loss(log_temperature: float) -> float:
+        inverse = math.exp(-log_temperature)
+        return float(
+            np.mean(
+                [
+                    (
+                        logsumexp(inverse * x, axis=0) - inverse * x[label, np.arange(label.size)]
+                    ).mean()
+                    for x, label in logs
+                ]
+            )
+        )
+
+    low, high = TEMPERATURES
+    found = minimize_scalar(loss, bounds=(math.log(low), math.log(high)), method="bounded")
+    return float(np.clip(math.exp(found.x), low, high))
+
+
+def conformal_factors(scores: np.ndarray, level: float) -> np.ndarray | None:
+    """Return per class the ceil((n + 1) level)-th smallest of ``scores`` (n, classes).
+
+    None below 19 cases, or where there is no such case: ceil((n + 1) level) > n.
+    """
+    n = len(scores)
+    rank = math.ceil(round((n + 1) * level, 9))
+    if n < MIN_CASES_FOR_INTERVALS or rank > n:
+        return None
+    return np.sort(scores, axis=0)[rank - 1]
+
+
+def near_boundary(labels: np.ndarray, voxels: float = BAND_VOXELS) -> np.ndarray:
+    """Return where ``labels`` are within ``voxels`` of a voxel whose neighbour differs, boolean."""
+    boundary = find_boundaries(labels, connectivity=1, mode="thick")
+    if not boundary.any():
+        return boundary
+    return distance_transform_edt(~boundary) <= voxels
+
+
+def _one_per_patient(cases: Sequence[Case]) -> list[Case]:
+    """Return one case of each patient, drawn at random but always the same."""
+    patients: dict[str, list[Case]] = {}
+    for case in cases:
+        patients.setdefault(case.patient, []).append(case)
+    generator = np.random.default_rng(0)
+    return [owned[generator.integers(len(owned))] for owned in patients.values()]
+
+
+def _thin(probability: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return at most 50,000 voxels, evenly spread over the band."""
+    every = -(-label.size // MOST_VOXELS_PER_CASE) or 1
+    return probability[:, ::every].copy(), label[::every].copy()

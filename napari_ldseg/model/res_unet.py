@@ -1,0 +1,59 @@
+"""The deterministic baseline: a residual U-Net of MONAI behind the calls of ``LDSeg``."""
+
+from __future__ import annotations
+
+from monai.networks.nets import UNet
+from torch import Tensor, nn
+
+from .architecture import Architecture
+from .blocks import crop_to_size, pad_to_stride
+
+GROUPS = 4
+
+
+class ResUNet(nn.Module):
+    """Residual U-Net of ``image_widths``, one segmentation per image.
+
+    What LDSeg calls the image embedding and the latent are here the logits at full size, so that every
+    sample is the same. The other networks' sizes in ``architecture`` do not matter.
+
+    Raises
+    ------
+    ValueError
+        If a width cannot be split into groups of channels.
+    """
+
+    def __init__(self, architecture: Architecture):
+        super().__init__()
+        self.architecture = architecture
+        widths = architecture.image_widths
+        if any(width % GROUPS for width in widths):
+            raise ValueError(f"the image_widths of a Res-UNet must be multiples of {GROUPS}")
+        self.unet = UNet(
+            architecture.dims,
+            architecture.image_channels,
+            architecture.classes,
+            channels=widths,
+            strides=(2,) * (len(widths) - 1),
+            num_res_units=2,
+            norm=("GROUP", {"num_groups": GROUPS}),
+            act="SWISH",
+            dropout=architecture.dropout,
+        )
+
+    def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (classes, *size padded to the stride)."""
+        stride = self.architecture.stride
+        return (self.architecture.classes, *(n + -n % stride for n in size))
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Image (batch, image_channels, *size) to logits (batch, classes, *padded size), float32."""
+        return self.unet(pad_to_stride(image, self.architecture.stride)).float()
+
+    def sample(self, z_i: Tensor, noise: Tensor, steps: int) -> Tensor:
+        """Return ``z_i``; noise and steps change nothing."""
+        return z_i
+
+    def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Crop the logits to ``size``."""
+        return crop_to_size(z, size)

@@ -1,0 +1,440 @@
+"""``napari-ldseg segment``: whole cohorts, resumed, shared out, with bad files among them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from skimage.io import imsave
+from typer.testing import CliRunner
+
+from napari_ldseg.atomic import written_whole
+from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.metadata import Calibration
+from napari_ldseg.cli import app
+from napari_ldseg.cohort.inputs import find_inputs
+from napari_ldseg.errors import LDSegError
+from napari_ldseg.inference.doubt import doubt
+from napari_ldseg.inference.files import read_scan
+from napari_ldseg.inference.segment import PosteriorSampler, segment
+
+ROOT = Path(__file__).parents[1]
+KINDS = ("labels", "sample_sd", "predictive_sd")
+
+
+def oblique_affine():
+    """Anisotropic, tilted about two axes, axes permuted and flipped: (i, j, k) to about (A, S, L)."""
+    a, b = 0.3, 0.2
+    x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
+    z = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])
+    axes = np.array([[0, 0, -1], [1, 0, 0], [0, 1, 0]]) * [0.7, 3.0, 1.1]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = x @ z @ axes, (12, -34, 56)
+    return affine
+
+
+def write_volume(path, seed=0, shape=(14, 9, 12)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.random.default_rng(seed).integers(0, 1000, shape).astype(np.int16)
+    image = nib.Nifti1Image(data, oblique_affine())
+    image.header.set_xyzt_units("mm")
+    nib.save(image, path)
+    return path
+
+
+@pytest.fixture
+def model(tiny_checkpoint, tmp_path):
+    """A tiny 3D checkpoint on disk."""
+    return save_checkpoint(tiny_checkpoint(3), tmp_path / "model.safetensors")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder with five small volumes."""
+    for i in range(5):
+        write_volume(tmp_path / "scans" / f"scan{i}.nii.gz", i)
+    return tmp_path / "scans"
+
+
+@pytest.fixture
+def run(model, tmp_path):
+    """Call the command; returns its exit code, standard output and standard error."""
+
+    def call(*files, out=tmp_path / "out", model=model, n=3):
+        arguments = ["segment", *map(str, files), "-o", str(out), "--model", str(model)]
+        result = CliRunner().invoke(app, [*arguments, "-n", str(n), "--accelerator", "cpu"])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result
+        return result
+
+    return call
+
+
+def command(files, out, model, *more):
+    return [
+        *(sys.executable, "-m", "napari_ldseg", "segment", *map(str, files), "-o", str(out)),
+        *("--model", str(model), "-n", "3", "--accelerator", "cpu", *more),
+    ]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def rows(out):
+    with (out / "volumes.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(out):
+    """Return every result image's bytes, and the table's rows without what a clock decides."""
+    files = {str(p.relative_to(out)): p.read_bytes() for k in KINDS for p in (out / k).iterdir()}
+    return files, rows(out)
+
+
+def leftovers(out):
+    return [p for p in out.rglob(".*") if p.is_file()]
+
+
+def test_a_cohort_end_to_end(run, scans, model, tmp_path):
+    result, out = run(scans), tmp_path / "out"
+    assert result.exit_code == 0 and "5 segmented" in result.stdout
+    assert len([line for line in result.stderr.splitlines() if "segmented in" in line]) == 5
+    checkpoint = load_checkpoint(model)
+    for i in range(5):
+        posterior = segment(checkpoint, read_scan(scans / f"scan{i}.nii.gz"), 3, device="cpu")
+        for kind in KINDS:
+            written = read_scan(out / kind / f"scan{i}.nii.gz").array
+            np.testing.assert_array_equal(written, getattr(posterior, kind))
+        record = json.loads((out / "records" / f"scan{i}.json").read_text())
+        assert record["provenance"]["checkpoint_sha256"] == checkpoint.sha256
+        assert record["provenance"]["image_sha256"] and record["provenance"]["seed"] == 0
+    table = rows(out)
+    doubts = [float(row["doubt"]) for row in table]
+    assert len(table) == 5 and doubts == sorted(doubts, reverse=True) and doubts[0] > doubts[-1]
+    row = next(row for row in table if row["case"] == "scan0")
+    label = np.asarray(nib.load(out / "labels" / "scan0.nii.gz").dataobj)
+    voxel = abs(np.linalg.det(oblique_affine()[:3, :3]))
+    assert float(row["class 1"]) == pytest.approx((label == 1).sum() * voxel, rel=1e-5)
+    assert float(row["class 1 low"]) <= float(row["class 1 high"])
+    assert row["unit"] == "mm3" and row["intervals calibrated"] == "no"
+    assert 0 < float(row["doubt"]) < 1
+    assert not leftovers(out)
+
+
+def test_results_lie_on_the_scans_own_oblique_grid(run, scans, tmp_path):
+    assert run(scans / "scan0.nii.gz").exit_code == 0
+    original = nib.load(scans / "scan0.nii.gz")
+    for kind in KINDS:
+        made = nib.load(tmp_path / "out" / kind / "scan0.nii.gz")
+        assert made.shape == original.shape
+        np.testing.assert_allclose(made.affine, original.affine, atol=1e-5)
+        assert made.header.get_xyzt_units()[0] == "mm"
+        for code in ("sform_code", "qform_code"):
+            assert made.header[code] == original.header[code]
+        assert made.header["intent_code"] == (1002 if kind == "labels" else 0)
+    assert np.asarray(nib.load(tmp_path / "out" / "labels" / "scan0.nii.gz").dataobj).max() == 1
+
+
+def test_calibrated_intervals_reach_the_table(tiny_checkpoint, run, scans, tmp_path):
+    bare = tiny_checkpoint(3)
+    found = Calibration(
+        samples=3, steps=4, split="s", cases=40, temperature=1.5, volume_factors=(4.0,)
+    )
+    metadata = bare.metadata.model_copy(update={"calibration": found})
+    path = save_checkpoint(Checkpoint(metadata, bare.model), tmp_path / "c.safetensors")
+    assert run(scans, model=path).exit_code == 0
+    (first, *_) = rows(tmp_path / "out")
+    assert first["intervals calibrated"] == "yes" and "95%" in first["intervals"]
+    assert run(scans, model=path, n=4).exit_code == 0
+    (first, *_) = rows(tmp_path / "out")
+    assert (
+        first["intervals calibrated"] == "no" and "calibrated for 3 samples" in first["intervals"]
+    )
+
+
+def test_finished_cases_are_skipped_until_something_changes(run, scans, tmp_path):
+    out = tmp_path / "out"
+    run(scans)
+    made = {p: p.stat().st_mtime_ns for p in out.rglob("*.nii.gz")}
+    assert "0 segmented, 5 already there" in run(scans).stdout
+    assert made == {p: p.stat().st_mtime_ns for p in out.rglob("*.nii.gz")}
+    (out / "sample_sd" / "scan3.nii.gz").unlink()
+    assert "1 segmented, 4 already there" in run(scans).stdout
+    write_volume(scans / "scan1.nii.gz", seed=77)
+    assert "1 segmented, 4 already there" in run(scans).stdout
+    result = run(scans, n=1)
+    assert "5 segmented, 0 already there" in result.stdout
+    assert not list((out / "sample_sd").iterdir()) and len(rows(out)) == 5
+    moved = scans.rename(tmp_path / "elsewhere")
+    assert "0 segmented, 5 already there" in run(moved, n=1).stdout
+
+
+def test_bad_files_are_listed_and_the_rest_is_done(run, scans, tmp_path, assert_sentence):
+    (scans / "broken.nii.gz").write_bytes(b"not a NIfTI file")
+    (scans / "cut.nii.gz").write_bytes((scans / "scan0.nii.gz").read_bytes()[:300])
+    nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)), scans / "blank.nii.gz")
+    imsave(scans / "flat.png", np.zeros((8, 8), np.uint8), check_contrast=False)
+    result = run(scans)
+    assert result.exit_code == 1 and "5 segmented, 0 already there, 4 failed" in result.stdout
+    failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 4
+    for name in ("broken.nii.gz", "cut.nii.gz", "blank.nii.gz", "flat.png"):
+        (line,) = [line for line in failed if name in line.split(": ")[1]]
+        assert_sentence(line.split(": ", 2)[2], name)
+    assert len(rows(tmp_path / "out")) == 5
+    assert not (tmp_path / "out" / "labels" / "broken.nii.gz").exists()
+    write_volume(scans / "broken.nii.gz", 9)
+    assert "1 segmented, 5 already there, 3 failed" in run(scans).stdout
+    # A case that has become bad is no longer in the table.
+    (scans / "scan1.nii.gz").write_bytes(b"overwritten")
+    assert "0 segmented, 5 already there, 4 failed" in run(scans).stdout
+    assert len(rows(tmp_path / "out")) == 5
+    assert "scan1" not in {row["case"] for row in rows(tmp_path / "out")}
+
+
+def test_exit_code_when_nothing_could_be_done(run, scans, tmp_path, assert_sentence):
+    (tmp_path / "bad.nii").write_bytes(b"x" * 400)
+    assert run(tmp_path / "bad.nii").exit_code == 2
+    for arguments, more, word in (
+        ((tmp_path / "nowhere",), {}, "nowhere"),
+        ((tmp_path / "*.png",), {}, "*.png"),
+        ((scans,), {"model": "no-model"}, "no-model"),
+        ((scans,), {"out": tmp_path / "bad.nii"}, "is a file"),
+    ):
+        result = run(*arguments, **more)
+        assert result.exit_code == 2 and not result.stdout
+        assert_sentence(result.stderr.strip(), word)
+
+
+def test_json_on_standard_output(scans, model, tmp_path):
+    (scans / "broken.nii").write_bytes(b"")
+    arguments = command([scans], tmp_path / "out", model, "--json")[3:]
+    result = CliRunner().invoke(app, arguments)
+    told = json.loads(result.stdout)
+    assert result.exit_code == 1 and told["segmented"] == 5 and told["skipped"] == 0
+    (failure,) = told["failed"]
+    assert failure["image"] == str(scans / "broken.nii") and failure["reason"]
+    assert Path(told["table"]).is_file()
+
+
+def test_names_of_files_and_folders(tmp_path):
+    for name in (
+        "a/scan.nii.gz",
+        "b/scan.nii.gz",
+        "b/x/scan.nii",
+        "a/only.nii.gz",
+        "a/.hidden.nii",
+    ):
+        write_volume(tmp_path / name)
+    write_volume(tmp_path / "a" / "Only.nii")
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    found = find_inputs([tmp_path / "**" / "*.nii*", tmp_path / "a"], tmp_path / "out")
+    names = {item.path.relative_to(tmp_path).as_posix(): item.name for item in found}
+    assert names == {
+        "a/only.nii.gz": "only_nii_gz",
+        "a/Only.nii": "Only_nii",
+        "a/scan.nii.gz": "a__scan",
+        "b/scan.nii.gz": "b__scan",
+        "b/x/scan.nii": "x__scan",
+    }
+    out = tmp_path / "a" / "out"
+    write_volume(out / "labels" / "old.nii.gz")
+    assert len(find_inputs([tmp_path / "a" / "**" / "*.nii.gz"], out)) == 2
+
+
+def test_files_of_one_name_in_different_folders_keep_their_own_results(run, tmp_path):
+    one, two = (write_volume(tmp_path / f / "scan.nii.gz", i) for i, f in enumerate("ab"))
+    assert run(one, two).exit_code == 0
+    labels = [nib.load(tmp_path / "out" / "labels" / f"{f}__scan.nii.gz") for f in "ab"]
+    assert not np.array_equal(labels[0].dataobj, labels[1].dataobj)
+    # Also one after the other.
+    run(one, out=tmp_path / "later")
+    before = (tmp_path / "later" / "labels" / "scan.nii.gz").read_bytes()
+    result = run(two, out=tmp_path / "later")
+    assert result.exit_code == 2 and "already holds scan made from" in result.stderr
+    assert (tmp_path / "later" / "labels" / "scan.nii.gz").read_bytes() == before
+    assert "1 already there" in run(one, out=tmp_path / "later").stdout
+
+
+def test_a_corrected_label_is_never_written_over(run, scans, tmp_path):
+    label = tmp_path / "out" / "labels" / "scan0.nii.gz"
+    run(scans)
+    image = nib.load(label)
+    nib.save(nib.Nifti1Image(1 - np.asarray(image.dataobj), image.affine, image.header), label)
+    corrected = label.read_bytes()
+    assert "5 already there" in run(scans).stdout
+    for _ in range(2):
+        result = run(scans, n=2)
+        assert result.exit_code == 1 and "was changed after it was made" in result.stderr
+        assert label.read_bytes() == corrected
+    foreign = write_volume(tmp_path / "other" / "labels" / "scan0.nii.gz")
+    before = foreign.read_bytes()
+    for _ in range(2):
+        result = run(scans / "scan0.nii.gz", out=tmp_path / "other")
+        assert result.exit_code == 2 and "no result of this command" in result.stderr
+        assert foreign.read_bytes() == before
+
+
+def test_a_full_disk_leaves_no_half_case(run, scans, tmp_path, monkeypatch):
+    real = nib.save
+
+    def full(image, path):
+        real(image, path)
+        if "sample_sd" in str(path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nibabel.save", full)
+    result = run(scans / "scan0.nii.gz")
+    assert result.exit_code == 2 and "No space left" in result.stderr
+    assert not list((tmp_path / "out").rglob("*.nii.gz")) and not leftovers(tmp_path / "out")
+    monkeypatch.setattr("nibabel.save", real)
+    assert run(scans / "scan0.nii.gz").exit_code == 0
+
+
+def test_pictures_and_slices_with_a_2d_model(tiny_checkpoint, run, tmp_path):
+    path = save_checkpoint(tiny_checkpoint(2), tmp_path / "flat.safetensors")
+    picture = np.random.default_rng(0).integers(0, 255, (20, 17)).astype(np.uint8)
+    imsave(tmp_path / "picture.png", picture, check_contrast=False)
+    volume = write_volume(tmp_path / "volume.nii.gz")
+    assert run(tmp_path / "picture.png", volume, model=path).exit_code == 0
+    out = tmp_path / "out" / "labels"
+    assert nib.load(out / "picture.nii.gz").shape == (17, 20, 1)
+    assert nib.load(out / "volume.nii.gz").shape == nib.load(volume).shape
+    assert {row["case"]: row["unit"] for row in rows(tmp_path / "out")} == {
+        "picture": "voxels",
+        "volume": "mm3",
+    }
+
+
+def test_two_processes_do_what_one_does_bit_for_bit(scans, model, tmp_path):
+    (scans / "broken.nii.gz").write_bytes(b"not a NIfTI file")
+    ends = {}
+    for out, launch in (("one", ()), ("two", ("--devices", "2")), ("run", ())):
+        arguments = command([scans], tmp_path / out, model, *launch, "--json")
+        if out == "run":
+            torchrun = ("-m", "torch.distributed.run", "--nproc_per_node", "2")
+            arguments = [sys.executable, *torchrun, *arguments[1:]]
+        ends[out] = subprocess.run(
+            arguments, capture_output=True, text=True, env=environment(), timeout=180, cwd=tmp_path
+        )
+        assert ends[out].returncode == 1, ends[out].stderr
+        told = json.loads(ends[out].stdout)
+        assert told["segmented"] == 5 and len(told["failed"]) == 1
+        assert "process 1: scan0" in ends[out].stderr or out == "one"
+    expected = contents(tmp_path / "one")
+    assert contents(tmp_path / "two") == expected and contents(tmp_path / "run") == expected
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_checkpoint, tmp_path_factory):
+    """Forty volumes, a model, and the results of a run that nobody stopped."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    for i in range(40):
+        write_volume(folder / "scans" / f"scan{i}.nii.gz", i)
+    model = save_checkpoint(tiny_checkpoint(3), folder / "model.safetensors")
+    arguments = command([folder / "scans"], folder / "out", model)
+    subprocess.run(arguments, check=True, capture_output=True, env=environment())
+    return folder / "scans", folder / "out", model
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_the_middle_and_gone_on(number, uninterrupted, tmp_path):
+    scans, whole, model = uninterrupted
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        command([scans], out, model), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while "segmented in" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.1)
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    done = [path for kind in KINDS for path in (out / kind).glob("scan*.nii.gz")]
+    assert 0 < len(done) < 120
+    for path in done:
+        assert np.isfinite(np.asarray(nib.load(path).dataobj)).all()
+    if number != signal.SIGKILL:
+        assert process.returncode == 130 and "goes on where" in told and not leftovers(out)
+    result = subprocess.run(
+        command([scans], out, model, "--json"), capture_output=True, text=True, env=environment()
+    )
+    told = json.loads(result.stdout)
+    assert told["skipped"] > 0 and told["segmented"] + told["skipped"] == 40
+    assert contents(out) == contents(whole) and not leftovers(out)
+
+
+def test_what_a_killed_process_left_of_a_case_is_cleared_away(run, scans, tmp_path):
+    target = tmp_path / "out" / "labels" / "scan0.nii.gz"
+    writing = written_whole(target, ".nii.gz")
+    stale = writing.__enter__()
+    assert stale.exists() and stale.name.startswith(".")
+    assert run(scans / "scan0.nii.gz").exit_code == 0
+    assert not stale.exists() and target.exists()
+
+
+def test_processes_end_with_the_one_that_started_them(uninterrupted, tmp_path):
+    scans, _, model = uninterrupted
+    arguments = command([scans], tmp_path / "out", model, "--devices", "2")
+    first = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
+    while "process 0" not in first.stderr.readline():
+        assert first.poll() is None
+    first.kill()
+    # Standard error ends only when the second process does.
+    assert "so this one stops too" in first.communicate(timeout=60)[1]
+    assert 0 < len(list((tmp_path / "out" / "records").iterdir())) < 40
+
+
+def test_doubt_is_one_minus_the_expected_dice(tiny_checkpoint):
+    image = np.zeros((4, 4), np.float32)
+    posterior = PosteriorSampler(tiny_checkpoint(2, classes=3), image).posterior
+
+    def doubt_of(p):
+        posterior._mean = torch.tensor(p, dtype=torch.float32).reshape(3, 4, 4)
+        return doubt(posterior)
+
+    sure = np.zeros((3, 16))
+    sure[0, 4:], sure[1, :4] = 1, 1
+    assert doubt_of(sure) == 0
+    half = sure.copy()
+    half[1, :4], half[2, :4] = 0.6, 0.4
+    assert doubt_of(half) == pytest.approx(1 - 2 * 2.4 / (2.4 + 4))
+    outside = sure.copy()
+    outside[0, 4:], outside[1, 4:] = 0.9, 0.1
+    assert doubt_of(outside) == pytest.approx(1 - 2 * 4 / (5.2 + 4))
+    nothing = np.zeros((3, 16))
+    nothing[0] = 1
+    assert doubt_of(nothing) == 1
+
+
+def test_help_teaches_without_torch():
+    probe = "import sys, napari_ldseg.cli; print('torch' in sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, env=environment()
+    )
+    assert answer.stdout.strip() == "False"
+    text = CliRunner().invoke(app, ["segment", "--help"]).stdout
+    for word in ("volumes.csv", "--devices", "--nodes", "Exit codes", "Example:"):
+        assert word in text
+
+
+def test_a_link_is_called_by_its_own_name(tmp_path):
+    store = write_volume(tmp_path / "store" / "3f2a9c.nii.gz")
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "patient1.nii.gz").symlink_to(store)
+    (found,) = find_inputs([tmp_path / "scans"], tmp_path / "out")
+    assert found.name == "patient1" and found.path.parent == tmp_path / "scans"
+
+
+def test_no_name_stands_for_two_images(tmp_path):
+    for name in ("x.nii", "x.png", "x_nii.nii"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(LDSegError, match="name of two images"):
+        find_inputs([tmp_path], tmp_path / "out")
