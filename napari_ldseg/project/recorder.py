@@ -46,6 +46,8 @@ class Recorder:
     on_problem
         Told, in the recorder's thread, one sentence when the disk cannot be written, and None when it
         can be again.
+    case
+        The case, if there is one already; then ``open_case`` is not called.
     """
 
     def __init__(
@@ -56,9 +58,10 @@ class Recorder:
         grid: Scan,
         open_case: Callable[[], CaseFolder],
         on_problem: Callable[[str | None], None] = lambda text: None,
+        case: CaseFolder | None = None,
     ):
         self.name = name
-        self.case: CaseFolder | None = None
+        self.case = case
         self.problem: str | None = None
         self._array = array
         self._grid = grid

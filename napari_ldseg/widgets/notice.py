@@ -60,7 +60,7 @@ class ProjectNotice(Notice):
         problem, left = self._state.problem, self._state.left_behind
         if problem:
             self.show_text(problem, ("Try now", self._state.retry), urgent=True)
-        elif left:
+        elif left and not self._state.busy:
             names = left[-1].name
             if len(left) > 1:
                 names += f" and {len(left) - 1} more"

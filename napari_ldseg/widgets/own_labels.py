@@ -142,8 +142,9 @@ class LabelKeeper(QObject):
             own.layer.data,
             masks,
             scan,
-            (lambda: case) if case is not None else partial(self._add_case, own, scan, masks),
+            partial(self._add_case, own, scan, masks),
             lambda text: self.tell(),
+            case,
         )
 
     def _on_painted(self, event: Any) -> None:

@@ -131,7 +131,9 @@ class ProjectState(QObject):
         self._after_save(layer)
 
     def open_case(self, name: str) -> None:
-        """Show a case's image and labels; reads them in the background."""
+        """Show a case's image and labels; reads them in the background, one at a time."""
+        if self.busy:
+            return
         if any(
             r.case is not None and r.case.name == name
             for r in self.labels.recorders
@@ -158,7 +160,7 @@ class ProjectState(QObject):
                 case.save(case.grid(), case.load())
             return read_case(project, left[-1].name)
 
-        if left:
+        if left and not self.busy:
             self._in_background(f"Restoring {left[-1].name} …", work, self._show)
 
     def discard(self) -> None:
