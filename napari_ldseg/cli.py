@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from .commands.evaluate import evaluate
 from .commands.import_keras import import_keras
 from .commands.info import info
 from .commands.segment import segment
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("train")(train)
+app.command("evaluate")(evaluate)
 app.command("segment")(segment)
 app.command("info")(info)
 app.command("import-keras")(import_keras)

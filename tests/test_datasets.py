@@ -170,6 +170,21 @@ def test_a_label_that_lies_elsewhere_is_refused(tmp_path, assert_sentence):
     assert_sentence(error, "a.nii.gz", "affines")
 
 
+def test_a_nifti_file_of_one_slice(tmp_path, assert_sentence):
+    array = np.arange(30, dtype=np.uint8).reshape(5, 6, 1) % 2
+    for name in ("images", "labels"):
+        volume(tmp_path / name / "a.nii.gz", array, oblique())
+    (case,) = find_cases(DataSettings(folder=tmp_path))
+    scan, label = case.read()
+    assert scan.shape == label.shape and len(label.shape) == 2
+    moved = oblique()
+    moved[2, 3] += 3
+    volume(tmp_path / "labels" / "a.nii.gz", array, moved)
+    with pytest.raises(LDSegError) as error:
+        case.read()
+    assert_sentence(error, "a.nii.gz", "affines")
+
+
 def test_a_description_cannot_lead_out_of_its_folder(tmp_path, assert_sentence):
     folder = tmp_path / "data"
     volume(tmp_path / "secret.nii.gz", np.zeros((3, 3, 3), np.uint8))

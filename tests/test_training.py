@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Grid
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.evaluation.overlap import evaluate, metrics, overlap
+from napari_ldseg.evaluation.overlap import evaluate, metrics
 from napari_ldseg.evaluation.steps import measure_label_steps, measure_posterior_steps
 from napari_ldseg.inference.scan import Scan
 from napari_ldseg.model.schedule import NoiseSchedule
@@ -287,14 +287,6 @@ def test_no_augmentation_changes_nothing(disc_metadata):
     samples = [noisy[epoch, 0] for epoch in range(6)]
     assert max(np.abs(s["image"] - image).max() for s in samples) > 0.05
     assert all(np.array_equal(s["label"], label) for s in samples)
-
-
-def test_overlap_by_hand():
-    label, expert = np.array([[0, 1, 1, 0, 3]]), np.array([[0, 1, 0, 0, 0]])
-    dsc, iou = overlap(label, expert, 4)
-    np.testing.assert_allclose(dsc, [2 / 3, np.nan, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(iou, [1 / 2, np.nan, np.nan], rtol=1e-6)
-    np.testing.assert_allclose(overlap(label * 0, expert, 2), 0)
 
 
 def test_posterior_steps_of_a_known_posterior(disc_metadata, tiny_checkpoint):

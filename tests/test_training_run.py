@@ -93,6 +93,7 @@ def test_a_run_leaves_everything_in_its_folder(finished, data):
         "log.csv",
         "state.pt",
         "curves.png",
+        "cases.png",
         "checkpoint.safetensors",
     }
     assert "12 cases to learn from, 4 for validation, 4 kept aside" in said
@@ -181,7 +182,7 @@ def test_an_existing_run_is_not_overwritten(finished, data, assert_sentence):
     before = (folder / "checkpoint.safetensors").read_bytes()
     answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder)])
     assert answer.exit_code == 1
-    assert_sentence(answer.stderr.strip(), "already holds a run", "--resume")
+    assert_sentence(answer.stderr.strip().splitlines()[-1], "already holds a run", "--resume")
     answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder), "--resume"])
     assert answer.exit_code == 0 and "already finished" in answer.output + answer.stderr
     assert (folder / "checkpoint.safetensors").read_bytes() == before
@@ -190,7 +191,7 @@ def test_an_existing_run_is_not_overwritten(finished, data, assert_sentence):
     answer = CliRunner().invoke(app, ["train", str(other), "-o", str(folder), "--resume"])
     (folder / "kept").rename(folder / "checkpoint.safetensors")
     assert answer.exit_code == 1
-    assert_sentence(answer.stderr.strip(), "other settings")
+    assert_sentence(answer.stderr.strip().splitlines()[-1], "other settings")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,3 +20,30 @@ def plain_errors(exit_code: int = 1) -> Iterator[None]:
     except LDSegError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(exit_code) from error
+
+
+class Countdown:
+    """How far a job is and the time it still needs, on standard error.
+
+    On a terminal one line that renews itself; elsewhere a line every 30 seconds.
+    """
+
+    def __init__(self, total: int, what: str):
+        self._total, self._what, self._done = total, what, 0
+        self._started = self._spoken = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def advance(self, number: int = 1) -> None:
+        """Count ``number`` more as done."""
+        self._done += number
+        now, last = time.monotonic(), self._done >= self._total
+        if not last and now - self._spoken < (0.2 if self._terminal else 30):
+            return
+        self._spoken = now
+        left = (now - self._started) / self._done * (self._total - self._done)
+        shown = time.strftime("%H:%M:%S", time.gmtime(left))
+        line = f"{self._done}/{self._total} {self._what}, {shown} left"
+        if self._terminal:
+            typer.echo(f"\r{line:60}", nl=last, err=True)
+        else:
+            typer.echo(line, err=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import LDSegError
 from ..inference.scan import Scan
 
 
@@ -29,3 +30,17 @@ class Case:
     def read(self, reader: int = 0) -> tuple[Scan, np.ndarray]:
         """Return the scan and one reader's label."""
         return self.read_scan(), self.read_labels[reader]()
+
+
+def check_label(name: str, scan: Scan, label: np.ndarray, classes: int) -> None:
+    """Raise LDSegError if ``label`` does not fit ``scan`` or holds more than 0 to ``classes`` - 1."""
+    if label.shape != scan.shape:
+        raise LDSegError(f"{name}: the label's size {label.shape} is not the image's {scan.shape}.")
+    if not np.array_equal(label, np.rint(label)):
+        raise LDSegError(f"{name}: the label holds values that are not whole numbers.")
+    low, high = label.min(), label.max()
+    if low < 0 or high >= classes:
+        raise LDSegError(
+            f"{name}: the label holds the value {int(low if low < 0 else high)}, but the classes are "
+            f"0 to {classes - 1}."
+        )

@@ -63,7 +63,8 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
         array = _palette_indices(path)
     image = scan() if label.calibrated else label
     if image.calibrated and image.shape == array.shape:
-        corners = np.array(np.meshgrid(*([0, n - 1] for n in image.shape[-3:]))).reshape(3, -1)
+        size = (1,) * (3 - len(image.shape)) + image.shape[-3:]
+        corners = np.array(np.meshgrid(*([0, n - 1] for n in size))).reshape(3, -1)
         apart = (label.affine - image.affine)[:3, :3] @ corners
         apart = apart + (label.affine - image.affine)[:3, 3:]
         if np.linalg.norm(apart, axis=0).max() > 0.5 * min(image.spacing):

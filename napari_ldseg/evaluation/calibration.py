@@ -9,10 +9,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
-from skimage.segmentation import find_boundaries
 
 from ..checkpoint.file import Checkpoint
 from ..checkpoint.metadata import MIN_CASES_FOR_INTERVALS, Calibration
@@ -20,9 +18,9 @@ from ..datasets.case import Case
 from ..errors import LDSegError
 from ..inference.calibration import SMALLEST_PROBABILITY, volume_scale
 from ..inference.segment import segment
+from .uncertainty import near_boundary
 
 LEVEL = 0.95
-BAND_VOXELS = 5
 MOST_VOXELS_PER_CASE = 50_000
 TEMPERATURES = (0.1, 10.0)
 
@@ -130,14 +128,6 @@ def conformal_factors(scores: np.ndarray, level: float) -> np.ndarray | None:
     if n < MIN_CASES_FOR_INTERVALS or rank > n:
         return None
     return np.sort(scores, axis=0)[rank - 1]
-
-
-def near_boundary(labels: np.ndarray, voxels: float = BAND_VOXELS) -> np.ndarray:
-    """Return where ``labels`` are within ``voxels`` of a voxel whose neighbour differs, boolean."""
-    boundary = find_boundaries(labels, connectivity=1, mode="thick")
-    if not boundary.any():
-        return boundary
-    return distance_transform_edt(~boundary) <= voxels
 
 
 def _one_per_patient(cases: Sequence[Case]) -> list[Case]:

@@ -15,16 +15,30 @@ from ..inference.segment import segment
 
 
 def overlap(label: np.ndarray, expert: np.ndarray, classes: int) -> np.ndarray:
-    """Return DSC and IoU per foreground class, (2, classes - 1); NaN where the expert has none."""
-    ours, theirs = (
-        torch.from_numpy(np.arange(1, classes).reshape(-1, *(1,) * label.ndim) == array)[
-            None
-        ].float()
-        for array in (label, expert)
-    )
-    dice = compute_dice(ours, theirs, include_background=True)
-    iou = compute_iou(ours, theirs, include_background=True)
-    return torch.cat([dice, iou]).numpy()
+    """Return DSC and IoU per foreground class, (2, classes - 1).
+
+    NaN where neither has the class, 0 where only one of them has.
+    """
+    ours, theirs = one_hot(label, classes), one_hot(expert, classes)
+    figures = torch.cat(
+        [
+            compute(ours, theirs, include_background=True, ignore_empty=False)
+            for compute in (compute_dice, compute_iou)
+        ]
+    ).numpy()
+    figures[:, ~present(label, expert, classes).any(0)] = np.nan
+    return figures
+
+
+def one_hot(label: np.ndarray, classes: int) -> torch.Tensor:
+    """Return the foreground classes of a label (*space) as MONAI wants them, (1, classes - 1, *space)."""
+    values = np.arange(1, classes).reshape(-1, *(1,) * label.ndim)
+    return torch.from_numpy(values == label)[None].float()
+
+
+def present(label: np.ndarray, expert: np.ndarray, classes: int) -> np.ndarray:
+    """Return whether the label and the expert have each foreground class, bool (2, classes - 1)."""
+    return np.array([[(a == c).any() for c in range(1, classes)] for a in (label, expert)])
 
 
 def evaluate(

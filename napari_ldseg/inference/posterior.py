@@ -33,6 +33,9 @@ class Posterior:
     ----------
     counts
         Samples taken in so far per frame, int (*leading).
+    keep_labels, sample_labels
+        Whether to keep each sample's own most probable classes, and these: uint8 (*space) per
+        (frame, sample).
     latents
         z_l(0) per (frame, sample), float32 on the CPU: enough to decode any sample again.
     provenance
@@ -47,8 +50,10 @@ class Posterior:
     provenance: dict
     planned_frames: tuple[Frame, ...]
     calibration: Calibration | None = None
+    keep_labels: bool = False
     counts: np.ndarray = field(init=False)
     latents: dict[tuple[Frame, int], Tensor] = field(default_factory=dict)
+    sample_labels: dict[tuple[Frame, int], np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.scan.shape
@@ -66,12 +71,14 @@ class Posterior:
         at: tuple[slice | int, ...] = (slice(None), *frame)
         probabilities = probabilities.to("cpu", torch.float32)
         mean, squares = self._mean[at], self._squares[at]
+        n = int(self.counts[frame])
         difference = probabilities - mean
-        mean += difference / int(self.counts[frame])
-        squares += difference * (probabilities - mean)
-        voxels = torch.bincount(
-            probabilities.argmax(0).flatten(), minlength=len(self.class_names)
-        ).numpy()
+        mean.add_(difference, alpha=1 / n)
+        squares.addcmul_(difference, difference, value=1 - 1 / n)
+        labels = most_probable(probabilities)
+        if self.keep_labels:
+            self.sample_labels[frame, sample] = labels.numpy()
+        voxels = np.array([int((labels == c).sum()) for c in range(len(self.class_names))])
         self._voxels[sample] = self._voxels.get(sample, 0) + voxels
         self.latents[frame, sample] = latent
 
@@ -83,8 +90,7 @@ class Posterior:
     @property
     def labels(self) -> np.ndarray:
         """Most probable class per voxel, uint8, shaped like the image; 0 where nothing was sampled."""
-        labels = self._mean.argmax(0).to(torch.uint8).numpy()
-        return labels
+        return most_probable(self._mean).numpy()
 
     @property
     def mean_probability(self) -> np.ndarray:
@@ -205,3 +211,16 @@ class Posterior:
                 "calibrated": self.not_calibrated is None,
             },
         }
+
+
+def most_probable(probabilities: Tensor) -> Tensor:
+    """Return the most probable class of (classes, *space), uint8; the first of equal ones.
+
+    Class by class: torch's argmax over a leading axis is many times slower on a CPU.
+    """
+    largest = probabilities[0].clone()
+    labels = torch.zeros(largest.shape, dtype=torch.uint8)
+    for c, probability in enumerate(probabilities[1:], start=1):
+        labels.masked_fill_(probability > largest, c)
+        torch.maximum(largest, probability, out=largest)
+    return labels

@@ -16,15 +16,19 @@ from torch import Tensor
 
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
+from ..model.fast import inference_copy
+from ..model.ldseg import LDSeg
 from .checks import check_fit, check_memory, check_whole
-from .devices import choose_device, is_float64
+from .devices import PRECISIONS, choose_device, choose_precision, is_float64
 from .noise import sample_noise
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
 from .scan import Scan
 
-# Voxels decoded or resampled at once: enough to be fast, few enough to stop within a second.
+# Voxels decoded or resampled at once, and the denoiser's evaluations of latent cells in one batch of
+# samples: enough to be fast, few enough to stop within a second.
 BATCH_VOXELS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
+BATCH_EVALUATIONS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
 BATCH_LIMIT = 16
 
 
@@ -37,6 +41,7 @@ def segment(
     steps: int | None = None,
     device: str = "auto",
     frames: Sequence[Frame] | None = None,
+    precision: str = "auto",
 ) -> Posterior:
     """Sample ``n`` segmentations of ``scan`` and return their posterior.
 
@@ -49,7 +54,13 @@ def segment(
     >>> write_like("labels.nii.gz", posterior.labels, posterior.scan)
     """
     sampler = PosteriorSampler(
-        checkpoint, scan, seed=seed, steps=steps, device=device, frames=frames
+        checkpoint,
+        scan,
+        seed=seed,
+        steps=steps,
+        device=device,
+        frames=frames,
+        precision=precision,
     )
     for _ in sampler.run(n):
         pass
@@ -78,6 +89,12 @@ class PosteriorSampler:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     frames
         Leading indices of the slices to segment, by default all of them.
+    keep_labels
+        Whether the posterior keeps each sample's label map.
+    precision
+        What the image encoder and the label decoder compute in: ``"float32"``, ``"bfloat16"`` (CPU
+        only), or ``"auto"``, bfloat16 for large images on a CPU that has instructions for it. The denoiser and the
+        sampler's arithmetic do not depend on it.
 
     Raises
     ------
@@ -94,6 +111,8 @@ class PosteriorSampler:
         steps: int | None = None,
         device: str = "auto",
         frames: Sequence[Frame] | None = None,
+        keep_labels: bool = False,
+        precision: str = "auto",
     ):
         if not isinstance(checkpoint, Checkpoint):
             raise LDSegError(
@@ -116,8 +135,13 @@ class PosteriorSampler:
         self.metadata, self.scan, self.seed = metadata, scan, seed
         self._steps = steps
         self._device = choose_device(device)
-        self._model = checkpoint.model
         self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
+        self._precision = choose_precision(self._device, math.prod(self._map.size), precision)
+        self._model = checkpoint.model
+        if not isinstance(checkpoint.model, LDSeg):
+            self._precision = "float32"
+        elif self._device.type == "cpu":
+            self._model = inference_copy(checkpoint.model, PRECISIONS[self._precision])
         leading = scan.shape[:-dims]
         planned = tuple(dict.fromkeys(np.ndindex(*leading) if frames is None else frames))
         if not planned:
@@ -131,7 +155,9 @@ class PosteriorSampler:
         self._digest = hashlib.sha256()
         voxels = max(math.prod(self._map.size), math.prod(self._map.shape))
         self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
+        self._shrunk = False
         self._frames = planned
+        self._keep_labels = keep_labels
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
 
@@ -159,14 +185,19 @@ class PosteriorSampler:
         # One block for all latents: many small ones would fragment the memory as N grows.
         cells = self._model.latent_shape(self._map.size)
         latents = torch.empty(len(items), *cells)
-        done = 0
+        done = sampled = 0
         while done < len(items):
             batch = items[done : done + self._batch]
             try:
-                self._take(batch, steps, latents[done : done + len(batch)])
+                if done == sampled:
+                    ahead = items[done : done + self._sampled_at_once(steps)]
+                    sampled += len(ahead)
+                    latents[done:sampled] = self._sample(ahead, steps)
+                batch = items[done : min(done + self._batch, sampled)]
+                self._take(batch, latents[done : done + len(batch)])
             except RuntimeError as error:
                 self._halve_batch(error)
-                done += sum(item in posterior.latents for item in batch)
+                done = sampled = done + sum(item in posterior.latents for item in batch)
                 continue
             done += len(batch)
             yield posterior
@@ -197,13 +228,19 @@ class PosteriorSampler:
         precise = torch.float64 if is_float64(self._device) else torch.float32
         return self._model.sample(z_i, noise.to(self._device, precise), steps)
 
+    def _sampled_at_once(self, steps: int) -> int:
+        """Return how many latents to sample together: as many as are decoded, or more."""
+        if self._shrunk or len(self._embeddings) < len(self._frames):
+            return self._batch
+        cost = steps * math.prod(self._model.latent_shape(self._map.size))
+        cost *= 3 ** (self.metadata.architecture.dims - 2)
+        limit = min(BATCH_LIMIT, BATCH_EVALUATIONS[self._device.type] // cost)
+        return self._batch * max(1, limit // self._batch)
+
     @torch.inference_mode()
-    def _take(self, batch: list[tuple[Frame, int]], steps: int, store: Tensor) -> None:
-        latents = self._sample(batch, steps)
-        store.copy_(latents)
-        for (frame, sample), latent, logits in zip(
-            batch, store, self._model.decode(latents, self._map.size), strict=True
-        ):
+    def _take(self, batch: list[tuple[Frame, int]], latents: Tensor) -> None:
+        decoded = self._model.decode(latents.to(self._device), self._map.size)
+        for (frame, sample), latent, logits in zip(batch, latents, decoded, strict=True):
             probabilities = self._map.restore(logits.softmax(0))
             self.posterior.add(frame, sample, probabilities, latent)
 
@@ -229,6 +266,7 @@ class PosteriorSampler:
             "seed": self.seed,
             "sampler": "ddim",
             "device": str(self._device),
+            "precision": self._precision,
             "napari_ldseg": version("napari-ldseg"),
             "torch": torch.__version__,
             "platform": platform.platform(),
@@ -237,7 +275,13 @@ class PosteriorSampler:
         names = tuple(c.name for c in self.metadata.classes)
         leading = len(self.scan.shape) - self.metadata.architecture.dims
         return Posterior(
-            self.scan, names, leading, provenance, self._frames, self.metadata.calibration
+            self.scan,
+            names,
+            leading,
+            provenance,
+            self._frames,
+            self.metadata.calibration,
+            self._keep_labels,
         )
 
     def _halve_batch(self, error: RuntimeError) -> None:
@@ -250,9 +294,9 @@ class PosteriorSampler:
             raise error
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if self._batch == 1:
+        if self._batch == 1 and self._shrunk:
             raise LDSegError(
                 f"{self._device} ran out of memory on {self.scan.name}; choose CPU under Device or "
                 "draw a box around the structure."
             ) from error
-        self._batch = max(1, self._batch // 2)
+        self._batch, self._shrunk = max(1, self._batch // 2), True

@@ -28,7 +28,7 @@ class Architecture:
         Feature channels of the label encoder and decoder, from full size to the latent;
         one more than there are down-samplings (the paper has 4, that is 5 widths).
     image_widths
-        The same for the image encoder; as many as ``label_widths``.
+        The same for the image encoder; as many as ``label_widths`` where ``label_stride`` is 1.
     denoiser_widths
         Feature channels of the denoiser's levels; the first level has the latent's size.
     latent_channels
@@ -47,6 +47,9 @@ class Architecture:
         ``"learned"``, or ``"nearest"`` for the paper's ablation: the label or the image itself,
         down-sampled to the nearest pixel. Such a label embedding is the integer label with one latent
         channel, one-hot with as many as classes; such an image embedding has the image's channels.
+    label_stride
+        1, 2 or 4: the label encoder sees the label averaged over so many pixels per axis, and the
+        decoder's logits are enlarged linearly by it. ``label_widths`` then lacks the 0, 1 or 2 first levels.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class Architecture:
     dropout: float = 0.2
     label_encoder: Encoder = "learned"
     image_encoder: Encoder = "learned"
+    label_stride: int = 1
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
@@ -82,8 +86,15 @@ class Architecture:
             _check_count(f"the number of {name}", len(widths), 1, MAX_LEVELS)
             for width in widths:
                 _check_count(name, width, 1, MAX_WIDTH)
-        if len(self.label_widths) != len(self.image_widths):
-            raise ValueError("label_widths and image_widths must have the same length")
+        if self.label_stride not in (1, 2, 4):
+            raise ValueError(f"label_stride must be 1, 2 or 4, not {self.label_stride}")
+        missing = self.label_stride.bit_length() - 1
+        if len(self.label_widths) + missing != len(self.image_widths):
+            raise ValueError(
+                "label_widths and image_widths must have the same length"
+                if missing == 0
+                else f"label_widths must be {missing} shorter than image_widths"
+            )
         if not set(self.denoiser_attention) <= set(range(len(self.denoiser_widths))):
             raise ValueError(f"denoiser_attention names a level outside {self.denoiser_widths}")
         if not 0 <= self.dropout < 1:
@@ -108,7 +119,7 @@ class Architecture:
     @property
     def downsamplings(self) -> int:
         """How often each axis is halved between the image and the latent."""
-        return len(self.label_widths) - 1
+        return len(self.image_widths) - 1
 
     @property
     def stride(self) -> int:

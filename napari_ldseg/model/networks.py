@@ -20,17 +20,23 @@ from .blocks import (
     time_embedding,
 )
 
+AVERAGE = {2: F.avg_pool2d, 3: F.avg_pool3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}
+
 
 class LabelEncoder(nn.Module):
     """f_le: one-hot label (batch, classes, *size) to the standardised embedding z_l(0)."""
 
     def __init__(self, arch: Architecture):
         super().__init__()
+        self.stride = arch.label_stride
         self.pyramid = _pyramid(arch.dims, arch.classes, arch.label_widths, arch.dropout)
         self.out = conv(arch.dims, arch.label_widths[-1], arch.latent_channels, 1)
 
     def forward(self, label: Tensor) -> Tensor:
         """Return (batch, latent_channels, *latent size) with mean 0 and SD 1 per sample."""
+        if self.stride > 1:
+            label = AVERAGE[label.ndim - 2](label, self.stride)
         return standardise(self.out(self.pyramid(label)).float())
 
 
@@ -65,6 +71,7 @@ class LabelDecoder(nn.Module):
     def __init__(self, arch: Architecture):
         super().__init__()
         widths = arch.label_widths[::-1]
+        self.stride = arch.label_stride
         layers = [conv(arch.dims, arch.latent_channels, widths[0])]
         layers.append(ResidualBlock(arch.dims, widths[0], widths[0], arch.dropout))
         for wide, narrow in pairwise(widths):
@@ -76,7 +83,10 @@ class LabelDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits (batch, classes, *size), size = stride times the latent's."""
-        return self.out(F.silu(self.norm(self.layers(z)))).float()
+        logits = self.out(F.silu(self.norm(self.layers(z)))).float()
+        if self.stride == 1:
+            return logits
+        return F.interpolate(logits, scale_factor=self.stride, mode=LINEAR[z.ndim - 2])
 
 
 class ImageEncoder(nn.Module):

@@ -110,7 +110,7 @@ class ImageBlock(nn.Module):
         self.conv1 = conv(dims, inputs, outputs, groups=groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv(dims, outputs, outputs, groups=groups)
-        self.halve = _after(dims, outputs, outputs, 3, 2) if dims == 2 else nn.MaxPool3d(2)
+        self.halve = PaddedAfter(dims, outputs, outputs, 3, 2) if dims == 2 else nn.MaxPool3d(2)
         self.norm = GroupNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,11 +128,11 @@ class ReleasedLabelEncoder(nn.Module):
         self.size = tuple(n * arch.stride for n in latent_shape[1:])
         layers: list[nn.Module] = [ConvBlock(dims, 1, widths[0], arch.dropout)]
         for narrow, wide in pairwise(widths):
-            layers.append(nn.MaxPool2d(2) if dims == 2 else _after(dims, narrow, narrow, 3, 2))
+            layers.append(nn.MaxPool2d(2) if dims == 2 else PaddedAfter(dims, narrow, narrow, 3, 2))
             layers.append(ConvBlock(dims, narrow, wide, arch.dropout))
         self.pyramid = nn.Sequential(*layers)
         width = widths[-1]
-        self.out = conv(dims, width, 1, 1) if dims == 2 else _after(dims, width, 1, 2, 1)
+        self.out = conv(dims, width, 1, 1) if dims == 2 else PaddedAfter(dims, width, 1, 2, 1)
         self.norm = nn.LayerNorm(latent_shape, eps=KERAS_EPSILON)
 
     def forward(self, label: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class ReleasedLabelDecoder(nn.Module):
 
     def __init__(self, arch: Architecture):
         super().__init__()
-        enlarge = _TransposedConv if arch.dims == 2 else Upsample
+        enlarge = TransposedConv if arch.dims == 2 else Upsample
         layers: list[nn.Module] = []
         for inputs, width in pairwise((1, *arch.label_widths[:0:-1])):
             layers.append(enlarge(arch.dims, inputs, width))
@@ -208,7 +208,7 @@ class ReleasedDenoiser(nn.Module):
                 width = outputs
                 skips.append(width)
             if level < len(widths) - 1:
-                self.down.append(_after(dims, width, width, 3, 2))
+                self.down.append(PaddedAfter(dims, width, width, 3, 2))
                 skips += [width] * self.every_skip
         self.middle = nn.ModuleList(
             [
@@ -252,7 +252,7 @@ class ReleasedDenoiser(nn.Module):
         return self.out(F.silu(self.norm(h))).float()
 
 
-class _TransposedConv(nn.Module):
+class TransposedConv(nn.Module):
     """Transposed convolution that doubles the size as TensorFlow does: the last row and column go."""
 
     def __init__(self, dims: int, inputs: int, outputs: int):
@@ -263,7 +263,9 @@ class _TransposedConv(nn.Module):
         return self.conv(x)[..., :-1, :-1]
 
 
-def _after(dims: int, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-    """Return a convolution padded at the far end only: TensorFlow's "same" where the padding is odd."""
-    pad = nn.ZeroPad2d((0, 1, 0, 1)) if dims == 2 else nn.ZeroPad3d((0, 1, 0, 1, 0, 1))
-    return nn.Sequential(pad, conv(dims, inputs, outputs, kernel, stride=stride, padding=0))
+class PaddedAfter(nn.Sequential):
+    """A convolution padded at the far end only: TensorFlow's "same" where the padding is odd."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, kernel: int, stride: int):
+        pad = nn.ZeroPad2d((0, 1, 0, 1)) if dims == 2 else nn.ZeroPad3d((0, 1, 0, 1, 0, 1))
+        super().__init__(pad, conv(dims, inputs, outputs, kernel, stride=stride, padding=0))

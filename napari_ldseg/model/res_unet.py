@@ -8,27 +8,18 @@ from torch import Tensor, nn
 from .architecture import Architecture
 from .blocks import crop_to_size, pad_to_stride
 
-GROUPS = 4
-
 
 class ResUNet(nn.Module):
     """Residual U-Net of ``image_widths``, one segmentation per image.
 
     What LDSeg calls the image embedding and the latent are here the logits at full size, so that every
     sample is the same. The other networks' sizes in ``architecture`` do not matter.
-
-    Raises
-    ------
-    ValueError
-        If a width cannot be split into groups of channels.
     """
 
     def __init__(self, architecture: Architecture):
         super().__init__()
         self.architecture = architecture
         widths = architecture.image_widths
-        if any(width % GROUPS for width in widths):
-            raise ValueError(f"the image_widths of a Res-UNet must be multiples of {GROUPS}")
         self.unet = UNet(
             architecture.dims,
             architecture.image_channels,
@@ -36,7 +27,7 @@ class ResUNet(nn.Module):
             channels=widths,
             strides=(2,) * (len(widths) - 1),
             num_res_units=2,
-            norm=("GROUP", {"num_groups": GROUPS}),
+            norm=("INSTANCE", {"affine": True}),
             act="SWISH",
             dropout=architecture.dropout,
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
 from ..checkpoint.metadata import Metadata
-from ..datasets.case import Case
+from ..datasets.case import Case, check_label
 from ..errors import LDSegError
 from ..inference.preprocessing import grid_map, preprocess
 from .augmentation import build_augmentation
@@ -149,19 +149,6 @@ def prepare_case(metadata: Metadata, case: Case) -> tuple[np.ndarray, np.ndarray
     labels = []
     for read_label in case.read_labels:
         label = np.asarray(read_label())
-        _check_label(case.name, label, scan.shape, arch.classes)
+        check_label(case.name, scan, label, arch.classes)
         labels.append(way.label_to_grid(label, arch.classes))
     return image, np.stack(labels)
-
-
-def _check_label(name: str, label: np.ndarray, shape: tuple[int, ...], classes: int) -> None:
-    if label.shape != shape:
-        raise LDSegError(f"{name}: the label's size {label.shape} is not the image's {shape}.")
-    if not np.array_equal(label, np.rint(label)):
-        raise LDSegError(f"{name}: the label holds values that are not whole numbers.")
-    low, high = label.min(), label.max()
-    if low < 0 or high >= classes:
-        raise LDSegError(
-            f"{name}: the label holds the value {int(low if low < 0 else high)}, but the classes are "
-            f"0 to {classes - 1}."
-        )

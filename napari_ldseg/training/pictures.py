@@ -1,13 +1,20 @@
-"""Pictures of a run: its curves."""
+"""Pictures of a run: its curves, and a contact sheet of validation cases."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..atomic import written_whole
+from ..checkpoint.file import Checkpoint
+from ..datasets.case import Case
 from ..errors import LDSegError
+from ..evaluation.figures import WIDTH, Pictures, drawn, uncertainty_maps
+from ..evaluation.gallery import picture, pixel_aspect, telling_slice
+from ..evaluation.overlap import overlap
+from ..inference.segment import segment
 from .log import read_log
 
 TERMS = {"cross_entropy": "cross entropy", "dice": "Dice loss", "noise": "noise loss"}
@@ -15,30 +22,61 @@ TERMS = {"cross_entropy": "cross entropy", "dice": "Dice loss", "noise": "noise 
 
 def save_curves(folder: Path) -> Path:
     """Draw the loss terms and the validation DSC of ``folder``'s log into curves.png."""
-    from matplotlib.figure import Figure
-
     rows = read_log(folder / "log.csv")
     updates = np.array([row["update"] for row in rows])
-    figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
-    losses, overlap = figure.subplots(1, 2)
-    for name, label in TERMS.items():
-        values = np.array([row[name] for row in rows])
-        (line,) = losses.plot(updates, values, lw=0.5, alpha=0.25)
-        losses.plot(updates, _smooth(values), lw=1.8, color=line.get_color(), label=label)
-    losses.set(xlabel="update", ylabel="loss", yscale="log")
-    losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_formatter("{x:g}")
-    losses.legend(frameon=False)
-    measured = [row for row in rows if not np.isnan(row["validation_dsc"])]
-    overlap.plot([r["update"] for r in measured], [r["validation_dsc"] for r in measured], "o-")
-    overlap.set(xlabel="update", ylabel="mean DSC on validation cases", ylim=(0, 1))
-    for axes in (losses, overlap):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    path = folder / "curves.png"
+    with drawn(WIDTH, 4.2) as (figure, png):
+        losses, scores = figure.subplots(1, 2)
+        for name, label in TERMS.items():
+            values = np.array([row[name] for row in rows])
+            if not (values > 0).any():
+                continue
+            (line,) = losses.plot(updates, values, lw=0.5, alpha=0.25)
+            losses.plot(updates, _smooth(values), lw=1.8, color=line.get_color(), label=label)
+        losses.set(xlabel="update", ylabel="loss", yscale="log")
+        losses.yaxis.set_major_formatter("{x:g}")
+        losses.yaxis.set_minor_formatter("")
+        losses.legend(frameon=False)
+        measured = [row for row in rows if not np.isnan(row["validation_dsc"])]
+        scores.plot([r["update"] for r in measured], [r["validation_dsc"] for r in measured], "o-")
+        scores.set(xlabel="update", ylabel="mean DSC of validation cases", ylim=(0, 1))
+        scores.set_xlim(losses.get_xlim())
+    return _write(folder / "curves.png", png.getvalue())
+
+
+def save_contact_sheet(
+    folder: Path, checkpoint: Checkpoint, cases: Sequence[Case], samples: int, device: str
+) -> Path:
+    """Draw image, expert, mean prediction, both SDs and errors of ``cases`` into cases.png."""
+    metadata = checkpoint.metadata
+    rows: dict[str, tuple[Pictures, str]] = {}
+    for case in cases:
+        scan, expert = case.read()
+        posterior = segment(checkpoint, scan, samples, device=device)
+        labels = posterior.labels
+        index = telling_slice(expert, labels)
+        at = slice(None) if index is None else index
+        shown: Pictures = {
+            "image": picture(scan, index),
+            "aspect": np.array(pixel_aspect(scan)),
+            "expert": expert[at],
+            "label": labels[at],
+            "mean": posterior.mean_probability[:, at],
+            "predictive_sd": posterior.predictive_sd[at],
+        }
+        if posterior.sample_sd is not None:
+            shown["sample_sd"] = posterior.sample_sd[at]
+        dsc = np.nanmean(overlap(labels, expert, metadata.architecture.classes)[0])
+        rows[case.name] = (
+            shown,
+            f"DSC {dsc:.3f}" + ("" if index is None else f", slice {index + 1}"),
+        )
+    return _write(folder / "cases.png", uncertainty_maps(rows, metadata.classes))
+
+
+def _write(path: Path, png: bytes) -> Path:
     try:
         with written_whole(path, ".png") as temporary:
-            figure.savefig(temporary)
+            temporary.write_bytes(png)
     except OSError as error:
         raise LDSegError(f"{path} could not be written: {error.strerror}.") from error
     return path

@@ -15,16 +15,17 @@ from ..datasets.case import Case
 from ..datasets.folders import find_cases
 from ..datasets.split import Split, settled_split
 from ..errors import LDSegError
+from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
 from ..evaluation.steps import measure_label_steps, measure_posterior_steps
 from .config import TrainingConfig, config_text
 from .log import Progress
 from .loop import STATE, train
-from .pictures import save_curves
+from .pictures import save_contact_sheet, save_curves
 
 CHECKPOINT = "checkpoint.safetensors"
 SAMPLES = 10
-SPREAD_CASES, STEPS_CASES, WATCHED_CASES = 3, 20, 16
+SPREAD_CASES, STEPS_CASES, WATCHED_CASES, SHOWN_CASES = 3, 20, 16, 5
 
 
 def run_training(
@@ -40,8 +41,8 @@ def run_training(
 ) -> Path | None:
     """Train as ``config`` says and leave everything in ``folder``.
 
-    The folder gets config.yaml, split.json, log.csv, state.pt, checkpoint.safetensors and the pictures
-    curves.png. Only the first process writes; the others return None.
+    The folder gets config.yaml, split.json, log.csv, state.pt, the pictures curves.png and cases.png, and
+    checkpoint.safetensors. Only the first process writes; the others return None.
 
     Raises
     ------
@@ -86,6 +87,7 @@ def run_training(
     save_curves(folder)
     device = "auto" if fabric.device.type != "cpu" else "cpu"
     checkpoint = measured(checkpoint, validation, test, device, say)
+    save_contact_sheet(folder, checkpoint, _spread_out(validation, SHOWN_CASES), SAMPLES, device)
     return save_checkpoint(checkpoint, path)
 
 
@@ -98,8 +100,8 @@ def measured(
 ) -> Checkpoint:
     """Return ``checkpoint`` with what can be measured on cases kept out of training.
 
-    The step counts come from ``validation``; the figures from ``test``, or from ``validation`` if there
-    are no test cases.
+    Step counts and calibration come from ``validation``; the figures from ``test``, or from
+    ``validation`` if there are no test cases.
     """
     if checkpoint.metadata.networks == "res-unet":
         counts = {"label_steps": 1, "posterior_steps": 1}
@@ -119,7 +121,11 @@ def measured(
         say(f"segmenting {len(cases)} {name} cases with {n} samples in {steps} steps")
         results = evaluate(checkpoint, cases, n, steps, device)
         figures += metrics(results, checkpoint, name, n, steps)
-    described = checkpoint.metadata.model_copy(update={"metrics": figures})
+    say(f"calibrating on {len(validation)} validation cases")
+    calibration = measure_calibration(checkpoint, validation, SAMPLES, device=device)
+    described = checkpoint.metadata.model_copy(
+        update={"metrics": figures, "calibration": calibration}
+    )
     return Checkpoint(described, checkpoint.model)
 
 

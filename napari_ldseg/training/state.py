@@ -20,9 +20,13 @@ from .settings import TrainingSettings
 
 
 def fingerprint(metadata: Metadata, settings: TrainingSettings, cases: Sequence[Case]) -> str:
-    """Return a hash of everything that decides a run's result but the images' content."""
-    told = settings.model_dump(mode="json", exclude={"workers", "cache_gib"})
-    described = metadata.model_dump(mode="json", exclude={"software", "metrics"})
+    """Return a hash of everything that decides a run's result but the images' content.
+
+    Defaults are left out, so that a setting that is new in a later version changes nothing.
+    """
+    plain: dict[str, Any] = {"mode": "json", "exclude_defaults": True}
+    told = settings.model_dump(**plain, exclude={"workers", "cache_gib"})
+    described = metadata.model_dump(**plain, exclude={"software", "metrics"})
     text = json.dumps([described, told, [case.name for case in cases]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

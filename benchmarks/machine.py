@@ -1,0 +1,65 @@
+"""The machine, its load and a stop-watch for the other benchmarks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+import torch
+
+
+def describe(**settings) -> str:
+    """Return the processor, the threads, the versions and ``settings`` in one line."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        processor = names[0] if names else processor
+    if torch.cuda.is_available():
+        processor += f", {torch.cuda.get_device_name()}"
+    shown = "".join(f", {name} {value}" for name, value in settings.items())
+    return (
+        f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}{shown}"
+    )
+
+
+def peak_mib() -> float:
+    """Return the peak resident memory of this process in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def seconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Return the shortest of ``repeats`` durations of ``call``, and the cores that others kept busy.
+
+    A figure taken while others were busy is too high: measure it again. With one thread the processor's
+    own time is taken, in which waiting for a core does not count.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    durations = []
+    busy, own, started = _busy(), time.process_time(), time.perf_counter()
+    for _ in range(repeats):
+        now = clock()
+        call()
+        durations.append(clock() - now)
+    total = time.perf_counter() - started
+    others = (_busy() - busy - (time.process_time() - own)) / total
+    return min(durations), max(0.0, others)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _busy() -> float:
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)

@@ -1,0 +1,61 @@
+"""Means over cases with an interval that respects that cases of one patient belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+INTERVAL = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval (None below two patients) and what it was measured on."""
+
+    value: float
+    low: float | None
+    high: float | None
+    cases: int
+    patients: int
+
+
+def patient_weights(patients: Sequence[str], seed: int = 0) -> np.ndarray:
+    """Return how often each case counts in each of 2000 bootstrap samples, int (2000, cases).
+
+    Every sample draws as many patients as there are, with replacement; all cases of a drawn patient
+    come along.
+    """
+    names, index = np.unique(np.asarray(patients), return_inverse=True)
+    draws = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES
+    )
+    return draws[:, index]
+
+
+def mean_by_patient(
+    values: Sequence[float], patients: Sequence[str], seed: int = 0
+) -> Estimate | None:
+    """Return the mean over the cases that have a figure (are not NaN), None if there are none.
+
+    The interval is the percentile bootstrap's over patients (Efron and Tibshirani 1993, chapter 13).
+    """
+    array = np.asarray(values, dtype=float)
+    counted = np.isfinite(array)
+    array, owners = array[counted], np.asarray(patients)[counted]
+    if not array.size:
+        return None
+    number = len(set(owners.tolist()))
+    low, high = None, None
+    if number > 1:
+        weights = patient_weights(owners.tolist(), seed)
+        low, high = interval(weights @ array / weights.sum(1))
+    return Estimate(float(array.mean()), low, high, len(array), number)
+
+
+def interval(resampled: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of bootstrapped figures (resamples,)."""
+    low, high = np.nanpercentile(resampled, INTERVAL)
+    return float(low), float(high)

@@ -1,0 +1,67 @@
+"""One slice of every case's image and results, for the figures; kept on disk, not in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ..inference.scan import Scan
+
+
+def telling_slice(expert: np.ndarray, label: np.ndarray) -> int | None:
+    """Return the index of the leading axis with most of the expert's structures; None in 2D.
+
+    Without any, that with most of the label's; without these, the middle.
+    """
+    if expert.ndim < 3:
+        return None
+    for array in (expert, label):
+        areas = (array > 0).sum((1, 2))
+        if areas.any():
+            return int(areas.argmax())
+    return len(expert) // 2
+
+
+class Gallery:
+    """Pictures (y, x) or (..., y, x) per case and name."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="ldseg-evaluate-")
+        self._paths: dict[str, Path] = {}
+
+    def put(self, case: str, pictures: dict[str, np.ndarray]) -> None:
+        """Keep a case's pictures."""
+        path = Path(self._folder.name) / f"{len(self._paths)}.npz"
+        np.savez_compressed(path, **pictures)  # type: ignore[arg-type]
+        self._paths[case] = path
+
+    def __getitem__(self, case: str) -> dict[str, np.ndarray]:
+        with np.load(self._paths[case], allow_pickle=False) as file:
+            return dict(file)
+
+    def close(self) -> None:
+        """Delete the pictures."""
+        self._folder.cleanup()
+
+
+def picture(scan: Scan, index: int | None) -> np.ndarray:
+    """Return a slice of ``scan`` for the eye: uint8 (y, x), or (y, x, 3) if it is in colour.
+
+    The range is that of the whole scan, 0.5 % clipped at both ends; of several channels that are not
+    a colour picture the first is shown.
+    """
+    array = np.asarray(scan.array, dtype=np.float32)
+    if scan.channels and array.shape[-1] != 3:
+        array = array[..., 0]
+    low, high = np.percentile(array, [0.5, 99.5])
+    if high <= low:
+        low, high = array.min(), max(array.max(), array.min() + 1)
+    shown = array if index is None else array[index]
+    return np.rint(np.clip((shown - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def pixel_aspect(scan: Scan) -> float:
+    """Return a pixel's height over its width."""
+    return scan.spacing[1] / scan.spacing[2] if scan.calibrated else 1.0

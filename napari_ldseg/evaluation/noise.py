@@ -1,0 +1,28 @@
+"""Noisy copies of an image, as the authors test robustness (Figure 8 of the paper)."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+
+from ..inference.scan import Scan
+
+
+def add_noise(scan: Scan, sd: float, seed: int = 0) -> Scan:
+    """Return ``scan`` mapped to [0, 1], plus N(0, ``sd``^2), mapped to [0, 1] again; float32.
+
+    The noise depends on (seed, name of the image) alone and scales with ``sd``: a sweep sees one noise
+    at several strengths.
+    """
+    image = _min_max(np.asarray(scan.array, dtype=np.float32))
+    if sd:
+        rng = np.random.default_rng([seed, zlib.crc32(scan.name.encode())])
+        image = _min_max(image + np.float32(sd) * rng.standard_normal(image.shape, np.float32))
+    return replace(scan, array=image)
+
+
+def _min_max(image: np.ndarray) -> np.ndarray:
+    low, high = image.min(), image.max()
+    return (image - low) / (high - low) if high > low else image

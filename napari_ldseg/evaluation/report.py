@@ -1,0 +1,60 @@
+"""The report of an evaluation: one HTML file with its figures inside, and a JSON file."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from ..atomic import written_whole
+from ..errors import LDSegError
+from .results import results
+from .sections import Section, sections
+from .study import Study
+
+
+def make_folder(folder: Path) -> None:
+    """Make the report's folder, before the work whose result it is to hold."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LDSegError(
+            f"The report's folder {folder} could not be made: {error.strerror or error}."
+        ) from error
+
+
+def write_report(study: Study, folder: Path, source: str, available: int) -> dict[str, Any]:
+    """Write report.json and report.html into ``folder`` and return what the JSON holds.
+
+    For the other parameters see ``results``. Raises LDSegError if the folder cannot be written.
+    """
+    found = results(study, source, available)
+    page = render(found, sections(study, found))
+    try:
+        for name, text in (
+            ("report.json", json.dumps(found, indent=1, allow_nan=False)),
+            ("report.html", page),
+        ):
+            with written_whole(folder / name, ".part") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise LDSegError(
+            f"The report could not be written to {folder}: {error.strerror or error}."
+        ) from error
+    return found
+
+
+def render(found: dict[str, Any], parts: list[Section]) -> str:
+    """Return the report's page."""
+    environment = Environment(
+        loader=PackageLoader("napari_ldseg.evaluation", "templates"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["png"] = lambda data: base64.b64encode(data).decode("ascii")
+    return environment.get_template("report.html").render(results=found, sections=parts)

@@ -1,0 +1,160 @@
+"""A study's results as plain values for the JSON file."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from .bootstrap import INTERVAL, RESAMPLES
+from .machine import describe_machine
+from .runs import Model
+from .study import Study
+from .uncertainty import BAND, BINS, Reliability, reliability
+
+FORMAT = 1
+NOT_SETTINGS = ("name", "description", "metrics", "software", "classes", "calibration")
+
+
+def results(study: Study, source: str, available: int) -> dict[str, Any]:
+    """Return everything measured, ready for JSON.
+
+    ``source`` says where the cases came from, ``available`` how many there were to draw from.
+
+    ``figures`` has one entry per figure (what it is, value, 95 % interval, cases and patients behind
+    it), ``cases`` every case's own figures in the same words.
+    """
+    settings = study.settings
+    figures = [key._asdict() | asdict(estimate) for key, estimate in study.observations.estimates()]
+    found = reliabilities(study)
+    for (model, detail), part in found.items():
+        entry = {"part": "uncertainty", "metric": "ECE", "model": model, "detail": detail or None}
+        figures.append(entry | asdict(part.error))
+    values = {
+        "format_version": FORMAT,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "napari_ldseg": version("napari-ldseg"),
+        "checkpoint": _described(study.model),
+        "baseline": None if study.baseline is None else _described(study.baseline),
+        "compared": [_described(model) for model in study.compared],
+        "data": {
+            "source": source,
+            "available": available,
+            "cases": len(study.cases),
+            "patients": len({case.patient for case in study.cases}),
+            "readers": min(len(case.read_labels) for case in study.cases),
+            "classes": study.classes,
+        },
+        "settings": {
+            "parts": list(settings.parts),
+            "samples": study.main_run.samples,
+            "steps": study.main_run.steps,
+            "sampler": "ddim",
+            "sweep_steps": list(settings.steps) if "steps" in settings.parts else [],
+            "noise": list(settings.noise) if "noise" in settings.parts else [],
+            "tolerance": study.tolerance,
+            "unit": study.unit,
+            "seed": settings.seed,
+            "not_calibrated": study.not_calibrated,
+            "band_voxels": BAND,
+            "ece_bins": BINS,
+            "bootstrap_resamples": RESAMPLES,
+            "interval_percentiles": list(INTERVAL),
+        },
+        "machine": describe_machine(settings.device),
+        "figures": figures,
+        "reliability": [
+            {
+                "model": model,
+                "detail": detail or None,
+                "confidence_sums": part.sums[0].tolist(),
+                "hit_sums": part.sums[1].tolist(),
+                "voxels": part.sums[2].tolist(),
+            }
+            for (model, detail), part in found.items()
+        ],
+        "ablation": ablation_settings(study.models) if study.compared else [],
+        "examples": study.examples(),
+        "cases": [
+            {
+                "case": case.name,
+                "patient": case.patient,
+                "figures": [
+                    key._asdict() | {"value": found_values[case.name]}
+                    for key, found_values in study.observations.values.items()
+                    if case.name in found_values
+                ],
+            }
+            for case in study.cases
+        ],
+    }
+    return _plain(values)
+
+
+def reliabilities(study: Study) -> dict[tuple[str, str], Reliability]:
+    """Return the reliability per model and detail, where there is a boundary at all."""
+    patients = {case.name: case.patient for case in study.cases}
+    found = {}
+    for source, sums in study.reliability.items():
+        owners = [patients[name] for name in sums]
+        part = reliability(np.stack(list(sums.values())), owners, study.settings.seed)
+        if part is not None:
+            found[source] = part
+    return found
+
+
+def ablation_settings(models: list[Model]) -> list[dict[str, Any]]:
+    """Return per model its label and those settings that differ between the models."""
+    flat = []
+    for model in models:
+        fields = model.checkpoint.metadata.model_dump(mode="json", exclude=set(NOT_SETTINGS))
+        fields["training"] = {
+            k: v for k, v in fields["training"].items() if k in ("updates", "settings")
+        }
+        flat.append(_flatten(fields))
+    names = list(dict.fromkeys(name for fields in flat for name in fields))
+    differing = [n for n in names if len({repr(fields.get(n)) for fields in flat}) > 1]
+    return [
+        {"model": model.label, "settings": {n: fields.get(n) for n in differing}}
+        for model, fields in zip(models, flat, strict=True)
+    ]
+
+
+def _described(model: Model) -> dict[str, Any]:
+    checkpoint, metadata = model.checkpoint, model.checkpoint.metadata
+    return {
+        "label": model.label,
+        "name": metadata.name,
+        "file": None if checkpoint.path is None else checkpoint.path.name,
+        "sha256": checkpoint.sha256,
+        "networks": metadata.networks,
+        "label_steps": metadata.label_steps,
+        "posterior_steps": metadata.posterior_steps,
+        "training_data": metadata.training.data,
+        "split": metadata.training.split,
+    }
+
+
+def _flatten(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` without NaN or infinity, which JSON does not know: they become None."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

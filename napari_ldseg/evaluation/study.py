@@ -1,0 +1,347 @@
+"""The study behind ``napari-ldseg evaluate``: which runs, and what is measured on each case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..datasets.case import Case, check_label
+from ..errors import LDSegError
+from ..inference.checks import check_fit
+from ..inference.posterior import Posterior
+from ..inference.scan import Scan
+from .gallery import Gallery, picture, pixel_aspect, telling_slice
+from .noise import add_noise
+from .observations import Key, Observations
+from .overlap import overlap
+from .plan import StudySettings, check_plan
+from .readers import consensus, energy_distance, matched_iou
+from .runs import CaseRuns, Model, Run
+from .surface import surface_figures
+from .uncertainty import (
+    BAND,
+    boundary_distance,
+    entropy,
+    error_auroc,
+    near_boundary,
+    reliability_sums,
+)
+
+SHOWN_LABELS = 7
+RANGE, CALIBRATED = "range of the samples", "calibrated"
+
+
+@dataclass
+class Study:
+    """The plan of an evaluation and, after ``run``, its results.
+
+    Parameters
+    ----------
+    model
+        The checkpoint that is judged.
+    cases
+        With one label or, for the part ``readers``, several; all with equally many.
+    baseline
+        A deterministic network to set beside it.
+    compared
+        Further checkpoints of the ablation table.
+
+    Raises
+    ------
+    LDSegError
+        If a part cannot be measured with this model, or the checkpoints' classes differ.
+    """
+
+    model: Model
+    cases: Sequence[Case]
+    settings: StudySettings = field(default_factory=StudySettings)
+    baseline: Model | None = None
+    compared: tuple[Model, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_plan(self.settings, self.cases, self.models)
+        self.classes = [c.name for c in self.model.checkpoint.metadata.classes]
+        self.observations = Observations(self.cases, self.settings.seed)
+        self.reliability: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        self.gallery = Gallery()
+        self.dsc: dict[str, float] = {}
+        self.not_calibrated: str | None = None
+        self.unit, self.tolerance = "mm", self._tolerance(1.0)
+        steps, samples = self._posterior_steps(self.model), self.settings.samples
+        self.main_run = Run(self.model.label, samples, steps)
+        if self.model.deterministic:
+            self.main_run = self._single(self.model)
+
+    @property
+    def models(self) -> list[Model]:
+        """The judged model, the baseline and the compared ones."""
+        return [self.model, *([self.baseline] if self.baseline else []), *self.compared]
+
+    def runs(self) -> list[Run]:
+        """Return the distinct runs that each case needs."""
+        parts, wanted = self.settings.parts, []
+        if {"overlap", "uncertainty", "readers"} & set(parts):
+            wanted.append(self.main_run)
+            if self.baseline and {"overlap", "uncertainty"} & set(parts):
+                wanted.append(self._single(self.baseline))
+        if "steps" in parts:
+            wanted += [Run(self.model.label, 1, steps) for steps in self.settings.steps]
+            wanted += [self._single(self.baseline)] if self.baseline else []
+        if "noise" in parts:
+            wanted += [self._noisy(m, sd) for m in self._pair for sd in self.settings.noise]
+        if self.compared:
+            wanted += [self._single(m) for m in self.models]
+        return list(dict.fromkeys(wanted))
+
+    def examples(self) -> dict[str, str]:
+        """Return the cases of the figures: "best", "median" and "worst" DSC to the case's name."""
+        ranked = sorted(self.dsc, key=lambda name: (-self.dsc[name], name))
+        places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+        chosen: dict[str, str] = {}
+        for rank, place in places.items():
+            if ranked[place] not in chosen.values():
+                chosen[rank] = ranked[place]
+        return chosen
+
+    def check(self) -> None:
+        """Read every case once, so that a bad file shows before hours of sampling.
+
+        Raises
+        ------
+        LDSegError
+            Naming the file that cannot be read or the case that does not fit the checkpoint.
+        """
+        calibrated = True
+        for case in self.cases:
+            scan = case.read_scan()
+            if len(scan.shape) > 3:
+                raise LDSegError(
+                    f"{case.name} has {len(scan.shape)} axes; evaluate takes 2D images and volumes."
+                )
+            for model in self.models:
+                check_fit(model.checkpoint.metadata, scan)
+            for read in case.read_labels:
+                check_label(case.name, scan, read(), len(self.classes))
+            calibrated &= scan.calibrated
+        if not calibrated:
+            self.unit, self.tolerance = "pixels", self._tolerance(2.0)
+
+    def run(self, on_samples: Callable[[int], None] = lambda number: None) -> None:
+        """Segment and measure every case; ``on_samples`` hears of each batch of samples."""
+        checkpoints = {model.label: model.checkpoint for model in self.models}
+        keep = {self.main_run}
+        if self.baseline:
+            keep.add(self._single(self.baseline))
+        for case in self.cases:
+            scan = case.read_scan()
+            readers = [np.asarray(read()).astype(np.uint8) for read in case.read_labels]
+            expert = readers[0] if len(readers) == 1 else consensus(readers)
+            settings = self.settings
+            runs = CaseRuns(scan, checkpoints, keep, settings.seed, settings.device, on_samples)
+            for run in self.runs():
+                self._measure_time(case.name, runs, run)
+            for part in settings.parts:
+                if part == "readers":
+                    self._measure_readers(case.name, runs, readers)
+                else:
+                    getattr(self, f"_measure_{part}")(case.name, runs, expert)
+            if self.compared:
+                self._measure_ablation(case.name, runs, expert)
+            self._show(case.name, runs, expert, readers)
+
+    def _tolerance(self, usual: float) -> float:
+        told = self.settings.tolerance
+        return usual if told is None else told
+
+    @property
+    def _pair(self) -> list[Model]:
+        return [self.model, self.baseline] if self.baseline else [self.model]
+
+    @staticmethod
+    def _posterior_steps(model: Model) -> int:
+        return model.checkpoint.metadata.posterior_steps
+
+    @staticmethod
+    def _single(model: Model) -> Run:
+        """One sample with the model's ``label_steps``: its quick label map."""
+        return Run(model.label, 1, model.checkpoint.metadata.label_steps)
+
+    def _noisy(self, model: Model, sd: float) -> Run:
+        return self._single(model)._replace(noise=sd or None)
+
+    def _key(self, part: str, metric: str, run: Run, **more: object) -> Key:
+        return Key(part, metric, run.model, samples=run.samples, steps=run.steps, **more)  # type: ignore[arg-type]
+
+    def _add_dsc(self, case: str, key: Key, labels: np.ndarray, expert: np.ndarray) -> None:
+        for metric, values in zip(
+            ("DSC", "IoU"), overlap(labels, expert, len(self.classes)), strict=True
+        ):
+            self.observations.add_classes(
+                case, key._replace(metric=metric), self.classes[1:], values
+            )
+
+    def _measure_time(self, case: str, runs: CaseRuns, run: Run) -> None:
+        seconds = runs[run].seconds
+        if run.noise is None:
+            self.observations.add(case, self._key("time", "seconds", run), seconds)
+
+    def _measure_overlap(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
+        wanted = [self.main_run, *([self._single(self.baseline)] if self.baseline else [])]
+        spacing = runs.scan.spacing[-expert.ndim :] if self.unit == "mm" else (1.0,) * expert.ndim
+        for run in wanted:
+            labels = runs[run].labels
+            self._add_dsc(case, self._key("overlap", "DSC", run), labels, expert)
+            figures = surface_figures(labels, expert, len(self.classes), spacing, self.tolerance)
+            for metric, values in zip(("HD95", "NSD"), figures, strict=True):
+                key = self._key("overlap", metric, run)
+                self.observations.add_classes(case, key, self.classes[1:], values)
+
+    def _measure_steps(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
+        wanted = [Run(self.model.label, 1, steps) for steps in self.settings.steps]
+        wanted += [self._single(self.baseline)] if self.baseline else []
+        for run in wanted:
+            self._add_dsc(case, self._key("steps", "DSC", run), runs[run].labels, expert)
+
+    def _measure_noise(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
+        for model in self._pair:
+            for sd in self.settings.noise:
+                run = self._noisy(model, sd)
+                key = self._key("noise", "DSC", run, noise=sd)
+                self._add_dsc(case, key, runs[run].labels, expert)
+
+    def _measure_ablation(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
+        for model in self.models:
+            run = self._single(model)
+            self._add_dsc(case, self._key("ablation", "DSC", run), runs[run].labels, expert)
+
+    def _measure_uncertainty(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
+        posterior = runs.posterior(self.main_run)
+        distance = boundary_distance(posterior.labels)
+        scores = {"predictive SD": posterior.predictive_sd}
+        if posterior.sample_sd is not None:
+            scores = {"sample SD": posterior.sample_sd, **scores}
+        scores |= {} if distance is None else {"distance to the boundary": -distance}
+        if self.baseline:
+            other = runs.posterior(self._single(self.baseline))
+            scores[f"entropy of {self.baseline.label}"] = entropy(other.mean_probability)
+        self._auroc(case, self.main_run, posterior.labels, expert, distance, scores)
+        self.not_calibrated = posterior.not_calibrated
+        calibrated = posterior.calibrated_probability
+        detail = "" if calibrated is None else "before calibration"
+        source, labels = (self.model.label, detail), posterior.labels
+        self._reliability(case, source, labels, posterior.mean_probability, expert)
+        if calibrated is not None:
+            source = (self.model.label, "after calibration")
+            self._reliability(case, source, labels, calibrated, expert)
+        if posterior.n > 1:
+            self._measure_volumes(case, posterior, expert)
+        if self.baseline:
+            own = {"entropy, own errors": entropy(other.mean_probability)}
+            run, around = self._single(self.baseline), boundary_distance(other.labels)
+            self._auroc(case, run, other.labels, expert, around, own)
+            source = (self.baseline.label, "")
+            self._reliability(case, source, other.labels, other.mean_probability, expert)
+
+    def _auroc(
+        self,
+        case: str,
+        run: Run,
+        labels: np.ndarray,
+        expert: np.ndarray,
+        distance: np.ndarray | None,
+        scores: dict[str, np.ndarray],
+    ) -> None:
+        band = distance <= BAND if distance is not None else np.zeros(labels.shape, bool)
+        error = (labels != expert)[band]
+        for name, score in scores.items():
+            key = self._key("uncertainty", "AUROC", run, detail=name)
+            self.observations.add(case, key, error_auroc(score[band], error))
+
+    def _reliability(
+        self,
+        case: str,
+        source: tuple[str, str],
+        labels: np.ndarray,
+        probability: np.ndarray,
+        expert: np.ndarray,
+    ) -> None:
+        band = near_boundary(labels)
+        if band.any():
+            sums = reliability_sums(probability[:, band], expert[band])
+            self.reliability.setdefault(source, {})[case] = sums
+
+    def _measure_volumes(self, case: str, posterior: Posterior, expert: np.ndarray) -> None:
+        counts = posterior.voxel_counts()[:, 1:]
+        intervals = {RANGE: np.stack([counts.min(0), counts.max(0)], axis=1)}
+        calibrated = posterior.volume_intervals()
+        if calibrated is not None and posterior.intervals_not_calibrated is None:
+            intervals[CALIBRATED] = calibrated
+        truth = np.bincount(expert.ravel(), minlength=len(self.classes))[1:]
+        for detail, ends in intervals.items():
+            key = self._key("uncertainty", "coverage", self.main_run, detail=detail)
+            inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+            for name, value in zip(self.classes[1:], inside, strict=True):
+                self.observations.add(case, key._replace(class_name=name), value)
+
+    def _measure_readers(self, case: str, runs: CaseRuns, readers: list[np.ndarray]) -> None:
+        samples = self._sample_labels(runs.posterior(self.main_run))
+        classes = len(self.classes)
+        for metric, measure in (("GED^2", energy_distance), ("matched IoU", matched_iou)):
+            key = self._key("readers", metric, self.main_run)
+            self.observations.add(case, key, measure(samples, readers, classes))
+
+    @staticmethod
+    def _sample_labels(posterior: Posterior) -> list[np.ndarray]:
+        shape = posterior.scan.shape
+        return [
+            np.stack([posterior.sample_labels[f, i] for f in posterior.planned_frames]).reshape(
+                shape
+            )
+            for i in range(posterior.n)
+        ]
+
+    def _show(
+        self, case: str, runs: CaseRuns, expert: np.ndarray, readers: list[np.ndarray]
+    ) -> None:
+        """Keep one slice of everything that a figure may want to show."""
+        done = self.runs()
+        label = runs[done[0]].labels
+        self.dsc[case] = float(np.nan_to_num(overlap(label, expert, len(self.classes))[0]).mean())
+        index = telling_slice(expert, label)
+
+        def cut(array: np.ndarray) -> np.ndarray:
+            """The slice of an array whose last axes are the image's."""
+            return array if index is None else array[..., index, :, :]
+
+        pictures = {
+            "image": picture(runs.scan, index),
+            "aspect": np.array(pixel_aspect(runs.scan)),
+            "index": np.array(-1 if index is None else index),
+            "expert": cut(expert),
+            "label": cut(label),
+        }
+        if self.baseline:
+            pictures["baseline"] = cut(runs[self._single(self.baseline)].labels)
+        if self.main_run in done:
+            posterior = runs.posterior(self.main_run)
+            pictures["mean"] = cut(posterior.mean_probability).astype(np.float16)
+            pictures["predictive_sd"] = cut(posterior.predictive_sd)
+            if posterior.sample_sd is not None:
+                pictures["sample_sd"] = cut(posterior.sample_sd)
+            if len(readers) > 1:
+                samples = self._sample_labels(posterior)[: max(2, SHOWN_LABELS - len(readers))]
+                pictures["samples"] = np.stack([cut(s) for s in samples])
+                pictures["readers"] = np.stack([cut(r) for r in readers])
+        if "noise" in self.settings.parts:
+            levels = self.settings.noise
+            noisy = [self._noise_picture(runs.scan, sd, index) for sd in levels]
+            pictures["noise_image"] = np.stack(noisy)
+            for number, model in enumerate(self._pair):
+                found = [cut(runs[self._noisy(model, sd)].labels) for sd in levels]
+                pictures[f"noise_label_{number}"] = np.stack(found)
+        self.gallery.put(case, pictures)
+
+    def _noise_picture(self, scan: Scan, sd: float, index: int | None) -> np.ndarray:
+        return picture(add_noise(scan, sd, self.settings.seed) if sd else scan, index)

@@ -1,0 +1,260 @@
+"""Copies of the networks that compute the same faster, for inference alone.
+
+Batch norms are folded into the convolutions before them; an enlargement by two and the convolution on
+it become small convolutions of the input, one per phase of the doubled grid; activations work in place;
+memory is channels-last; encoder and decoder may compute in bfloat16. The full-size stages run slab by slab, which bounds
+the memory of a volume. The denoiser stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from .blocks import CHANNELS_LAST, Upsample
+from .ldseg import LDSeg
+from .released import (
+    KERAS_EPSILON,
+    BatchNorm,
+    ConvBlock,
+    ImageBlock,
+    PaddedAfter,
+    ReleasedImageEncoder,
+    ReleasedLabelDecoder,
+    TransposedConv,
+)
+
+SLAB_VOXELS = 2**21  # of the full-size grid, computed at once
+
+CONVOLUTION = {2: F.conv2d, 3: F.conv3d}
+
+# Per phase of the doubled grid: the taps on the small grid (rows) as sums of the kernel's three (columns).
+# Nearest enlargement, y[2i] = w0 x[i-1] + (w1 + w2) x[i], y[2i+1] = (w0 + w1) x[i] + w2 x[i+1]:
+NEAREST_TAPS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
+# Transposed convolution of stride 2, y[2i] = w2 x[i-1] + w0 x[i], y[2i+1] = w1 x[i]:
+TRANSPOSED_TAPS = (((0, 0, 1), (1, 0, 0)), ((0, 1, 0),))
+
+
+def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
+    """Return a model that gives the same results as ``model`` up to rounding, for inference alone.
+
+    ``dtype`` is what the image encoder and the label decoder compute in; both still return float32.
+    The label encoder and the denoiser are those of ``model``, which must be in evaluation mode.
+    """
+    memory_format = CHANNELS_LAST[model.architecture.dims]
+    result = copy.copy(model)
+    result._modules = dict(model._modules)
+    for name in ("image_encoder", "label_decoder"):
+        network = _rewritten(copy.deepcopy(getattr(model, name))).requires_grad_(False)
+        setattr(result, name, InPrecision(network, dtype, memory_format))
+    return result
+
+
+class InPrecision(nn.Module):
+    """A network that computes in ``dtype`` and ``memory_format``, float32 and contiguous outside."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format):
+        super().__init__()
+        self.network = network.to(dtype).to(memory_format=memory_format)  # type: ignore[call-overload]
+        self.dtype, self.memory_format = dtype, memory_format
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's result, float32."""
+        result = self.network(x.to(self.dtype, memory_format=self.memory_format))
+        return result.to(torch.float32, memory_format=torch.contiguous_format)
+
+
+class FoldedBlock(nn.Module):
+    """A ``ConvBlock`` whose batch norms are part of its convolutions."""
+
+    def __init__(self, block: ConvBlock):
+        super().__init__()
+        self.conv1 = folded(block.conv1, block.norm1)
+        self.conv2 = folded(block.conv2, block.norm2)
+        self.shortcut = folded(block.shortcut, block.shortcut_norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *space)."""
+        h = self.conv2(F.silu(self.conv1(x), inplace=True))
+        h += self.shortcut(x)
+        return F.silu(h, inplace=True)
+
+
+class InPlaceImageBlock(nn.Module):
+    """An ``ImageBlock`` that writes over its input; ``local`` is what needs no more than neighbours."""
+
+    def __init__(self, block: ImageBlock):
+        super().__init__()
+        self.conv1, self.conv2, self.shortcut = block.conv1, block.conv2, block.shortcut
+        self.halve, self.norm = block.halve, block.norm
+        if isinstance(block.halve, PaddedAfter):
+            self.halve = HalvingConv(block.halve)
+
+    def local(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *space / 2), not yet normalised."""
+        h = self.shortcut(x)
+        h += self.conv2(F.silu(self.conv1(F.silu(x, inplace=True)), inplace=True))
+        return self.halve(F.silu(h, inplace=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *space / 2)."""
+        h = self.local(x)
+        return self.norm(h.contiguous(memory_format=CHANNELS_LAST[h.ndim - 2]))
+
+
+class HalvingConv(nn.Module):
+    """A ``PaddedAfter`` of kernel 3 and stride 2 that copies no padded input.
+
+    Padded by two on either side it has one output more, the first.
+    """
+
+    def __init__(self, padded: PaddedAfter):
+        super().__init__()
+        self.conv = padded[1]
+        self.conv.padding = (2,) * (self.conv.weight.ndim - 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *space / 2)."""
+        y = self.conv(x)
+        for axis in range(2, y.ndim):
+            y = y.narrow(axis, 1, y.shape[axis] - 1)
+        return y
+
+
+class SlabImageEncoder(nn.Module):
+    """A ``ReleasedImageEncoder`` with its full-size stage in slabs."""
+
+    def __init__(self, encoder: ReleasedImageEncoder):
+        super().__init__()
+        self.stem, self.first = encoder.layers[0], encoder.layers[1]
+        self.layers, self.norm = encoder.layers[2:], encoder.norm
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map (batch, image_channels, *size) to (batch, 1, *latent size)."""
+
+        def full_size(x: Tensor) -> Tensor:
+            return self.first.local(self.stem(x))
+
+        # The stem and two convolutions reach three voxels, the halving's one beyond.
+        h = in_slabs(full_size, image, halo=4, factor=0.5)
+        return self.norm(self.layers(self.first.norm(h)))
+
+
+class SlabLabelDecoder(nn.Module):
+    """A ``ReleasedLabelDecoder`` with its full-size stage in slabs; float32 logits."""
+
+    def __init__(self, decoder: ReleasedLabelDecoder):
+        super().__init__()
+        self.head, self.tail = decoder.layers[:-2], decoder.layers[-2:]
+        self.out = folded(decoder.out, decoder.norm)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map (batch, 1, *cells) to logits (batch, classes, *size), float32."""
+
+        def full_size(h: Tensor) -> Tensor:
+            return self.out(F.silu(self.tail(h), inplace=True)).float()
+
+        # The enlargement and two convolutions reach three voxels, two cells of the half-size grid.
+        return in_slabs(full_size, self.head(z), halo=2, factor=2)
+
+
+class PhaseConv(nn.Module):
+    """Doubling and convolution in one: a convolution of the small input per phase, interleaved.
+
+    ``kernel`` is (outputs, inputs, 3, ...), ``taps`` one of the tables above.
+    """
+
+    def __init__(self, kernel: Tensor, bias: Tensor, taps: tuple):
+        super().__init__()
+        dims = kernel.ndim - 2
+        self.phases = list(itertools.product((0, 1), repeat=dims))
+        kernels = []
+        for phase in self.phases:
+            part = kernel.double()
+            for axis, p in enumerate(phase, start=2):
+                rows = torch.tensor(taps[p], dtype=part.dtype)
+                part = torch.tensordot(part, rows, dims=([axis], [1])).movedim(-1, axis)
+            kernels.append(nn.Parameter(part.float(), requires_grad=False))
+        self.kernels = nn.ParameterList(kernels)
+        self.bias = nn.Parameter(bias.clone(), requires_grad=False)
+        # A phase's two taps are i-1 and i, or, where both phases have two, i and i+1 in the second.
+        self.starts = (0, len(taps[1]) - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *(2 space))."""
+        convolve = CONVOLUTION[x.ndim - 2]
+        doubled = (len(x), len(self.bias), *(2 * n for n in x.shape[2:]))
+        result = torch.empty(
+            doubled, dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST[x.ndim - 2]
+        )
+        for phase, kernel in zip(self.phases, self.kernels, strict=True):
+            part = convolve(x, kernel, self.bias, padding=[k - 1 for k in kernel.shape[2:]])
+            for axis, p in enumerate(phase, start=2):
+                part = part.narrow(axis, self.starts[p], x.shape[axis])
+            result[(..., *(slice(p, None, 2) for p in phase))] = part
+        return result
+
+
+def in_slabs(local: Callable[[Tensor], Tensor], x: Tensor, halo: int, factor: float) -> Tensor:
+    """Return ``local(x)``, computed in slabs along the longest axis of (batch, channels, *space).
+
+    ``local`` multiplies the size by ``factor`` (2 or 0.5) and reaches no further than ``halo`` voxels
+    of ``x``. The result equals that of the whole up to the rounding of other kernels.
+    """
+    space = x.shape[2:]
+    full = math.prod(space) * max(1.0, factor) ** len(space)
+    axis = 2 + max(range(len(space)), key=lambda a: space[a])
+    length = x.shape[axis]
+    step = -(-length // math.ceil(len(x) * full / SLAB_VOXELS))
+    step += step % 2
+    parts = []
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        low, high = max(0, start - halo), min(length, stop + halo)
+        part = local(x.narrow(axis, low, high - low))
+        parts.append(
+            part.narrow(axis, int((start - low) * factor), int((stop - start) * factor)).contiguous(
+                memory_format=CHANNELS_LAST[len(space)] if factor < 1 else torch.contiguous_format
+            )
+        )
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
+
+
+def folded(conv: nn.Module, norm: BatchNorm) -> nn.Module:
+    """Fold the batch norm after ``conv`` into it and return it."""
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        KERAS_EPSILON,
+        norm.weight,
+        norm.bias,
+    )
+    return conv.requires_grad_(False)
+
+
+def _rewritten(module: nn.Module) -> nn.Module:
+    """Return ``module`` with everything in it replaced that has a faster form."""
+    if isinstance(module, ConvBlock):
+        return FoldedBlock(module)
+    if isinstance(module, Upsample):
+        return PhaseConv(module.conv.weight, module.conv.bias, NEAREST_TAPS)
+    if isinstance(module, TransposedConv):
+        return PhaseConv(module.conv.weight.transpose(0, 1), module.conv.bias, TRANSPOSED_TAPS)
+    if isinstance(module, ImageBlock):
+        return InPlaceImageBlock(module)
+    for name, child in module.named_children():
+        setattr(module, name, _rewritten(child))
+    if isinstance(module, ReleasedImageEncoder):
+        return SlabImageEncoder(module)
+    if isinstance(module, ReleasedLabelDecoder):
+        return SlabLabelDecoder(module)
+    return module
