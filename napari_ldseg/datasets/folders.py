@@ -98,7 +98,7 @@ def _plain(settings: DataSettings) -> list[Case]:
                     "take the image away."
                 )
     return [
-        _case(settings, name, functools.partial(read_scan, path), [r[name] for r in readers])
+        _case(settings, name, functools.partial(read_scan, path), [r[name] for r in readers], path)
         for name, path in images.items()
     ]
 
@@ -118,7 +118,7 @@ def _decathlon(settings: DataSettings) -> list[Case]:
                 f"dataset.json of {settings.folder} names an image without a label."
             ) from error
         read = functools.partial(_last_axis_channels if several else read_scan, image)
-        cases.append(_case(settings, stem(image), read, [label]))
+        cases.append(_case(settings, stem(image), read, [label], None if several else image))
     return cases
 
 
@@ -132,11 +132,19 @@ def _nnunet(settings: DataSettings) -> list[Case]:
         )
         if not channels:
             raise LDSegError(f"{label.name} has no image {name}_0000 in imagesTr; add it.")
-        cases.append(_case(settings, name, functools.partial(_stacked, tuple(channels)), [label]))
+        read = functools.partial(_stacked, tuple(channels))
+        file = channels[0] if len(channels) == 1 else None
+        cases.append(_case(settings, name, read, [label], file))
     return cases
 
 
-def _case(settings: DataSettings, name: str, read: Callable[[], Scan], labels: list[Path]) -> Case:
+def _case(
+    settings: DataSettings,
+    name: str,
+    read: Callable[[], Scan],
+    labels: list[Path],
+    file: Path | None,
+) -> Case:
     patient = name
     if settings.patient is not None:
         found = re.search(settings.patient, name)
@@ -147,7 +155,7 @@ def _case(settings: DataSettings, name: str, read: Callable[[], Scan], labels: l
             )
         patient = found.group(1)
     readers = tuple(functools.partial(read_label, p, read, settings.instances) for p in labels)
-    return Case(name, patient, read, readers)
+    return Case(name, patient, read, readers, file)
 
 
 def _layout(folder: Path) -> str:

@@ -77,6 +77,41 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
     return _write_nifti(path, data, affine, header, intent)
 
 
+def read_like(path: str | os.PathLike, scan: Scan) -> np.ndarray:
+    """Read what ``write_like`` wrote for ``scan``: an array shaped like ``scan.shape`` on its axes.
+
+    Raises
+    ------
+    LDSegError
+        If the file is no NIfTI or not on the scan's grid.
+    """
+    path = Path(path)
+    data, affine, _, shape = _load(path)
+    source = scan.source
+    wanted = scan.shape if source is None else source.shape
+    if _sizes(shape) != _sizes(wanted[::-1] if source is None else wanted):
+        ours, theirs = (" x ".join(map(str, _sizes(s))) for s in (shape, wanted))
+        raise LDSegError(
+            f"{path.name} does not fit {scan.name}: it has {ours} voxels, the image {theirs}; choose "
+            "the label that was made on this image."
+        )
+    if source is None:
+        return data.T.reshape(scan.shape)
+    step = np.linalg.norm(source.affine[:3, :3], axis=0).min()
+    corners = np.array([[0, 0, 0, 1], [*(np.array((*shape, 1, 1, 1)[:3]) - 1), 1]])
+    if np.abs((affine - source.affine) @ corners.T).max() > 0.1 * step:
+        raise LDSegError(
+            f"{path.name} does not lie on {scan.name}: their affines differ; choose the label that "
+            "was made on this image."
+        )
+    return _to_display_axes(data, source).reshape(scan.shape)
+
+
+def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return ``shape`` without axes of size 1, which NIfTI adds and drops."""
+    return tuple(n for n in shape if n > 1)
+
+
 def _read_nifti(path: Path) -> Scan:
     data, affine, header, shape = _load(path)
     colours = data.dtype.names
@@ -174,6 +209,16 @@ def _to_file_axes(array: np.ndarray, source: NiftiSource) -> np.ndarray:
         shown = np.flip(shown, axis) if flip < 0 else shown
     data = np.moveaxis(shown, (0, 1, 2), source.order)
     return data.reshape(source.shape)
+
+
+def _to_display_axes(data: np.ndarray, source: NiftiSource) -> np.ndarray:
+    """Undo ``_to_file_axes``."""
+    space = source.shape + (1,) * (3 - len(source.shape))
+    frames = [n for n in space[3:] if n > 1]
+    shown = np.moveaxis(data.reshape(*space[:3], *frames), source.order, (0, 1, 2))
+    for axis, flip in enumerate(source.flips):
+        shown = np.flip(shown, axis) if flip < 0 else shown
+    return np.moveaxis(shown, range(-1, -1 - len(frames), -1), range(len(frames)))
 
 
 def _write_nifti(

@@ -13,3 +13,8 @@ def open_segment_widget(viewer: napari.Viewer) -> None:
 def open_correct_widget(viewer: napari.Viewer) -> None:
     """Dock the Correct widget, or bring it to the front."""
     viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+
+
+def open_project_widget(viewer: napari.Viewer) -> None:
+    """Dock the Project widget, or bring it to the front."""
+    viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project", tabify=True)

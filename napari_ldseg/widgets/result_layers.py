@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SD_RANGE = (0.0, 0.5)
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
+REVIEWED_KEY = "napari_ldseg_reviewed"
 
 
 def sd_colormap() -> Colormap:
@@ -40,10 +41,19 @@ class ResultLayers:
         The image layer that was segmented.
     metadata
         The checkpoint's description.
+    on_written
+        Told the labels layer and a copy of its data before the data are shown.
     """
 
-    def __init__(self, viewer: ViewerModel, image: Layer, metadata: Metadata):
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Layer,
+        metadata: Metadata,
+        on_written: Callable[[Labels, np.ndarray], None] = lambda layer, data: None,
+    ):
         self.image, self.metadata = image, metadata
+        self._on_written = on_written
         self.labels: Labels | None = None
         self.sample_sd: Image | None = None
         self.predictive_sd: Image | None = None
@@ -112,6 +122,7 @@ class ResultLayers:
     def _show_labels(self, picture: Picture) -> None:
         if self._gone("labels", self.labels):
             return
+        self._written = picture.labels.copy()
         if self.labels is None:
             self.labels = Labels(
                 picture.labels,
@@ -121,17 +132,18 @@ class ResultLayers:
             )
             background, *classes = self.metadata.classes
             set_classes(self.labels, dict(enumerate(classes, start=1)), background.name)
+            self._on_written(self.labels, self._written)
             self._add(self.labels)
             self._touched = False
             for event in ("paint", "labels_update", "data"):
                 getattr(self.labels.events, event).connect(self._on_change)
         else:
+            self._on_written(self.labels, self._written)
             self._writing = True
             try:
                 self.labels.data = picture.labels
             finally:
                 self._writing = False
-        self._written = picture.labels.copy()
 
     def _show_image(self, name: str, data: np.ndarray, title: str, visible: bool) -> None:
         layer = getattr(self, name)
@@ -178,7 +190,9 @@ class ResultLayers:
     def _edited(self) -> bool:
         if not self._present(self.labels) or self._written is None:
             return False
-        return self._touched or not np.array_equal(self.labels.data, self._written)
+        if self._touched or self.labels.metadata.get(REVIEWED_KEY):
+            return True
+        return not np.array_equal(self.labels.data, self._written)
 
     def _let_go(self) -> None:
         """Leave the edited labels to the user; the next picture goes to a new layer."""

@@ -25,6 +25,7 @@ from superqt import QCollapsible
 from ..errors import LDSegError
 from .legend import Legend
 from .model_choice import ModelChoice
+from .notice import Notice, ProjectNotice
 from .result_layers import RESULT_KEY
 from .sampling import Snapshot
 from .session import Choices, Session
@@ -82,6 +83,8 @@ class SegmentWidget(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.project_notice = ProjectNotice(self.session.project)
+        self.update_notice = Notice()
         self.legend = Legend()
 
     def _lay_out(self) -> None:
@@ -107,11 +110,13 @@ class SegmentWidget(QWidget):
         notice.setEnabled(False)
         content = QWidget()
         column = QVBoxLayout(content)
+        column.addWidget(self.project_notice)
         column.addLayout(main)
         column.addWidget(folded)
         column.addLayout(buttons)
         column.addWidget(self.progress)
         column.addWidget(self.status)
+        column.addWidget(self.update_notice)
         column.addWidget(self.legend)
         column.addStretch(1)
         column.addWidget(notice)
@@ -136,12 +141,18 @@ class SegmentWidget(QWidget):
         self.cancel.clicked.connect(self._on_cancel)
         self.session.progressed.connect(self._on_progress)
         self.session.ended.connect(self._on_ended)
+        self.session.proposed.connect(self._on_proposed)
 
     def event(self, event: QEvent) -> bool:
         """Stop a run when the widget is taken out of its dock."""
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self.session.shut_down()
         return super().event(event)
+
+    def showEvent(self, event: QEvent) -> None:
+        """Have the corrections saved when the window closes."""
+        self.session.project.window_guard.watch(self)
+        super().showEvent(event)
 
     def hideEvent(self, event: QEvent) -> None:
         """Stop a run when the whole window closes, not when only the dock is hidden."""
@@ -225,6 +236,21 @@ class SegmentWidget(QWidget):
     def _on_ended(self, message: str, error: bool) -> None:
         self._say(message, error)
         self._refresh_buttons()
+
+    def _on_proposed(self) -> None:
+        proposal = self.session.proposal
+        if proposal is None:
+            self.update_notice.hide()
+            return
+        self.update_notice.show_text(
+            proposal.sentence,
+            ("Apply", lambda: self._decide(True, "Updated; Ctrl-Z takes the whole update back.")),
+            ("Keep both", lambda: self._decide(False, "Both label layers were kept.")),
+        )
+
+    def _decide(self, apply: bool, words: str) -> None:
+        self.session.decide(apply)
+        self._say(words)
 
     def _on_devices(self, devices: list[tuple[str, str]]) -> None:
         for label, name in devices:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Shapes
+from napari.layers import Image, Labels, Shapes
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
@@ -17,7 +17,10 @@ from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.region import Region, bounding_region, crop, whole
 from ..inference.scan import Scan
-from ..io.geometry import layer_scan
+from ..io.geometry import layer_scan, place
+from ..project.update import propose
+from .project_state import project_of
+from .proposed_update import ProposedUpdate
 from .result_layers import ResultLayers
 from .sampling import CheckpointShelf, Request, Snapshot, sample
 
@@ -41,6 +44,7 @@ class Session(QObject):
 
     progressed = Signal(object)
     ended = Signal(str, bool)
+    proposed = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None):
         super().__init__(parent)
@@ -51,6 +55,8 @@ class Session(QObject):
         self._request: Request | None = None
         self._worker = None
         self._image_removed = False
+        self.project = project_of(viewer)
+        self.proposal: ProposedUpdate | None = None
 
     @property
     def running(self) -> bool:
@@ -77,6 +83,7 @@ class Session(QObject):
         region = self._region(choices, scan, metadata)
         region = self._one_slice(choices, scan, region, metadata)
         check_fit(metadata, crop(scan, region))
+        self.decide(None)
         self._current = self._results_for(choices.image, metadata)
         partial = region != whole(scan)
         shown = self._current.begin(partial)
@@ -116,6 +123,43 @@ class Session(QObject):
             self._worker.quit()
             self._forget_run()
 
+    def decide(self, apply: bool | None) -> None:
+        """Apply the proposed update, keep both labels, or, with None, withdraw the proposal."""
+        proposal, self.proposal = self.proposal, None
+        if proposal is not None:
+            if apply is None:
+                proposal.withdraw()
+            elif apply:
+                proposal.apply()
+            else:
+                proposal.keep_both()
+            self.proposed.emit()
+
+    def _propose(self, snapshot: Snapshot) -> str:
+        """Offer to fill the unprotected rest of edited labels; return what to say about it."""
+        results, request = self._current, self._request
+        if results is None or results.labels is None or request is None or self._image_removed:
+            return ""
+        if snapshot.picture is None or snapshot.picture.summary is None:
+            return ""
+        classes, new = results.metadata.classes, results.labels
+        own = self.project.labels.of(results.image, but=new)
+        if own is None or [c.name for c in own.classes] != [c.name for c in classes]:
+            return ""
+        if place(own.layer) != place(new):
+            return ""
+        masks = own.recorder.masks()
+        if not masks.protected.any():
+            return ""
+        update = propose(
+            masks.label, new.data, masks.protected, request.region.slices, len(classes)
+        )
+        if not len(update):
+            return " It says the same as your labels wherever you have not edited or reviewed."
+        self.proposal = ProposedUpdate(self._viewer, own, new, update, classes)
+        self.proposed.emit()
+        return ""
+
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.picture is not None and self._current is not None and not self._image_removed:
             self._current.show(snapshot.picture)
@@ -128,7 +172,8 @@ class Session(QObject):
         except Exception as error:
             self._on_error(error)
             raise
-        message = self._closing_words(snapshot, stopped)
+        same = self._propose(snapshot)
+        message = self._closing_words(snapshot, stopped) + same
         self._forget_run()
         self.ended.emit(message, False)
 
@@ -152,6 +197,8 @@ class Session(QObject):
             return "Stopped before the first sample was complete; press Segment to go on."
         n = snapshot.picture.summary["samples"]
         words = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
+        if self.proposal is not None:
+            return f"{words} Your edited labels were kept; see what the new ones would change."
         if self._current is not None and self._current.kept_an_edit:
             words += " Your edited labels were kept; the new ones are in a new layer."
         return words
@@ -170,7 +217,11 @@ class Session(QObject):
         for results in self._results:
             if results.image is image and results.metadata == metadata:
                 return results
-        results = ResultLayers(self._viewer, image, metadata)
+
+        def written(labels: Labels, data: np.ndarray) -> None:
+            self.project.labels.know(labels, image, metadata.classes, data)
+
+        results = ResultLayers(self._viewer, image, metadata, written)
         self._results.append(results)
         return results
 

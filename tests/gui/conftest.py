@@ -4,17 +4,21 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtCore import QPoint, QPointF, QSettings, Qt
+from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
+from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.file import save_checkpoint
 
 
 @pytest.fixture(autouse=True)
-def private_settings(tmp_path):
-    """Keep the recent files of the tests away from the user's own."""
+def private_settings(tmp_path, tmp_path_factory):
+    """Keep the recent files and the project of the tests away from the user's own."""
+    settings = str(tmp_path_factory.mktemp("settings"))
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
-        QSettings.setPath(form, QSettings.Scope.UserScope, str(tmp_path / "settings"))
+        QSettings.setPath(form, QSettings.Scope.UserScope, settings)
+    QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(tmp_path / "project"))
 
 
 @pytest.fixture
@@ -104,6 +108,34 @@ def paint_at(viewer, layer: Labels, index, value):
     QTest.mousePress(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, position)
     QTest.mouseRelease(native, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, position)
     layer.mode = "pan_zoom"
+
+
+def drag(viewer, layer: Labels, start, stop, value, size=3, release=True):
+    """Paint with the mouse from voxel ``start`` to ``stop`` of the slice they lie in."""
+    viewer.layers.selection.active = layer
+    layer.mode = "paint"
+    layer.selected_label = value
+    layer.brush_size = size
+    viewer.dims.point = layer.data_to_world(start)
+    native = viewer.window._qt_viewer.canvas.native
+    ways = np.linspace(start, stop, 12)
+    places = [canvas_position(viewer, layer.data_to_world(way)) for way in ways]
+    none = Qt.KeyboardModifier.NoModifier
+    QTest.mouseMove(native, places[0])
+    QTest.mousePress(native, Qt.MouseButton.LeftButton, none, places[0])
+    for place in places[1:]:
+        move = QMouseEvent(
+            QEvent.Type.MouseMove,
+            QPointF(place),
+            QPointF(native.mapToGlobal(place)),
+            Qt.MouseButton.NoButton,
+            Qt.MouseButton.LeftButton,
+            none,
+        )
+        QApplication.sendEvent(native, move)
+    if release:
+        QTest.mouseRelease(native, Qt.MouseButton.LeftButton, none, places[-1])
+        layer.mode = "pan_zoom"
 
 
 def remove_all(qtbot, viewer):

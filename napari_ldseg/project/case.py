@@ -1,0 +1,186 @@
+"""One case's folder: its record, label, masks and journal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LDSegError
+from ..inference.files import read_like, read_scan, write_like
+from ..inference.scan import Scan
+from . import journal
+from .schema import CaseRecord, read_record, write_record
+
+LABEL_INTENT = 1002
+FILES = ("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journal")
+
+
+def now() -> str:
+    """Return the local time for a record, to the second and with its offset."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Masks:
+    """A case's voxels: the label, and what was edited and what was reviewed (bool), of one shape."""
+
+    label: np.ndarray
+    edited: np.ndarray
+    reviewed: np.ndarray
+
+    @property
+    def protected(self) -> np.ndarray:
+        """What no run may change."""
+        return self.edited | self.reviewed
+
+    @classmethod
+    def untouched(cls, label: np.ndarray) -> Masks:
+        """Return ``label`` with nothing edited and nothing reviewed."""
+        return cls(label, np.zeros(label.shape, bool), np.zeros(label.shape, bool))
+
+
+class CaseFolder:
+    """The files of one case.
+
+    ``label.nii.gz``, ``edited.nii.gz`` and ``reviewed.nii.gz`` lie on the image's own grid; ``journal``
+    exists only while there are changes that are not in them yet.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def journal(self) -> Path:
+        """The journal's path; the file exists from the first change until the next ``save``."""
+        return self.folder / "journal"
+
+    def record(self) -> CaseRecord:
+        """Return ``case.json``. Raises LDSegError."""
+        return read_record(self.folder / "case.json", CaseRecord)
+
+    def load(self, image: Scan | None = None) -> Masks:
+        """Return label and masks with the journal replayed, on the axes of the array that was edited.
+
+        ``image`` is needed only for a case without a label.
+
+        Raises
+        ------
+        LDSegError
+            If a file is missing, broken, or not on the case's grid.
+        """
+        record = self.record()
+        if (self.folder / "label.nii.gz").exists():
+            grid, label = self._label(record)
+        elif image is not None and not record.labelled:
+            grid, label = image, np.zeros(image.shape, np.uint8)
+        else:
+            raise LDSegError(f"{self.folder / 'label.nii.gz'} is missing; put it back.")
+        if label.shape != record.geometry.shape:
+            raise LDSegError(
+                f"The label of {self.name} has the shape {label.shape}, but its record says "
+                f"{record.geometry.shape}; put back the files of one time."
+            )
+        masks = Masks(label, self._mask("edited", grid), self._mask("reviewed", grid))
+        return self._replayed(masks)
+
+    def grid(self) -> Scan:
+        """Return the geometry of the label, to save with. Raises LDSegError."""
+        return self._label(self.record())[0]
+
+    def save(self, grid: Scan, masks: Masks, **changes: object) -> CaseRecord:
+        """Write label, masks and record (with ``changes``), each whole, then drop the journal.
+
+        ``grid`` gives the geometry. A crash in between loses nothing: the journal's values are absolute
+        and go last. Raises OSError or LDSegError.
+        """
+        self.check_present()
+        on_grid = replace(grid, array=masks.label, channels=False, name=self.name)
+        write_like(self.folder / "label.nii.gz", masks.label, on_grid, LABEL_INTENT)
+        for name in ("edited", "reviewed"):
+            mask, path = getattr(masks, name), self.folder / f"{name}.nii.gz"
+            if mask.any() or path.exists():
+                write_like(path, mask, on_grid, LABEL_INTENT)
+        record = self.change(
+            labelled=True,
+            edited_voxels=int(np.count_nonzero(masks.edited)),
+            reviewed_voxels=int(np.count_nonzero(masks.reviewed)),
+            **changes,
+        )
+        self.journal.unlink(missing_ok=True)
+        return record
+
+    def change(self, **changes: object) -> CaseRecord:
+        """Write the record with ``changes``; an unchanged one is left. Raises OSError or LDSegError."""
+        old = self.record()
+        record = old.model_copy(update=changes)
+        if record != old:
+            record = CaseRecord.model_validate({**record.model_dump(), "changed": now()})
+            write_record(self.folder / "case.json", record)
+        return record
+
+    def begin_journal(self, shape: tuple[int, ...]) -> int:
+        """Start an empty journal and return its size. Raises OSError."""
+        self.check_present()
+        return journal.begin(self.journal, shape)
+
+    def discard_journal(self) -> Path:
+        """Put the journal aside and return where. Raises OSError."""
+        stamp = time.strftime("%Y-%m-%d-%H%M%S")
+        aside = self.folder / f"journal-discarded-{stamp}"
+        return self.journal.rename(aside)
+
+    def check_present(self) -> None:
+        """Raise OSError if the folder has vanished: it must not be made anew without its files."""
+        if not (self.folder / "case.json").is_file():
+            raise FileNotFoundError(f"{self.folder} is not there")
+
+    def _label(self, record: CaseRecord) -> tuple[Scan, np.ndarray]:
+        path, shape = self.folder / "label.nii.gz", record.geometry.shape
+        if record.geometry.from_file:
+            grid = read_scan(path)
+            label = grid.array
+        else:
+            grid = Scan(
+                np.broadcast_to(np.uint8(0), shape),
+                np.array(record.geometry.affine),
+                calibrated=record.geometry.calibrated,
+                name=self.name,
+            )
+            label = read_like(path, grid)
+        if label.dtype.kind not in "iu":
+            raise LDSegError(f"{path} holds values that are not whole numbers; put back the label.")
+        return grid, np.array(label, order="C")
+
+    def _mask(self, name: str, grid: Scan) -> np.ndarray:
+        path = self.folder / f"{name}.nii.gz"
+        if not path.exists():
+            return np.zeros(grid.shape, bool)
+        return np.ascontiguousarray(read_like(path, grid) != 0)
+
+    def _replayed(self, masks: Masks) -> Masks:
+        if not self.journal.exists():
+            return masks
+        try:
+            shape, changes, _ = journal.read(self.journal)
+        except OSError as error:
+            raise LDSegError(f"{self.journal} cannot be read: {error.strerror}.") from error
+        if shape != masks.label.shape:
+            raise LDSegError(
+                f"The journal of {self.name} was written on a grid of {shape}, but the label has "
+                f"{masks.label.shape}; put back the label of that time."
+            )
+        largest = max((int(c.labels.max(initial=0)) for c in changes), default=0)
+        if largest > np.iinfo(masks.label.dtype).max:
+            masks = replace(masks, label=masks.label.astype(np.int32))
+        for change in changes:
+            change.apply(masks.label, masks.edited)
+        return masks

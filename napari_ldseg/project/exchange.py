@@ -1,0 +1,238 @@
+"""A project to and from the folder layouts of nnU-Net and the Medical Segmentation Decathlon."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..checkpoint.metadata import ClassInfo
+from ..datasets.folders import find_cases
+from ..datasets.settings import DataSettings
+from ..errors import LDSegError
+from ..inference.files import write_like
+from ..inference.scan import Scan
+from .case import LABEL_INTENT, Masks
+from .folder import Project, refers_to_file
+
+Layout = Literal["nnU-Net", "Decathlon"]
+MAX_BYTES = 32 * 2**20
+PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0", "#f032e6")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many cases came across, and one sentence for each that did not."""
+
+    done: int
+    left_out: tuple[str, ...]
+
+
+def export(project: Project, folder: Path, layout: Layout) -> Outcome:
+    """Write the reviewed cases to ``folder``, a new or empty one: all of it or nothing.
+
+    Label values become the project's own class numbers. Only fully reviewed cases go, since training on
+    unreviewed predictions teaches a model its own mistakes.
+
+    Raises
+    ------
+    LDSegError
+        If there is nothing to export or the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LDSegError(f"{folder} is not empty; choose a new folder for the export.")
+    ready, left_out = [], []
+    for case in project.cases():
+        try:
+            record = case.record()
+            project.classes_of(record)
+        except LDSegError as error:
+            left_out.append(str(error))
+            continue
+        if record.labelled and record.reviewed_voxels >= record.voxels:
+            ready.append(case)
+        else:
+            left_out.append(f"{case.name} is not reviewed yet.")
+    if not ready:
+        raise LDSegError(
+            "No case is fully reviewed yet, so there is nothing to export; mark cases as reviewed first."
+        )
+    backgrounds = {case.record().values[0] for case in ready}
+    structures = [c.name for c in project.record.classes if c.name not in backgrounds]
+    number = {name: i for i, name in enumerate(structures, start=1)}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=".exporting-", dir=folder.parent))
+        try:
+            written, channels = [], 1
+            split: dict[str, list[str]] = {"train": [], "val": []}
+            for case in ready:
+                try:
+                    image, record = project.image(case), case.record()
+                    table = np.array([number.get(name, 0) for name in record.values])
+                    label = table[_checked(case.load(image).label, len(table))].astype(np.uint8)
+                    count = _write_image(building / "imagesTr", case.name, image, layout)
+                except LDSegError as error:
+                    left_out.append(f"{case.name}: {error}")
+                    continue
+                write_like(
+                    building / "labelsTr" / f"{case.name}.nii.gz", label, image, LABEL_INTENT
+                )
+                channels = max(channels, count)
+                written.append(case.name)
+                split["train" if record.split == "training" else "val"].append(case.name)
+            if not written:
+                raise LDSegError(f"Nothing could be exported: {left_out[0]}")
+            describe = _nnunet_json if layout == "nnU-Net" else _decathlon_json
+            _write_json(
+                building / "dataset.json",
+                describe(project.record.name, ["background", *structures], written, channels),
+            )
+            _write_json(building / "splits_final.json", [split])
+            if folder.exists():
+                folder.rmdir()
+            building.chmod(0o755)
+            building.rename(folder)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise LDSegError(f"{folder} cannot be written: {error.strerror or error}.") from error
+    return Outcome(len(written), tuple(left_out))
+
+
+def import_from(
+    project: Project, folder: Path, progress: Callable[[str], None] = lambda name: None
+) -> Outcome:
+    """Add the training cases of an nnU-Net or Decathlon folder; images are referred to, not copied.
+
+    Their labels are an expert's, so they count as reviewed.
+
+    Raises
+    ------
+    LDSegError
+        If the folder is in neither layout, or names a file outside itself.
+    OSError
+        If the project cannot be written.
+    """
+    described = _read_json(folder / "dataset.json")
+    classes = _classes(described.get("labels"), folder)
+    done, left_out = 0, []
+    for found in find_cases(DataSettings(folder=folder)):
+        progress(found.name)
+        try:
+            if found.file is None:
+                raise LDSegError(
+                    "it has several channels; images of one file each can be imported."
+                )
+            image, label = found.read()
+            if label.shape != image.shape:
+                raise LDSegError(
+                    f"its label has the shape {label.shape}, but the image {image.shape}."
+                )
+            label = _checked(label, len(classes))
+            path = found.file if refers_to_file(image, found.file) else None
+        except LDSegError as error:
+            left_out.append(f"{found.name}: {error}")
+            continue
+        masks = replace(Masks.untouched(label), reviewed=np.ones(label.shape, bool))
+        project.add_case(found.name, image, path, classes, masks)
+        done += 1
+    return Outcome(done, tuple(left_out))
+
+
+def _write_image(folder: Path, name: str, image: Scan, layout: Layout) -> int:
+    """Write the image's channels as ``layout`` wants them; return how many."""
+    if not image.channels:
+        ending = "_0000.nii.gz" if layout == "nnU-Net" else ".nii.gz"
+        write_like(folder / f"{name}{ending}", np.asarray(image.array), image)
+        return 1
+    if layout == "Decathlon":
+        raise LDSegError("it is in colour; export to nnU-Net instead.")
+    for channel in range(image.channel_count):
+        array = np.ascontiguousarray(image.array[..., channel])
+        grey = replace(image, array=array, channels=False)
+        write_like(folder / f"{name}_{channel:04d}.nii.gz", array, grey)
+    return image.channel_count
+
+
+def _nnunet_json(name: str, classes: list[str], cases: list[str], channels: int) -> dict:
+    return {
+        "name": name,
+        "channel_names": {str(i): f"channel {i}" for i in range(channels)},
+        "labels": {label: value for value, label in enumerate(classes)},
+        "numTraining": len(cases),
+        "file_ending": ".nii.gz",
+    }
+
+
+def _decathlon_json(name: str, classes: list[str], cases: list[str], channels: int) -> dict:
+    return {
+        "name": name,
+        "description": name,
+        "tensorImageSize": "3D",
+        "modality": {"0": "unknown"},
+        "labels": {str(value): label for value, label in enumerate(classes)},
+        "numTraining": len(cases),
+        "numTest": 0,
+        "training": [
+            {"image": f"./imagesTr/{c}.nii.gz", "label": f"./labelsTr/{c}.nii.gz"} for c in cases
+        ],
+        "test": [],
+    }
+
+
+def _classes(labels: Any, folder: Path) -> list[ClassInfo]:
+    """Return the classes of either layout: name to value, or value to name."""
+    try:
+        pairs = [
+            (int(k), str(v)) if str(k).isdigit() else (int(v), str(k)) for k, v in labels.items()
+        ]
+        values = dict(pairs)
+        if sorted(values) != list(range(len(pairs))) or len(pairs) > 256:
+            raise ValueError("gaps")
+        names = [values[i] for i in range(len(values))]
+        if len(set(names)) != len(names):
+            raise ValueError("twice")
+        return [
+            ClassInfo(name=n, colour=PALETTE[(i - 1) % len(PALETTE)] if i else "#000000")
+            for i, n in enumerate(names)
+        ]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise LDSegError(
+            f"{folder / 'dataset.json'} must name the classes 0, 1, 2, ... each once."
+        ) from error
+
+
+def _checked(label: np.ndarray, classes: int) -> np.ndarray:
+    whole = label.dtype.kind in "iub" or np.array_equal(label, np.rint(label))
+    if not whole or label.min(initial=0) < 0 or label.max(initial=0) >= classes:
+        raise LDSegError(f"its label holds values other than the classes 0 to {classes - 1}.")
+    return np.ascontiguousarray(label.astype(np.uint8))
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise LDSegError(f"{path} is too large to describe a data set.")
+        described = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise LDSegError(
+            f"{path.parent} holds no dataset.json; choose the folder of an nnU-Net or Decathlon data set."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise LDSegError(f"{path} cannot be read as JSON.") from error
+    if not isinstance(described, dict):
+        raise LDSegError(f"{path} does not describe a data set.")
+    return described
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

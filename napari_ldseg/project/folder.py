@@ -1,0 +1,389 @@
+"""The project folder: opening, its cases, classes, split, and the images that the cases refer to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..atomic import remove_leftovers
+from ..checkpoint.metadata import ClassInfo
+from ..errors import LDSegError
+from ..inference.files import read_like, read_scan, write_like
+from ..inference.scan import Scan
+from . import lock
+from .case import FILES, CaseFolder, Masks, now
+from .schema import (
+    CaseRecord,
+    Geometry,
+    ImageReference,
+    ProjectRecord,
+    read_record,
+    write_record,
+)
+
+VALIDATION_EVERY = 5
+PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+PATIENT = re.compile(r"^((?:sub|pat|patient|subject)[-_]?[a-z]*\d+)", re.IGNORECASE)
+
+
+class ImageMissing(LDSegError):
+    """The image of a case is not where it was, or not the same any more."""
+
+
+class Project:
+    """A project folder, locked for this process until ``close``.
+
+    Parameters
+    ----------
+    folder
+        A project, or, with ``create``, an empty or missing folder that becomes one.
+
+    Raises
+    ------
+    LDSegError
+        If the folder is no project, cannot be written, or is open elsewhere.
+    """
+
+    def __init__(self, folder: Path, create: bool = False):
+        self.folder = folder
+        self._guard = threading.RLock()
+        self._remembered: dict[str, tuple[int, CaseRecord]] = {}
+        file = folder / "project.json"
+        try:
+            if create and not file.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                if any(path.name != lock.NAME for path in folder.iterdir()):
+                    raise LDSegError(
+                        f"{folder} holds other files and is no project; choose a project or an empty "
+                        "folder."
+                    )
+            elif not file.is_file():
+                raise LDSegError(f"{folder} is not there or is no project; choose another folder.")
+            lock.acquire(folder)
+        except OSError as error:
+            raise LDSegError(
+                f"{folder} cannot be opened as a project: {error.strerror or error}."
+            ) from error
+        try:
+            if not file.exists():
+                write_record(file, ProjectRecord(name=folder.name, created=now()))
+            self.record = read_record(file, ProjectRecord)
+            (folder / "cases").mkdir(exist_ok=True)
+            self._sweep()
+        except OSError as error:
+            self.close()
+            raise LDSegError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        except LDSegError:
+            self.close()
+            raise
+        self._splits = {r.patient: r.split for r in self.records().values()}
+
+    def close(self) -> None:
+        """Let other processes work in the folder."""
+        lock.release(self.folder)
+
+    def cases(self) -> list[CaseFolder]:
+        """Return the cases by name."""
+        folders = (self.folder / "cases").glob("*/case.json")
+        return [CaseFolder(path.parent) for path in sorted(folders)]
+
+    def case(self, name: str) -> CaseFolder:
+        """Return the case of that name."""
+        return CaseFolder(self.folder / "cases" / name)
+
+    def records(self) -> dict[str, CaseRecord]:
+        """Return the readable cases' records by name; those that have not changed are remembered."""
+        records = {}
+        for case in self.cases():
+            with suppress(LDSegError, OSError):
+                stamp = (case.folder / "case.json").stat().st_mtime_ns
+                known = self._remembered.get(case.name)
+                record = known[1] if known is not None and known[0] == stamp else case.record()
+                self._remembered[case.name] = (stamp, record)
+                records[case.name] = record
+        return records
+
+    def add_case(
+        self,
+        name: str,
+        image: Scan,
+        path: Path | None,
+        classes: Sequence[ClassInfo],
+        masks: Masks | None,
+        runs: Sequence[dict] = (),
+        patient: str | None = None,
+        copy: bool = True,
+    ) -> CaseFolder:
+        """Add a case, whole or not at all.
+
+        Parameters
+        ----------
+        name
+            What to call it; a number is added where the name is taken.
+        image
+            The image with the geometry of the label.
+        path
+            Its file, if a reference suffices; None makes a copy, unless ``copy`` is False.
+        classes
+            The meaning of the label values 0, 1, ...
+        masks
+            Label and masks; None for a case that has no label yet.
+        runs
+            Provenance of the runs that the label came from.
+        patient
+            Who is shown; by default read from the name.
+        copy
+            Whether to copy the image where it has no file.
+
+        Raises
+        ------
+        LDSegError
+            If the image cannot be kept.
+        OSError
+            If the folder cannot be written.
+        """
+        with self._guard:
+            if not (self.folder / "project.json").is_file():
+                raise FileNotFoundError(f"{self.folder} is not there")
+            self.learn_classes(classes)
+            patient = (patient or patient_of(name))[:200]
+            record = CaseRecord(
+                patient=patient,
+                split=self._splits.get(patient) or self._draw(),
+                image=None,
+                geometry=_geometry(image),
+                values=tuple(c.name for c in classes),
+                labelled=masks is not None,
+                runs=tuple(runs),
+                created=now(),
+                changed=now(),
+            )
+            building = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.folder / "cases"))
+            try:
+                case = CaseFolder(building)
+                final = self._free_name(name)
+                reference = None
+                if path is not None or copy:
+                    reference = self._reference(image, path, building, final)
+                write_record(building / "case.json", record.model_copy(update={"image": reference}))
+                if masks is not None:
+                    case.save(image, masks)
+                building.chmod(0o755)
+                building.rename(final)
+            except BaseException:
+                shutil.rmtree(building, ignore_errors=True)
+                raise
+            self._splits[patient] = record.split
+            return CaseFolder(final)
+
+    def set_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """Replace the project's classes.
+
+        Raises
+        ------
+        LDSegError
+            If a class that a case uses would go.
+        """
+        names = {c.name for c in classes}
+        for case, record in self.records().items():
+            for gone in [value for value in record.values if value not in names]:
+                raise LDSegError(
+                    f"The class {gone} is used by the case {case}; keep it, or take the case out first."
+                )
+        self._write(self.record.model_copy(update={"classes": tuple(classes)}))
+
+    def classes_of(self, record: CaseRecord) -> list[ClassInfo]:
+        """Return the meaning of a case's label values. Raises LDSegError if a class is gone."""
+        known = {c.name: c for c in self.record.classes}
+        for name in record.values:
+            if name not in known:
+                raise LDSegError(
+                    f"A case uses the class {name}, but {self.folder / 'project.json'} no longer has "
+                    "it; put it back there."
+                )
+        return [known[name] for name in record.values]
+
+    def image_path(self, case: CaseFolder) -> Path:
+        """Return where the case's image is.
+
+        Raises
+        ------
+        ImageMissing
+            If it is gone, or has changed since it was labelled.
+        """
+        reference = case.record().image
+        if reference is None:
+            raise ImageMissing(
+                f"The project holds no image for {case.name}; locate the file it was made on."
+            )
+        tried = [self.folder / reference.path] if reference.path else []
+        tried += [Path(reference.last_seen)] if reference.last_seen else []
+        there = [path for path in tried if path.is_file()]
+        for path in there:
+            if sha256_of(path) == reference.sha256:
+                return path
+        if there:
+            raise ImageMissing(
+                f"{there[0]} has changed since {case.name} was labelled; locate the original image."
+            )
+        raise ImageMissing(
+            f"The image of {case.name} is not at {tried[0].resolve() if tried else 'a known place'} any "
+            "more; put it back or locate it."
+        )
+
+    def locate(self, case: CaseFolder, path: Path) -> None:
+        """Refer to ``path`` from now on. Raises LDSegError if it is another image."""
+        reference = case.record().image
+        if reference is not None and sha256_of(path) != reference.sha256:
+            raise LDSegError(
+                f"{path.name} is not the image that {case.name} was labelled on: its content differs."
+            )
+        new = ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
+        try:
+            case.change(image=new)
+        except OSError as error:
+            raise LDSegError(f"{case.folder} cannot be written: {error.strerror}.") from error
+
+    def image(self, case: CaseFolder) -> Scan:
+        """Return the case's image with the geometry of its label. Raises LDSegError."""
+        path, geometry = self.image_path(case), case.record().geometry
+        scan = read_scan(path)
+        if not geometry.from_file:
+            array = scan.array
+            if scan.source is not None:  # a copy that write_like made of a layer
+                like = Scan(np.broadcast_to(np.uint8(0), geometry.shape))
+                array = read_like(path, like)
+            scan = Scan(
+                array, np.array(geometry.affine), scan.channels, geometry.calibrated, scan.name
+            )
+        if scan.shape != geometry.shape:
+            raise LDSegError(
+                f"{path.name} has the shape {scan.shape}, but the label of {case.name} has "
+                f"{geometry.shape}; locate the image it was made on."
+            )
+        return replace(scan, name=case.name)
+
+    def unsaved(self) -> list[CaseFolder]:
+        """Return the cases whose journal was left behind by a crash, the newest last."""
+        left = []
+        for case in self.cases():
+            with suppress(OSError):
+                left.append((case.journal.stat().st_mtime, case.name))
+        return [self.case(name) for _, name in sorted(left)]
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was just writing."""
+        for path in (self.folder / "cases").glob(".adding-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        remove_leftovers(self.folder / "project.json")
+        for case in self.cases():
+            for name in FILES:
+                remove_leftovers(case.folder / name)
+
+    def learn_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """Add those of ``classes`` whose names are new. Raises OSError."""
+        known = {c.name for c in self.record.classes}
+        new = [c for c in classes if c.name not in known]
+        if new:
+            self._write(self.record.model_copy(update={"classes": (*self.record.classes, *new)}))
+
+    def _write(self, record: ProjectRecord) -> None:
+        write_record(self.folder / "project.json", record)
+        self.record = record
+
+    def _draw(self) -> str:
+        """Put one patient in each block of five into validation, at a place drawn from the project."""
+        block, place = divmod(len(self._splits), VALIDATION_EVERY)
+        digest = hashlib.sha256(f"{self.record.created} {block}".encode()).digest()
+        return "validation" if digest[0] % VALIDATION_EVERY == place else "training"
+
+    def _free_name(self, name: str) -> Path:
+        stem = re.sub(r"[^\w.() -]+", "_", name).strip(" .")[:100] or "case"
+        cases = self.folder / "cases"
+        taken = {path.name.casefold() for path in cases.iterdir()}
+        free, number = stem, 2
+        while free.casefold() in taken:
+            free, number = f"{stem}-{number}", number + 1
+        return cases / free
+
+    def _reference(
+        self, image: Scan, path: Path | None, building: Path, final: Path
+    ) -> ImageReference | None:
+        if path is not None:
+            return ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
+        try:
+            copy = _copy_image(image, building)
+        except LDSegError:
+            return None  # The label is worth keeping without it.
+        relative = (final / copy.name).relative_to(self.folder).as_posix()
+        return ImageReference(name=copy.name, path=relative, sha256=sha256_of(copy))
+
+    def _places(self, path: Path) -> dict[str, str | None]:
+        path = path.resolve()
+        try:
+            relative = Path(os.path.relpath(path, self.folder.resolve())).as_posix()
+        except ValueError:  # another drive of Windows
+            relative = None
+        inside = path.is_relative_to(self.folder.resolve())
+        return {"path": relative, "last_seen": None if inside else str(path)}
+
+
+def patient_of(name: str) -> str:
+    """Return the patient that a case of this name probably shows: sub-01_T1 is of sub-01."""
+    found = PATIENT.match(name)
+    return found.group(1) if found else name
+
+
+def refers_to_file(image: Scan, path: Path | None) -> bool:
+    """Return whether the file at ``path`` gives ``image`` again, so that no copy is needed."""
+    if path is None or not path.is_file():
+        return False
+    if image.source is not None:
+        return True
+    if path.suffix.lower() not in PICTURES:
+        return False
+    try:
+        return read_scan(path).shape == image.shape
+    except LDSegError:
+        return False
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's bytes. Raises ImageMissing if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageMissing(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _geometry(image: Scan) -> Geometry:
+    rows = tuple(tuple(float(v) for v in row) for row in image.affine)
+    return Geometry(
+        shape=image.shape,
+        affine=rows,
+        calibrated=image.calibrated,
+        from_file=image.source is not None,
+    )
+
+
+def _copy_image(image: Scan, folder: Path) -> Path:
+    array = np.asarray(image.array)
+    if not image.channels:
+        return write_like(folder / "image.nii", array, image)
+    if len(image.shape) != 2 or array.dtype not in (np.uint8, np.uint16):
+        raise LDSegError(f"{image.name} is in colour and has no file; save it first.")
+    from skimage.io import imsave
+
+    imsave(folder / "image.png", array, check_contrast=False)
+    return folder / "image.png"

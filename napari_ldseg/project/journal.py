@@ -1,0 +1,159 @@
+"""The journal of a case: an append-only file of changed voxels, valid after any crash.
+
+The first line is JSON with the grid's shape. Each record after it is a length, a CRC-32, a time and a
+zlib-compressed list of runs (start, length, label, whether edited) over the grid's voxels in C order.
+The values are absolute, so replaying a record twice changes nothing. A torn tail fails its length or
+its CRC and is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..atomic import written_whole
+from ..errors import LDSegError
+
+HEAD = struct.Struct("<IId")
+COUNT = struct.Struct("<I")
+RUN_BYTES = 8 + 4 + 8 + 1
+MAX_HEADER = 1000
+
+
+@dataclass(frozen=True)
+class Change:
+    """Voxels by flat index with their new label and whether they count as edited."""
+
+    when: float
+    indices: np.ndarray
+    labels: np.ndarray
+    edited: np.ndarray
+
+    def apply(self, label: np.ndarray, edited: np.ndarray) -> None:
+        """Write the change into the two C-contiguous arrays of the grid's shape."""
+        label.reshape(-1)[self.indices] = self.labels
+        edited.reshape(-1)[self.indices] = self.edited
+
+
+def encode(indices: np.ndarray, labels: np.ndarray, edited: np.ndarray) -> bytes:
+    """Return one record of voxels by ascending flat index (n,), label (n,) and edited flag (n,)."""
+    indices = indices.astype("<i8")
+    labels, edited = labels.astype("<i8"), edited.astype("u1")
+    new = np.ones(len(indices), bool)
+    new[1:] = (np.diff(indices) != 1) | (np.diff(labels) != 0) | (np.diff(edited) != 0)
+    first = np.flatnonzero(new)
+    lengths = np.diff(np.append(first, len(indices))).astype("<u4")
+    starts = indices[first]
+    columns = (
+        np.diff(starts, prepend=0).astype("<i8"),
+        lengths,
+        labels[first],
+        edited[first],
+    )
+    payload = zlib.compress(COUNT.pack(len(first)) + b"".join(c.tobytes() for c in columns), 1)
+    now = time.time()
+    crc = zlib.crc32(payload, zlib.crc32(struct.pack("<d", now)))
+    return HEAD.pack(len(payload), crc, now) + payload
+
+
+def begin(path: Path, shape: tuple[int, ...]) -> int:
+    """Write an empty journal for a grid of ``shape`` in place of any other; return its size."""
+    line = (json.dumps({"LDSeg journal": 1, "shape": list(shape)}) + "\n").encode()
+    with written_whole(path, ".part") as temporary:
+        temporary.write_bytes(line)
+    return len(line)
+
+
+def append(path: Path, size: int, records: bytes) -> int:
+    """Put ``records`` after the first ``size`` bytes of the journal, on the disk; return the new size.
+
+    Whatever an earlier, failed attempt left behind ``size`` is overwritten. Raises OSError, also if the
+    journal is not the one of ``size`` bytes or more that was left.
+    """
+    handle = os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+    try:
+        if os.fstat(handle).st_size < size:
+            raise FileNotFoundError(f"{path} is no longer what was written")
+        os.ftruncate(handle, size)
+        os.lseek(handle, size, os.SEEK_SET)
+        rest = memoryview(records)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return size + len(records)
+
+
+def read(path: Path) -> tuple[tuple[int, ...], list[Change], int]:
+    """Return the grid's shape, all whole changes in order, and the size of what is valid.
+
+    Raises
+    ------
+    LDSegError
+        If the file is no journal.
+    OSError
+        If it cannot be read.
+    """
+    data = path.read_bytes()
+    shape, position = _header(path, data)
+    voxels = int(np.prod(shape, dtype=object))
+    changes: list[Change] = []
+    while position + HEAD.size <= len(data):
+        length, crc, when = HEAD.unpack_from(data, position)
+        payload = data[position + HEAD.size : position + HEAD.size + length]
+        if len(payload) < length:
+            break
+        if zlib.crc32(payload, zlib.crc32(struct.pack("<d", when))) != crc:
+            break
+        change = _decode(payload, when, voxels)
+        if change is None:
+            break
+        changes.append(change)
+        position += HEAD.size + length
+    return shape, changes, position
+
+
+def _header(path: Path, data: bytes) -> tuple[tuple[int, ...], int]:
+    end = data.find(b"\n", 0, MAX_HEADER)
+    try:
+        header = json.loads(data[: max(end, 0)])
+        shape = tuple(int(n) for n in header["shape"])
+        if header["LDSeg journal"] != 1 or not shape or min(shape) < 1:
+            raise ValueError("not a journal of this version")
+    except (ValueError, KeyError, TypeError) as error:
+        raise LDSegError(
+            f"{path} is not a journal of this plugin; it was left as it is."
+        ) from error
+    return shape, end + 1
+
+
+def _decode(payload: bytes, when: float, voxels: int) -> Change | None:
+    """Return the change, or None if it does not fit a grid of ``voxels``."""
+    limit = COUNT.size + RUN_BYTES * voxels
+    try:
+        raw = zlib.decompressobj().decompress(payload, limit + 1)
+    except zlib.error:
+        return None
+    (count,) = COUNT.unpack_from(raw) if len(raw) >= COUNT.size else (-1,)
+    if len(raw) != COUNT.size + RUN_BYTES * count:
+        return None
+    columns, offset = [], COUNT.size
+    for kind in ("<i8", "<u4", "<i8", "u1"):
+        columns.append(np.frombuffer(raw, kind, count, offset))
+        offset += columns[-1].nbytes
+    gaps, lengths, labels, edited = columns
+    starts, sizes = np.cumsum(gaps), lengths.astype(np.int64)
+    ends = starts + sizes
+    if count and (starts[0] < 0 or (starts[1:] < ends[:-1]).any() or ends[-1] > voxels):
+        return None
+    before = np.cumsum(sizes) - sizes
+    indices = np.repeat(starts - before, sizes) + np.arange(sizes.sum())
+    return Change(when, indices, np.repeat(labels, sizes), np.repeat(edited, sizes).astype(bool))

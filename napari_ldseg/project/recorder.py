@@ -1,0 +1,320 @@
+"""Watches a label array that somebody edits and brings every change to the disk within a second.
+
+The GUI only says that something changed (microseconds). A thread compares the array with its own copy,
+appends the difference to the case's journal, and keeps the edited mask. That needs no knowledge of how
+the array was changed: brush, fill, undo, or another plugin. While the disk cannot be written the
+records wait in memory and are tried again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import LDSegError
+from ..inference.scan import Scan
+from . import journal
+from .case import CaseFolder, Masks
+from .schema import SignOff
+
+SECONDS_BETWEEN_WRITES = 0.2
+SECONDS_BETWEEN_RETRIES = 2.0
+COMPACT_BYTES = 8 * 2**20
+CHUNK_VOXELS = 2**20
+EDITED, PINNED, REVIEWED = 1, 2, 4
+
+
+class Recorder:
+    """The journal's writer for one label array.
+
+    Parameters
+    ----------
+    name
+        What to call the label in messages.
+    array
+        The label as the user sees and edits it.
+    masks
+        The state that counts as recorded: the label before the user touched it, and both masks.
+    grid
+        The geometry to write with.
+    open_case
+        Gives the case, adding it to the project if need be; called in the recorder's thread before the
+        first record is written. May raise OSError or LDSegError; then it is tried again.
+    on_problem
+        Told, in the recorder's thread, one sentence when the disk cannot be written, and None when it
+        can be again.
+    case
+        The case, if there is one already; then ``open_case`` is not called.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        array: np.ndarray,
+        masks: Masks,
+        grid: Scan,
+        open_case: Callable[[], CaseFolder],
+        on_problem: Callable[[str | None], None] = lambda text: None,
+        case: CaseFolder | None = None,
+    ):
+        self.name = name
+        self.case = case
+        self.problem: str | None = None
+        self._array = array
+        self._grid = grid
+        self._open_case, self._on_problem = open_case, on_problem
+        self._base = masks.label
+        self._seen = np.array(masks.label, order="C")
+        self._previous: np.ndarray | None = None
+        # What was edited in an earlier session stays edited: its undo history is gone.
+        self._flags: np.ndarray = masks.edited * np.uint8(EDITED | PINNED)
+        self._flags += masks.reviewed * np.uint8(REVIEWED)
+        self._pending = b""
+        self._size = 0
+        self._touched = self._done = 0
+        self._painted = False
+        self._flush = self._stop = False
+        self._changes: dict[str, object] | None = None
+        self._wake = threading.Condition()
+        self._state = threading.RLock()
+        self._thread = threading.Thread(target=self._work, name=f"journal of {name}", daemon=True)
+        self._thread.start()
+
+    def touch(self, array: np.ndarray, painted: bool) -> None:
+        """Say that ``array`` may have changed: by painting, or by undo, redo or replacement."""
+        with self._wake:
+            self._array = array
+            self._touched += 1
+            self._painted |= painted
+            self._wake.notify_all()
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Wait until all changes so far were seen and, unless there is a problem, are on the disk."""
+        with self._wake:
+            self._touched += 1
+            wanted, self._flush = self._touched, True
+            self._wake.notify_all()
+            return self._wake.wait_for(lambda: self._done >= wanted or self._stop, timeout)
+
+    def masks(self) -> Masks:
+        """Return copies of the label and the masks as they are now."""
+        with self._state:
+            self._look()
+            return Masks(
+                self._seen.copy(), (self._flags & EDITED) != 0, (self._flags & REVIEWED) != 0
+            )
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many voxels are edited and how many reviewed, as last seen."""
+        return self._count(EDITED), self._count(REVIEWED)
+
+    def mark_reviewed(self, where: tuple[slice, ...], reviewed: bool) -> None:
+        """Set or clear the reviewed mask in a box, and save it."""
+        with self._state:
+            if reviewed:
+                self._flags[where] |= REVIEWED
+            else:
+                self._flags[where] &= ~np.uint8(REVIEWED)
+        self.save()
+
+    def sign_off(self, who: str, when: str) -> None:
+        """Mark everything as reviewed and record who answers for it."""
+        with self._state:
+            self._look()
+            verdict = "edited" if self._count(EDITED) else "accepted"
+            self._flags |= REVIEWED
+        self.save(sign_off=SignOff(who=who, when=when, verdict=verdict))
+
+    def take_update(self, change: Callable[[], np.ndarray], **changes: object) -> None:
+        """Let ``change`` write new predictions into the array and return it: they are no edits.
+
+        ``changes`` go to the case's record.
+        """
+        with self._state:
+            self._look()
+            array = change()
+            indices, labels = _difference(array, self._seen)
+            self._previous, self._base = self._base, self._base.copy()
+            self._base.reshape(-1)[indices] = labels
+            self._commit(indices, labels, self._flags.reshape(-1)[indices] & EDITED)
+            with self._wake:
+                self._painted = False
+        self.save(**changes)
+
+    def save(self, **changes: object) -> None:
+        """Ask for label, masks and record (with ``changes``) to be written, and the journal dropped."""
+        with self._wake:
+            self._changes = {**(self._changes or {}), **changes}
+            self._touched += 1
+            self._wake.notify_all()
+
+    def put_down(self, timeout: float = 30.0) -> bool:
+        """Save what the journal holds, so that it can go; return whether everything is on the disk."""
+        self.flush(timeout)
+        if self._size or self._pending or self.problem:
+            self.save()
+            self.flush(timeout)
+        return self.problem is None
+
+    def close(self, timeout: float = 30.0) -> bool:
+        """Save and end the thread; return whether everything is on the disk."""
+        saved = self.put_down(timeout)
+        with self._wake:
+            self._stop = True
+            self._wake.notify_all()
+        self._thread.join(timeout)
+        return saved
+
+    def _count(self, flag: int) -> int:
+        with self._state:
+            return int(np.count_nonzero(self._flags & flag))
+
+    def _work(self) -> None:
+        written = 0.0
+        while True:
+            with self._wake:
+                patience = SECONDS_BETWEEN_RETRIES if self.problem else None
+                self._wake.wait_for(lambda: self._stop or self._touched > self._done, patience)
+                if self._stop:
+                    return
+                # Several changes make one record, but never for longer than the interval.
+                pause = written + SECONDS_BETWEEN_WRITES - time.monotonic()
+                self._wake.wait_for(lambda: self._stop or self._flush, max(0.0, pause))
+                touched, self._flush = self._touched, False
+            self._write()
+            written = time.monotonic()
+            with self._wake:
+                self._done = max(self._done, touched)
+                self._wake.notify_all()
+
+    def _look(self) -> None:
+        """Take what has changed in the array into memory."""
+        with self._state:
+            for _ in range(4):
+                with self._wake:
+                    array, touched, painted = self._array, self._touched, self._painted
+                if array.shape != self._seen.shape:
+                    raise LDSegError(f"{self.name} is no longer of the image's size; undo that")
+                if array.dtype != self._seen.dtype:
+                    self._seen = self._seen.astype(array.dtype)
+                indices, labels = _difference(array, self._seen)
+                # Touched meanwhile: look again, so that a later change is not taken without an earlier.
+                if self._touched == touched:
+                    break
+            with self._wake:
+                self._painted = self._painted and self._touched != touched
+            if not len(indices):
+                return
+            flags = self._flags.reshape(-1)
+            was, back = flags[indices], labels == self._base.reshape(-1)[indices]
+            if painted:
+                # Painted back by hand is a decision too, and no later undo takes it away.
+                edited = np.ones(len(indices), bool)
+                flags[indices] = was | EDITED | np.where(back, PINNED, 0).astype(np.uint8)
+            else:
+                if self._previous is not None:
+                    back |= labels == self._previous.reshape(-1)[indices]
+                edited = ((was & PINNED) != 0) | ~back
+                flags[indices] = np.where(edited, was | EDITED, was & ~np.uint8(EDITED))
+            self._commit(indices, labels, edited)
+
+    def _commit(self, indices: np.ndarray, labels: np.ndarray, edited: np.ndarray) -> None:
+        self._seen.reshape(-1)[indices] = labels
+        if len(indices):
+            self._pending += journal.encode(indices, labels, edited)
+
+    def _write(self) -> None:
+        """Bring what has changed to the disk, or note why not."""
+        text: str | None = None
+        try:
+            self._look()
+            self._try_write()
+        except Exception as error:  # The thread must live on, whatever the reason.
+            text = (
+                f"The corrections of {self.name} cannot be saved ({_reason(error)}); they are kept in "
+                "memory and tried again every two seconds."
+            )
+        if text != self.problem:
+            self.problem = text
+            self._on_problem(text)
+
+    def _try_write(self) -> None:
+        with self._wake:
+            changes, self._changes = self._changes, None
+        if changes is None and not self._pending:
+            return
+        try:
+            if self.case is None:
+                self.case = self._open_case()
+            if changes is None:
+                lost = bool(self._size) and not self.case.journal.exists()
+                if lost or self._append(self.case, self._pending) > COMPACT_BYTES:
+                    changes = {}
+            if changes is not None:
+                self._save(self.case, changes)
+        except BaseException:
+            if changes is not None:
+                with self._wake:
+                    self._changes = {**changes, **(self._changes or {})}
+            raise
+
+    def _append(self, case: CaseFolder, pending: bytes) -> int:
+        """Append the records and return the journal's size."""
+        if not self._size:
+            self._withdraw_sign_off(case)
+            self._size = case.begin_journal(self._seen.shape)
+        self._size = journal.append(case.journal, self._size, pending)
+        self._drop_pending(pending)
+        return self._size
+
+    def _save(self, case: CaseFolder, changes: dict[str, object]) -> None:
+        with self._state:
+            masks, pending = self.masks(), self._pending
+        if (pending or not masks.reviewed.all()) and "sign_off" not in changes:
+            self._withdraw_sign_off(case)
+        if not case.journal.exists():
+            case.check_present()
+            self._size = 0
+        if pending:
+            # First the journal: a crash between label and mask must not part them.
+            self._append(case, pending)
+        case.save(self._grid, masks, **changes)
+        self._size = 0
+
+    def _withdraw_sign_off(self, case: CaseFolder) -> None:
+        """A label that is changed after its sign-off is no longer the one that was signed."""
+        record = case.record()
+        if record.sign_off is not None:
+            earlier = (*record.earlier_sign_offs, record.sign_off)
+            case.change(sign_off=None, earlier_sign_offs=earlier)
+
+    def _drop_pending(self, written: bytes) -> None:
+        with self._state:
+            self._pending = self._pending[len(written) :]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, OSError | LDSegError):
+        return str(error).rstrip(".")
+    return f"{type(error).__name__}: {error}"
+
+
+def _difference(array: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return flat C indices and new values of all voxels in which ``array`` differs from ``seen``."""
+    row = max(1, seen[:1].size)
+    step = max(1, CHUNK_VOXELS // row)
+    found, values = [np.empty(0, np.int64)], [np.empty(0, array.dtype)]
+    for start in range(0, len(seen), step):
+        ours = seen[start : start + step]
+        if np.array_equal(array[start : start + step], ours):
+            continue
+        theirs = np.array(array[start : start + step], order="C")
+        where = np.flatnonzero(theirs != ours)
+        found.append(where + start * row)
+        values.append(theirs.reshape(-1)[where])
+    return np.concatenate(found), np.concatenate(values)

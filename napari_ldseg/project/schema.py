@@ -1,0 +1,161 @@
+"""What the project's JSON files hold: the schemas, validated and bounded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..atomic import written_whole
+from ..checkpoint.metadata import ClassInfo
+from ..errors import LDSegError
+
+MAX_BYTES = 4 * 2**20
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=1, le=2**31)]
+Count = Annotated[int, Field(ge=0)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Row = tuple[Real, Real, Real, Real]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageReference(_Part):
+    """Where a case's image is: relative to the project folder, and where it was last seen.
+
+    Parameters
+    ----------
+    path
+        Relative to the project folder with forward slashes; None where that is impossible.
+    last_seen
+        The absolute path, tried second; None for a copy inside the project.
+    sha256
+        Of the file's bytes.
+    """
+
+    name: Name
+    path: Annotated[str, Field(max_length=4096)] | None
+    last_seen: Annotated[str, Field(max_length=4096)] | None = None
+    sha256: Sha256
+
+
+class Geometry(_Part):
+    """The grid of the label and the masks.
+
+    ``shape`` and ``affine`` (to RAS+ mm) follow the array that is edited; ``from_file`` says that its axes
+    are the display axes of the image file rather than a layer's own.
+    """
+
+    shape: Annotated[tuple[Size, ...], Field(min_length=2, max_length=8)]
+    affine: tuple[Row, Row, Row, Row]
+    calibrated: bool
+    from_file: bool
+
+
+class SignOff(_Part):
+    """Who answers for a label, since when, and whether it differs from the prediction."""
+
+    who: Name
+    when: Name
+    verdict: Literal["accepted", "edited"]
+
+
+class CaseRecord(_Part):
+    """``case.json``: everything about a case but its voxels.
+
+    Parameters
+    ----------
+    patient
+        Keeps the cases of one person in one split.
+    split
+        Drawn once, when the patient's first case is added.
+    image
+        None where the project could not keep a reference or a copy.
+    values
+        The class names by label value; each is a class of the project.
+    runs
+        Provenance of the runs that the label came from.
+    """
+
+    format_version: Literal[1] = 1
+    patient: Name
+    split: Literal["training", "validation"]
+    image: ImageReference | None
+    geometry: Geometry
+    values: Annotated[tuple[Name, ...], Field(max_length=256)]
+    labelled: bool = True
+    edited_voxels: Count = 0
+    reviewed_voxels: Count = 0
+    sign_off: SignOff | None = None
+    earlier_sign_offs: tuple[SignOff, ...] = ()
+    runs: Annotated[tuple[dict[str, Any], ...], Field(max_length=100)] = ()
+    created: Name
+    changed: Name
+
+    @property
+    def voxels(self) -> int:
+        """Number of voxels of the grid."""
+        count = 1
+        for size in self.geometry.shape:
+            count *= size
+        return count
+
+    @property
+    def state(self) -> str:
+        """The state in words for the list of cases."""
+        if self.sign_off is not None:
+            return "signed off"
+        if self.reviewed_voxels >= self.voxels:
+            return "reviewed"
+        if self.reviewed_voxels:
+            percent = max(1, 100 * self.reviewed_voxels // self.voxels)
+            return f"{'edited, ' if self.edited_voxels else ''}{percent} % reviewed"
+        if self.edited_voxels:
+            return "edited"
+        return "unreviewed" if self.labelled else "no label"
+
+
+class ProjectRecord(_Part):
+    """``project.json``: the classes, whose names the cases use."""
+
+    format_version: Literal[1] = 1
+    name: Name
+    classes: Annotated[tuple[ClassInfo, ...], Field(max_length=1000)] = ()
+    created: Name
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Return the validated content of ``path``.
+
+    Raises
+    ------
+    LDSegError
+        If the file is missing, too large, not JSON, or not of this kind.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise LDSegError(f"{path} is too large to be a project's file; take it away.")
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise LDSegError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise LDSegError(
+            f"{path} is not valid ({where}: {first['msg']}); correct it or put back an older copy."
+        ) from error
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write ``record`` as JSON, whole or not at all. Raises OSError."""
+    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    with written_whole(path, ".json") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,523 @@
+"""Corrections in a real window: kept while painting, protected, reviewed, signed off, restored."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+from napari_ldseg.checkpoint.metadata import ClassInfo
+from napari_ldseg.inference.files import read_scan
+from napari_ldseg.io.geometry import derived_attributes
+from napari_ldseg.project.case import CaseFolder
+from napari_ldseg.project.folder import Project
+from napari_ldseg.widgets.project_state import project_of
+
+from .conftest import click, drag, paint_at, remove_all, result_layer
+
+KILL = Path(__file__).parents[2] / "benchmarks" / "window_kill.py"
+DIALOG = "napari_ldseg.widgets.project_widget.QFileDialog"
+
+
+@pytest.fixture
+def panel(viewer):
+    """The Project widget, docked."""
+    _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
+    return panel
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The project folder of the test's settings."""
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def scan_file(tmp_path):
+    """A NIfTI volume on the disk."""
+    array = np.random.default_rng(0).integers(0, 99, (30, 28, 8)).astype(np.int16)
+    path = tmp_path / "images" / "patient01_mr.nii.gz"
+    path.parent.mkdir()
+    nib.save(nib.Nifti1Image(array, np.diag([0.8, 0.8, 2.5, 1])), path)
+    return path
+
+
+@pytest.fixture
+def segmented(viewer, widget, run, model_file, scan_file):
+    """The scan from its file, segmented; returns the image and the labels layers."""
+    (image,) = viewer.open(scan_file, plugin="napari-ldseg")
+    widget.model.choose(model_file(2, classes=3))
+    run(samples=2)
+    return image, result_layer(viewer, "labels")
+
+
+def other_value(labels, index):
+    return (int(labels.data[index]) + 1) % 3
+
+
+def settle(viewer):
+    for own in project_of(viewer).labels._own:
+        if own.recorder is not None:
+            assert own.recorder.flush(10)
+
+
+def states(panel):
+    return [panel.cases.item(row, 1).text() for row in range(panel.cases.rowCount())]
+
+
+def only_case(folder):
+    (file,) = (folder / "cases").glob("*/case.json")
+    return CaseFolder(file.parent)
+
+
+def test_nothing_is_written_until_the_user_edits(viewer, segmented, folder):
+    assert not folder.exists()
+
+
+def test_a_stroke_is_on_the_disk_within_a_second_even_before_the_button_is_up(
+    qtbot, viewer, segmented, folder
+):
+    labels = segmented[1]
+    before = labels.data.copy()
+    value = other_value(labels, (4, 10, 8))
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), value, release=False)
+    qtbot.wait(1000)
+    painted = labels.data != before
+    assert painted.sum() >= 3
+    masks = only_case(folder).load()
+    np.testing.assert_array_equal(masks.label, labels.data)
+    np.testing.assert_array_equal(masks.edited, painted)
+    native = viewer.window._qt_viewer.canvas.native
+    QTest.mouseRelease(native, Qt.MouseButton.LeftButton)
+
+
+def test_undo_redo_and_fill_are_on_the_disk(qtbot, viewer, segmented, folder):
+    labels = segmented[1]
+    before = labels.data.copy()
+    value = other_value(labels, (4, 10, 8))
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), value)
+    stroke = labels.data.copy()
+    native = viewer.window._qt_viewer.canvas.native
+    settle(viewer)
+    QTest.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(labels.data, before)
+    settle(viewer)
+    masks = only_case(folder).load()
+    np.testing.assert_array_equal(masks.label, before)
+    assert not masks.edited.any()
+    labels.redo()
+    settle(viewer)
+    masks = only_case(folder).load()
+    np.testing.assert_array_equal(masks.label, stroke)
+    np.testing.assert_array_equal(masks.edited, stroke != before)
+    labels.fill((2, 5, 5), 2)
+    settle(viewer)
+    np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
+
+
+def test_the_case_refers_to_its_image_and_lies_on_it(viewer, segmented, folder, scan_file):
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    settle(viewer)
+    record = only_case(folder).record()
+    assert record.image.path == "../images/patient01_mr.nii.gz"
+    assert record.patient == "patient01" and record.values == ("class 0", "class 1", "class 2")
+    assert record.runs[0]["provenance"]["seed"] == 0
+    viewer.layers.remove(labels)
+    deadline = time.monotonic() + 5
+    while only_case(folder).journal.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    file = nib.load(only_case(folder).folder / "label.nii.gz")
+    np.testing.assert_array_equal(file.affine, nib.load(scan_file).affine)
+    np.testing.assert_array_equal(read_scan(file.get_filename()).array, labels.data)
+
+
+def test_oblique_images_keep_their_exact_grid(
+    viewer, widget, run, model_file, oblique_file, folder
+):
+    path, array, affine = oblique_file
+    viewer.open(path, plugin="napari-ldseg")
+    widget.model.choose(model_file(2, classes=3))
+    run(samples=2)
+    labels = result_layer(viewer, "labels")
+    index = tuple(n // 2 for n in labels.data.shape)
+    paint_at(viewer, labels, index, other_value(labels, index))
+    assert project_of(viewer).labels.own(labels).recorder.close()
+    file = nib.load(only_case(folder).folder / "label.nii.gz")
+    edited = nib.load(only_case(folder).folder / "edited.nii.gz").get_fdata()
+    assert file.shape == array.shape
+    np.testing.assert_array_equal(file.affine, affine)
+    scan = read_scan(path)
+    there = np.linalg.inv(affine) @ scan.affine @ [*index, 1]
+    assert np.argwhere(edited).tolist() == [np.rint(there[:3]).astype(int).tolist()]
+
+
+def test_labels_made_without_a_model_are_kept_and_their_classes_followed(
+    viewer, panel, scan_file, folder
+):
+    (image,) = viewer.open(scan_file, plugin="napari-ldseg")
+    named = {1: ClassInfo(name="organ", colour="#ff0000")}
+    labels = Labels(np.zeros(image.data.shape, np.uint8), name="mine", **derived_attributes(image))
+    labels.metadata["napari_ldseg_classes"] = named
+    viewer.add_layer(labels)
+    paint_at(viewer, labels, (4, 10, 8), 1)
+    settle(viewer)
+    assert only_case(folder).record().image.path == "../images/patient01_mr.nii.gz"
+    assert only_case(folder).record().values == ("background", "organ")
+    labels.metadata["napari_ldseg_classes"] = named | {
+        3: ClassInfo(name="tumour", colour="#00ff00")
+    }
+    labels.features = {"index": [0, 1, 3], "name": ["background", "organ", "tumour"]}
+    settle(viewer)
+    record = only_case(folder).record()
+    assert record.values == ("background", "organ", "label 2", "tumour")
+    assert len(project_of(viewer).project.classes_of(record)) == 4
+    np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
+
+
+def propose(viewer, widget, run, segmented, seed=7):
+    """Edit a stroke, segment again; return the labels, their data, and the stroke's mask."""
+    labels = segmented[1]
+    before = labels.data.copy()
+    value = other_value(labels, (4, 10, 8))
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), value, size=5)
+    stroke = labels.data != before
+    widget.seed.setValue(seed)
+    words = run(samples=2)
+    return labels, labels.data.copy(), stroke, words
+
+
+def test_a_new_segmentation_shows_what_would_change_then_fills_only_the_rest(
+    qtbot, viewer, widget, run, segmented, folder
+):
+    labels, mine, stroke, words = propose(viewer, widget, run, segmented)
+    assert words == (
+        "Done: 2 samples. Your edited labels were kept; see what the new ones would change."
+    )
+    np.testing.assert_array_equal(labels.data, mine)
+    preview = result_layer(viewer, "would change")
+    new = result_layer(viewer, "labels")
+    assert new is not labels and not new.visible
+    fresh = new.data.copy()
+    expected = np.where(stroke, mine, fresh)
+    assert widget.update_notice.isVisible()
+    text = widget.update_notice.text.text()
+    assert f"would change {(expected != mine).sum():,} voxels" in text and "class 1 +" in text
+    np.testing.assert_array_equal(preview.data != 0, expected != mine)
+    assert viewer.layers.selection.active is labels
+    click(widget.update_notice.first)
+    np.testing.assert_array_equal(labels.data, expected)
+    qtbot.waitUntil(lambda: new not in viewer.layers, timeout=2000)
+    assert preview not in viewer.layers and not widget.update_notice.isVisible()
+    settle(viewer)
+    masks = only_case(folder).load()
+    np.testing.assert_array_equal(masks.label, expected)
+    np.testing.assert_array_equal(masks.edited, stroke)
+    record = only_case(folder).record()
+    assert [r["provenance"]["seed"] for r in record.runs] == [0, 7]
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, mine)
+    settle(viewer)
+    masks = only_case(folder).load()
+    np.testing.assert_array_equal(masks.label, mine)
+    np.testing.assert_array_equal(masks.edited, stroke)
+
+
+def test_what_is_painted_after_the_proposal_stays_too(viewer, widget, run, segmented):
+    labels, _, _, _ = propose(viewer, widget, run, segmented)
+    preview = result_layer(viewer, "would change")
+    index = tuple(int(i) for i in np.argwhere(preview.data != 0)[0])
+    third = ({0, 1, 2} - {int(labels.data[index]), int(preview.data[index]) % 3}).pop()
+    paint_at(viewer, labels, index, third)
+    assert labels.data[index] == third
+    click(widget.update_notice.first)
+    assert labels.data[index] == third
+
+
+def test_keep_both_leaves_the_labels_and_shows_the_new_layer(qtbot, viewer, widget, run, segmented):
+    labels, mine, _, _ = propose(viewer, widget, run, segmented)
+    click(widget.update_notice.second)
+    np.testing.assert_array_equal(labels.data, mine)
+    new = result_layer(viewer, "labels")
+    assert new is not labels and new.visible
+    assert not [x for x in viewer.layers if x.name.startswith("would change")]
+
+
+def test_a_slice_run_proposes_nothing_outside_its_slice(qtbot, viewer, widget, run, segmented):
+    labels = segmented[1]
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), other_value(labels, (4, 10, 8)))
+    mine = labels.data.copy()
+    viewer.dims.set_current_step(0, 4)
+    widget.this_slice.setChecked(True)
+    widget.seed.setValue(3)
+    run(samples=2)
+    click(widget.update_notice.first)
+    rest = np.arange(8) != 4
+    np.testing.assert_array_equal(labels.data[rest], mine[rest])
+    assert not np.array_equal(labels.data[4], mine[4])
+
+
+def test_running_again_withdraws_the_first_proposal(qtbot, viewer, widget, run, segmented):
+    labels, mine, stroke, _ = propose(viewer, widget, run, segmented)
+    qtbot.wait(100)
+    widget.seed.setValue(11)
+    run(samples=2)
+    assert len([x for x in viewer.layers if x.name.startswith("would change")]) == 1
+    click(widget.update_notice.first)
+    np.testing.assert_array_equal(labels.data[stroke], mine[stroke])
+
+
+def test_reviewed_labels_are_protected_too_and_can_be_taken_back(
+    qtbot, viewer, widget, panel, run, segmented, folder
+):
+    labels = segmented[1]
+    viewer.layers.selection.active = labels
+    viewer.dims.set_current_step(0, 3)
+    assert panel.mark.isEnabled()
+    panel.extent.setCurrentText("the slice shown")
+    click(panel.mark)
+    assert "is marked as reviewed" in panel.status.text()
+    mine = labels.data.copy()
+    settle(viewer)
+    masks = only_case(folder).load()
+    assert masks.reviewed[3].all() and masks.reviewed.sum() == masks.reviewed[3].size
+    qtbot.waitUntil(lambda: states(panel) == ["12 % reviewed"], timeout=3000)
+    widget.seed.setValue(5)
+    run(samples=2)
+    click(widget.update_notice.first)
+    np.testing.assert_array_equal(labels.data[3], mine[3])
+    assert not np.array_equal(labels.data, mine)
+    viewer.layers.selection.active = labels
+    panel.extent.setCurrentText("the whole case")
+    click(panel.unmark)
+    settle(viewer)
+    assert not only_case(folder).load().reviewed.any()
+
+
+def test_a_box_can_be_reviewed(qtbot, viewer, panel, segmented, folder):
+    labels = segmented[1]
+    corners = [labels.data_to_world(c) for c in ((2, 5, 6), (2, 5, 15), (2, 11, 15), (2, 11, 6))]
+    viewer.add_shapes([corners], shape_type="rectangle", name="box")
+    viewer.layers.selection.active = labels
+    panel.extent.setCurrentText("inside box")
+    click(panel.mark)
+    settle(viewer)
+    reviewed = only_case(folder).load().reviewed
+    assert reviewed[2, 5:12, 6:16].all() and reviewed.sum() == 7 * 10 * (
+        8 if reviewed[0].any() else 1
+    )
+
+
+def test_signing_off_needs_a_name_and_an_edit_takes_it_back(
+    qtbot, viewer, panel, segmented, folder
+):
+    labels = segmented[1]
+    viewer.layers.selection.active = labels
+    panel.name.setText("")
+    click(panel.sign)
+    assert "Enter your name" in panel.status.text() and not folder.exists()
+    QTest.keyClicks(panel.name, "Dr. Gray")
+    click(panel.sign)
+    qtbot.waitUntil(lambda: states(panel) == ["signed off"], timeout=3000)
+    signed = only_case(folder).record().sign_off
+    assert signed.who == "Dr. Gray" and signed.verdict == "accepted"
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    settle(viewer)
+    record = only_case(folder).record()
+    assert record.sign_off is None and record.earlier_sign_offs == (signed,)
+    viewer.layers.selection.active = labels
+    click(panel.sign)
+    settle(viewer)
+    assert only_case(folder).record().sign_off.verdict == "edited"
+
+
+def leave_behind(viewer, labels, folder):
+    """Paint, then let go of the project as a crash does: without saving."""
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), other_value(labels, (4, 10, 8)))
+    settle(viewer)
+    painted = labels.data.copy()
+    case = only_case(folder)
+    journal = case.journal.read_bytes()
+    label = (case.folder / "label.nii.gz").read_bytes()
+    record = (case.folder / "case.json").read_bytes()
+    project_of(viewer).shut_down()
+    case.journal.write_bytes(journal)
+    (case.folder / "label.nii.gz").write_bytes(label)
+    (case.folder / "case.json").write_bytes(record)
+    (case.folder / "edited.nii.gz").unlink()
+    return painted
+
+
+@pytest.fixture
+def crashed(qtbot, viewer, widget, segmented, folder):
+    """A project whose last session was killed, an empty viewer, and what had been painted."""
+    unedited = segmented[1].data.copy()
+    painted = leave_behind(viewer, segmented[1], folder)
+    qtbot.wait(200)
+    remove_all(qtbot, viewer)
+    viewer.window.remove_dock_widget(widget)
+    return unedited, painted
+
+
+def test_restore_brings_the_strokes_back_with_their_image(qtbot, viewer, crashed, folder):
+    unedited, painted = crashed
+    _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
+    qtbot.waitUntil(panel.notice.isVisible, timeout=3000)
+    assert "patient01_mr" in panel.notice.text.text()
+    click(panel.notice.first)
+    click(panel.notice.first)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    assert not panel.notice.isVisible()
+    click(panel.notice.first)
+    labels = result_layer(viewer, "labels")
+    np.testing.assert_array_equal(labels.data, painted)
+    np.testing.assert_allclose(viewer.layers[0].scale, labels.scale)
+    qtbot.waitUntil(lambda: not panel.notice.isVisible(), timeout=3000)
+    settle(viewer)
+    assert len(viewer.layers) == 2 and not only_case(folder).journal.exists()
+    np.testing.assert_array_equal(only_case(folder).load().edited, painted != unedited)
+    paint_at(viewer, labels, (2, 5, 5), other_value(labels, (2, 5, 5)))
+    settle(viewer)
+    np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
+
+
+def test_discard_keeps_the_file_aside(qtbot, viewer, crashed, folder):
+    unedited, _ = crashed
+    _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
+    qtbot.waitUntil(panel.notice.isVisible, timeout=3000)
+    click(panel.notice.second)
+    assert not panel.notice.isVisible()
+    assert list(only_case(folder).folder.glob("journal-discarded-*"))
+    np.testing.assert_array_equal(only_case(folder).load().label, unedited)
+
+
+def test_the_segment_widget_offers_to_restore_too(qtbot, viewer, crashed):
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
+    qtbot.waitUntil(widget.project_notice.isVisible, timeout=3000)
+    assert widget.project_notice.first.text() == "Restore"
+
+
+def test_a_restored_label_is_still_protected(qtbot, viewer, crashed, model_file):
+    unedited, painted = crashed
+    _, fresh = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
+    click(fresh.project_notice.first)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    labels = result_layer(viewer, "labels")
+    fresh.model.choose(model_file(2, classes=3))
+    fresh.seed.setValue(9)
+    fresh.samples.setValue(2)
+    click(fresh.segment)
+    qtbot.waitUntil(lambda: not fresh.session.running, timeout=60_000)
+    click(fresh.update_notice.first)
+    edited = painted != unedited
+    np.testing.assert_array_equal(labels.data[edited], painted[edited])
+    assert not np.array_equal(labels.data, painted)
+
+
+def test_closing_the_window_saves_everything(qtbot, viewer, segmented, folder):
+    labels = segmented[1]
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), other_value(labels, (4, 10, 8)))
+    painted = labels.data.copy()
+    viewer.close()
+    qtbot.wait(300)
+    assert not only_case(folder).journal.exists() and not (folder / "lock.json").exists()
+    np.testing.assert_array_equal(only_case(folder).load().label, painted)
+    assert only_case(folder).record().state == "edited"
+
+
+def test_a_window_killed_in_mid_stroke_offers_to_restore(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(KILL), "--kills", "1", "--longest", "2", "--folder", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(KILL.parents[1])},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1" in done.stdout
+
+
+def test_a_full_disk_is_told_and_the_window_is_held_back_once(
+    qtbot, viewer, widget, segmented, folder, monkeypatch, assert_sentence
+):
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    settle(viewer)
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("napari_ldseg.project.journal.os.write", full)
+    monkeypatch.setattr("napari_ldseg.atomic.os.replace", full)
+    paint_at(viewer, labels, (4, 12, 8), other_value(labels, (4, 12, 8)))
+    qtbot.waitUntil(widget.project_notice.isVisible, timeout=3000)
+    assert_sentence(widget.project_notice.text.text(), "No space left", "kept in memory")
+    viewer.window._qt_window.close()
+    assert viewer.window._qt_window.isVisible()
+    monkeypatch.undo()
+    click(widget.project_notice.first)
+    qtbot.waitUntil(lambda: not widget.project_notice.isVisible(), timeout=5000)
+    settle(viewer)
+    np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
+
+
+def test_a_project_open_elsewhere_is_told_and_nothing_is_lost(
+    qtbot, viewer, widget, panel, segmented, folder, tmp_path, assert_sentence, monkeypatch
+):
+    other = Project(folder, create=True)
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    qtbot.waitUntil(widget.project_notice.isVisible, timeout=3000)
+    assert "open in another" in widget.project_notice.text.text()
+    monkeypatch.setattr(f"{DIALOG}.getExistingDirectory", lambda *a, **k: str(tmp_path / "second"))
+    click(panel.change)
+    qtbot.waitUntil(lambda: not widget.project_notice.isVisible(), timeout=5000)
+    settle(viewer)
+    np.testing.assert_array_equal(only_case(tmp_path / "second").load().label, labels.data)
+    other.close()
+
+
+def test_cases_open_from_the_list_and_lost_images_can_be_located(
+    qtbot, viewer, panel, segmented, scan_file, tmp_path, monkeypatch
+):
+    labels = segmented[1]
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), other_value(labels, (4, 10, 8)))
+    painted = labels.data.copy()
+    settle(viewer)
+    remove_all(qtbot, viewer)
+    qtbot.waitUntil(lambda: panel.cases.rowCount() == 1, timeout=5000)
+    panel.cases.selectRow(0)
+    moved = tmp_path / "moved.nii.gz"
+    os.rename(scan_file, moved)
+    click(panel.open)
+    qtbot.waitUntil(panel.locate.isVisible, timeout=5000)
+    assert "put it back or locate it" in panel.status.text()
+    monkeypatch.setattr(f"{DIALOG}.getOpenFileName", lambda *a, **k: (str(moved), ""))
+    click(panel.locate)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    np.testing.assert_array_equal(result_layer(viewer, "labels").data, painted)
+
+
+def test_import_and_export_by_clicks(
+    qtbot, viewer, panel, segmented, folder, tmp_path, monkeypatch
+):
+    viewer.layers.selection.active = segmented[1]
+    click(panel.mark)
+    settle(viewer)
+    qtbot.waitUntil(lambda: panel.export.isEnabled(), timeout=5000)
+    monkeypatch.setattr(f"{DIALOG}.getExistingDirectory", lambda *a, **k: str(tmp_path / "out"))
+    panel.export.menu().actions()[0].trigger()
+    qtbot.waitUntil(lambda: panel.status.text() == "Exported 1 case.", timeout=5000)
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["numTraining"] == 1
+    click(panel.take_in)
+    qtbot.waitUntil(lambda: panel.status.text() == "Imported 1 case.", timeout=5000)
+    qtbot.waitUntil(lambda: states(panel) == ["reviewed", "reviewed"], timeout=3000)
