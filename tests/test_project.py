@@ -10,8 +10,12 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+from skimage.io import imsave
+from typer.testing import CliRunner
 
 from napari_ldseg.checkpoint.metadata import ClassInfo
+from napari_ldseg.cli import app
+from napari_ldseg.datasets.settings import DataSettings
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.files import read_like, read_scan, write_like
 from napari_ldseg.inference.scan import Scan
@@ -19,6 +23,7 @@ from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.exchange import export, import_from
 from napari_ldseg.project.folder import ImageMissing, Project, patient_of
+from napari_ldseg.project.labelled import find_labelled
 from napari_ldseg.project.schema import SignOff
 from napari_ldseg.project.update import propose
 
@@ -463,3 +468,60 @@ def test_the_room_needs_neither_qt_nor_napari_nor_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_path):
+    """Reviewed cases only; label values follow the names, whatever their order; the lock stays."""
+    structure = ("ventricle", "atrium")
+    for i in range(10):
+        rng = np.random.default_rng(i)
+        label = np.zeros((16, 16), np.uint8)
+        row, column = rng.integers(1, 6, 2)
+        label[row : row + 5, column : column + 8] = 1 + i % 2
+        picture = (rng.uniform(0, 60, label.shape) + 90 * label).astype(np.uint8)
+        path = tmp_path / f"patient{i}.png"
+        imsave(path, picture, check_contrast=False)
+        masks = replace(Masks.untouched(label), reviewed=np.full(label.shape, i != 4))
+        project.add_case(f"case_{i}", read_scan(path), path, CLASSES, masks, patient=f"p{i}")
+    names = ["background", "atrium", "ventricle"]
+    settings = DataSettings(folder=project.folder)
+    cases, split = find_labelled(settings, names)
+    assert len(cases) == 9 and "case_4" not in [c.name for c in cases]
+    for case in cases:
+        scan, label = case.read()
+        value = names.index(structure[int(case.name[-1]) % 2])
+        assert set(np.unique(label)) == {0, value}
+        assert np.asarray(scan.array)[label > 0].mean() > np.asarray(scan.array)[label == 0].mean()
+    assert len(split.validation) >= 1 and len(split.training) + len(split.validation) == 9
+    with pytest.raises(LDSegError, match="atrium, which is not among"):
+        find_labelled(settings, ["background", "ventricle"])
+    told = {
+        "name": "from a project",
+        "data": {"folder": str(project.folder)},
+        "classes": names,
+        "grid": {"size": [16, 16]},
+        "architecture": {
+            "label_widths": [4, 4],
+            "image_widths": [4, 4],
+            "denoiser_widths": [8],
+            "denoiser_attention": [],
+        },
+        "training": {"updates": 2, "batch_size": 2, "precision": "32-true"},
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(told))
+    answer = CliRunner().invoke(
+        app, ["train", str(tmp_path / "config.yaml"), "-o", str(tmp_path / "run")]
+    )
+    assert answer.exit_code == 0, answer.stderr
+    assert json.loads((tmp_path / "run" / "split.json").read_text())["validation"] == list(
+        split.validation
+    )
+    project.set_classes([*project.record.classes, ClassInfo(name="valve", colour="#0000ff")])
+
+
+def test_a_project_without_reviewed_cases_cannot_be_trained_on(project, oblique, assert_sentence):
+    scan = read_scan(oblique)
+    project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
+    with pytest.raises(LDSegError) as error:
+        find_labelled(DataSettings(folder=project.folder), ["background", "ventricle", "atrium"])
+    assert_sentence(error, "reviewed")

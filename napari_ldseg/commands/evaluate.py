@@ -115,7 +115,10 @@ def evaluate(
             --labels reader1 --labels reader2 --labels reader3 --labels reader4
     """  # noqa: D301
     with plain_errors():
-        source, found = _cases(data, split, images, labels, patient, instances)
+        from ..checkpoint.header import read_metadata
+
+        classes = [c.name for c in read_metadata(checkpoint).classes]
+        source, found = _cases(data, classes, split, images, labels, patient, instances)
         available = len(found)
         found = _drawn(found, cases, seed)
         from ..evaluation.plan import StudySettings
@@ -155,6 +158,7 @@ def evaluate(
 
 def _cases(
     data: Path,
+    classes: list[str],
     part: str | None,
     images: str,
     labels: list[str] | None,
@@ -162,9 +166,9 @@ def _cases(
     instances: bool,
 ) -> tuple[str, list[Case]]:
     """Return what the cases are called, and the cases."""
-    from ..datasets.folders import find_cases
     from ..datasets.settings import DataSettings
     from ..datasets.split import read_split
+    from ..project.labelled import find_labelled
 
     if not data.exists():
         raise LDSegError(
@@ -187,11 +191,11 @@ def _cases(
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise LDSegError(f"--patient: {reason}.") from error
-        return data.name, find_cases(settings)
+        return data.name, find_labelled(settings, classes)[0]
     from ..training.config import read_config
 
     settings = read_config(config).data
-    found = find_cases(settings)
+    found, _ = find_labelled(settings, classes)
     beside = settings.split or config.parent / "split.json"
     if part == "all" or (part is None and not beside.is_file()):
         return f"{settings.folder.name}, all cases", found

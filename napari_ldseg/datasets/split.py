@@ -95,11 +95,13 @@ def read_split(path: Path) -> Split:
         raise LDSegError(f"{path} cannot be read as a split: {reason}.") from error
 
 
-def settled_split(settings: DataSettings, cases: Sequence[Case], path: Path) -> Split:
-    """Return the split in ``path``; if there is none, draw it and write it there first."""
+def settled_split(
+    settings: DataSettings, cases: Sequence[Case], path: Path, fixed: Split | None = None
+) -> Split:
+    """Return the split in ``path``; if there is none, write ``fixed``, or one drawn now, there first."""
     if path.is_file():
         return read_split(path)
-    split = draw_split(cases, settings.validation, settings.test, settings.seed)
+    split = fixed or draw_split(cases, settings.validation, settings.test, settings.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path, ".json") as temporary:
         temporary.write_text(split.model_dump_json(indent=1))

@@ -88,6 +88,14 @@ class Project:
             raise
         self._splits = {r.patient: r.split for r in self.records().values()}
 
+    @classmethod
+    def for_reading(cls, folder: Path) -> Project:
+        """Return the project as it lies on the disk, without the lock: for reading alone."""
+        project = cls.__new__(cls)
+        project.folder, project._remembered = folder, {}
+        project.record = read_record(folder / "project.json", ProjectRecord)
+        return project
+
     def close(self) -> None:
         """Let other processes work in the folder."""
         lock.release(self.folder)

@@ -12,12 +12,12 @@ from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
-from ..datasets.folders import find_cases
 from ..datasets.split import Split, settled_split
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
 from ..evaluation.steps import measure_label_steps, measure_posterior_steps
+from ..project.labelled import find_labelled
 from .config import TrainingConfig, config_text
 from .log import Progress
 from .loop import STATE, train
@@ -57,15 +57,19 @@ def run_training(
     if resume and path.exists():
         say(f"{path} is already finished.")
         return path
-    cases = find_cases(config.data)
+    cases, fixed = find_labelled(config.data, [c.name for c in config.classes])
     split_file = config.data.split or folder / "split.json"
     if fabric.is_global_zero:
-        settled_split(config.data, cases, split_file)
+        settled_split(config.data, cases, split_file, fixed)
         with written_whole(folder / "config.yaml", ".part") as temporary:
             temporary.write_text(config_text(config))
     fabric.barrier()
     split = settled_split(config.data, cases, split_file)
     training, validation, test = (split.cases(p, cases) for p in ("training", "validation", "test"))
+    if not validation:
+        raise LDSegError(
+            f"No case of {config.data.folder} is for validation yet; label cases of more patients."
+        )
     say(
         f"{len(training)} cases to learn from, {len(validation)} for validation, {len(test)} kept aside"
     )

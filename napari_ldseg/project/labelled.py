@@ -1,0 +1,68 @@
+"""The labelled cases of a data set or a project, for training and evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from ..datasets.case import Case
+from ..datasets.folders import find_cases
+from ..datasets.settings import DataSettings
+from ..datasets.split import Split
+from ..errors import LDSegError
+from .case import CaseFolder
+from .folder import Project
+
+
+def find_labelled(
+    settings: DataSettings, classes: Sequence[str]
+) -> tuple[list[Case], Split | None]:
+    """Return the cases that ``settings`` describes and, of a project, its own split.
+
+    Of a project those cases count that are reviewed as a whole; their labels are turned into the values
+    that ``classes`` (names, background first) have.
+
+    Raises
+    ------
+    LDSegError
+        As ``find_cases``; or no case is reviewed, or one uses a class that is not among ``classes``.
+    """
+    if not (settings.folder / "project.json").is_file():
+        return find_cases(settings), None
+    project = Project.for_reading(settings.folder)
+    parts: dict[str, list[str]] = {"training": [], "validation": []}
+    cases = []
+    for folder in project.cases():
+        record = folder.record()
+        if not record.labelled or record.reviewed_voxels < record.voxels:
+            continue
+        structures = record.values[1:]
+        unknown = [name for name in structures if name not in classes]
+        if unknown:
+            raise LDSegError(
+                f"{folder.name} uses the class {unknown[0]}, which is not among the classes "
+                f"{', '.join(classes)}; add it to them, or leave the case unreviewed."
+            )
+        values = np.array([0, *(list(classes).index(name) for name in structures)], np.uint8)
+        read = partial(project.image, folder)
+        label = partial(_label, project, folder, values)
+        file = folder.folder / "label.nii.gz"
+        cases.append(Case(folder.name, record.patient, read, (label,), file))
+        parts[record.split].append(folder.name)
+    if not cases:
+        raise LDSegError(
+            f"No case of {settings.folder} is reviewed as a whole yet; mark cases as reviewed first."
+        )
+    return cases, Split(**{part: tuple(names) for part, names in parts.items()})
+
+
+def _label(project: Project, folder: CaseFolder, values: np.ndarray) -> np.ndarray:
+    label = folder.load(project.image(folder)).label
+    if label.max(initial=0) >= len(values):
+        raise LDSegError(
+            f"The label of {folder.name} holds the value {label.max()}, which has no class; name it "
+            "in the Correct widget."
+        )
+    return values[label]
