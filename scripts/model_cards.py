@@ -7,6 +7,7 @@ from pathlib import Path
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.checkpoint.metadata import Metadata
+from napari_ldseg.commands.info import describe_calibration
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 START = "<!-- models: written by scripts/model_cards.py -->"
@@ -14,9 +15,15 @@ END = "<!-- end of models -->"
 USE = {
     "echo-phantom": "Trying the plugin on the bundled 2D sample. Not for real echocardiograms.",
     "mri-phantom": "Trying the plugin on the bundled 3D sample. Not for real MRI.",
+    "camus": "Research on apical echocardiograms cropped to the sector, as in CAMUS.",
     "hippocampus": "Research on T1 MRI cropped around one hippocampus (about 35 x 50 x 36 mm).",
 }
 KNOWN_FAILURES = {
+    "camus": (
+        "Other views than the apical 2- and 4-chamber view, Doppler overlays, and images that are not "
+        "cropped to the sector. Trained on 128 x 128 pixels: outlines are not exact to the pixel of a "
+        "larger image. The data were resized to a square, so there are no millimetres."
+    ),
     "echo-phantom": (
         "Acoustic shadows that hide most of a chamber; anything that is not a phantom of this "
         "generator."
@@ -29,11 +36,16 @@ KNOWN_FAILURES = {
     ),
 }
 CITATION = {
+    "camus": (
+        "Data: S. Leclerc et al., Deep learning for segmentation using an open large-scale dataset in 2D "
+        "echocardiography, IEEE Transactions on Medical Imaging 38(9), 2019. The weights are shared "
+        "under the data's licence, which forbids commercial use."
+    ),
     "hippocampus": (
         "Data: A. L. Simpson et al., A large annotated medical image dataset for the development and "
         "evaluation of segmentation algorithms, arXiv 1902.09063 (Medical Segmentation Decathlon, "
         "Task04). The weights are shared under the data's licence."
-    )
+    ),
 }
 
 
@@ -56,15 +68,16 @@ def card(metadata: Metadata) -> str:
         f"{arch.latent_channels} latent and {arch.embedding_channels} embedding channels",
         f"- **Steps**: {metadata.label_steps} for a label map, {metadata.posterior_steps} for "
         "samples whose spread is shown",
+        f"- **Calibration**: {describe_calibration(metadata.calibration)}",
         f"- **Known failures**: {KNOWN_FAILURES[metadata.name]}",
         "",
-        "Mean over the validation cases, each on its own voxel grid:",
+        "Mean over cases that were kept out of training, each on its own voxel grid:",
         "",
-        "| figure | class | value | cases | samples N | steps K |",
-        "|---|---|---|---|---|---|",
+        "| figure | class | value | part | cases | samples N | steps K |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {m.name} | {m.class_name} | {m.value:.3f} | {m.cases} | {m.samples} | {m.steps} |"
+        f"| {m.name} | {m.class_name} | {m.value:.3f} | {m.split} | {m.cases} | {m.samples} | {m.steps} |"
         for m in metadata.metrics
     ]
     if metadata.name in CITATION:
@@ -87,7 +100,7 @@ def table_row(metadata: Metadata) -> str:
 
 def main() -> None:
     """Write a .md beside each .safetensors, and the README's table of models."""
-    rows = ["| name | for | validation DSC, 10 samples | card |", "|---|---|---|---|"]
+    rows = ["| name | for | DSC of cases kept out, 10 samples | card |", "|---|---|---|---|"]
     for path in bundled_checkpoints().values():
         metadata = read_metadata(path)
         path.with_suffix(".md").write_text(card(metadata))

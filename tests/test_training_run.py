@@ -102,6 +102,8 @@ def test_a_run_leaves_everything_in_its_folder(finished, data):
     assert [c.name for c in metadata.classes] == ["background", "disc"]
     assert {m.split for m in metadata.metrics} == {"test"}
     assert {m.samples for m in metadata.metrics} == {1, 10} and metadata.metrics[0].cases == 4
+    told = CliRunner().invoke(app, ["info", str(folder / "checkpoint.safetensors"), "--json"])
+    assert json.loads(told.stdout)["metrics"][0]["split"] == "test"
     split = json.loads((folder / "split.json").read_text())
     assert [len(split[p]) for p in ("training", "validation", "test")] == [12, 4, 4]
     rows = read_log(folder / "log.csv")

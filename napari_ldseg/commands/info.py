@@ -14,6 +14,9 @@ from .console import plain_errors
 
 def info(
     file: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors) of this program.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole description as JSON.")
+    ] = False,
 ) -> None:
     """Say what a checkpoint is: images it takes, classes, grid, steps, training data, licence.
 
@@ -22,7 +25,10 @@ def info(
     Example: napari-ldseg info glas.safetensors
     """
     with plain_errors():
-        describe(file)
+        if as_json:
+            typer.echo(read_metadata(file).model_dump_json(indent=1))
+        else:
+            describe(file)
 
 
 def describe(path: Path) -> None:
@@ -43,7 +49,7 @@ def describe(path: Path) -> None:
         "networks": f"{metadata.networks}, {metadata.parametrisation}",
         "schedule": f"{metadata.schedule}, {metadata.schedule_length} times",
         "steps": f"{metadata.label_steps} for labels, {metadata.posterior_steps} for uncertainty",
-        "calibration": _calibration(metadata.calibration),
+        "calibration": describe_calibration(metadata.calibration),
         "training": metadata.training.data,
         "licence": metadata.training.licence,
     }
@@ -55,7 +61,8 @@ def describe(path: Path) -> None:
         typer.echo(f"{key:{width}}  {' '.join(value.split())}")
 
 
-def _calibration(found: Calibration | None) -> str:
+def describe_calibration(found: Calibration | None) -> str:
+    """Return a checkpoint's calibration in words."""
     if found is None:
         return "none: probabilities and volume intervals are not calibrated"
     text = (
