@@ -1,5 +1,6 @@
 """A run from a configuration: its folder, kill and resume, two processes, and faults."""
 
+import fcntl
 import json
 import os
 import resource
@@ -15,9 +16,11 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+import napari_ldseg.training.run
 from napari_ldseg.checkpoint.file import load_checkpoint
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.evaluation.overlap import metrics
 from napari_ldseg.inference.scan import Scan
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.training.config import read_config
@@ -40,7 +43,7 @@ def configuration(folder, training=None, **changes):
         "classes": ["background", "disc"],
         "grid": {"size": [16, 16]},
         "intensity": {"method": "min-max"},
-        "architecture": {**sizes, "dropout": 0.1, "latent_channels": 2},
+        "architecture": {**sizes, "dropout": 0.1, "latent_channels": 2, "denoiser_blocks": 1},
         "training": {
             "updates": 12,
             "batch_size": 4,
@@ -144,21 +147,32 @@ def test_a_signal_stops_after_the_update_and_loses_nothing(finished, data, tmp_p
             break
     process.send_signal(signal.SIGINT)
     said = process.stderr.read()
-    assert process.wait(timeout=60) == 1 and "stopped after" in said and "Traceback" not in said
+    assert process.wait(timeout=60) == 130 and "stopped after" in said and "Traceback" not in said
     done = read_log(folder / "log.csv")[-1]["update"]
     assert 1 <= done < 60
     state = torch.load(folder / "state.pt", weights_only=True)
     assert state["update"] == done
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The configuration of 8 updates without dropout, and the folder of its run by one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in WIDTHS.items()}
+    path = configuration(
+        write_discs(folder, 20),
+        {"updates": 8, "batch_size": 4, "validate_every": 4},
+        architecture=sizes | {"denoiser_blocks": 1},
+    )
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder / "run")])
+    assert answer.exit_code == 0, answer.stderr
+    return path, folder / "run"
+
+
 @pytest.mark.parametrize("launcher", ["option", "torchrun"])
-def test_two_processes_learn_what_one_does(data, tmp_path, launcher):
+def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     """Same joint batches, gradients, log and validation; only one process writes."""
-    without_dropout = {"updates": 8, "batch_size": 4, "validate_every": 4}
-    sizes = {"architecture": {k: list(v) if isinstance(v, tuple) else v for k, v in WIDTHS.items()}}
-    path = configuration(data, without_dropout, **sizes)
-    code, said = run(path, "-o", tmp_path / "one")
-    assert code == 0, said
+    path, alone = alone
     if launcher == "option":
         code, said = run(path, "-o", tmp_path / "two", "--accelerator", "cpu", "--devices", "2")
     else:
@@ -168,10 +182,10 @@ def test_two_processes_learn_what_one_does(data, tmp_path, launcher):
         answer = subprocess.run(line, env=environment, text=True, capture_output=True, timeout=240)
         code, said = answer.returncode, answer.stderr
     assert code == 0, said
-    one, two = (weights(tmp_path / name) for name in ("one", "two"))
+    one, two = weights(alone), weights(tmp_path / "two")
     for key, value in one.model.state_dict().items():
         torch.testing.assert_close(two.model.state_dict()[key], value, rtol=1e-3, atol=2e-5)
-    logs = [read_log(tmp_path / name / "log.csv") for name in ("one", "two")]
+    logs = [read_log(folder / "log.csv") for folder in (alone, tmp_path / "two")]
     assert len(logs[0]) == len(logs[1]) == 8
     for first, second in zip(*logs, strict=True):
         assert second == pytest.approx(first, rel=1e-3, abs=1e-4, nan_ok=True)
@@ -220,6 +234,83 @@ def test_a_bad_case_is_named_and_leaves_no_checkpoint(
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_bad_case_kept_aside_is_named_before_the_training(tmp_path, part, assert_sentence):
+    write_discs(tmp_path, 6)
+    split = {"training": ["p00_0"], "validation": ["p01_0"], "test": ["p02_0"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    bad = split[part][0]
+    write_label(tmp_path / "labels" / f"{bad}.png", 9)
+    path = configuration(tmp_path, data={"folder": ".", "split": "split.json"})
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(tmp_path / "run")])
+    assert answer.exit_code == 1
+    assert_sentence(answer.stderr.strip().splitlines()[-1], bad, "value 9")
+    assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_stopped_while_measuring_a_run_is_resumed_there(data, tmp_path, monkeypatch):
+    path, folder = configuration(data), tmp_path / "run"
+    came = []
+    monkeypatch.setattr("napari_ldseg.commands.train.stop_signals", lambda: lambda: bool(came))
+    real = napari_ldseg.training.run.measure_posterior_steps
+
+    def interrupted(checkpoint, cases, n, device, on_case):
+        came.append(signal.SIGTERM)
+        on_case()
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr("napari_ldseg.training.run.measure_posterior_steps", interrupted)
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder)])
+    assert answer.exit_code == 130 and "--resume" in answer.stderr.strip().splitlines()[-1]
+    assert not (folder / "checkpoint.safetensors").exists()
+    assert torch.load(folder / "state.pt", weights_only=True)["update"] == 12
+    came.clear()
+    monkeypatch.setattr("napari_ldseg.training.run.measure_posterior_steps", real)
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder), "--resume"])
+    assert answer.exit_code == 0, answer.stderr
+    assert weights(folder).metadata.training.updates == 12
+
+
+def test_one_run_at_a_time_in_a_folder(data, tmp_path, assert_sentence):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    arguments = ["train", str(configuration(data)), "-o", str(folder), "--resume"]
+    answer = CliRunner().invoke(app, arguments)
+    os.close(handle)
+    assert answer.exit_code == 1 and not list(folder.iterdir())
+    assert_sentence(answer.stderr.strip().splitlines()[-1], str(folder), "Another run")
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    data, tmp_path, assert_sentence, monkeypatch
+):
+    path = configuration(data)
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(path)])
+    assert answer.exit_code == 1
+    assert_sentence(answer.stderr.strip().splitlines()[-1], path.name, "cannot be made")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("napari_ldseg.training.run.settled_split", full)
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(tmp_path / "run")])
+    assert answer.exit_code == 1
+    assert_sentence(answer.stderr.strip().splitlines()[-1], "No space left", "--resume")
+
+
+def test_a_class_that_nobody_has_has_no_figure(tiny_checkpoint):
+    checkpoint = tiny_checkpoint(2, classes=3)
+    results = np.full((2, 2, 2), np.nan)
+    results[0, :, 0] = 0.5
+    found = metrics(results, checkpoint, "test", 1, 2)
+    assert [(m.name, m.class_name, m.value, m.cases) for m in found] == [
+        ("DSC", "class 1", 0.5, 1),
+        ("IoU", "class 1", 0.5, 1),
+    ]
+
+
 def write_label(path, value):
     from skimage.io import imsave
 
@@ -262,6 +353,10 @@ def test_a_damaged_state_is_said_so(data, tmp_path, assert_sentence):
         ({"orientation": "SPL"}, ("orientation",)),
         ({"data": {"folder": ".", "patient": "p"}}, ("data.patient", "group")),
         ({"channels": ["red", "green"]}, ("channels",)),
+        ({"classes": ["background", False]}, ("classes", "quotation marks")),
+        ({"architecture": {"label_widths": "big"}}, ("label_widths", "tuple")),
+        ({"training": {"augmentation": {"flip_axes": [2]}}}, ("flip_axes", "2D")),
+        ({"training": {"augmentation": {"stain": 0.1}}}, ("stain", "three channels")),
         ({"training": {"batch_size": 3, "updates": 1}}, None),
     ],
 )

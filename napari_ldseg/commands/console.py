@@ -12,6 +12,8 @@ import typer
 
 from ..errors import LDSegError
 
+INTERRUPTED = 130
+
 
 @contextmanager
 def plain_errors(exit_code: int = 1) -> Iterator[None]:

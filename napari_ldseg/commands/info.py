@@ -66,7 +66,7 @@ def describe_calibration(found: Calibration | None) -> str:
     if found is None:
         return "none: probabilities and volume intervals are not calibrated"
     text = (
-        f"for {found.samples} samples with {found.steps} steps, on {found.cases} cases: "
+        f"for {found.samples} samples with {found.steps} steps, on {found.cases} case{'s' * (found.cases != 1)}: "
         f"temperature {found.temperature:.2f}, "
     )
     if found.volume_factors is None:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import LDSegError
-from .console import plain_errors, stop_signals
+from .console import INTERRUPTED, plain_errors, stop_signals
 
 if TYPE_CHECKING:
     from ..cohort.run import CohortReport
 
-NOTHING_DONE, INTERRUPTED = 2, 130
+NOTHING_DONE = 2
 
 
 def segment(

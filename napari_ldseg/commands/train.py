@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import plain_errors, stop_signals
+from .console import INTERRUPTED, plain_errors, stop_signals
 
 if TYPE_CHECKING:
     from ..training.log import Progress
@@ -51,26 +51,35 @@ def train(
 
     docs/train.md describes every setting; models/ holds the configurations of the bundled models.
 
+    Exit codes: 0 done, 1 an error (one sentence says which), 130 stopped (Ctrl-C, SIGTERM).
+
     Example: napari-ldseg train nuclei.yaml -o runs/nuclei
     """  # noqa: D301
     with plain_errors():
-        from ..distribution import make_fabric
         from ..training.config import read_config
-        from ..training.run import run_training
 
         told = read_config(config)
+
+        from ..distribution import make_fabric
+        from ..training.loop import TrainingStopped
+        from ..training.run import run_training
+
         fabric = make_fabric(accelerator, devices, nodes, told.training.precision)
         speaker = _Speaker(quiet=not fabric.is_global_zero)
-        path = run_training(
-            told,
-            output,
-            fabric=fabric,
-            start=start,
-            resume=resume,
-            stop=stop_signals(),
-            on_progress=speaker.progress,
-            say=speaker.say,
-        )
+        try:
+            path = run_training(
+                told,
+                output,
+                fabric=fabric,
+                start=start,
+                resume=resume,
+                stop=stop_signals(),
+                on_progress=speaker.progress,
+                say=speaker.say,
+            )
+        except TrainingStopped as stopped:
+            speaker.say(str(stopped))
+            raise typer.Exit(INTERRUPTED) from stopped
         if path is not None:
             typer.echo(f"Wrote {path}.")
 

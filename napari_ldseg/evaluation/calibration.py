@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -32,6 +32,7 @@ def measure_calibration(
     steps: int | None = None,
     device: str = "auto",
     split: str = "validation",
+    on_case: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """Return the calibration of results with ``n`` samples and ``steps`` steps.
 
@@ -53,6 +54,8 @@ def measure_calibration(
         As in ``segment``.
     split
         What the cases are, for the record.
+    on_case
+        Called after every case.
     """
     if not cases:
         raise LDSegError(
@@ -70,6 +73,7 @@ def measure_calibration(
         mean, scale = volume_scale(posterior.voxel_counts())
         volume = np.bincount(expert.ravel().astype(np.int64), minlength=classes)
         scores.append((np.abs(volume - mean) / scale)[1:])
+        on_case()
     factors = conformal_factors(np.array(scores), LEVEL)
     return Calibration(
         samples=n,

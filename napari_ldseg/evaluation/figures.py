@@ -205,8 +205,11 @@ def _grid(
         size = 11 if len(columns) <= 7 else 9
         for ax, title in zip(axes[0], columns, strict=True):
             ax.set_title(title, fontsize=size)
-        for row, (title, (_, text)) in zip(axes, rows.items(), strict=True):
-            row[0].set_ylabel(f"{title}\n{text}".strip(), fontsize=size)
+        for row, (title, (_, text)), height in zip(axes, rows.items(), heights, strict=True):
+            lines = [*title.split(": ", 1), *([text] if text else [])]
+            # So small that the longest line, at 0.7 em a letter, is no longer than its row.
+            fitting = 72 * height / (0.7 * max(map(len, lines)))
+            row[0].set_ylabel("\n".join(lines), fontsize=max(6, min(size, fitting)))
         yield axes, png
         if bar:
             image = next(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ def evaluate(
     n: int = 1,
     steps: int | None = None,
     device: str = "auto",
+    on_case: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Segment ``cases`` on their own grids; return (cases, 2, classes - 1): DSC and IoU per class."""
     results = []
@@ -54,25 +55,31 @@ def evaluate(
         scan, expert = case.read()
         posterior = segment(checkpoint, scan, n, steps=steps, device=device)
         results.append(overlap(posterior.labels, expert, checkpoint.metadata.architecture.classes))
+        on_case()
     return np.array(results)
 
 
 def metrics(
     results: np.ndarray, checkpoint: Checkpoint, split: str, n: int, steps: int
 ) -> tuple[Metric, ...]:
-    """Return ``evaluate``'s results as the mean over cases of DSC and IoU per foreground class."""
+    """Return ``evaluate``'s results as the mean over cases of DSC and IoU per foreground class.
+
+    A class counts in the cases where the expert or the model has it; without one it has no figure.
+    """
     names = [c.name for c in checkpoint.metadata.classes][1:]
-    means = np.nanmean(results, axis=0)
+    counts = np.isfinite(results).sum(axis=0)
+    sums = np.nansum(results, axis=0)
     return tuple(
         Metric(
             name=figure,
             class_name=name,
-            value=round(float(means[row, column]), 4),
+            value=round(float(sums[row, column] / counts[row, column]), 4),
             split=split,
-            cases=len(results),
+            cases=int(counts[row, column]),
             samples=n,
             steps=steps,
         )
         for row, figure in enumerate(("DSC", "IoU"))
         for column, name in enumerate(names)
+        if counts[row, column]
     )

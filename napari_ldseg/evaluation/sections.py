@@ -61,6 +61,11 @@ def sections(study: Study, found: dict[str, Any]) -> list[Section]:
     return [*chapters, _time(study, found)]
 
 
+def counted(number: int, what: str) -> str:
+    """Return "1 case" or "2 cases"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def shown(estimate: Estimate | None, digits: int = 3) -> str:
     """Return a figure with its interval, such as 0.822 (0.801 to 0.840)."""
     if estimate is None:
@@ -294,8 +299,9 @@ def _uncertainty(study: Study) -> Section:
     calibration = study.model.checkpoint.metadata.calibration
     if calibration is not None and study.not_calibrated is None:
         text.append(
-            f"The checkpoint's calibration was measured on {calibration.cases} {calibration.split} "
-            "cases. On the same cases its figures flatter."
+            "The checkpoint's calibration was measured on "
+            f"{counted(calibration.cases, f'{calibration.split} case')}. On the same cases its figures "
+            "flatter."
         )
     elif calibration is not None:
         text.append(f"Not calibrated: {study.not_calibrated}.")
@@ -320,7 +326,7 @@ def _uncertainty(study: Study) -> Section:
         patients = len({case.patient for case in study.cases})
         if patients < MIN_CASES_FOR_COVERAGE:
             text.append(
-                f"The shares of the volume intervals rest on {patients} patients: fewer than "
+                f"The shares of the volume intervals rest on {counted(patients, 'patient')}: fewer than "
                 f"{MIN_CASES_FOR_COVERAGE}, so no claim is made about how often the intervals hold."
             )
     return Section("uncertainty", "Uncertainty", tuple(text), tuple(tables), tuple(pictures))

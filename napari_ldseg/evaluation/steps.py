@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,7 +19,11 @@ CANDIDATE_STEPS = (3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 75, 100, 150)
 
 
 def measure_posterior_steps(
-    checkpoint: Checkpoint, cases: Sequence[Case], n: int = 32, device: str = "auto"
+    checkpoint: Checkpoint,
+    cases: Sequence[Case],
+    n: int = 32,
+    device: str = "auto",
+    on_case: Callable[[], None] = lambda: None,
 ) -> tuple[int, dict[int, float]]:
     """Return the smallest K whose latent spread is within 10 % of that at K = 250, and all spreads.
 
@@ -26,7 +31,7 @@ def measure_posterior_steps(
     error. That error also explains spreads above the reference at few steps.
 
     The spread is the SD over ``n`` samples of each latent element, root mean square over elements
-    and cases.
+    and cases. ``on_case`` is called after every case and K.
     """
     scans = [case.read()[0] for case in cases]
 
@@ -36,6 +41,7 @@ def measure_posterior_steps(
             sampler = PosteriorSampler(checkpoint, scan, steps=steps, device=device)
             latents = sampler.latents(n)
             variances.append(latents.var(dim=0, correction=0).mean().item())
+            on_case()
         return float(np.sqrt(np.mean(variances)))
 
     spreads = {REFERENCE_STEPS: spread(REFERENCE_STEPS)}
@@ -46,13 +52,25 @@ def measure_posterior_steps(
     return REFERENCE_STEPS, spreads
 
 
-def measure_label_steps(checkpoint: Checkpoint, cases: Sequence[Case], device: str = "auto") -> int:
-    """Return the smallest K whose single-sample mean DSC is within 0.005 of that at K = 50."""
-    reference = np.nanmean(evaluate(checkpoint, cases, 1, 50, device)[:, 0])
+def measure_label_steps(
+    checkpoint: Checkpoint,
+    cases: Sequence[Case],
+    device: str = "auto",
+    on_case: Callable[[], None] = lambda: None,
+) -> int:
+    """Return the smallest K whose single-sample mean DSC is within 0.005 of that at K = 50.
+
+    ``on_case`` is called after every segmentation. 50 if neither expert nor model has any structure.
+    """
+
+    def mean_dsc(steps: int) -> float:
+        found = evaluate(checkpoint, cases, 1, steps, device, on_case)[:, 0]
+        return float(found[np.isfinite(found)].mean()) if np.isfinite(found).any() else math.nan
+
+    reference = mean_dsc(50)
+    if math.isnan(reference):
+        return 50
     for steps in (2, 3, 5, 10, 20):
-        if (
-            np.nanmean(evaluate(checkpoint, cases, 1, steps, device)[:, 0])
-            >= reference - DSC_TOLERANCE
-        ):
+        if mean_dsc(steps) >= reference - DSC_TOLERANCE:
             return steps
     return 50

@@ -100,10 +100,10 @@ class Study:
         ranked = sorted(self.dsc, key=lambda name: (-self.dsc[name], name))
         places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
         chosen: dict[str, str] = {}
-        for rank, place in places.items():
-            if ranked[place] not in chosen.values():
-                chosen[rank] = ranked[place]
-        return chosen
+        for rank in ("best", "worst", "median"):
+            if ranked[places[rank]] not in chosen.values():
+                chosen[rank] = ranked[places[rank]]
+        return {rank: chosen[rank] for rank in places if rank in chosen}
 
     def check(self) -> None:
         """Read every case once, so that a bad file shows before hours of sampling.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..checkpoint.metadata import (
     ClassInfo,
@@ -47,6 +48,9 @@ def _classes(value: object) -> object:
     """Give classes that are named by a string alone their colours."""
     if not isinstance(value, list | tuple):
         return value
+    for one in value:
+        if isinstance(one, bool | int | float):
+            raise ValueError(f"YAML reads {one!r} as no text; put the name in quotation marks")
     return tuple(
         {"name": one, "colour": COLOURS[i % len(COLOURS)]} if isinstance(one, str) else one
         for i, one in enumerate(value)
@@ -111,10 +115,22 @@ class TrainingConfig(BaseModel):
                 "classes": len(self.classes),
                 "dropout": 0.0,
             }
+            absent = [axis for axis in self.training.augmentation.flip_axes if axis >= dims]
+            if absent:
+                raise ValueError(
+                    f"training.augmentation.flip_axes names the axis {absent[0]} of a {dims}D grid"
+                )
+            if self.training.augmentation.stain and len(self.channels) != 3:
+                raise ValueError(
+                    "training.augmentation.stain needs three channels (red, green, blue)"
+                )
             told = {k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()}
+            unknown = set(told) - {field.name for field in fields(Architecture)}
+            if unknown:
+                raise ValueError(f"there is no setting architecture.{min(unknown)}")
             if "denoiser_widths" in told:
                 known["denoiser_attention"] = tuple(range(1, len(told["denoiser_widths"])))
-            architecture = Architecture(**known | told)
+            architecture = TypeAdapter(Architecture).validate_python(known | told)
             return Metadata(
                 name=self.name,
                 description=self.description or self.name,

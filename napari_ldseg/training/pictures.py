@@ -65,10 +65,12 @@ def save_contact_sheet(
         }
         if posterior.sample_sd is not None:
             shown["sample_sd"] = posterior.sample_sd[at]
-        dsc = np.nanmean(overlap(labels, expert, metadata.architecture.classes)[0])
+        scores = overlap(labels, expert, metadata.architecture.classes)[0]
+        counted = scores[np.isfinite(scores)]
+        dsc = f"DSC {counted.mean():.3f}" if counted.size else "no structure"
         rows[case.name] = (
             shown,
-            f"DSC {dsc:.3f}" + ("" if index is None else f", slice {index + 1}"),
+            dsc + ("" if index is None else f", slice {index + 1}"),
         )
     return _write(folder / "cases.png", uncertainty_maps(rows, metadata.classes))
 

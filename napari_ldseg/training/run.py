@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +22,19 @@ from ..evaluation.overlap import evaluate, metrics
 from ..evaluation.steps import measure_label_steps, measure_posterior_steps
 from ..project.labelled import find_labelled
 from .config import TrainingConfig, config_text
+from .data import prepare_case
 from .log import Progress
-from .loop import STATE, train
+from .loop import STATE, TrainingStopped, train
 from .pictures import save_contact_sheet, save_curves
+
+try:
+    import fcntl
+except ImportError:  # Windows has none.
+    fcntl = None  # type: ignore[assignment]
 
 CHECKPOINT = "checkpoint.safetensors"
 SAMPLES = 10
+SECONDS_BETWEEN_LINES = 30
 SPREAD_CASES, STEPS_CASES, WATCHED_CASES, SHOWN_CASES = 3, 20, 16, 5
 
 
@@ -47,9 +57,26 @@ def run_training(
     Raises
     ------
     LDSegError
-        If the folder holds another run, or anything of ``train`` fails.
+        If the folder holds another run, another process works in it, or anything of ``train`` fails.
     """
     path = folder / CHECKPOINT
+    if fabric.is_global_zero:
+        with _alone_in(folder):
+            return _run(config, folder, path, fabric, start, resume, stop, on_progress, say)
+    return _run(config, folder, path, fabric, start, resume, stop, on_progress, say)
+
+
+def _run(
+    config: TrainingConfig,
+    folder: Path,
+    path: Path,
+    fabric: Fabric,
+    start: Path | None,
+    resume: bool,
+    stop: Callable[[], bool],
+    on_progress: Callable[[Progress], None],
+    say: Callable[[str], None],
+) -> Path | None:
     if not resume and ((folder / STATE).exists() or path.exists()):
         raise LDSegError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another folder."
@@ -74,6 +101,9 @@ def run_training(
         f"{len(training)} cases to learn from, {len(validation)} for validation, {len(test)} kept aside"
     )
     metadata = config.metadata(training, describe_split(split, config))
+    # Not met by the loop: a bad one would show only when the training is over.
+    for case in [*validation, *test][fabric.global_rank :: fabric.world_size]:
+        prepare_case(metadata, case)
     checkpoint = train(
         metadata,
         training,
@@ -90,9 +120,56 @@ def run_training(
         return None
     save_curves(folder)
     device = "auto" if fabric.device.type != "cpu" else "cpu"
-    checkpoint = measured(checkpoint, validation, test, device, say)
+
+    def check() -> None:
+        if stop():
+            raise TrainingStopped(
+                "Stopped while measuring; the training itself is complete, and --resume measures again."
+            )
+
+    check()
+    checkpoint = measured(checkpoint, validation, test, device, say, check)
+    check()
     save_contact_sheet(folder, checkpoint, _spread_out(validation, SHOWN_CASES), SAMPLES, device)
     return save_checkpoint(checkpoint, path)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Make ``folder`` and keep other runs out of it; the system lets go when this process ends.
+
+    Raises
+    ------
+    LDSegError
+        If another run works in it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LDSegError(
+            f"The run's folder {folder} cannot be made: {error.strerror}; choose another one."
+        ) from error
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LDSegError(
+                f"Another run is at work in {folder}; wait for it or choose another folder."
+            ) from error
+        except OSError:
+            pass  # Some network file systems lock no folders.
+        yield
+    except OSError as error:
+        raise LDSegError(
+            f"The run's folder {folder} cannot be written: {error.strerror}; make room or bring it back, "
+            "then go on with --resume."
+        ) from error
+    finally:
+        os.close(handle)
 
 
 def measured(
@@ -101,21 +178,39 @@ def measured(
     test: Sequence[Case],
     device: str,
     say: Callable[[str], None] = lambda text: None,
+    check: Callable[[], None] = lambda: None,
 ) -> Checkpoint:
     """Return ``checkpoint`` with what can be measured on cases kept out of training.
 
     Step counts and calibration come from ``validation``; the figures from ``test``, or from
-    ``validation`` if there are no test cases.
+    ``validation`` if there are no test cases. ``check`` is called after every segmentation and may raise
+    to end it.
     """
+
+    def counted(total: int) -> Callable[[], None]:
+        began = spoken = time.monotonic()
+        done = 0
+
+        def one_more() -> None:
+            nonlocal done, spoken
+            check()
+            done, now = done + 1, time.monotonic()
+            if now - spoken > SECONDS_BETWEEN_LINES:
+                spoken = now
+                left = time.strftime("%H:%M:%S", time.gmtime((now - began) / done * (total - done)))
+                say(f"{done}/{total} cases, {left} left")
+
+        return one_more
+
     if checkpoint.metadata.networks == "res-unet":
         counts = {"label_steps": 1, "posterior_steps": 1}
     else:
         say("measuring the number of steps")
         posterior_steps, _ = measure_posterior_steps(
-            checkpoint, _spread_out(validation, SPREAD_CASES), n=16, device=device
+            checkpoint, _spread_out(validation, SPREAD_CASES), 16, device, check
         )
         label_steps = measure_label_steps(
-            checkpoint, _spread_out(validation, STEPS_CASES), device=device
+            checkpoint, _spread_out(validation, STEPS_CASES), device, check
         )
         counts = {"label_steps": label_steps, "posterior_steps": posterior_steps}
     checkpoint = Checkpoint(checkpoint.metadata.model_copy(update=counts), checkpoint.model)
@@ -123,10 +218,13 @@ def measured(
     figures: tuple[Metric, ...] = ()
     for n, steps in ((1, counts["label_steps"]), (SAMPLES, counts["posterior_steps"])):
         say(f"segmenting {len(cases)} {name} cases with {n} samples in {steps} steps")
-        results = evaluate(checkpoint, cases, n, steps, device)
+        results = evaluate(checkpoint, cases, n, steps, device, counted(len(cases)))
         figures += metrics(results, checkpoint, name, n, steps)
     say(f"calibrating on {len(validation)} validation cases")
-    calibration = measure_calibration(checkpoint, validation, SAMPLES, device=device)
+    patients = len({case.patient for case in validation})
+    calibration = measure_calibration(
+        checkpoint, validation, SAMPLES, device=device, on_case=counted(patients)
+    )
     described = checkpoint.metadata.model_copy(
         update={"metrics": figures, "calibration": calibration}
     )
