@@ -605,6 +605,10 @@ def test_the_dialog_says_what_is_wrong_with_a_row(viewer, correct, assert_senten
     dialog.table.item(1, 1).setText("")
     click(dialog.ok)
     assert_sentence(dialog.message.text(), "has no name")
+    # Exports would take its voxels for the background.
+    dialog.table.item(1, 1).setText("Background")
+    click(dialog.ok)
+    assert_sentence(dialog.message.text(), "give class 2 a name")
     dialog.table.item(1, 1).setText("b")
     dialog.table.item(1, 2).setText("heart")
     click(dialog.ok)
