@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from ..errors import LDSegError
+from .docking import dock_as_tab
 from .legend import Legend
 from .model_choice import ModelChoice
 from .notice import Notice, ProjectNotice
@@ -150,8 +151,9 @@ class SegmentWidget(QWidget):
         return super().event(event)
 
     def showEvent(self, event: QEvent) -> None:
-        """Have the corrections saved when the window closes."""
+        """Have the corrections saved when the window closes; share the dock with our other widgets."""
         self.session.project.window_guard.watch(self)
+        dock_as_tab(self)
         super().showEvent(event)
 
     def hideEvent(self, event: QEvent) -> None:

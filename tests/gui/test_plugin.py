@@ -52,3 +52,21 @@ def test_drag_and_drop_of_a_broken_file_gives_one_sentence(viewer, tmp_path):
 
     with pytest.raises(LDSegError, match=r"broken\.nii\.gz cannot be read"):
         viewer.open(path, plugin="napari-ldseg")
+
+
+def test_the_widgets_share_a_dock_and_the_menu_brings_one_to_the_front(viewer, qtbot):
+    from napari._app_model import get_app_model
+
+    docks = {
+        name: viewer.window.add_plugin_dock_widget("napari-ldseg", f"LDSeg: {name}")[0]
+        for name in ("Segment", "Correct", "Project")
+    }
+    window = viewer.window._qt_window
+    qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(docks["Segment"])) == 2)
+
+    def in_front(name):
+        return [n for n, dock in docks.items() if not dock.visibleRegion().isEmpty()] == [name]
+
+    qtbot.waitUntil(lambda: in_front("Project"))
+    get_app_model().commands.execute_command("napari-ldseg.open_correct_widget").result()
+    qtbot.waitUntil(lambda: in_front("Correct"))
