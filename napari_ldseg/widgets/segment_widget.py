@@ -6,7 +6,7 @@ import napari
 from magicgui.widgets import ComboBox
 from napari.layers import Image, Shapes
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -53,7 +53,8 @@ class SegmentWidget(QWidget):
         self._refresh()
         self._devices = create_worker(_list_devices, _start_thread=False, _ignore_errors=True)
         self._devices.returned.connect(self._on_devices)
-        self._devices.start()
+        # Once the dock is drawn: importing torch, even in a thread, holds the window up.
+        QTimer.singleShot(0, self._devices.start)
 
     def _build_controls(self) -> None:
         self.image = ComboBox(choices=lambda _: self._images())

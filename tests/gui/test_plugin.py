@@ -1,5 +1,8 @@
 """What napari offers of the plugin: menus, samples, files."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QMenu
@@ -70,3 +73,9 @@ def test_the_widgets_share_a_dock_and_the_menu_brings_one_to_the_front(viewer, q
     qtbot.waitUntil(lambda: in_front("Project"))
     get_app_model().commands.execute_command("napari-ldseg.open_correct_widget").result()
     qtbot.waitUntil(lambda: in_front("Correct"))
+
+
+@pytest.mark.parametrize("name", ["segment", "correct", "project"])
+def test_opening_a_widget_imports_no_torch_in_the_windows_thread(name):
+    code = f"import sys, napari_ldseg.widgets.{name}_widget; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
