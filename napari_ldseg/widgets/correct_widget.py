@@ -35,6 +35,7 @@ from .tool_button import ToolButton
 from .tools import TOOLS
 
 ERROR_STYLE = "color: #ff6b6b; font-weight: bold;"
+FOREIGN = "Not kept in the project yet: these labels are from elsewhere. Edit classes keeps them."
 WIDTH = 300
 GROUPS = (
     ("Pieces", ("keep_largest", "fill_holes", "erase_piece", "relabel_piece")),
@@ -77,8 +78,9 @@ class CorrectWidget(QWidget):
     def _build_controls(self) -> None:
         self.project_notice = ProjectNotice(self.project)
         self.layer_name, self.note = QLabel(), QLabel()
+        self.foreign = QLabel(FOREIGN)
         self.note.setStyleSheet(ERROR_STYLE)
-        for label in (self.layer_name, self.note):
+        for label in (self.layer_name, self.foreign, self.note):
             label.setWordWrap(True)
         self.new_labels = QPushButton("New labels …")
         self.new_labels.setToolTip("Define classes and paint them on an image, without a model")
@@ -122,6 +124,7 @@ class CorrectWidget(QWidget):
         column = QVBoxLayout(content)
         column.addWidget(self.project_notice)
         column.addWidget(self.layer_name)
+        column.addWidget(self.foreign)
         column.addWidget(self.note)
         column.addWidget(self.straighten)
         column.addLayout(_row(self.new_labels, self.edit_classes))
@@ -214,7 +217,8 @@ class CorrectWidget(QWidget):
 
     def _refresh(self) -> None:
         layer = self.corrector.target
-        self.layer_name.setText(f"Correcting <b>{layer.name}</b>" if layer is not None else SELECT)
+        self.layer_name.setText(SELECT if layer is None else f"Correcting <b>{layer.name}</b>")
+        self.foreign.setVisible(layer is not None and self.project.labels.own(layer) is None)
         self.edit_classes.setEnabled(layer is not None and not layer.multiscale)
         self.new_labels.setEnabled(bool(self._images()))
         self.new_labels.setToolTip(
