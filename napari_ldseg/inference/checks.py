@@ -10,7 +10,7 @@ import psutil
 
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
-from .preprocessing import orientation_change
+from .orientation import orientation_change
 from .scan import Scan
 
 TOO_LARGE, TOO_SMALL = 1.5, 0.4

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scipy.ndimage import zoom
 from skimage.transform import resize
 from torch import Tensor
 
 from ..checkpoint.metadata import MAX_GRID_VOXELS, Metadata
 from ..errors import LDSegError
+from .orientation import orientation_change
 
 LINEAR = {2: "bilinear", 3: "trilinear"}
 
@@ -125,18 +125,6 @@ def _interpolate(values: Tensor, axis: int, places: np.ndarray) -> Tensor:
         values.index_select(axis, torch.from_numpy(i).to(values.device)) for i in (before, after)
     )
     return torch.lerp(low, high, part)
-
-
-def orientation_change(
-    metadata: Metadata, affine: np.ndarray
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return, per axis of the checkpoint, the image's axis that lies along it and its sign (1, -1)."""
-    dims = metadata.architecture.dims
-    if not metadata.orientation:
-        return tuple(range(dims)), (1,) * dims
-    change = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(metadata.orientation)))
-    order = tuple(int(i) for i in np.argsort(change[:, 0]))
-    return order, tuple(int(change[i, 1]) for i in order)
 
 
 def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> GridMap:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
-from .preprocessing import orientation_change
+from .orientation import orientation_change
 from .scan import Scan
 
 

@@ -136,7 +136,7 @@ def import_from(
                 raise LDSegError(
                     f"its label has the shape {label.shape}, but the image {image.shape}."
                 )
-            label = _checked(label, len(classes))
+            label = _checked(label, len(classes), "in dataset.json")
             path = found.file if refers_to_file(image, found.file) else None
         except LDSegError as error:
             left_out.append(f"{found.name}: {error}")
@@ -210,10 +210,13 @@ def _classes(labels: Any, folder: Path) -> list[ClassInfo]:
         ) from error
 
 
-def _checked(label: np.ndarray, classes: int) -> np.ndarray:
+def _checked(label: np.ndarray, classes: int, where: str) -> np.ndarray:
     whole = label.dtype.kind in "iub" or np.array_equal(label, np.rint(label))
     if not whole or label.min(initial=0) < 0 or label.max(initial=0) >= classes:
-        raise LDSegError(f"its label holds values other than the classes 0 to {classes - 1}.")
+        raise LDSegError(
+            f"its label holds values other than the classes 0 to {classes - 1}; name them {where} or "
+            "erase them."
+        )
     return np.ascontiguousarray(label.astype(np.uint8))
 
 

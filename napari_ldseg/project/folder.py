@@ -298,12 +298,17 @@ class Project:
             for name in FILES:
                 remove_leftovers(case.folder / name)
 
-    def learn_classes(self, classes: Sequence[ClassInfo]) -> None:
-        """Add those of ``classes`` whose names are new. Raises OSError."""
-        known = {c.name for c in self.record.classes}
-        new = [c for c in classes if c.name not in known]
-        if new:
-            self._write(self.record.model_copy(update={"classes": (*self.record.classes, *new)}))
+    def learn_classes(self, classes: Sequence[ClassInfo], redefined: bool = False) -> None:
+        """Add those of ``classes`` whose names are new. Raises OSError.
+
+        With ``redefined`` the others get their colour and code from ``classes`` too.
+        """
+        known = {c.name: c for c in self.record.classes}
+        for info in classes:
+            known[info.name] = info if redefined else known.get(info.name, info)
+        learnt = tuple(known.values())
+        if learnt != self.record.classes:
+            self._write(self.record.model_copy(update={"classes": learnt}))
 
     def _write(self, record: ProjectRecord) -> None:
         write_record(self.folder / "project.json", record)

@@ -247,6 +247,8 @@ class ClassDialog(QDialog):
             colour = self.table.item(row, COLOUR).data(Qt.ItemDataRole.UserRole)
             if not name:
                 raise ValueError(f"Class {value} has no name; give it one.")
+            if name.casefold() == "background":
+                raise ValueError(f"Background is what has no class; give class {value} a name.")
             if any(name == other.name for other in classes.values()):
                 raise ValueError(f"Two classes are called {name}; rename one.")
             try:

@@ -27,11 +27,15 @@ from superqt.utils import signals_blocked
 from .class_dialog import ClassDialog
 from .class_list import CLASS_KEYS, ClassList
 from .corrector import SELECT, Corrector
+from .docking import dock_as_tab
+from .notice import ProjectNotice
+from .project_state import project_of
 from .result_layers import RESULT_KEY
 from .tool_button import ToolButton
 from .tools import TOOLS
 
 ERROR_STYLE = "color: #ff6b6b; font-weight: bold;"
+FOREIGN = "Not kept in the project yet: these labels are from elsewhere. Edit classes keeps them."
 WIDTH = 300
 GROUPS = (
     ("Pieces", ("keep_largest", "fill_holes", "erase_piece", "relabel_piece")),
@@ -47,6 +51,7 @@ class CorrectWidget(QWidget):
     def __init__(self, napari_viewer: napari.Viewer):
         super().__init__()
         self.viewer = napari_viewer
+        self.project = project_of(napari_viewer)
         self.corrector = Corrector(napari_viewer, self)
         self.dialog: ClassDialog | None = None
         self._amounts_for: tuple | None = None
@@ -64,10 +69,18 @@ class CorrectWidget(QWidget):
             self.corrector.shut_down()
         return super().event(event)
 
+    def showEvent(self, event: QEvent) -> None:
+        """Have the corrections saved when the window closes; share the dock with our other widgets."""
+        self.project.window_guard.watch(self)
+        dock_as_tab(self)
+        super().showEvent(event)
+
     def _build_controls(self) -> None:
+        self.project_notice = ProjectNotice(self.project)
         self.layer_name, self.note = QLabel(), QLabel()
+        self.foreign = QLabel(FOREIGN)
         self.note.setStyleSheet(ERROR_STYLE)
-        for label in (self.layer_name, self.note):
+        for label in (self.layer_name, self.foreign, self.note):
             label.setWordWrap(True)
         self.new_labels = QPushButton("New labels …")
         self.new_labels.setToolTip("Define classes and paint them on an image, without a model")
@@ -92,6 +105,8 @@ class CorrectWidget(QWidget):
         self.image.tooltip = "The image that the threshold brush looks at"
         self.range = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
         self.range.setEdgeLabelMode(QLabeledDoubleRangeSlider.EdgeLabelMode.NoLabel)
+        # Room for the values above the handles at both ends.
+        self.range.layout().setContentsMargins(16, 25, 16, 0)
         self.range.setToolTip("The threshold brush paints where the intensity lies in this range")
         self.from_class = QPushButton("As in class")
         self.from_class.setToolTip("Take the range that holds nine in ten voxels of the class")
@@ -107,7 +122,9 @@ class CorrectWidget(QWidget):
     def _lay_out(self) -> None:
         content = QWidget()
         column = QVBoxLayout(content)
+        column.addWidget(self.project_notice)
         column.addWidget(self.layer_name)
+        column.addWidget(self.foreign)
         column.addWidget(self.note)
         column.addWidget(self.straighten)
         column.addLayout(_row(self.new_labels, self.edit_classes))
@@ -200,7 +217,8 @@ class CorrectWidget(QWidget):
 
     def _refresh(self) -> None:
         layer = self.corrector.target
-        self.layer_name.setText(f"Correcting <b>{layer.name}</b>" if layer is not None else SELECT)
+        self.layer_name.setText(SELECT if layer is None else f"Correcting <b>{layer.name}</b>")
+        self.foreign.setVisible(layer is not None and self.project.labels.own(layer) is None)
         self.edit_classes.setEnabled(layer is not None and not layer.multiscale)
         self.new_labels.setEnabled(bool(self._images()))
         self.new_labels.setToolTip(

@@ -26,6 +26,7 @@ from ..errors import LDSegError
 from ..io.geometry import layer_scan, place
 from .class_labels import classes_of, labels_on, redefine_classes, unnamed_class
 from .piece_click import Index, PieceClick
+from .project_state import project_of
 from .result_layers import RESULT_KEY, tolerate_cursor
 from .straight_layers import straighten
 from .threshold_brush import ThresholdBrush
@@ -206,8 +207,10 @@ class Corrector(QObject):
         self.said.emit(f"Paint {classes[self.value].name} with the brush in the image.", False)
 
     def redefine(self, classes: dict[int, ClassInfo], moves: dict[int, int]) -> None:
-        """Give the target other classes; ``moves`` says where the voxels of removed ones go."""
+        """Give the target other classes, from when on it is recorded; ``moves`` as `redefine_classes`."""
         redefine_classes(self.target, classes, moves)
+        project_of(self._viewer).labels.adopt(self.target)
+        self.changed.emit()
 
     def straighten(self) -> None:
         """Put the target and the images on its grid on straight axes, in new layers; hide the old."""

@@ -7,14 +7,20 @@ import napari
 
 def open_segment_widget(viewer: napari.Viewer) -> None:
     """Dock the Segment widget, or bring it to the front."""
-    viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
+    _open(viewer, "LDSeg: Segment")
 
 
 def open_correct_widget(viewer: napari.Viewer) -> None:
     """Dock the Correct widget, or bring it to the front."""
-    viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    _open(viewer, "LDSeg: Correct")
 
 
 def open_project_widget(viewer: napari.Viewer) -> None:
     """Dock the Project widget, or bring it to the front."""
-    viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project", tabify=True)
+    _open(viewer, "LDSeg: Project")
+
+
+def _open(viewer: napari.Viewer, name: str) -> None:
+    dock, _ = viewer.window.add_plugin_dock_widget("napari-ldseg", name)
+    dock.show()
+    dock.raise_()

@@ -51,7 +51,7 @@ class LabelKeeper(QObject):
     """
 
     told = Signal()
-    renamed = Signal(object)
+    redefined = Signal(object)
 
     def __init__(
         self,
@@ -64,6 +64,8 @@ class LabelKeeper(QObject):
         self._add_case = add_case
         self._own: list[OwnLabels] = []
         self.parting: list[Recorder] = []
+        for layer in viewer.layers:
+            self.adopt(layer)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
 
@@ -164,21 +166,24 @@ class LabelKeeper(QObject):
             self._on_painted(event)
 
     def _on_inserted(self, event: Any) -> None:
-        layer = event.value
+        self.adopt(event.value)
+
+    def adopt(self, layer: Layer) -> None:
+        """Record a label layer whose classes are named; others are not ours."""
         if isinstance(layer, Labels) and self.own(layer) is None and CLASSES_KEY in layer.metadata:
             self.know(layer, self._image_under(layer), _classes_of(layer), np.array(layer.data))
 
     def _on_classes(self, event: Any) -> None:
-        """Follow the layer's classes when the user names others."""
+        """Follow the layer's classes when the user defines others."""
         own = self.own(event.source)
         if own is None or CLASSES_KEY not in own.layer.metadata:
             return
         classes = _classes_of(own.layer, own.classes[0])
-        if [c.name for c in classes] == [c.name for c in own.classes]:
+        if classes == list(own.classes):
             return
         own.classes = classes
         if own.recorder is not None and own.recorder.case is not None:
-            self.renamed.emit(own)
+            self.redefined.emit(own)
 
     def _image_under(self, layer: Labels) -> Image | None:
         there = layer_scan(layer)

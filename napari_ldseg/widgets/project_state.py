@@ -21,6 +21,7 @@ from ..inference.scan import Scan
 from ..io.geometry import layer_scan
 from ..project.case import CaseFolder, Masks, now
 from ..project.folder import ImageMissing, Project, refers_to_file
+from ..project.schema import CaseRecord
 from .case_layers import FILE_KEY, Opened, read_case, show_case
 from .own_labels import LabelKeeper, OwnLabels
 from .result_layers import REVIEWED_KEY, RUNS_KEY
@@ -64,7 +65,7 @@ class ProjectState(QObject):
         self.window_guard = WindowGuard(self.put_down, self.failed.emit, self.shut_down)
         self.labels = LabelKeeper(viewer, self._add_case, self)
         self.labels.told.connect(self.changed)
-        self.labels.renamed.connect(self._on_renamed)
+        self.labels.redefined.connect(self._on_redefined)
         QCoreApplication.instance().aboutToQuit.connect(self.shut_down)
         if (self.folder / "project.json").exists():
             self.retry()
@@ -86,6 +87,19 @@ class ProjectState(QObject):
             return []
         ours = {r.case.folder for r in self.labels.recorders if r.case is not None}
         return [case for case in self.project.unsaved() if case.folder not in ours]
+
+    def records(self) -> dict[str, CaseRecord]:
+        """Return the cases' records by name, those of labels in the window counted as they are now."""
+        if self.project is None:
+            return {}
+        records = self.project.records()
+        for recorder in self.labels.recorders:
+            if recorder.case is not None and recorder.case.name in records:
+                edited, reviewed = recorder.counts()
+                counted = {"edited_voxels": edited, "reviewed_voxels": reviewed}
+                record = records[recorder.case.name]
+                records[recorder.case.name] = record.model_copy(update=counted)
+        return records
 
     def choose(self, folder: Path) -> None:
         """Work in ``folder`` from now on.
@@ -280,9 +294,9 @@ class ProjectState(QObject):
         self.busy = ""
         self.changed.emit()
 
-    def _on_renamed(self, own: OwnLabels) -> None:
+    def _on_redefined(self, own: OwnLabels) -> None:
         try:
-            self._opened(create=False).learn_classes(own.classes)
+            self._opened(create=False).learn_classes(own.classes, redefined=True)
         except (OSError, LDSegError) as error:
             self._on_error(error)
             return

@@ -29,6 +29,7 @@ from qtpy.QtWidgets import (
 from ..errors import LDSegError
 from ..project.exchange import Layout, Outcome, export, import_from
 from ..project.folder import Project
+from .docking import dock_as_tab
 from .notice import ProjectNotice
 from .project_state import project_of
 
@@ -150,8 +151,9 @@ class ProjectWidget(QWidget):
         )
 
     def showEvent(self, event: QEvent) -> None:
-        """Have the corrections saved when the window closes."""
+        """Have the corrections saved when the window closes; share the dock with our other widgets."""
         self.state.window_guard.watch(self)
+        dock_as_tab(self)
         super().showEvent(event)
 
     @property
@@ -187,8 +189,7 @@ class ProjectWidget(QWidget):
         self._refresh_buttons()
 
     def _fill(self) -> None:
-        project = self.state.project
-        records = {} if project is None else project.records()
+        records = self.state.records()
         self.cases.setRowCount(len(records))
         for row, (name, record) in enumerate(records.items()):
             cells = (name, record.state, record.split)

@@ -6,7 +6,7 @@ import napari
 from magicgui.widgets import ComboBox
 from napari.layers import Image, Shapes
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from ..errors import LDSegError
+from .docking import dock_as_tab
 from .legend import Legend
 from .model_choice import ModelChoice
 from .notice import Notice, ProjectNotice
@@ -52,7 +53,8 @@ class SegmentWidget(QWidget):
         self._refresh()
         self._devices = create_worker(_list_devices, _start_thread=False, _ignore_errors=True)
         self._devices.returned.connect(self._on_devices)
-        self._devices.start()
+        # Once the dock is drawn: importing torch, even in a thread, holds the window up.
+        QTimer.singleShot(0, self._devices.start)
 
     def _build_controls(self) -> None:
         self.image = ComboBox(choices=lambda _: self._images())
@@ -150,8 +152,9 @@ class SegmentWidget(QWidget):
         return super().event(event)
 
     def showEvent(self, event: QEvent) -> None:
-        """Have the corrections saved when the window closes."""
+        """Have the corrections saved when the window closes; share the dock with our other widgets."""
         self.session.project.window_guard.watch(self)
+        dock_as_tab(self)
         super().showEvent(event)
 
     def hideEvent(self, event: QEvent) -> None:

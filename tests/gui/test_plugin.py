@@ -1,5 +1,8 @@
 """What napari offers of the plugin: menus, samples, files."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QMenu
@@ -52,3 +55,27 @@ def test_drag_and_drop_of_a_broken_file_gives_one_sentence(viewer, tmp_path):
 
     with pytest.raises(LDSegError, match=r"broken\.nii\.gz cannot be read"):
         viewer.open(path, plugin="napari-ldseg")
+
+
+def test_the_widgets_share_a_dock_and_the_menu_brings_one_to_the_front(viewer, qtbot):
+    from napari._app_model import get_app_model
+
+    docks = {
+        name: viewer.window.add_plugin_dock_widget("napari-ldseg", f"LDSeg: {name}")[0]
+        for name in ("Segment", "Correct", "Project")
+    }
+    window = viewer.window._qt_window
+    qtbot.waitUntil(lambda: len(window.tabifiedDockWidgets(docks["Segment"])) == 2)
+
+    def in_front(name):
+        return [n for n, dock in docks.items() if not dock.visibleRegion().isEmpty()] == [name]
+
+    qtbot.waitUntil(lambda: in_front("Project"))
+    get_app_model().commands.execute_command("napari-ldseg.open_correct_widget").result()
+    qtbot.waitUntil(lambda: in_front("Correct"))
+
+
+@pytest.mark.parametrize("name", ["segment", "correct", "project"])
+def test_opening_a_widget_imports_no_torch_in_the_windows_thread(name):
+    code = f"import sys, napari_ldseg.widgets.{name}_widget; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -521,3 +521,66 @@ def test_import_and_export_by_clicks(
     click(panel.take_in)
     qtbot.waitUntil(lambda: panel.status.text() == "Imported 1 case.", timeout=5000)
     qtbot.waitUntil(lambda: states(panel) == ["reviewed", "reviewed"], timeout=3000)
+
+
+def test_correct_alone_keeps_labels_made_without_a_model(qtbot, viewer, scan_file, folder):
+    viewer.open(scan_file, plugin="napari-ldseg")
+    _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    click(correct.new_labels)
+    correct.dialog.table.item(0, 1).setText("organ")
+    click(correct.dialog.ok)
+    labels = result_layer(viewer, "labels")
+    assert not correct.foreign.isVisible()
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), 1)
+    qtbot.wait(1000)
+    np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
+    assert only_case(folder).record().values == ("background", "organ")
+    viewer.close()
+    qtbot.wait(300)
+    assert not only_case(folder).journal.exists() and not (folder / "lock.json").exists()
+
+
+def test_correct_alone_offers_to_restore(qtbot, viewer, crashed):
+    _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    qtbot.waitUntil(correct.project_notice.isVisible, timeout=3000)
+    assert correct.project_notice.first.text() == "Restore"
+
+
+def test_labels_from_elsewhere_are_kept_once_their_classes_are_named(
+    qtbot, viewer, scan_file, folder
+):
+    (image,) = viewer.open(scan_file, plugin="napari-ldseg")
+    labels = viewer.add_labels(
+        np.ones(image.data.shape, np.uint8), name="foreign", **derived_attributes(image)
+    )
+    _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    assert correct.foreign.isVisible()
+    click(correct.edit_classes)
+    correct.dialog.table.item(0, 1).setText("liver")
+    click(correct.dialog.ok)
+    assert not correct.foreign.isVisible()
+    paint_at(viewer, labels, (4, 10, 8), 0)
+    settle(viewer)
+    assert only_case(folder).record().values == ("background", "liver")
+    assert np.count_nonzero(labels.data == 0) == 1
+    np.testing.assert_array_equal(only_case(folder).load().edited, labels.data == 0)
+
+
+def test_a_recoloured_class_is_recoloured_in_the_project(qtbot, viewer, segmented, folder):
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    settle(viewer)
+    _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    click(correct.edit_classes)
+    correct.dialog._set_colour(0, "#123456")
+    correct.dialog.table.item(0, 2).setText("10200004")
+    click(correct.dialog.ok)
+    settle(viewer)
+    kept = Project.for_reading(folder).record.classes[1]
+    assert (kept.name, kept.colour, kept.snomed) == ("class 1", "#123456", "10200004")
+
+
+def test_the_list_says_edited_from_the_first_stroke_on(qtbot, viewer, panel, segmented):
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    qtbot.waitUntil(lambda: states(panel) == ["edited"], timeout=3000)

@@ -1,0 +1,20 @@
+"""Which of an image's axes lies along which axis of a checkpoint; without torch, for the GUI thread."""
+
+from __future__ import annotations
+
+import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from ..checkpoint.metadata import Metadata
+
+
+def orientation_change(
+    metadata: Metadata, affine: np.ndarray
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return, per axis of the checkpoint, the image's axis that lies along it and its sign (1, -1)."""
+    dims = metadata.architecture.dims
+    if not metadata.orientation:
+        return tuple(range(dims)), (1,) * dims
+    change = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(metadata.orientation)))
+    order = tuple(int(i) for i in np.argsort(change[:, 0]))
+    return order, tuple(int(change[i, 1]) for i in order)
