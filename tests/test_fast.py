@@ -1,15 +1,25 @@
 """The faster copies of the networks give what the networks give; results say their precision."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from napari_ldseg.checkpoint.file import build_model
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.segment import PosteriorSampler, segment
 from napari_ldseg.model import fast
-from napari_ldseg.model.blocks import Upsample
-from napari_ldseg.model.fast import NEAREST_TAPS, TRANSPOSED_TAPS, PhaseConv, inference_copy
+from napari_ldseg.model.blocks import SelfAttention, Upsample
+from napari_ldseg.model.fast import (
+    NEAREST_TAPS,
+    TRANSPOSED_TAPS,
+    FastAttention,
+    PhaseConv,
+    inference_copy,
+)
 from napari_ldseg.model.ldseg import LDSeg
 from napari_ldseg.model.presets import FAST
 from napari_ldseg.model.released import TransposedConv, released_networks
@@ -66,7 +76,7 @@ def test_the_copy_computes_the_same(model):
 
 def test_slabs_do_not_show(model, monkeypatch):
     image, z, size = inputs(model)
-    monkeypatch.setattr(fast, "SLAB_VOXELS", np.prod(size) // 4)
+    monkeypatch.setitem(fast.SLAB_VOXELS, len(size), np.prod(size) // 4)
     (z_i, p), (fast_z_i, fast_p) = both(model, inference_copy(model), image, z, size)
     torch.testing.assert_close(fast_z_i, z_i, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(fast_p, p, rtol=0, atol=1e-4)
@@ -81,6 +91,40 @@ def test_bfloat16_is_close_and_the_model_itself_stays(model):
     assert 0 < (fast_p - p).abs().mean() < 0.02
     assert (fast_z_i - z_i).pow(2).mean().sqrt() < 0.1 * z_i.std()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_copy_is_kept_until_the_weights_change(model):
+    copy = inference_copy(model)
+    assert inference_copy(model) is copy
+    assert inference_copy(model, torch.bfloat16) is not copy
+    _, z, size = inputs(model)
+    weight = next(p for p in model.label_decoder.parameters() if p.ndim > 1)
+    changes = [
+        lambda: weight.mul_(1.5),
+        lambda: model.load_state_dict({k: 0.8 * v for k, v in model.state_dict().items()}),
+        lambda: setattr(weight, "data", 1.5 * weight),
+    ]
+    for change in changes:
+        before = inference_copy(model).decode(z, size)
+        change()
+        after = inference_copy(model).decode(z, size)
+        torch.testing.assert_close(after, model.decode(z, size), rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(after, before, rtol=1e-3, atol=1e-4)
+    model.requires_grad_(True)  # as in training
+    assert inference_copy(model) is not inference_copy(model)
+
+
+@pytest.mark.parametrize("scale", [1, 30])
+def test_attention_in_bfloat16(scale):
+    """Few passes over moderate scores, torch's own over scores whose exponential may overflow."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 2048, 8, generator=generator) for _ in range(3))
+    q *= scale
+    attention = FastAttention(SelfAttention(24, 3))
+    expected = F.scaled_dot_product_attention(q, k, v)
+    result = attention.attend(*(part.bfloat16() for part in (q, k, v))).float()
+    error = (result - expected).pow(2).mean().sqrt() / expected.std()
+    assert result.isfinite().all() and error < (0.03 if scale == 1 else 0.1)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -146,3 +190,12 @@ def test_a_label_stride_keeps_the_sizes(tiny_metadata):
     assert z.shape == (1, 4, 4, 3) and model.decode(z, (64, 48)).shape == label.shape
     with pytest.raises(ValueError, match="shorter"):
         tiny_metadata(2, 2, architecture={"label_stride": 2})
+
+
+def test_a_forgotten_model_takes_its_copy_along(tiny_checkpoint):
+    model = tiny_checkpoint(2, 2).model
+    image_encoder = weakref.ref(inference_copy(model).image_encoder)
+    assert image_encoder() is not None
+    del model
+    gc.collect()
+    assert image_encoder() is None

@@ -2,8 +2,8 @@
 
 Batch norms are folded into the convolutions before them; an enlargement by two and the convolution on
 it become small convolutions of the input, one per phase of the doubled grid; activations work in place;
-memory is channels-last; encoder and decoder may compute in bfloat16. The full-size stages run slab by slab, which bounds
-the memory of a volume. The denoiser stays as it is.
+memory is channels-last; encoder and decoder may compute in bfloat16. The full-size stages run slab by slab, which
+keeps an image's in the cache and bounds the memory of a volume's. The denoiser stays as it is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .blocks import CHANNELS_LAST, Upsample
+from .blocks import CHANNELS_LAST, LANES, SelfAttention, Upsample
 from .ldseg import LDSeg
 from .released import (
     KERAS_EPSILON,
@@ -32,7 +33,11 @@ from .released import (
     TransposedConv,
 )
 
-SLAB_VOXELS = 2**21  # of the full-size grid, computed at once
+SLAB_VOXELS = {2: 2**17, 3: 2**21}  # of the full-size grid, computed at once
+
+# Attention over fewer positions takes no time; its scores are computed for so many queries at once.
+MANY_POSITIONS, QUERIES = 2048, 64
+LARGEST_SCORE = 60.0  # exp of it, summed over all positions, is far from bfloat16's overflow
 
 CONVOLUTION = {2: F.conv2d, 3: F.conv3d}
 
@@ -47,8 +52,26 @@ def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
     """Return a model that gives the same results as ``model`` up to rounding, for inference alone.
 
     ``dtype`` is what the image encoder and the label decoder compute in; both still return float32.
-    The label encoder and the denoiser are those of ``model``, which must be in evaluation mode.
+    The label encoder and the denoiser are those of ``model``, which must be in evaluation mode. A model
+    whose weights need no gradient has its copy kept as long as they stay as they are.
     """
+    weights = list(itertools.chain(model.parameters(), model.buffers()))
+    frozen = not any(w.requires_grad or w.is_inference() for w in weights)
+    # Any change in place raises a tensor's version, any other its address.
+    state = [(w.data_ptr(), w._version) for w in weights] if frozen else []
+    copies = _copies.setdefault(model, {})
+    if not frozen or dtype not in copies or copies[dtype][0] != state:
+        copies[dtype] = (state, _copied(model, dtype))
+    return copies[dtype][1] if frozen else copies.pop(dtype)[1]
+
+
+# The copies of frozen models, each with the state of the weights that it was made of.
+_copies: weakref.WeakKeyDictionary[LDSeg, dict[torch.dtype, tuple[list, LDSeg]]]
+_copies = weakref.WeakKeyDictionary()
+
+
+def _copied(model: LDSeg, dtype: torch.dtype) -> LDSeg:
+    _keep_freed_memory()
     memory_format = CHANNELS_LAST[model.architecture.dims]
     result = copy.copy(model)
     result._modules = dict(model._modules)
@@ -56,6 +79,15 @@ def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
         network = _rewritten(copy.deepcopy(getattr(model, name))).requires_grad_(False)
         setattr(result, name, InPrecision(network, dtype, memory_format))
     return result
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep 62 MiB of freed memory for the next tensors, which spares their page faults.
+
+    Freeing a block raises the size from which on it takes blocks from the system and gives them back
+    (mallopt(3), M_MMAP_THRESHOLD), to 32 MiB at most. The block is never touched; elsewhere this does nothing.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 class InPrecision(nn.Module):
@@ -70,6 +102,40 @@ class InPrecision(nn.Module):
         """Return the network's result, float32."""
         result = self.network(x.to(self.dtype, memory_format=self.memory_format))
         return result.to(torch.float32, memory_format=torch.contiguous_format)
+
+
+class FastAttention(SelfAttention):
+    """A ``SelfAttention`` with fewer passes over the scores in bfloat16.
+
+    Scores are float32. Their exponential is Schraudolph's (Neural Computation 11, 1999): as an integer, the score
+    in units of bfloat16's last exponent bit is the number 2^score with a mantissa interpolated linearly, at most 6 % too
+    large; the normalisation takes the mean of that away. It costs one conversion.
+    """
+
+    def __init__(self, attention: SelfAttention):
+        nn.Module.__init__(self)
+        self.heads, self.norm = attention.heads, attention.norm
+        self.qkv, self.out = attention.qkv, attention.out
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Return softmax(q k^T / sqrt(width)) v; all are (batch, heads, positions, width)."""
+        positions, width = q.shape[2:]
+        if q.dtype != torch.bfloat16 or width > LANES or positions < MANY_POSITIONS:
+            return super().attend(q, k, v)
+        queries, keys = q.flatten(0, 1).float() * width**-0.5, k.flatten(0, 1).float()
+        keys -= keys.mean(1, keepdim=True)  # changes no softmax
+        if queries.norm(dim=2).amax() * keys.norm(dim=2).amax() > LARGEST_SCORE:
+            return super().attend(q, k, v)
+        # Times 2^7 for seven bits of mantissa, and the exponent's bias through a channel of ones.
+        queries = F.pad(queries * (128 / math.log(2)), (0, 1), value=127.0 * 128).mT
+        keys = F.pad(keys, (0, 1), value=1.0)
+        values = F.pad(v.flatten(0, 1), (0, 1), value=1.0).mT  # a row of ones sums the weights
+        mixed = []
+        for part in queries.split(QUERIES, dim=2):
+            weights = torch.bmm(keys, part).to(torch.int16).view(torch.bfloat16)
+            mixed.append(torch.bmm(values, weights))
+        result = torch.cat(mixed, 2)
+        return (result[:, :-1] / result[:, -1:]).mT.unflatten(0, q.shape[:2])
 
 
 class FoldedBlock(nn.Module):
@@ -218,7 +284,7 @@ def in_slabs(local: Callable[[Tensor], Tensor], x: Tensor, halo: int, factor: fl
     full = math.prod(space) * max(1.0, factor) ** len(space)
     axis = 2 + max(range(len(space)), key=lambda a: space[a])
     length = x.shape[axis]
-    step = -(-length // math.ceil(len(x) * full / SLAB_VOXELS))
+    step = -(-length // math.ceil(len(x) * full / SLAB_VOXELS[len(space)]))
     step += step % 2
     parts = []
     for start in range(0, length, step):
@@ -249,6 +315,8 @@ def folded(conv: Any, norm: BatchNorm) -> nn.Module:
 
 def _rewritten(module: Any) -> nn.Module:
     """Return ``module`` with everything in it replaced that has a faster form."""
+    if type(module) is SelfAttention:
+        return FastAttention(module)
     if isinstance(module, ConvBlock):
         return FoldedBlock(module)
     if isinstance(module, Upsample):
