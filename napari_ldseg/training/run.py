@@ -35,6 +35,7 @@ except ImportError:  # Windows has none.
 CHECKPOINT = "checkpoint.safetensors"
 SAMPLES = 10
 SECONDS_BETWEEN_LINES = 30
+PATIENCE_SECONDS = 12
 SPREAD_CASES, STEPS_CASES, WATCHED_CASES, SHOWN_CASES = 3, 20, 16, 5
 
 
@@ -154,14 +155,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LDSegError(
-                f"Another run is at work in {folder}; wait for it or choose another folder."
-            ) from error
-        except OSError:
-            pass  # Some network file systems lock no folders.
+        _lock(handle, folder)
         yield
     except OSError as error:
         raise LDSegError(
@@ -170,6 +164,23 @@ def _alone_in(folder: Path) -> Iterator[None]:
         ) from error
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    """Lock the open ``folder``; the readers of a killed run may hold it for some seconds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise LDSegError(
+                    f"Another run is at work in {folder}; wait for it or choose another folder."
+                ) from error
+            time.sleep(0.2)
+        except OSError:
+            return  # Some network file systems lock no folders.
 
 
 def measured(
