@@ -76,7 +76,8 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
                 try:
                     image, record = project.image(case), case.record()
                     table = np.array([number.get(name, 0) for name in record.values])
-                    label = table[_checked(case.load(image).label, len(table))].astype(np.uint8)
+                    label = _checked(case.load(image).label, len(table), "under Edit classes")
+                    label = table[label].astype(np.uint8)
                     count = _write_image(building / "imagesTr", case.name, image, layout)
                 except LDSegError as error:
                     left_out.append(f"{case.name}: {error}")

@@ -180,6 +180,7 @@ class CorrectWidget(QWidget):
     def _connect(self) -> None:
         self.corrector.changed.connect(self._refresh)
         self.corrector.said.connect(self._say)
+        self.project.failed.connect(self._on_project_failed)
         for name, button in self.buttons.items():
             button.clicked.connect(lambda _=False, name=name: self._use(name))
         self.class_list.chosen.connect(self.corrector.choose)
@@ -343,6 +344,9 @@ class CorrectWidget(QWidget):
         self.dialog = dialog
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
+
+    def _on_project_failed(self, text: str) -> None:
+        self._say(text, error=True)
 
     def _say(self, text: str, error: bool = False) -> None:
         self.status.setText(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QDockWidget, QWidget
 
@@ -10,7 +12,7 @@ OURS = "napari_ldseg"
 
 def dock_as_tab(widget: QWidget) -> None:
     """Put the dock of ``widget`` on a tab with another of ours, once; the user may part them again."""
-    dock = widget.parent()
+    dock: Any = widget.parent()
     while dock is not None and not isinstance(dock, QDockWidget):
         dock = dock.parent()
     if dock is None or dock.property(OURS):
@@ -20,7 +22,7 @@ def dock_as_tab(widget: QWidget) -> None:
     action, title = dock.toggleViewAction(), dock.windowTitle()
     dock.setWindowTitle(title.removeprefix("LDSeg: ").split(" (")[0])
     action.setText(title)
-    window = dock.parent()
+    window: Any = dock.parent()
     area = window.dockWidgetArea(dock)
     for other in window.findChildren(QDockWidget):
         there = window.dockWidgetArea(other) == area and not other.isHidden()

@@ -130,7 +130,7 @@ class ProjectWidget(QWidget):
         ):
             event.connect(self._refresh_review)
         self.state.changed.connect(self._refresh)
-        self.state.failed.connect(lambda text: self._say(text, error=True))
+        self.state.failed.connect(self._on_failed)
         self.state.image_missing.connect(self.locate.show)
         self.state.done.connect(self._say)
         self.change.clicked.connect(self._on_change)
@@ -325,6 +325,9 @@ class ProjectWidget(QWidget):
             action()
         except LDSegError as error:
             self._say(str(error), error=True)
+
+    def _on_failed(self, text: str) -> None:
+        self._say(text, error=True)
 
     def _say(self, text: str, error: bool = False) -> None:
         self.status.setText(text)

@@ -144,6 +144,7 @@ class SegmentWidget(QWidget):
         self.session.progressed.connect(self._on_progress)
         self.session.ended.connect(self._on_ended)
         self.session.proposed.connect(self._on_proposed)
+        self.session.project.failed.connect(self._on_project_failed)
 
     def event(self, event: QEvent) -> bool:
         """Stop a run when the widget is taken out of its dock."""
@@ -239,6 +240,9 @@ class SegmentWidget(QWidget):
     def _on_ended(self, message: str, error: bool) -> None:
         self._say(message, error)
         self._refresh_buttons()
+
+    def _on_project_failed(self, text: str) -> None:
+        self._say(text, error=True)
 
     def _on_proposed(self) -> None:
         proposal = self.session.proposal

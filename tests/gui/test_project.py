@@ -554,7 +554,7 @@ def test_labels_from_elsewhere_are_kept_once_their_classes_are_named(
         np.ones(image.data.shape, np.uint8), name="foreign", **derived_attributes(image)
     )
     _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
-    assert correct.foreign.isVisible()
+    qtbot.waitUntil(correct.foreign.isVisible, timeout=2000)
     click(correct.edit_classes)
     correct.dialog.table.item(0, 1).setText("liver")
     click(correct.dialog.ok)
@@ -584,3 +584,15 @@ def test_the_list_says_edited_from_the_first_stroke_on(qtbot, viewer, panel, seg
     labels = segmented[1]
     paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
     qtbot.waitUntil(lambda: states(panel) == ["edited"], timeout=3000)
+
+
+@pytest.mark.parametrize("name", ["Segment", "Correct"])
+def test_a_restore_that_fails_says_why_where_it_was_pressed(
+    qtbot, viewer, crashed, scan_file, name, assert_sentence
+):
+    os.rename(scan_file, scan_file.with_name("elsewhere.nii.gz"))
+    _, fresh = viewer.window.add_plugin_dock_widget("napari-ldseg", f"LDSeg: {name}")
+    qtbot.waitUntil(fresh.project_notice.isVisible, timeout=3000)
+    click(fresh.project_notice.first)
+    qtbot.waitUntil(lambda: "put it back or locate it" in fresh.status.text(), timeout=5000)
+    assert fresh.project_notice.isVisible()
