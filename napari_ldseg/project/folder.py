@@ -58,6 +58,7 @@ class Project:
         self.folder = folder
         self._guard = threading.RLock()
         self._remembered: dict[str, tuple[int, CaseRecord]] = {}
+        self.unreadable: dict[str, str] = {}
         file = folder / "project.json"
         try:
             if create and not file.exists():
@@ -92,7 +93,7 @@ class Project:
     def for_reading(cls, folder: Path) -> Project:
         """Return the project as it lies on the disk, without the lock: for reading alone."""
         project = cls.__new__(cls)
-        project.folder, project._remembered = folder, {}
+        project.folder, project._remembered, project.unreadable = folder, {}, {}
         project.record = read_record(folder / "project.json", ProjectRecord)
         return project
 
@@ -110,15 +111,21 @@ class Project:
         return CaseFolder(self.folder / "cases" / name)
 
     def records(self) -> dict[str, CaseRecord]:
-        """Return the readable cases' records by name; those that have not changed are remembered."""
-        records = {}
+        """Return the readable cases' records by name; those that have not changed are remembered.
+
+        ``unreadable`` then says of each other case what is wrong with it.
+        """
+        records, self.unreadable = {}, {}
         for case in self.cases():
-            with suppress(LDSegError, OSError):
+            try:
                 stamp = (case.folder / "case.json").stat().st_mtime_ns
                 known = self._remembered.get(case.name)
                 record = known[1] if known is not None and known[0] == stamp else case.record()
-                self._remembered[case.name] = (stamp, record)
-                records[case.name] = record
+            except (LDSegError, OSError) as error:
+                self.unreadable[case.name] = str(error)
+                continue
+            self._remembered[case.name] = (stamp, record)
+            records[case.name] = record
         return records
 
     def add_case(

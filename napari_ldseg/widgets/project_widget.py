@@ -190,7 +190,8 @@ class ProjectWidget(QWidget):
 
     def _fill(self) -> None:
         records = self.state.records()
-        self.cases.setRowCount(len(records))
+        broken = {} if self.state.project is None else self.state.project.unreadable
+        self.cases.setRowCount(len(records) + len(broken))
         for row, (name, record) in enumerate(records.items()):
             cells = (name, record.state, record.split)
             for column, text in enumerate(cells):
@@ -204,6 +205,11 @@ class ProjectWidget(QWidget):
                 tip += f"\nChanged since {record.earlier_sign_offs[-1].who} signed it off"
             self.cases.item(row, 0).setToolTip(tip)
             self.cases.item(row, 1).setToolTip(tip)
+        for row, (name, reason) in enumerate(broken.items(), start=len(records)):
+            for column, text in enumerate((name, "cannot be read", "")):
+                item = QTableWidgetItem(text)
+                item.setToolTip(reason)
+                self.cases.setItem(row, column, item)
 
     def _refresh_buttons(self) -> None:
         idle = not self.state.busy
@@ -279,7 +285,14 @@ class ProjectWidget(QWidget):
         except LDSegError as error:
             self._say(str(error), error=True)
             return
-        self._say(f"{self.name.text().strip()} signed off {labels.name}.")
+        who = self.name.text().strip()
+        if self.state.problem:
+            self._say(
+                f"{who}'s sign-off of {labels.name} is not on the disk yet; it is written with what is "
+                "waiting."
+            )
+        else:
+            self._say(f"{who} signed off {labels.name}.")
 
     def _on_change(self) -> None:
         chosen = QFileDialog.getExistingDirectory(

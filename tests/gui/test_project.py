@@ -507,6 +507,23 @@ def test_cases_open_from_the_list_and_lost_images_can_be_located(
     np.testing.assert_array_equal(result_layer(viewer, "labels").data, painted)
 
 
+def test_a_case_that_cannot_be_read_stays_in_the_list(
+    qtbot, viewer, panel, segmented, folder, assert_sentence
+):
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    settle(viewer)
+    remove_all(qtbot, viewer)
+    (folder / "cases" / "broken").mkdir()
+    (folder / "cases" / "broken" / "case.json").write_text("{")
+    panel.state.changed.emit()
+    qtbot.waitUntil(lambda: states(panel) == ["edited", "cannot be read"], timeout=3000)
+    panel.cases.selectRow(1)
+    click(panel.open)
+    qtbot.waitUntil(lambda: "not valid" in panel.status.text(), timeout=5000)
+    assert_sentence(panel.status.text(), "case.json")
+
+
 def test_import_and_export_by_clicks(
     qtbot, viewer, panel, segmented, folder, tmp_path, monkeypatch
 ):
