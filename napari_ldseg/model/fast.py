@@ -53,32 +53,35 @@ def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
 
     ``dtype`` is what the image encoder and the label decoder compute in; both still return float32.
     The label encoder and the denoiser are those of ``model``, which must be in evaluation mode. A model
-    whose weights need no gradient has its copy kept as long as they stay as they are.
+    whose weights need no gradient has these two kept as long as the weights stay as they are.
     """
     weights = list(itertools.chain(model.parameters(), model.buffers()))
     frozen = not any(w.requires_grad or w.is_inference() for w in weights)
     # Any change in place raises a tensor's version, any other its address.
     state = [(w.data_ptr(), w._version) for w in weights] if frozen else []
-    copies = _copies.setdefault(model, {})
-    if not frozen or dtype not in copies or copies[dtype][0] != state:
-        copies[dtype] = (state, _copied(model, dtype))
-    return copies[dtype][1] if frozen else copies.pop(dtype)[1]
+    kept, networks = _kept.setdefault(model, {}).get(dtype, (None, {}))
+    if not frozen or kept != state:
+        networks = _rewritten_networks(model, dtype)
+        if frozen:
+            _kept[model][dtype] = (state, networks)
+    result = copy.copy(model)
+    result._modules = {**model._modules, **networks}
+    return result
 
 
-# The copies of frozen models, each with the state of the weights that it was made of.
-_copies: weakref.WeakKeyDictionary[LDSeg, dict[torch.dtype, tuple[list, LDSeg]]]
-_copies = weakref.WeakKeyDictionary()
+# The networks made of frozen models, with the state of the weights that they were made of.
+_kept: weakref.WeakKeyDictionary[LDSeg, dict[torch.dtype, tuple[list, dict[str, nn.Module]]]]
+_kept = weakref.WeakKeyDictionary()
 
 
-def _copied(model: LDSeg, dtype: torch.dtype) -> LDSeg:
+def _rewritten_networks(model: LDSeg, dtype: torch.dtype) -> dict[str, nn.Module]:
     _keep_freed_memory()
     memory_format = CHANNELS_LAST[model.architecture.dims]
-    result = copy.copy(model)
-    result._modules = dict(model._modules)
+    networks: dict[str, nn.Module] = {}
     for name in ("image_encoder", "label_decoder"):
         network = _rewritten(copy.deepcopy(getattr(model, name))).requires_grad_(False)
-        setattr(result, name, InPrecision(network, dtype, memory_format))
-    return result
+        networks[name] = InPrecision(network, dtype, memory_format)
+    return networks
 
 
 def _keep_freed_memory() -> None:
