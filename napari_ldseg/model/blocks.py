@@ -94,15 +94,12 @@ class SelfAttention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(tokens).chunk(3, dim=-1)
         )
-        mixed = self.attend(q, k, v).transpose(1, 2).flatten(2)
-        return self.out(mixed).transpose(1, 2).reshape(normed.shape)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return softmax(q k^T / sqrt(width)) v; all are (batch, heads, positions, width)."""
         width = q.shape[-1]
         if q.device.type == "cpu" and width < LANES:  # narrower products take longer than wide ones
             q, k, v = (F.pad(part, (0, LANES - width)) for part in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, scale=width**-0.5)[..., :width]
+        mixed = F.scaled_dot_product_attention(q, k, v, scale=width**-0.5)[..., :width]
+        mixed = mixed.transpose(1, 2).flatten(2)
+        return self.out(mixed).transpose(1, 2).reshape(normed.shape)
 
 
 class Upsample(nn.Module):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .blocks import CHANNELS_LAST, LANES, SelfAttention, Upsample
+from .blocks import CHANNELS_LAST, Upsample
 from .ldseg import LDSeg
 from .released import (
     KERAS_EPSILON,
@@ -36,8 +36,6 @@ from .released import (
 SLAB_VOXELS = {2: 2**17, 3: 2**21}  # of the full-size grid, computed at once
 
 # Attention over fewer positions takes no time; its scores are computed for so many queries at once.
-MANY_POSITIONS, QUERIES = 2048, 64
-LARGEST_SCORE = 60.0  # exp of it, summed over all positions, is far from bfloat16's overflow
 
 CONVOLUTION = {2: F.conv2d, 3: F.conv3d}
 
@@ -105,40 +103,6 @@ class InPrecision(nn.Module):
         """Return the network's result, float32."""
         result = self.network(x.to(self.dtype, memory_format=self.memory_format))
         return result.to(torch.float32, memory_format=torch.contiguous_format)
-
-
-class FastAttention(SelfAttention):
-    """A ``SelfAttention`` with fewer passes over the scores in bfloat16.
-
-    Scores are float32. Their exponential is Schraudolph's (Neural Computation 11, 1999): as an integer, the score
-    in units of bfloat16's last exponent bit is the number 2^score with a mantissa interpolated linearly, at most 6 % too
-    large; the normalisation takes the mean of that away. It costs one conversion.
-    """
-
-    def __init__(self, attention: SelfAttention):
-        nn.Module.__init__(self)
-        self.heads, self.norm = attention.heads, attention.norm
-        self.qkv, self.out = attention.qkv, attention.out
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return softmax(q k^T / sqrt(width)) v; all are (batch, heads, positions, width)."""
-        positions, width = q.shape[2:]
-        if q.dtype != torch.bfloat16 or width > LANES or positions < MANY_POSITIONS:
-            return super().attend(q, k, v)
-        queries, keys = q.flatten(0, 1).float() * width**-0.5, k.flatten(0, 1).float()
-        keys -= keys.mean(1, keepdim=True)  # changes no softmax
-        if queries.norm(dim=2).amax() * keys.norm(dim=2).amax() > LARGEST_SCORE:
-            return super().attend(q, k, v)
-        # Times 2^7 for seven bits of mantissa, and the exponent's bias through a channel of ones.
-        queries = F.pad(queries * (128 / math.log(2)), (0, 1), value=127.0 * 128).mT
-        keys = F.pad(keys, (0, 1), value=1.0)
-        values = F.pad(v.flatten(0, 1), (0, 1), value=1.0).mT  # a row of ones sums the weights
-        mixed = []
-        for part in queries.split(QUERIES, dim=2):
-            weights = torch.bmm(keys, part).to(torch.int16).view(torch.bfloat16)
-            mixed.append(torch.bmm(values, weights))
-        result = torch.cat(mixed, 2)
-        return (result[:, :-1] / result[:, -1:]).mT.unflatten(0, q.shape[:2])
 
 
 class FoldedBlock(nn.Module):
@@ -318,8 +282,6 @@ def folded(conv: Any, norm: BatchNorm) -> nn.Module:
 
 def _rewritten(module: Any) -> nn.Module:
     """Return ``module`` with everything in it replaced that has a faster form."""
-    if type(module) is SelfAttention:
-        return FastAttention(module)
     if isinstance(module, ConvBlock):
         return FoldedBlock(module)
     if isinstance(module, Upsample):
