@@ -38,6 +38,15 @@ def extent_mm(metadata: Metadata, scan: Scan) -> tuple[float, ...]:
     return tuple(float(e) for e in extent)
 
 
+def extent_mismatch(metadata: Metadata, scan: Scan) -> float:
+    """Return how far the scan's extent is outside the field of view: the largest |log ratio|, 0 inside."""
+    seen = metadata.field_of_view
+    if seen is None or not scan.calibrated:
+        return 0.0
+    pairs = zip(extent_mm(metadata, scan), seen.smallest, seen.largest, strict=True)
+    return max(abs(math.log(e / min(max(e, low), high))) for e, low, high in pairs)
+
+
 def _check_dimensions(metadata: Metadata, scan: Scan) -> None:
     dims = metadata.architecture.dims
     if len(scan.shape) < dims:

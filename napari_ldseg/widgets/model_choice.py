@@ -19,6 +19,8 @@ from ..checkpoint.bundled import bundled_checkpoints
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
+from ..inference.checks import check_fit, extent_mismatch
+from ..inference.scan import Scan
 from .keras_import import import_in_background
 
 RECENT_KEY = "recent_checkpoints"
@@ -35,6 +37,7 @@ class ModelChoice(QWidget):
         super().__init__(parent)
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self.metadata: Metadata | None = None
+        self._chosen = False
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -52,6 +55,7 @@ class ModelChoice(QWidget):
         layout.addWidget(self._purpose)
         self._fill()
         self.combo.currentIndexChanged.connect(self._on_choice)
+        self.combo.activated.connect(self._on_activated)
         self.browse.clicked.connect(self._on_browse)
         self._on_choice()
 
@@ -69,6 +73,7 @@ class ModelChoice(QWidget):
             If the file is not a checkpoint; the selection stays.
         """
         read_metadata(path)
+        self._chosen = True
         if self._row_of(path) < 0:
             recent = [path, *(p for p in self._recent() if p != path)][:RECENT_COUNT]
             self._settings.setValue(RECENT_KEY, [str(p) for p in recent])
@@ -77,6 +82,28 @@ class ModelChoice(QWidget):
             self.combo.blockSignals(False)
         self.combo.setCurrentIndex(self._row_of(path))
         self._on_choice()
+
+    def suggest(self, scan: Scan) -> None:
+        """Select the model that fits ``scan`` best: 3D before 2D, then by the field of view.
+
+        Once the user has chosen a model, theirs stays.
+        """
+        if self._chosen:
+            return
+        fitting = []
+        for row in range(self.combo.count()):
+            try:
+                metadata = read_metadata(self.combo.itemData(row) or Path())
+                check_fit(metadata, scan)
+            except LDSegError:
+                continue
+            off = extent_mismatch(metadata, scan)
+            fitting.append((-metadata.architecture.dims, off, row))
+        if fitting:
+            self.combo.setCurrentIndex(min(fitting)[-1])
+
+    def _on_activated(self) -> None:
+        self._chosen = True
 
     def _row_of(self, path: Path) -> int:
         rows = [i for i in range(self.combo.count()) if self.combo.itemData(i) == path]

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from ..errors import LDSegError
+from ..io.geometry import layer_scan
 from .docking import dock_as_tab
 from .legend import Legend
 from .model_choice import ModelChoice
@@ -47,6 +48,7 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.session = Session(napari_viewer, self)
+        self._suggested_for: Image | None = None
         self._build_controls()
         self._lay_out()
         self._connect()
@@ -185,6 +187,9 @@ class SegmentWidget(QWidget):
         self._refresh_buttons()
 
     def _refresh_slices(self, event=None) -> None:
+        if self.image.value is not None and self.image.value is not self._suggested_for:
+            self._suggested_for = self.image.value
+            self.model.suggest(layer_scan(self.image.value))
         image, metadata = self.image.value, self.model.metadata
         sliced = (
             image is not None and metadata is not None and image.ndim > metadata.architecture.dims

@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QMenu
 
 
@@ -79,3 +81,19 @@ def test_the_widgets_share_a_dock_and_the_menu_brings_one_to_the_front(viewer, q
 def test_opening_a_widget_imports_no_torch_in_the_windows_thread(name):
     code = f"import sys, napari_ldseg.widgets.{name}_widget; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_model_offered_fits_the_image_until_the_user_chooses(viewer, widget):
+    """A 3D model for the volume, a 2D one for the picture; what was chosen by hand stays."""
+    viewer.open_sample("napari-ldseg", "mri_phantom")
+    assert widget.model.combo.currentText() == "mri-phantom"
+    assert not widget.this_slice.isVisible()
+    flat = viewer.add_image(np.random.default_rng(0).random((60, 60)), name="flat")
+    widget.image.value = flat
+    assert widget.model.metadata.architecture.dims == 2
+    combo = widget.model.combo
+    combo.setFocus()
+    QTest.keyClick(combo, Qt.Key.Key_End)
+    chosen = combo.currentText()
+    widget.image.value = next(layer for layer in viewer.layers if layer.name == "MRI phantom")
+    assert combo.currentText() == chosen
