@@ -18,7 +18,7 @@ from .case import Case
 from .settings import DataSettings
 
 SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-MAX_DESCRIPTION = 2**26
+MAX_DESCRIPTION = 2**25
 
 
 def find_cases(settings: DataSettings) -> list[Case]:
@@ -104,7 +104,7 @@ def _plain(settings: DataSettings) -> list[Case]:
 
 
 def _decathlon(settings: DataSettings) -> list[Case]:
-    description = _description(settings.folder)
+    description = read_description(settings.folder)
     pairs = description.get("training")
     if not isinstance(pairs, list):
         raise LDSegError(f"dataset.json of {settings.folder} has no list of training images.")
@@ -161,15 +161,20 @@ def _case(
 def _layout(folder: Path) -> str:
     if not (folder / "dataset.json").is_file():
         return "nnunet" if (folder / "imagesTr").is_dir() else "folder"
-    return "decathlon" if "training" in _description(folder) else "nnunet"
+    return "decathlon" if "training" in read_description(folder) else "nnunet"
 
 
-def _description(folder: Path) -> dict:
+def read_description(folder: Path) -> dict:
+    """Return what the dataset.json of ``folder`` says. Raises LDSegError."""
     path = folder / "dataset.json"
     try:
         if path.stat().st_size > MAX_DESCRIPTION:
-            raise LDSegError(f"{path} is too large to be a data set's description.")
-        description = json.loads(path.read_text())
+            raise LDSegError(f"{path} is too large to describe a data set.")
+        description = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise LDSegError(
+            f"{folder} holds no dataset.json; choose the folder of an nnU-Net or Decathlon data set."
+        ) from error
     except (OSError, ValueError) as error:
         raise LDSegError(f"{path} cannot be read: {error}.") from error
     if not isinstance(description, dict):

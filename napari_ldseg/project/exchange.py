@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..checkpoint.metadata import ClassInfo
-from ..datasets.folders import find_cases
+from ..datasets.folders import find_cases, read_description
 from ..datasets.settings import DataSettings
 from ..errors import LDSegError
 from ..inference.files import write_like
@@ -22,7 +22,6 @@ from .case import LABEL_INTENT, Masks
 from .folder import Project, refers_to_file
 
 Layout = Literal["nnU-Net", "Decathlon"]
-MAX_BYTES = 32 * 2**20
 PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0", "#f032e6")
 
 
@@ -122,7 +121,7 @@ def import_from(
     OSError
         If the project cannot be written.
     """
-    described = _read_json(folder / "dataset.json")
+    described = read_description(folder)
     classes = _classes(described.get("labels"), folder)
     done, left_out = 0, []
     for found in find_cases(DataSettings(folder=folder)):
@@ -219,22 +218,6 @@ def _checked(label: np.ndarray, classes: int, where: str) -> np.ndarray:
             "erase them."
         )
     return np.ascontiguousarray(label.astype(np.uint8))
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LDSegError(f"{path} is too large to describe a data set.")
-        described = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise LDSegError(
-            f"{path.parent} holds no dataset.json; choose the folder of an nnU-Net or Decathlon data set."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise LDSegError(f"{path} cannot be read as JSON.") from error
-    if not isinstance(described, dict):
-        raise LDSegError(f"{path} does not describe a data set.")
-    return described
 
 
 def _write_json(path: Path, content: Any) -> None:

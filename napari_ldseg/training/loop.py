@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from ..checkpoint.file import Checkpoint, build_model
 from ..checkpoint.metadata import Metadata, TrainingRecord
 from ..datasets.case import Case
+from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.overlap import evaluate
 from ..model.blocks import CHANNELS_LAST
@@ -260,10 +261,9 @@ def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
 
 def _validation_dsc(checkpoint: Checkpoint, cases: Sequence[Case], fabric: Fabric) -> float:
     """Return the mean DSC over cases and classes, each process measuring its share of the cases."""
-    device = fabric.device
-    name = device.type if device.index is None else f"{device.type}:{device.index}"
     share = cases[fabric.global_rank :: fabric.world_size]
-    results = evaluate(checkpoint, share, 1, 2, name)[:, 0] if share else np.empty((0, 1))
+    device = device_name(fabric)
+    results = evaluate(checkpoint, share, 1, 2, device)[:, 0] if share else np.empty((0, 1))
     sums = torch.tensor([np.nansum(results), np.isfinite(results).sum()], dtype=torch.float32)
     total, count = fabric.all_reduce(fabric.to_device(sums), reduce_op="sum").tolist()  # type: ignore[union-attr]
     return total / max(count, 1)

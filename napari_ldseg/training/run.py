@@ -16,6 +16,7 @@ from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
 from ..datasets.split import Split, settled_split
+from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
@@ -120,7 +121,7 @@ def _run(
     if not fabric.is_global_zero:
         return None
     save_curves(folder)
-    device = "auto" if fabric.device.type != "cpu" else "cpu"
+    device = device_name(fabric)
 
     def check() -> None:
         if stop():
