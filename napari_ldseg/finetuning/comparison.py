@@ -73,7 +73,9 @@ class Comparison(BaseModel):
         compared = [c for c in self.changes if c.gain is not None]
         count = len(compared)
         if self.base is None:
-            return Verdict("none", f"{self.name} is a first model: there is none to compare it with.")
+            return Verdict(
+                "none", f"{self.name} is a first model: there is none to compare it with."
+            )
         if not count:
             return Verdict(
                 "none",

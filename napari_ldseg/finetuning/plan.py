@@ -41,6 +41,8 @@ def candidates(
 
     Parameters
     ----------
+    project
+        Open, or for reading.
     classes
         Names of the model's classes, background first.
     dims
@@ -60,7 +62,9 @@ def candidates(
         elif unknown:
             problem = f"It has the class {unknown[0]}, which the model does not know."
         elif record.image is None:
-            problem = "The project has no image for it; open it in the Project tab and locate the image."
+            problem = (
+                "The project has no image for it; open it in the Project tab and locate the image."
+            )
         found.append(Candidate(name, record.patient, record.split, reviewed, problem))
     return found
 
