@@ -18,8 +18,6 @@ NICENESS = 10
 
 def main(folder: Path) -> int:
     """Work on the run in ``folder`` and leave its end in ``status.json``; return the exit code."""
-    with suppress(AttributeError, OSError):  # Windows sets the priority at the start.
-        os.nice(NICENESS)
     try:
         lock.acquire(folder)
     except (LDSegError, OSError):
@@ -90,4 +88,6 @@ def _status(folder: Path) -> Status:
 
 
 if __name__ == "__main__":
+    with suppress(AttributeError, OSError):  # Windows sets the priority at the start.
+        os.nice(NICENESS)
     sys.exit(main(Path(sys.argv[1])))
