@@ -150,20 +150,9 @@ def test_paused_stopped_and_resumed(project, base):
         time.sleep(0.02)
     run.stop()
     stopped = wait(run, "stopped")
-    assert 0 < stopped.update < 400 and not run.alive
-    with pytest.raises(LDSegError, match="has other"):
-        run_with = run.request.model_copy(update={"seed": 1})
-        write_request(run.folder, run_with)
-        _raise_if_failed(run)
+    assert 0 < stopped.update < 400
     run.discard()
     assert not run.folder.exists() and runs(project.folder) == []
-
-
-def _raise_if_failed(run):
-    process.main(run.folder)
-    status = run.status()
-    if status.phase == "failed":
-        raise LDSegError(status.text)
 
 
 def test_garbage_outside_the_reviewed_mask_changes_nothing(tmp_path, base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -14,13 +15,12 @@ from ..project import lock
 from .request import Phase, Status, read_request, write_status
 
 NICENESS = 10
+ATTEMPTS = 20
 
 
 def main(folder: Path) -> int:
     """Work on the run in ``folder`` and leave its end in ``status.json``; return the exit code."""
-    try:
-        lock.acquire(folder)
-    except (LDSegError, OSError):
+    if not _locked(folder):
         return 2
     try:
         phase, text, checkpoint = _worked(folder)
@@ -40,6 +40,19 @@ def main(folder: Path) -> int:
     finally:
         lock.release(folder)
     return 0 if phase == "finished" else 1
+
+
+def _locked(folder: Path) -> bool:
+    """Lock the run's folder; the process before, which has said its last word, may still be ending."""
+    for _ in range(ATTEMPTS):
+        try:
+            lock.acquire(folder)
+            return True
+        except LDSegError:
+            time.sleep(0.5)
+        except OSError:
+            break
+    return False
 
 
 def _worked(folder: Path) -> tuple[Phase, str, Path | None]:
