@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
@@ -52,8 +53,8 @@ class CaseDataset(Dataset):
         generator = torch.Generator().manual_seed(int(state[1]))
         shape = self.metadata.architecture.latent_shape(image.shape[1:])
         return {
-            "image": torch.as_tensor(changed["image"]).float().clamp(0, 1),
-            "label": torch.as_tensor(changed["label"]).to(torch.uint8),
+            "image": _bare(changed["image"]).float().clamp(0, 1),
+            "label": _bare(changed["label"]).to(torch.uint8),
             "time": torch.randint(self.metadata.schedule_length, (), generator=generator),
             "noise": torch.randn(shape, generator=generator),
         }
@@ -67,6 +68,11 @@ class CaseDataset(Dataset):
             self._cache[index] = prepared
             self._free_bytes -= size
         return prepared
+
+
+def _bare(tensor: Tensor) -> Tensor:
+    """Return a tensor without MONAI's metadata, which would slow every operation of the networks."""
+    return convert_to_tensor(tensor, track_meta=False)
 
 
 class ErrorsAsItems(Dataset):
