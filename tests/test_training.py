@@ -282,7 +282,7 @@ def test_augmentation_moves_image_and_label_together(disc_metadata, dims):
 
 def test_no_augmentation_changes_nothing(disc_metadata):
     dataset = CaseDataset(disc_metadata(2), discs(2, 1), STILL, 0)
-    image, label = prepare_case(disc_metadata(2), discs(2, 1)[0])
+    image, label, _ = prepare_case(disc_metadata(2), discs(2, 1)[0])
     np.testing.assert_allclose(dataset[0, 0]["image"], image, atol=1e-5)
     np.testing.assert_array_equal(dataset[0, 0]["label"], label)
     noisy = CaseDataset(disc_metadata(2), discs(2, 1), STILL.model_copy(update={"noise": 0.2}), 0)

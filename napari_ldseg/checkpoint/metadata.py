@@ -91,13 +91,21 @@ class Metric(_Part):
 
 
 class TrainingRecord(_Part):
-    """Where the weights come from."""
+    """Where the weights come from.
+
+    ``cases`` maps the names of a project's cases to the hashes of what was learnt from them,
+    ``parent_name`` is the name of the checkpoint whose hash is ``Metadata.parent``, ``trained`` the local
+    time of completion.
+    """
 
     data: Text
     licence: Text
     split: Text
     updates: Annotated[int, Field(ge=0)] = 0
     settings: dict[str, str | int | float | bool] = {}
+    cases: Annotated[dict[Text, Text], Field(max_length=100_000)] = {}
+    parent_name: Text | None = None
+    trained: Text | None = None
 
 
 class Calibration(_Part):

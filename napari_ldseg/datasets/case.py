@@ -18,7 +18,8 @@ class Case:
 
     ``read_scan()`` returns the scan (no leading axes), each of ``read_labels`` one reader's label, an
     integer array of the scan's shape. ``patient`` keeps cases of one person in one split. ``file`` is the
-    image's own file where it has one to itself.
+    image's own file where it has one to itself. ``read_reviewed()``, of a case that is annotated in part,
+    returns the voxels that count, bool of the scan's shape.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Case:
     read_scan: Callable[[], Scan]
     read_labels: tuple[Callable[[], np.ndarray], ...]
     file: Path | None = None
+    read_reviewed: Callable[[], np.ndarray] | None = None
 
     def read(self) -> tuple[Scan, np.ndarray]:
         """Return the scan and the expert's label: with several readers their majority."""

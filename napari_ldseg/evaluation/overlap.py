@@ -49,12 +49,17 @@ def evaluate(
     device: str = "auto",
     on_case: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Segment ``cases`` on their own grids; return (cases, 2, classes - 1): DSC and IoU per class."""
+    """Segment ``cases`` on their own grids; return (cases, 2, classes - 1): DSC and IoU per class.
+
+    Of a case that is annotated in part the reviewed voxels count.
+    """
     results = []
     for case in cases:
         scan, expert = case.read()
         posterior = segment(checkpoint, scan, n, steps=steps, device=device)
-        results.append(overlap(posterior.labels, expert, checkpoint.metadata.architecture.classes))
+        counted = 1 if case.read_reviewed is None else case.read_reviewed()
+        classes = checkpoint.metadata.architecture.classes
+        results.append(overlap(posterior.labels * counted, expert * counted, classes))
         on_case()
     return np.array(results)
 

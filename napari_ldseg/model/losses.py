@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor
 
-from .blocks import append_axes
+from .blocks import append_axes, pad_to_stride
 from .ldseg import LDSeg
 from .res_unet import ResUNet
 
 # Per class and per sample, background left out: the paper's pooled Dice loses small objects.
 _dice = DiceLoss(include_background=False, softmax=True, smooth_nr=1.0, smooth_dr=1.0)
+_dice_of_probabilities = DiceLoss(include_background=False, smooth_nr=1.0, smooth_dr=1.0)
 
 
 class LossTerms(NamedTuple):
@@ -26,13 +27,27 @@ class LossTerms(NamedTuple):
     noise: Tensor
 
 
-def segmentation_loss(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+def segmentation_loss(
+    logits: Tensor, label: Tensor, reviewed: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return (cross entropy, Dice loss) of logits against one-hot ``label``, both (batch, classes, *size).
 
     The Dice loss is the mean over samples and foreground classes of
-    1 - (2 |p y| + 1) / (|p| + |y| + 1), with p the softmax.
+    1 - (2 |p y| + 1) / (|p| + |y| + 1), with p the softmax. With ``reviewed`` (batch, 1, *size), 0 or 1,
+    only the voxels that are 1 count in either, each sample as much as any other.
     """
-    return F.cross_entropy(logits, label), _dice(logits, label)
+    if reviewed is None:
+        return F.cross_entropy(logits, label), _dice(logits, label)
+    each = -(label * logits.log_softmax(1)).sum(1, keepdim=True)
+    cross_entropy = _mean_where(each, reviewed)
+    return cross_entropy, _dice_of_probabilities(logits.softmax(1) * reviewed, label * reviewed)
+
+
+def _mean_where(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean over samples of each sample's weighted mean; ``weights`` has one channel."""
+    axes = tuple(range(1, values.ndim))
+    weighted = (values * weights).sum(axes) / values.shape[1]
+    return (weighted / weights.sum(axes).clamp(min=1e-6)).mean()
 
 
 def deterministic_loss(model: ResUNet, image: Tensor, label: Tensor, gamma: float) -> LossTerms:
@@ -50,6 +65,7 @@ def training_loss(
     noise: Tensor,
     gamma: float = 2.0,
     lambda_: float = 1.0,
+    reviewed: Tensor | None = None,
 ) -> LossTerms:
     """One pass of Algorithm 1 through all four networks.
 
@@ -67,6 +83,9 @@ def training_loss(
         Standard normal, (batch, latent_channels, *cells).
     gamma, lambda_
         Weights of the Dice and of the noise loss.
+    reviewed
+        Voxels that count, (batch, 1, *size), 0 or 1; None where all do. Cross entropy and Dice leave out
+        the others, and the noise loss weighs each latent cell by the fraction of its voxels that count.
     """
     z0 = model.encode_label(label)
     z_i = model.encode_image(image)
@@ -75,7 +94,13 @@ def training_loss(
     output = model.denoiser(z_t, z_i, t)
     target = model.parametrisation.target(z0, noise, a)
     latent = model.parametrisation.training_latent(output, z_t, a)
-    cross_entropy, dice = segmentation_loss(model.decode(latent, label.shape[2:]), label)
-    noise_loss = torch.mean((output - target) ** 2)
+    logits = model.decode(latent, label.shape[2:])
+    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
+    error = (output - target) ** 2
+    if reviewed is None:
+        noise_loss = torch.mean(error)
+    else:
+        padded = pad_to_stride(reviewed, model.architecture.stride)
+        noise_loss = _mean_where(error, F.interpolate(padded, error.shape[2:], mode="area"))
     total = cross_entropy + gamma * dice + lambda_ * noise_loss
     return LossTerms(total, cross_entropy, dice, noise_loss)

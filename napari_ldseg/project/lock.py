@@ -41,6 +41,13 @@ def acquire(folder: Path) -> None:
     raise LDSegError(f"{folder} is being opened by another napari; try again.")
 
 
+def held(folder: Path) -> bool:
+    """Return whether a living process works in ``folder``, this one included."""
+    path = (folder / NAME).resolve()
+    owner = _read(path)
+    return path in _held or (owner is not None and _alive(owner))
+
+
 def release(folder: Path) -> None:
     """Remove the lock file if it is this process's own."""
     path = (folder / NAME).resolve()

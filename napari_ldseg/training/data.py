@@ -17,14 +17,17 @@ from ..inference.preprocessing import grid_map, preprocess
 from .augmentation import build_augmentation
 from .settings import Augmentation
 
+Prepared = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
 
 class CaseDataset(Dataset):
     """Samples of ``cases`` for the training loop, addressed by (epoch, index).
 
     Each is a dict of ``image`` (channels, *size) float32 in [0, 1], ``label`` (1, *size) uint8, the
     diffusion ``time`` 0..T-1 and the ``noise`` (latent_channels, *cells); all of them depend on
-    (seed, epoch, index) alone. Of several readers one is drawn. ``cache_bytes`` bounds the memory for
-    prepared cases.
+    (seed, epoch, index) alone. Where any of ``cases`` is annotated in part, each also has ``reviewed``
+    (1, *size) uint8. Of several readers one is drawn. ``cache_bytes`` bounds the memory for prepared
+    cases.
     """
 
     def __init__(
@@ -37,7 +40,8 @@ class CaseDataset(Dataset):
     ):
         self.metadata, self.cases, self.seed = metadata, cases, seed
         self._change = build_augmentation(augmentation, metadata.architecture.dims)
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._partial = any(case.read_reviewed is not None for case in cases)
+        self._cache: dict[int, Prepared] = {}
         self._free_bytes = cache_bytes
 
     def __len__(self) -> int:
@@ -45,25 +49,31 @@ class CaseDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key
-        image, labels = self._prepared(index)
+        image, labels, reviewed = self._prepared(index)
         state = np.random.SeedSequence([self.seed, epoch, index]).generate_state(3)
         self._change.set_random_state(seed=int(state[0]))
         label = labels[int(state[2]) % len(labels)][None]
+        if self._partial:
+            # What is not reviewed travels with the label; outside the image, where it becomes 0, all counts.
+            missing = np.zeros_like(label) if reviewed is None else 1 - reviewed[None]
+            label = np.concatenate([label, missing])
         changed = self._change({"image": torch.from_numpy(image), "label": torch.from_numpy(label)})
         generator = torch.Generator().manual_seed(int(state[1]))
         shape = self.metadata.architecture.latent_shape(image.shape[1:])
-        return {
+        moved = _bare(changed["label"]).to(torch.uint8)
+        known = {"reviewed": 1 - moved[1:]} if self._partial else {}
+        return known | {
             "image": _bare(changed["image"]).float().clamp(0, 1),
-            "label": _bare(changed["label"]).to(torch.uint8),
+            "label": moved[:1],
             "time": torch.randint(self.metadata.schedule_length, (), generator=generator),
             "noise": torch.randn(shape, generator=generator),
         }
 
-    def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _prepared(self, index: int) -> Prepared:
         if index in self._cache:
             return self._cache[index]
         prepared = prepare_case(self.metadata, self.cases[index])
-        size = sum(array.nbytes for array in prepared)
+        size = sum(array.nbytes for array in prepared if array is not None)
         if size <= self._free_bytes:
             self._cache[index] = prepared
             self._free_bytes -= size
@@ -121,8 +131,10 @@ class JointBatches(Sampler):
             yield batch[self.rank :: self.world]
 
 
-def prepare_case(metadata: Metadata, case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Return image (channels, *size) float32 and labels (readers, *size) uint8 on the networks' grid.
+def prepare_case(metadata: Metadata, case: Case) -> Prepared:
+    """Return image (channels, *size) float32, labels (readers, *size) uint8 and reviewed (*size) uint8.
+
+    All on the networks' grid; ``reviewed`` is 1 where most of what a voxel shows counts, None if all does.
 
     Raises
     ------
@@ -157,4 +169,11 @@ def prepare_case(metadata: Metadata, case: Case) -> tuple[np.ndarray, np.ndarray
         label = np.asarray(read_label())
         check_label(case.name, scan, label, arch.classes)
         labels.append(way.label_to_grid(label, arch.classes))
-    return image, np.stack(labels)
+    if case.read_reviewed is None:
+        return image, np.stack(labels), None
+    missing = ~np.asarray(case.read_reviewed(), bool)
+    if missing.shape != scan.shape:
+        raise LDSegError(
+            f"{case.name}: the reviewed mask's size {missing.shape} is not the image's {scan.shape}."
+        )
+    return image, np.stack(labels), 1 - way.label_to_grid(missing.astype(np.uint8), 2)

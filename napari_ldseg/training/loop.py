@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from ..checkpoint.file import Checkpoint, build_model
+from ..checkpoint.inherit import inherit
 from ..checkpoint.metadata import Metadata, TrainingRecord
 from ..datasets.case import Case
 from ..distribution import device_name
@@ -48,14 +50,22 @@ class Objective(nn.Module):
         super().__init__()
         self.model, self.settings = model, settings
 
-    def forward(self, image: Tensor, label: Tensor, time: Tensor, noise: Tensor) -> LossTerms:
-        """See ``training_loss``; ``label`` is (batch, 1, *size), integer."""
+    def forward(
+        self,
+        image: Tensor,
+        label: Tensor,
+        time: Tensor,
+        noise: Tensor,
+        reviewed: Tensor | None = None,
+    ) -> LossTerms:
+        """See ``training_loss``; ``label`` and ``reviewed`` are (batch, 1, *size), integer."""
         one_hot = F.one_hot(label[:, 0].long(), self.model.architecture.classes)
         one_hot = one_hot.movedim(-1, 1).float()
         if isinstance(self.model, ResUNet):
             return deterministic_loss(self.model, image, one_hot, self.settings.gamma)
         weights = self.settings.gamma, self.settings.lambda_
-        return training_loss(self.model, image, one_hot, time, noise, *weights)
+        counted = None if reviewed is None else reviewed.float()
+        return training_loss(self.model, image, one_hot, time, noise, *weights, counted)
 
 
 def train(
@@ -70,6 +80,7 @@ def train(
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_candidate: Callable[[Checkpoint], None] = lambda checkpoint: None,
 ) -> Checkpoint:
     """Train the networks that ``metadata`` describes and return them with their EMA weights.
 
@@ -87,7 +98,8 @@ def train(
     fabric
         Devices and precision, launched; by default one device with ``settings.precision``.
     start
-        A checkpoint of the same architecture to start from.
+        A checkpoint to start from, of the same architecture but for the number of classes: a class
+        takes over the weights of the one with its name, a new class starts from random ones.
     folder
         Where the log and, at every validation and every five minutes, the state are written.
     resume
@@ -97,6 +109,8 @@ def train(
         Asked after every update; when true the state is written and TrainingStopped raised.
     on_progress
         Called after every update.
+    on_candidate
+        Called with the EMA weights after every validation.
 
     Raises
     ------
@@ -108,14 +122,20 @@ def train(
     fabric.seed_everything(settings.seed, verbose=False)
     model = build_model(metadata)
     if start is not None:
-        model.load_state_dict(start.model.state_dict())
+        inherit(model, metadata, start)
     model.requires_grad_(True)
+    for name in settings.fixed:
+        getattr(model, name).requires_grad_(False)
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    anchors = (
+        [w.detach().clone() for w in learning] if start is not None and settings.anchor else []
+    )
     if isinstance(model, LDSeg):
         layout = CHANNELS_LAST[metadata.architecture.dims]
         model.to(memory_format=layout)  # type: ignore[call-overload]
     objective = Objective(model, settings)
     bare_optimiser = torch.optim.AdamW(
-        model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        learning, settings.learning_rate, weight_decay=settings.weight_decay
     )
     rates = torch.optim.lr_scheduler.LambdaLR(bare_optimiser, lambda u: _rate(u, settings))
     wrapped, optimiser = fabric.setup(objective, bare_optimiser)
@@ -165,6 +185,8 @@ def train(
         rate = rates.get_last_lr()[0]
         optimiser.step()
         optimiser.zero_grad()
+        for weight, anchor in zip(learning, anchors, strict=False):
+            weight.data.lerp_(anchor.to(weight.device), min(1.0, rate * settings.anchor))
         rates.step()
         average.update_parameters(model)
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
@@ -175,6 +197,7 @@ def train(
             candidate = _checkpoint(metadata, average.module, settings, update, start)
             dsc = _validation_dsc(candidate, validation, fabric)
             progress = progress._replace(validation_dsc=dsc)
+            on_candidate(candidate)
         if log is not None:
             log.add(progress)
         if measured or stopping or time.monotonic() - kept > SECONDS_BETWEEN_STATES:
@@ -200,7 +223,10 @@ def _check(
             f"A batch of {settings.batch_size} cannot be shared by {fabric.world_size} devices; make "
             "training.batch_size a multiple of their number."
         )
-    if start is not None and start.metadata.architecture != metadata.architecture:
+    if start is not None and (
+        replace(start.metadata.architecture, classes=metadata.architecture.classes)
+        != metadata.architecture
+    ):
         raise LDSegError(
             f"{start.metadata.name} has other networks than this configuration describes; start from "
             "a checkpoint of the same architecture."
@@ -280,6 +306,7 @@ def _checkpoint(
     copy.load_state_dict(model.state_dict())
     flat = settings.model_dump(mode="json")
     augmentation = flat.pop("augmentation")
+    flat["fixed"] = ", ".join(settings.fixed)
     flat |= {f"augmentation.{k}": str(v) for k, v in augmentation.items()}
     record = TrainingRecord(
         **metadata.training.model_dump(exclude={"updates", "settings"}),

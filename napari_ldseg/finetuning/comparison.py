@@ -1,0 +1,117 @@
+"""The new model beside the old one on the same cases, and what that allows to say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from ..evaluation.bootstrap import mean_by_patient
+from ..project.schema import read_record
+
+COMPARISON = "comparison.json"
+FEWEST_CASES = 8
+EQUAL = 0.005
+
+Kind = Literal["better", "worse", "same", "too few", "none"]
+
+
+class Verdict(NamedTuple):
+    """What to say of a new model; the means are None where a mean would say too much."""
+
+    kind: Kind
+    text: str
+    before: float | None = None
+    after: float | None = None
+
+
+class CaseChange(BaseModel):
+    """DSC per foreground class on one case's reviewed voxels; None where a class is absent.
+
+    Classes that the model before did not know are None in both, and in ``new`` with the new model's DSC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    case: str
+    patient: str
+    before: tuple[float | None, ...]
+    after: tuple[float | None, ...]
+    new: dict[str, float] = {}
+
+    @property
+    def means(self) -> tuple[float | None, float | None]:
+        """The mean DSC over the classes, before and after."""
+        return _mean(self.before), _mean(self.after)
+
+    @property
+    def gain(self) -> float | None:
+        """How much the mean DSC rose."""
+        before, after = self.means
+        return None if before is None or after is None else after - before
+
+
+class Comparison(BaseModel):
+    """Both models on the cases that were kept aside; ``base`` and ``name`` are the models' names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str | None
+    name: str
+    classes: tuple[str, ...]
+    changes: tuple[CaseChange, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return what the figures allow to say.
+
+        Under ``FEWEST_CASES`` cases nothing but the cases themselves; a change of less than 0.005 in the
+        mean, or one that the cases contradict (a 95 % bootstrap interval by patient that holds 0), is
+        none.
+        """
+        compared = [c for c in self.changes if c.gain is not None]
+        count = len(compared)
+        if self.base is None:
+            return Verdict(
+                "none", f"{self.name} is a first model: there is none to compare it with."
+            )
+        if not count:
+            return Verdict(
+                "none",
+                "No case was kept aside, so nothing tells whether the new model is better; keep the old "
+                "one until there are cases of more patients.",
+            )
+        gain = mean_by_patient([c.gain or 0.0 for c in compared], [c.patient for c in compared])
+        low, high = (gain.low, gain.high) if gain else (None, None)
+        if count < FEWEST_CASES or low is None or high is None:
+            cases = "1 case was" if count == 1 else f"{count} cases were"
+            return Verdict(
+                "too few",
+                f"Too few to tell: {cases} kept aside, and {FEWEST_CASES} of several patients are needed. Look "
+                "at them below before you choose.",
+            )
+        old, new = (float(np.mean([c.means[i] for c in compared])) for i in (0, 1))
+        figures = f"mean DSC {old:.3f} before, {new:.3f} after, on {count} cases kept aside"
+        if new - old < -EQUAL:
+            return Verdict("worse", f"Worse: {figures}. Keep the old model.", old, new)
+        if new - old > EQUAL and low > 0:
+            return Verdict("better", f"Better: {figures}.", old, new)
+        return Verdict(
+            "same",
+            f"No clear change: {figures} (95 % interval of the gain {low:+.3f} to {high:+.3f}). Keep the "
+            "old model unless the cases below convince you.",
+            old,
+            new,
+        )
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Return what is in a comparison's file. Raises LDSegError."""
+    return read_record(path, Comparison)
+
+
+def _mean(values: tuple[float | None, ...]) -> float | None:
+    there = [value for value in values if value is not None]
+    return float(np.mean(there)) if there else None

@@ -1,0 +1,120 @@
+"""Before a run starts: which cases can take part, how long it will take, what the model is called."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from ..checkpoint.metadata import Metadata
+from ..project.folder import Project
+from ..project.schema import CaseRecord
+from ..training.settings import Augmentation, TrainingSettings
+from .launch import RUNS
+from .request import Pace
+
+SPEED = "speed.json"
+SECONDS_PER_VOXEL = 3.2e-6
+FIXED_SECONDS = 15
+
+
+class Candidate(NamedTuple):
+    """A case of the project; ``reviewed`` is a fraction, ``problem`` says why it cannot take part."""
+
+    name: str
+    patient: str
+    split: str
+    reviewed: float
+    problem: str
+
+
+def candidates(
+    project: Project,
+    classes: Sequence[str],
+    dims: int | None,
+    records: Mapping[str, CaseRecord] | None = None,
+) -> list[Candidate]:
+    """Return the project's cases and whether they can take part in training a model.
+
+    Parameters
+    ----------
+    project
+        Open, or for reading.
+    classes
+        Names of the model's classes, background first.
+    dims
+        2 or 3, the model's; None if any will do.
+    records
+        As they are now in the window, by default as on the disk.
+    """
+    found = []
+    for name, record in (project.records() if records is None else records).items():
+        reviewed = record.reviewed_voxels / record.voxels
+        problem = ""
+        unknown = [value for value in record.values[1:] if value not in classes]
+        if not record.labelled or not record.reviewed_voxels:
+            problem = "Nothing is reviewed yet: mark what is right as reviewed in the Project tab."
+        elif dims is not None and len(record.geometry.shape) != dims:
+            problem = f"It is {len(record.geometry.shape)}D, the model is {dims}D."
+        elif unknown:
+            problem = f"It has the class {unknown[0]}, which the model does not know."
+        elif record.image is None:
+            problem = (
+                "The project has no image for it; open it in the Project tab and locate the image."
+            )
+        found.append(Candidate(name, record.patient, record.split, reviewed, problem))
+    return found
+
+
+def free_name(project: Path, base: str) -> str:
+    """Return ``base`` with the first number that no model and no run of the project has: camus-2."""
+    stem = re.sub(r"-\d+$", "", base)
+    taken = {path.stem for path in (project / "models").glob("*.safetensors")}
+    for path in (project / RUNS).glob("*/request.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            taken.add(json.loads(path.read_text())["name"])
+    number = 2
+    while f"{stem}-{number}" in taken:
+        number += 1
+    return f"{stem}-{number}"
+
+
+def settings_for(pace: Pace, metadata: Metadata, scratch: bool = False) -> TrainingSettings:
+    """Return the settings of a pace; ``scratch`` where there are no trained weights to start from."""
+    flat = metadata.architecture.dims == 2
+    updates = {"quick": 160 if flat else 120, "thorough": 1200 if flat else 800}[pace]
+    return TrainingSettings(
+        updates=updates * (4 if scratch else 1),
+        batch_size=8 if flat else 2,
+        learning_rate=2e-3 if scratch else 1e-3,
+        warmup=20,
+        ema_decay=0.98 if pace == "quick" else 0.99,
+        validate_every=20 if pace == "quick" else 100,
+        weight_decay=1e-2 if scratch else 0.0,
+        augmentation=Augmentation(shift=6.0 if flat else 3.0),
+    )
+
+
+def expected_seconds(
+    project: Path, metadata: Metadata, settings: TrainingSettings, validation: int
+) -> float:
+    """Return how long a run will take about: as the last one here did, or by a rule of thumb."""
+    voxels = 1
+    for size in metadata.grid.size or metadata.grid.minimum_size or (64,) * 3:
+        voxels *= size
+    key = speed_key(metadata, settings)
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        known = json.loads((project / RUNS / SPEED).read_text())[key]
+        return float(known["fixed"]) + settings.updates * float(known["update"])
+    update = settings.batch_size * voxels * SECONDS_PER_VOXEL
+    measured = validation * (2 + settings.updates / settings.validate_every)
+    return FIXED_SECONDS + settings.updates * update + measured * voxels * SECONDS_PER_VOXEL
+
+
+def speed_key(metadata: Metadata, settings: TrainingSettings) -> str:
+    """Return what decides an update's time on one machine."""
+    size = metadata.grid.size or metadata.grid.minimum_size or metadata.grid.spacing
+    return f"{metadata.architecture} {size} {settings.batch_size} {settings.precision}"

@@ -1,0 +1,106 @@
+"""What a fine-tuning run is told, and what it says of itself: two files in the run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..checkpoint.metadata import ClassInfo
+from ..project.schema import read_record, write_record
+
+REQUEST, STATUS = "request.json", "status.json"
+Pace = Literal["quick", "thorough"]
+Phase = Literal[
+    "starting",
+    "preparing",
+    "before",
+    "training",
+    "paused",
+    "after",
+    "finished",
+    "stopped",
+    "failed",
+    "killed",
+]
+ENDED: tuple[Phase, ...] = ("finished", "stopped", "failed", "killed")
+
+
+class Request(BaseModel):
+    """One run.
+
+    Parameters
+    ----------
+    project
+        The project's folder.
+    base
+        The checkpoint file to start from; None starts from random weights.
+    name
+        Of the checkpoint to make, unique among the project's models.
+    classes
+        Of the checkpoint to make, background first.
+    cases
+        Names of the project's cases that take part; their records say which are kept aside.
+    pace
+        How long: see ``plan.settings_for``.
+    device
+        As in ``inference.devices.choose_device``.
+    updates
+        Instead of those of the pace.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    project: Path
+    base: Path | None
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    classes: Annotated[tuple[ClassInfo, ...], Field(min_length=2, max_length=256)]
+    cases: Annotated[tuple[str, ...], Field(max_length=100_000)]
+    pace: Pace = "quick"
+    device: str = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    updates: Annotated[int, Field(ge=1)] | None = None
+
+
+class Status(BaseModel):
+    """Where a run stands; ``text`` is one sentence for the user.
+
+    ``checkpoint`` is the finished model's file in the project.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phase: Phase
+    text: str = ""
+    update: int = 0
+    updates: int = 0
+    seconds_left: float | None = None
+    loss: float | None = None
+    validation_dsc: float | None = None
+    checkpoint: Path | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no process works on the run any more."""
+        return self.phase in ENDED
+
+
+def read_request(folder: Path) -> Request:
+    """Return the request of a run. Raises LDSegError if it is missing or broken."""
+    return read_record(folder / REQUEST, Request)
+
+
+def write_request(folder: Path, request: Request) -> None:
+    """Write the request of a run. Raises OSError."""
+    write_record(folder / REQUEST, request)
+
+
+def read_status(folder: Path) -> Status:
+    """Return what the process last said. Raises LDSegError if that is missing or broken."""
+    return read_record(folder / STATUS, Status)
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """Replace what the process last said. Raises OSError."""
+    write_record(folder / STATUS, status)
