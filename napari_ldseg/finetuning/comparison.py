@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
 class CaseChange(BaseModel):
     """DSC per foreground class on one case's reviewed voxels; None where a class is absent.
 
-    ``before`` is empty where there was no model before that knew the classes.
+    Classes that the model before did not know are None in both, and in ``new`` with the new model's DSC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +39,7 @@ class CaseChange(BaseModel):
     patient: str
     before: tuple[float | None, ...]
     after: tuple[float | None, ...]
+    new: dict[str, float] = {}
 
     @property
     def means(self) -> tuple[float | None, float | None]:

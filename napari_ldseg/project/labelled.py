@@ -38,24 +38,44 @@ def find_labelled(
         record = folder.record()
         if not record.labelled or record.reviewed_voxels < record.voxels:
             continue
-        structures = record.values[1:]
-        unknown = [name for name in structures if name not in classes]
-        if unknown:
-            raise LDSegError(
-                f"{folder.name} uses the class {unknown[0]}, which is not among the classes "
-                f"{', '.join(classes)}; add it to them, or leave the case unreviewed."
-            )
-        values = np.array([0, *(list(classes).index(name) for name in structures)], np.uint8)
-        read = partial(project.image, folder)
-        label = partial(_label, project, folder, values)
-        file = folder.folder / "label.nii.gz"
-        cases.append(Case(folder.name, record.patient, read, (label,), file))
+        cases.append(labelled_case(project, folder, classes))
         parts[record.split].append(folder.name)
     if not cases:
         raise LDSegError(
             f"No case of {settings.folder} is reviewed as a whole yet; mark cases as reviewed first."
         )
     return cases, Split(**{part: tuple(names) for part, names in parts.items()})
+
+
+def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) -> Case:
+    """Return a case of the project, its label turned into the values that ``classes`` have.
+
+    Of one that is not reviewed as a whole ``read_reviewed`` gives the part that counts.
+
+    Raises
+    ------
+    LDSegError
+        If it uses a class that is not among ``classes``.
+    """
+    record = folder.record()
+    structures = record.values[1:]
+    unknown = [name for name in structures if name not in classes]
+    if unknown:
+        raise LDSegError(
+            f"{folder.name} uses the class {unknown[0]}, which is not among the classes "
+            f"{', '.join(classes)}; add it to them, or leave the case unreviewed."
+        )
+    values = np.array([0, *(list(classes).index(name) for name in structures)], np.uint8)
+    read = partial(project.image, folder)
+    label = partial(_label, project, folder, values)
+    whole = record.reviewed_voxels >= record.voxels
+    reviewed = None if whole else partial(_reviewed, project, folder)
+    file = folder.folder / "label.nii.gz"
+    return Case(folder.name, record.patient, read, (label,), file, reviewed)
+
+
+def _reviewed(project: Project, folder: CaseFolder) -> np.ndarray:
+    return folder.load(project.image(folder)).reviewed
 
 
 def _label(project: Project, folder: CaseFolder, values: np.ndarray) -> np.ndarray:

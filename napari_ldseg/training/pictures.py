@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,11 @@ TERMS = {"cross_entropy": "cross entropy", "dice": "Dice loss", "noise": "noise 
 
 def save_curves(folder: Path) -> Path:
     """Draw the loss terms and the validation DSC of ``folder``'s log into curves.png."""
-    rows = read_log(folder / "log.csv")
+    return write_picture(folder / "curves.png", curves(read_log(folder / "log.csv")))
+
+
+def curves(rows: Sequence[Mapping[str, float]]) -> bytes:
+    """Draw the loss terms and the validation DSC of a log's rows."""
     updates = np.array([row["update"] for row in rows])
     with drawn(WIDTH, 4.2) as (figure, png):
         losses, scores = figure.subplots(1, 2)
@@ -40,7 +44,7 @@ def save_curves(folder: Path) -> Path:
         scores.plot([r["update"] for r in measured], [r["validation_dsc"] for r in measured], "o-")
         scores.set(xlabel="update", ylabel="mean DSC of validation cases", ylim=(0, 1))
         scores.set_xlim(losses.get_xlim())
-    return _write(folder / "curves.png", png.getvalue())
+    return png.getvalue()
 
 
 def save_contact_sheet(
@@ -72,10 +76,11 @@ def save_contact_sheet(
             shown,
             dsc + ("" if index is None else f", slice {index + 1}"),
         )
-    return _write(folder / "cases.png", uncertainty_maps(rows, metadata.classes))
+    return write_picture(folder / "cases.png", uncertainty_maps(rows, metadata.classes))
 
 
-def _write(path: Path, png: bytes) -> Path:
+def write_picture(path: Path, png: bytes) -> Path:
+    """Write a PNG whole. Raises LDSegError."""
     try:
         with written_whole(path, ".png") as temporary:
             temporary.write_bytes(png)

@@ -1,0 +1,141 @@
+"""The cases of a run as they were when it began: nothing done to the project later reaches it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..checkpoint.file import Checkpoint
+from ..datasets.case import Case
+from ..errors import LDSegError
+from ..inference.segment import segment
+from ..project.case import CaseFolder, Masks
+from ..project.folder import Project
+from ..project.labelled import labelled_case
+from ..project.schema import write_record
+
+REST = "rest.npy"
+
+
+def freeze(project: Path, names: Sequence[str], to: Path) -> None:
+    """Copy labels and masks of the cases ``names`` into ``to``, whole or not at all.
+
+    Labels are copied where they are reviewed, and are 0 elsewhere. Images are copied if they lie in
+    the project's case folder, and referred to otherwise.
+
+    Raises
+    ------
+    LDSegError
+        If a case is gone, broken, or without its image, or the disk is full.
+    """
+    source = Project.for_reading(project)
+    building = None
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=".freezing-", dir=to.parent))
+        write_record(building / "project.json", source.record)
+        for name in names:
+            _freeze_case(source, name, building / "cases" / name)
+        building.rename(to)
+    except OSError as error:
+        raise LDSegError(
+            f"The cases could not be copied to {to}: {error.strerror or error}; make room, then resume."
+        ) from error
+    finally:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+def frozen_cases(folder: Path, classes: Sequence[str]) -> tuple[list[Case], list[Case]]:
+    """Return the cases to learn from and those kept aside, with the label values of ``classes``.
+
+    Where a label is not reviewed it is that of ``fill_in``. Raises LDSegError.
+    """
+    project = Project.for_reading(folder)
+    parts: dict[str, list[Case]] = {"training": [], "validation": []}
+    for case_folder in project.cases():
+        case = labelled_case(project, case_folder, classes)
+        if case.read_reviewed is not None:
+            case = replace(case, read_labels=(partial(_filled, case, case_folder.folder / REST),))
+        parts[case_folder.record().split].append(case)
+    return parts["training"], parts["validation"]
+
+
+def fill_in(
+    cases: Sequence[Case], base: Checkpoint, classes: Sequence[str], check: Callable[[], None]
+) -> None:
+    """Keep the prediction of ``base`` beside each case that is reviewed in part, for its rest.
+
+    The label encoder takes a complete label only; classes that ``base`` does not know are absent there.
+    """
+    values = values_in(base, classes)
+    for case in cases:
+        if case.read_reviewed is None or case.file is None:
+            continue
+        path = case.file.parent / REST
+        if not path.exists():
+            check()
+            labels = segment(base, case.read_scan(), 1, steps=base.metadata.label_steps).labels
+            temporary = path.with_suffix(".part")
+            with temporary.open("wb") as file:
+                np.save(file, values[labels])
+            os.replace(temporary, path)
+
+
+def values_in(checkpoint: Checkpoint, classes: Sequence[str]) -> np.ndarray:
+    """Return for each label value of ``checkpoint`` that of its class in ``classes``, 0 if absent."""
+    names = [c.name for c in checkpoint.metadata.classes][1:]
+    order = list(classes)
+    return np.array([0, *(order.index(n) if n in order[1:] else 0 for n in names)], np.uint8)
+
+
+def content_hash(case: Case) -> str:
+    """Return the hash of what is learnt from a case: its image, its label and what of it counts."""
+    digest = hashlib.sha256(np.ascontiguousarray(case.read_scan().array).tobytes())
+    label = np.asarray(case.read_labels[0]())
+    digest.update(np.ascontiguousarray(label.astype(np.uint8)).tobytes())
+    if case.read_reviewed is not None:
+        digest.update(np.packbits(case.read_reviewed()).tobytes())
+    return digest.hexdigest()
+
+
+def _freeze_case(source: Project, name: str, to: Path) -> None:
+    folder = source.case(name)
+    if not (folder.folder / "case.json").is_file():
+        raise LDSegError(f"The case {name} is not in the project any more; choose the cases again.")
+    record, image = folder.record(), source.image(folder)
+    masks = folder.load(image)
+    grid = folder.grid() if (folder.folder / "label.nii.gz").exists() else image
+    to.mkdir(parents=True)
+    path = source.image_path(folder)
+    places = {"path": None, "last_seen": str(path.resolve())}
+    if folder.folder.resolve() in path.resolve().parents:
+        with suppress(OSError):
+            os.link(path, to / path.name)
+        if not (to / path.name).exists():
+            shutil.copyfile(path, to / path.name)
+        places = {"path": f"cases/{name}/{path.name}", "last_seen": None}
+    if record.image is None:
+        raise LDSegError(f"The project has no image for {name}; locate it in the Project tab.")
+    reference = record.image.model_copy(update=places)
+    write_record(to / "case.json", record.model_copy(update={"image": reference}))
+    label = np.where(masks.reviewed, masks.label, 0).astype(masks.label.dtype)
+    CaseFolder(to).save(grid, Masks(label, masks.edited, masks.reviewed))
+
+
+def _filled(case: Case, rest: Path) -> np.ndarray:
+    label, reviewed = case.read_labels[0](), case.read_reviewed
+    try:
+        other = np.load(rest, allow_pickle=False)
+    except (OSError, ValueError):
+        return label  # before ``fill_in``
+    return label if reviewed is None else np.where(reviewed(), label, other)

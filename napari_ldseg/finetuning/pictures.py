@@ -1,0 +1,109 @@
+"""What is to be seen of a run: its curves and one case while it learns, all cases at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..checkpoint.file import Checkpoint
+from ..datasets.case import Case
+from ..evaluation.figures import Pictures, predictions
+from ..evaluation.gallery import picture, pixel_aspect, telling_slice
+from ..inference.segment import segment
+from ..training.log import COLUMNS, Progress
+from ..training.pictures import curves, write_picture
+from .comparison import Comparison
+from .frozen import values_in
+
+SECONDS_BETWEEN_CURVES = 5
+SHOWN_CASES = 12
+
+
+class LivePictures:
+    """Keeps ``curves.png`` and ``preview.png`` of a run's folder up to date."""
+
+    def __init__(
+        self, folder: Path, case: Case, base: Checkpoint | None, names: Sequence[str], device: str
+    ):
+        self.rows: list[Mapping[str, float]] = []
+        self._folder, self._case, self._names, self._device = folder, case, names, device
+        self._drawn = 0.0
+        self._before = None if base is None else self._labels(base)
+
+    def on_progress(self, progress: Progress) -> None:
+        """Take in one update."""
+        known = progress.validation_dsc
+        figures = {name: float(value) for name, value in progress.loss._asdict().items()}
+        row = dict.fromkeys(COLUMNS, float("nan")) | figures | {"update": float(progress.update)}
+        self.rows.append(row | {"validation_dsc": float("nan") if known is None else known})
+        now = time.monotonic()
+        last = progress.update == progress.updates
+        if last or known is not None or now - self._drawn > SECONDS_BETWEEN_CURVES:
+            write_picture(self._folder / "curves.png", curves(self.rows))
+            self._drawn = now
+
+    def on_candidate(self, checkpoint: Checkpoint) -> None:
+        """Show what the model makes of the case now."""
+        shown, columns = case_pictures(self._case, self._before, self._labels(checkpoint))
+        rows = {self._case.name: (shown, "")}
+        png = predictions(rows, checkpoint.metadata.classes, columns)
+        write_picture(self._folder / "preview.png", png)
+
+    def _labels(self, checkpoint: Checkpoint) -> np.ndarray:
+        steps = checkpoint.metadata.label_steps
+        posterior = segment(checkpoint, self._case.read_scan(), 1, steps=steps, device=self._device)
+        return values_in(checkpoint, self._names)[posterior.labels]
+
+
+def save_comparison(
+    folder: Path,
+    base: Checkpoint | None,
+    checkpoint: Checkpoint,
+    cases: Sequence[Case],
+    comparison: Comparison,
+    device: str = "auto",
+) -> None:
+    """Draw up to 12 cases, those that changed most for the worse first, into comparison.png."""
+    names = ["background", *comparison.classes]
+    order = np.argsort([c.gain if c.gain is not None else 0.0 for c in comparison.changes])
+    rows: dict[str, tuple[Pictures, str]] = {}
+    columns: list[str] = []
+    for index in order[:SHOWN_CASES]:
+        case, change = cases[index], comparison.changes[index]
+        found = [
+            values_in(one, names)[
+                segment(
+                    one, case.read_scan(), 1, steps=one.metadata.label_steps, device=device
+                ).labels
+            ]
+            for one in (base, checkpoint)
+            if one is not None
+        ]
+        shown, columns = case_pictures(case, found[0] if base else None, found[-1])
+        before, after = change.means
+        text = " → ".join(f"{value:.3f}" for value in (before, after) if value is not None)
+        rows[case.name] = (shown, f"DSC {text}" if text else "")
+    if rows:
+        png = predictions(rows, checkpoint.metadata.classes, columns)
+        write_picture(folder / "comparison.png", png)
+
+
+def case_pictures(
+    case: Case, before: np.ndarray | None, now: np.ndarray
+) -> tuple[Pictures, list[str]]:
+    """Return the pictures of a case's telling slice and the titles of the models' columns."""
+    scan, expert = case.read()
+    counted = np.ones(expert.shape, bool) if case.read_reviewed is None else case.read_reviewed()
+    index = telling_slice(expert * counted, now)
+    at = slice(None) if index is None else index
+    shown: Pictures = {
+        "image": picture(scan, index),
+        "aspect": np.array(pixel_aspect(scan)),
+        "expert": (expert * counted)[at],
+    }
+    if before is None:
+        return shown | {"label": now[at]}, ["now"]
+    return shown | {"label": before[at], "baseline": now[at]}, ["before", "now"]

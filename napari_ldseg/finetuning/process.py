@@ -1,0 +1,93 @@
+"""The process of a fine-tuning run: ``python -m napari_ldseg.finetuning.process RUN_FOLDER``."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import LDSegError
+from ..project import lock
+from .request import Phase, Status, read_request, write_status
+
+NICENESS = 10
+
+
+def main(folder: Path) -> int:
+    """Work on the run in ``folder`` and leave its end in ``status.json``; return the exit code."""
+    with suppress(AttributeError, OSError):  # Windows sets the priority at the start.
+        os.nice(NICENESS)
+    try:
+        lock.acquire(folder)
+    except (LDSegError, OSError):
+        return 2
+    try:
+        phase, text, checkpoint = _worked(folder)
+        with suppress(OSError):
+            old = _status(folder)
+            write_status(
+                folder,
+                old.model_copy(
+                    update={
+                        "phase": phase,
+                        "text": text,
+                        "checkpoint": checkpoint,
+                        "seconds_left": None,
+                    }
+                ),
+            )
+    finally:
+        lock.release(folder)
+    return 0 if phase == "finished" else 1
+
+
+def _worked(folder: Path) -> tuple[Phase, str, Path | None]:
+    # Loading torch takes seconds; the lock must be there before.
+    from ..training.loop import TrainingStopped
+    from .reporter import Reporter
+    from .retrain import retrain
+
+    try:
+        name = read_request(folder).name
+        path = retrain(folder, Reporter(folder))
+        return "finished", f"{name} is ready.", path
+    except TrainingStopped:
+        return "stopped", "Stopped; it can be resumed from here.", None
+    except LDSegError as error:
+        return "failed", str(error), None
+    except Exception as error:
+        traceback.print_exc()
+        return "failed", _plain(error), None
+
+
+def _plain(error: Exception) -> str:
+    """Return an unforeseen error as a sentence."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full; make room, then resume."
+    if isinstance(error, OSError):
+        return (
+            f"{error.filename or 'A file'} could not be read or written: {error.strerror or error}."
+        )
+    words = str(error)
+    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate" in words:
+        return (
+            "The memory did not suffice for training; close other programs or choose the CPU as the "
+            "device, then resume."
+        )
+    return f"The training failed: {type(error).__name__}: {' '.join(words.split())[:200]}."
+
+
+def _status(folder: Path) -> Status:
+    from .request import read_status
+
+    try:
+        return read_status(folder)
+    except LDSegError:
+        return Status(phase="starting")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,262 @@
+"""One run from the frozen cases to a measured checkpoint among the project's models."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from ..atomic import written_whole
+from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
+from ..checkpoint.metadata import Metric
+from ..datasets.case import Case
+from ..distribution import device_name
+from ..errors import LDSegError
+from ..evaluation.calibration import measure_calibration
+from ..evaluation.overlap import metrics, overlap
+from ..inference.devices import choose_device
+from ..inference.segment import segment
+from ..project.schema import write_record
+from ..training.data import prepare_case
+from ..training.log import Progress, read_log
+from ..training.loop import train
+from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison
+from .describe import describe
+from .frozen import fill_in, freeze, frozen_cases, values_in
+from .launch import RUNS
+from .pictures import LivePictures, save_comparison
+from .plan import SPEED, settings_for, speed_key
+from .reporter import Reporter
+from .request import read_request
+
+MODELS = "models"
+SAMPLES = 10
+GPU_SHARE = 0.6
+BEFORE = "before.json"
+WATCHED_CASES = 8
+
+
+def retrain(folder: Path, reporter: Reporter) -> Path:
+    """Do what the request in ``folder`` says, from where an earlier process stopped; return the model.
+
+    Raises
+    ------
+    LDSegError
+        If a case or the base does not fit, the loss stops being a number, or the disk is full.
+    TrainingStopped
+        If the window asked for it.
+    """
+    began = time.monotonic()
+    request = read_request(folder)
+    names = [c.name for c in request.classes]
+    reporter.say("preparing", "Reading the cases …")
+    frozen = folder / "frozen"
+    if not frozen.is_dir():
+        freeze(request.project, request.cases, frozen)
+    training, validation = frozen_cases(frozen, names)
+    if not training:
+        raise LDSegError(
+            "None of the chosen cases is one to learn from; review a case that is not kept aside."
+        )
+    base = load_checkpoint(request.base) if request.base else None
+    metadata = describe(request, base, training, len(validation))
+    device = choose_device(request.device)
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.set_per_process_memory_fraction(GPU_SHARE, device)
+    ready = reporter.counted("preparing", "Checking the cases", len(training) + len(validation))
+    for case in [*training, *validation]:
+        prepare_case(metadata, case)
+        ready()
+    _check_present(training, names)
+    if base is not None:
+        fill_in([*training, *validation], base, names, reporter.check)
+    before = _before(folder, base, validation, names, str(device), reporter)
+
+    settings = settings_for(request.pace, metadata, base is None)
+    if request.updates is not None:
+        settings = settings.model_copy(update={"updates": request.updates})
+    settings = settings.model_copy(update={"seed": request.seed})
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        precision=settings.precision,
+    )
+    shown = (validation or training)[0]
+    pictures = LivePictures(folder, shown, base, names, device_name(fabric))
+    pictures.rows = read_log(folder / "log.csv")
+    reporter.say("training", "Learning …", updates=settings.updates)
+    prepared = time.monotonic() - began
+
+    def on_progress(progress: Progress) -> None:
+        pictures.on_progress(progress)
+        reporter.on_progress(progress)
+
+    learning = time.monotonic()
+    checkpoint = train(
+        metadata,
+        training,
+        validation[:WATCHED_CASES],
+        settings,
+        fabric=fabric,
+        start=base,
+        folder=folder,
+        resume=True,
+        stop=reporter.stop_asked,
+        on_progress=on_progress,
+        on_candidate=pictures.on_candidate,
+    )
+    taken = time.monotonic() - learning
+    learned = time.monotonic()
+
+    scored = reporter.counted("after", "Comparing on the cases kept aside", len(validation))
+    after = scores(checkpoint, validation, names, str(device), scored)
+    checkpoint = _measured(checkpoint, validation, after, str(device), reporter)
+    comparison = Comparison(
+        base=base and base.metadata.name,
+        name=request.name,
+        classes=tuple(names[1:]),
+        changes=tuple(
+            _change(case, before, row, names, base)
+            for case, row in zip(validation, after, strict=True)
+        ),
+    )
+    save_comparison(folder, base, checkpoint, validation, comparison)
+    path = _keep(request.project / MODELS, request.name, checkpoint, comparison)
+    write_record(folder / COMPARISON, comparison)
+    fixed = prepared + time.monotonic() - learned
+    _remember_speed(request.project, speed_key(metadata, settings), fixed, taken / settings.updates)
+    return path
+
+
+def scores(
+    checkpoint: Checkpoint,
+    cases: Sequence[Case],
+    names: Sequence[str],
+    device: str,
+    on_case=lambda: None,
+) -> np.ndarray:
+    """Return DSC and IoU per foreground class of ``names``, (cases, 2, classes); reviewed voxels only."""
+    values = values_in(checkpoint, names)
+    results = []
+    for case in cases:
+        scan, expert = case.read()
+        counted = 1 if case.read_reviewed is None else case.read_reviewed()
+        steps = checkpoint.metadata.label_steps
+        labels = values[segment(checkpoint, scan, 1, steps=steps, device=device).labels]
+        results.append(overlap(labels * counted, expert * counted, len(names)))
+        on_case()
+    return np.array(results).reshape(len(cases), 2, len(names) - 1)
+
+
+def _before(
+    folder: Path,
+    base: Checkpoint | None,
+    validation: Sequence[Case],
+    names: Sequence[str],
+    device: str,
+    reporter: Reporter,
+) -> dict[str, list[float]]:
+    """Return the base's DSC per case, measured once."""
+    if base is None:
+        return {}
+    path = folder / BEFORE
+    if path.exists():
+        return json.loads(path.read_text())
+    scored = reporter.counted("before", "Measuring the model as it is", len(validation))
+    figures = scores(base, validation, names, device, scored)[:, 0]
+    found = {case.name: row.tolist() for case, row in zip(validation, figures, strict=True)}
+    with written_whole(path, ".part") as temporary:
+        temporary.write_text(json.dumps(found))
+    return found
+
+
+def _change(
+    case: Case,
+    before: dict[str, list[float]],
+    after: np.ndarray,
+    names: Sequence[str],
+    base: Checkpoint | None,
+) -> CaseChange:
+    """Return a case's figures; those of classes new to the model stand apart."""
+    known = {c.name for c in base.metadata.classes} if base else set()
+    old = before.get(case.name, [float("nan")] * (len(names) - 1))
+    figures = [
+        (n, _figure(a), _figure(b)) for n, a, b in zip(names[1:], old, after[0], strict=True)
+    ]
+    return CaseChange(
+        case=case.name,
+        patient=case.patient,
+        before=tuple(a if n in known else None for n, a, _ in figures),
+        after=tuple(b if n in known or not base else None for n, _, b in figures),
+        new={n: b for n, _, b in figures if base and n not in known and b is not None},
+    )
+
+
+def _figure(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def _measured(
+    checkpoint: Checkpoint,
+    validation: Sequence[Case],
+    after: np.ndarray,
+    device: str,
+    reporter: Reporter,
+) -> Checkpoint:
+    """Return the checkpoint with its figures and, where there are cases enough, calibrated anew."""
+    figures: tuple[Metric, ...] = ()
+    if validation:
+        figures = metrics(after, checkpoint, "validation", 1, checkpoint.metadata.label_steps)
+    whole = [case for case in validation if case.read_reviewed is None]
+    patients = len({case.patient for case in whole})
+    calibration = None
+    if patients >= FEWEST_CASES:
+        counted = reporter.counted("after", "Calibrating", patients)
+        calibration = measure_calibration(
+            checkpoint, whole, SAMPLES, device=device, on_case=counted
+        )
+    record = checkpoint.metadata.training.model_copy(
+        update={"trained": datetime.now().astimezone().isoformat(timespec="seconds")}
+    )
+    described = {"metrics": figures, "calibration": calibration, "training": record}
+    return Checkpoint(checkpoint.metadata.model_copy(update=described), checkpoint.model)
+
+
+def _keep(models: Path, name: str, checkpoint: Checkpoint, comparison: Comparison) -> Path:
+    """Write the model and its comparison beside each other under a name that is free."""
+    path, number = models / f"{name}.safetensors", 2
+    while path.exists():
+        path, number = models / f"{name} ({number}).safetensors", number + 1
+    try:
+        write_record(path.with_suffix(".json"), comparison)
+        return save_checkpoint(checkpoint, path)
+    except OSError as error:
+        raise LDSegError(
+            f"The model could not be written to {path}: {error.strerror or error}; make room, then resume."
+        ) from error
+
+
+def _check_present(training: Sequence[Case], names: Sequence[str]) -> None:
+    """Raise LDSegError if no case shows any structure at all."""
+    if not any(np.any(case.read_labels[0]()) for case in training):
+        raise LDSegError(
+            f"The cases to learn from show none of {', '.join(names[1:])}; correct one that does first."
+        )
+
+
+def _remember_speed(project: Path, key: str, fixed: float, update: float) -> None:
+    path = project / RUNS / SPEED
+    try:
+        known = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError:
+        known = {}
+    known[key] = {"fixed": round(fixed, 1), "update": round(update, 4)}
+    with written_whole(path, ".part") as temporary:
+        temporary.write_text(json.dumps(known))
