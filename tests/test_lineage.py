@@ -131,7 +131,7 @@ def test_comparing_names_only_what_differs(store, add):
     one, two = add("one", metrics=metric(0.8)), add("two", metrics=metric(0.9), rate=1e-4)
     rows = {row.what: row[1:] for row in store.compare(one, two)}
     assert rows == {
-        "DSC organ, validation, 1 x 2 steps": ("0.800 (9 cases)", "0.900 (9 cases)"),
+        "DSC organ (validation, 1 sample, 2 steps)": ("0.800 (9 cases)", "0.900 (9 cases)"),
         "setting learning_rate": ("0.001", "0.0001"),
     }
 

@@ -31,6 +31,7 @@ from .training_state import TrainingState
 
 COLUMNS = ("model", "trained", "DSC before", "DSC after", "")
 ENTRY = Qt.ItemDataRole.UserRole
+COMPARABLE = "Figures can be compared only where both were measured on the same cases."
 GONE = "Its file is not in the project any more"
 
 
@@ -64,7 +65,9 @@ class ModelTree(QDialog):
         self.differences.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.differences.setWordWrap(True)
         self.differences.setShowGrid(False)
-        self.differences.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        sections = self.differences.horizontalHeader()
+        sections.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        sections.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         self.differences.hide()
         self.status = StatusLine()
         buttons = QHBoxLayout()
@@ -76,7 +79,7 @@ class ModelTree(QDialog):
         layout.addWidget(self.caption)
         layout.addWidget(self.differences, 3)
         layout.addWidget(self.status)
-        self.resize(640, 380)
+        self.resize(680, 380)
         self.tree.itemSelectionChanged.connect(self._refresh_buttons)
         self.use.clicked.connect(self._on_use)
         self.compare.clicked.connect(self._on_compare)
@@ -144,7 +147,7 @@ class ModelTree(QDialog):
                 self.differences.setItem(row, column, item)
         self.differences.resizeRowsToContents()
         self.differences.setVisible(bool(rows))
-        self.status.say("" if rows else "Nothing that is recorded of them differs.")
+        self.status.say(COMPARABLE if rows else "Nothing that is recorded of them differs.")
         if rows and self.height() < 620:
             self.resize(self.width(), 620)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import napari
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
@@ -35,6 +37,7 @@ class TrainWidget(QWidget):
         self._lay_out()
         self._connect()
         self._offer_model()
+        self.setup.refresh()
         self._refresh()
 
     def _lay_out(self) -> None:
@@ -121,8 +124,9 @@ class TrainWidget(QWidget):
         elif not state.busy:
             self.progress.begin()
             again = "Resume" if status.phase != "failed" else "Try again"
+            done = f" ({status.update} of {status.updates} updates)" if status.update else ""
             self.halted.show_text(
-                status.text,
+                f"<b>{escape(run.request.name)}</b>{done}<br>{escape(status.text)}",
                 (again, state.resume),
                 ("Discard", state.discard),
                 urgent=status.phase == "failed",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
@@ -55,7 +57,7 @@ class TrainingOutcome(QWidget):
 
     def show_outcome(self, run: Run, comparison: Comparison | None) -> None:
         """Show what ``comparison`` allows to say; the recommended button stands out."""
-        self.title.setText(f"<b>{run.request.name}</b> is ready")
+        self.title.setText(f"<b>{escape(run.request.name)}</b> is ready")
         if comparison is None:
             self.verdict.setText(
                 "The comparison with the old model cannot be read; keep the old one."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
@@ -50,7 +52,7 @@ class TrainingProgress(QWidget):
 
     def show_status(self, run: Run, status: Status) -> None:
         """Show where ``run`` stands."""
-        self.title.setText(f"<b>{run.request.name}</b> is being trained")
+        self.title.setText(f"<b>{escape(run.request.name)}</b> is being trained")
         paused = status.phase == "paused"
         done = status.update / status.updates if status.updates else 0.0
         self.bar.setValue(round(STEPS * done))
