@@ -86,7 +86,7 @@ class Run:
         LDSegError
             If its process is at work.
         """
-        if self.alive:
+        if not self.status().ended:
             raise LDSegError(f"{self.request.name} is being trained; cancel it first.")
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -124,8 +124,8 @@ def train(
     if start is not None:
         inherit(model, metadata, start)
     model.requires_grad_(True)
-    for name in settings.fixed:
-        getattr(model, name).requires_grad_(False)
+    for network in settings.fixed:
+        getattr(model, network).requires_grad_(False)
     learning = [weight for weight in model.parameters() if weight.requires_grad]
     anchors = (
         [w.detach().clone() for w in learning] if start is not None and settings.anchor else []
