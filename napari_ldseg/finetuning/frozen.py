@@ -101,10 +101,12 @@ def values_in(checkpoint: Checkpoint, classes: Sequence[str]) -> np.ndarray:
 def content_hash(case: Case) -> str:
     """Return the hash of what is learnt from a case: its image, its label and what of it counts."""
     digest = hashlib.sha256(np.ascontiguousarray(case.read_scan().array).tobytes())
-    label = np.asarray(case.read_labels[0]())
-    digest.update(np.ascontiguousarray(label.astype(np.uint8)).tobytes())
+    label = np.asarray(case.read_labels[0]()).astype(np.uint8)
     if case.read_reviewed is not None:
-        digest.update(np.packbits(case.read_reviewed()).tobytes())
+        reviewed = case.read_reviewed()
+        digest.update(np.packbits(reviewed).tobytes())
+        label = label * reviewed
+    digest.update(np.ascontiguousarray(label).tobytes())
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from qtpy.QtCore import QSettings, Signal
@@ -38,6 +39,7 @@ class ModelChoice(QWidget):
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self.metadata: Metadata | None = None
         self._chosen = False
+        self._offered: Path | None = None
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -83,8 +85,20 @@ class ModelChoice(QWidget):
         self.combo.setCurrentIndex(self._row_of(path))
         self._on_choice()
 
+    def offer(self, path: Path | None) -> None:
+        """List the model that the project uses first; it is selected unless the user has chosen one."""
+        if path == self._offered:
+            return
+        before, self._offered = self.path, path
+        self.combo.blockSignals(True)
+        self._fill()
+        wanted = before if self._chosen or path is None else path
+        self.combo.setCurrentIndex(max(0, self._row_of(wanted) if wanted is not None else 0))
+        self.combo.blockSignals(False)
+        self._on_choice()
+
     def suggest(self, scan: Scan) -> None:
-        """Select the model that fits ``scan`` best: 3D before 2D, then by the field of view.
+        """Select the model that fits ``scan`` best: the project's, 3D before 2D, then by the field of view.
 
         Once the user has chosen a model, theirs stays.
         """
@@ -98,7 +112,8 @@ class ModelChoice(QWidget):
             except LDSegError:
                 continue
             off = extent_mismatch(metadata, scan)
-            fitting.append((-metadata.architecture.dims, off, row))
+            other = self.combo.itemData(row) != self._offered
+            fitting.append((other, -metadata.architecture.dims, off, row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 
@@ -111,9 +126,15 @@ class ModelChoice(QWidget):
 
     def _fill(self) -> None:
         self.combo.clear()
-        for name, path in bundled_checkpoints().items():
+        bundled = bundled_checkpoints()
+        if self._offered is not None and self._offered not in bundled.values():
+            with suppress(LDSegError):
+                name = read_metadata(self._offered).name
+                self.combo.addItem(f"{name} (this project)", self._offered)
+        for name, path in bundled.items():
             self.combo.addItem(name, path)
-        recent = [path for path in self._recent() if path.is_file()]
+        listed = [self.combo.itemData(row) for row in range(self.combo.count())]
+        recent = [p for p in self._recent() if p.is_file() and p not in listed]
         if recent and self.combo.count():
             self.combo.insertSeparator(self.combo.count())
         for path in recent:
@@ -133,6 +154,7 @@ class ModelChoice(QWidget):
             except LDSegError as error:
                 text = str(error)
         self._purpose.setText(text)
+        self.combo.setToolTip(self.combo.currentText())
         self.changed.emit()
 
     def _on_browse(self) -> None:

@@ -31,12 +31,9 @@ from .notice import Notice, ProjectNotice
 from .result_layers import RESULT_KEY
 from .sampling import Snapshot
 from .session import Choices, Session
+from .style import PROMINENT
+from .training_state import training_of
 
-PROMINENT = """
-QPushButton { background: #2f6fde; color: white; font-weight: bold; padding: 6px; }
-QPushButton:hover { background: #4a85ec; }
-QPushButton:disabled { background: #414851; color: #8a8f98; }
-"""
 OPEN_FIRST = "Open a scan first: File > Open, or File > Open Sample > LDSeg."
 NOTICE = "For research only; not for diagnosis or treatment."
 
@@ -48,12 +45,13 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.session = Session(napari_viewer, self)
+        self.training = training_of(napari_viewer)
         self._suggested_for: Image | None = None
         self._build_controls()
         self._lay_out()
         self._connect()
         self._refresh()
-        self._devices = create_worker(_list_devices, _start_thread=False, _ignore_errors=True)
+        self._devices = create_worker(list_devices, _start_thread=False, _ignore_errors=True)
         self._devices.returned.connect(self._on_devices)
         # Once the dock is drawn: importing torch, even in a thread, holds the window up.
         QTimer.singleShot(0, self._devices.start)
@@ -147,6 +145,9 @@ class SegmentWidget(QWidget):
         self.session.ended.connect(self._on_ended)
         self.session.proposed.connect(self._on_proposed)
         self.session.project.failed.connect(self._on_project_failed)
+        self.training.models_changed.connect(self._offer_model)
+        self.training.adopted.connect(self.model.choose)
+        self._offer_model()
 
     def event(self, event: QEvent) -> bool:
         """Stop a run when the widget is taken out of its dock."""
@@ -246,6 +247,11 @@ class SegmentWidget(QWidget):
         self._say(message, error)
         self._refresh_buttons()
 
+    def _offer_model(self) -> None:
+        self.model.offer(self.training.model_in_use)
+        self._suggested_for = None
+        self._refresh()
+
     def _on_project_failed(self, text: str) -> None:
         self._say(text, error=True)
 
@@ -275,7 +281,7 @@ class SegmentWidget(QWidget):
         self.status.setVisible(bool(text))
 
 
-def _list_devices() -> list[tuple[str, str]]:
+def list_devices() -> list[tuple[str, str]]:
     """Import torch in the background and return (label, name) of each accelerator."""
     import torch
 

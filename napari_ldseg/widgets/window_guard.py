@@ -20,6 +20,8 @@ class WindowGuard(QObject):
         Told the sentence when the window is held back.
     closed
         Called once the window is closed.
+
+    ``questions`` are put, with the window, once everything is saved; one that answers False keeps it open.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class WindowGuard(QObject):
     ):
         super().__init__()
         self._save, self._warn, self._closed = save, warn, closed
+        self.questions: list[Callable[[QWidget], bool]] = []
         self._window: ref[QWidget] | None = None
         self._warned = False
 
@@ -49,6 +52,9 @@ class WindowGuard(QObject):
                     f"Not closed: the corrections of {unsaved} are not on the disk. Free space or "
                     "reconnect the drive, or close again to lose them."
                 )
+                event.ignore()
+                return True
+            if not all(ask(watched) for ask in self.questions):
                 event.ignore()
                 return True
             QTimer.singleShot(0, self._if_closed)
