@@ -113,7 +113,7 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
         assert (run.folder / name).read_bytes().startswith(b"\x89PNG"), name
     assert active(project.folder) is None
     assert free_name(project.folder, "tiny") == "tiny-3"
-    settings = settings_for("quick", made.metadata)
+    settings = settings_for("quick", made.metadata, old.metadata)
     assert expected_seconds(project.folder, made.metadata, settings, 2) > 0
 
 

@@ -19,6 +19,7 @@ from .request import Pace
 SPEED = "speed.json"
 SECONDS_PER_VOXEL = 3.2e-6
 FIXED_SECONDS = 15
+BLEND = 0.35
 
 
 class Candidate(NamedTuple):
@@ -82,8 +83,15 @@ def free_name(project: Path, base: str) -> str:
     return f"{stem}-{number}"
 
 
-def settings_for(pace: Pace, metadata: Metadata, scratch: bool = False) -> TrainingSettings:
-    """Return the settings of a pace; ``scratch`` where there are no trained weights to start from."""
+def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> TrainingSettings:
+    """Return the settings of a pace for the model ``metadata`` that starts from ``base``.
+
+    If both have the same classes, the label's networks keep their weights, and the result goes ``BLEND``
+    of the way to what was learnt, so that little of the base is forgotten
+    (``benchmarks/forgetting.py``). With other classes, or without a base, all weights learn.
+    """
+    scratch = base is None
+    same = base is not None and [c.name for c in base.classes] == [c.name for c in metadata.classes]
     flat = metadata.architecture.dims == 2
     updates = {"quick": 160 if flat else 120, "thorough": 1200 if flat else 800}[pace]
     return TrainingSettings(
@@ -94,6 +102,8 @@ def settings_for(pace: Pace, metadata: Metadata, scratch: bool = False) -> Train
         ema_decay=0.98 if pace == "quick" else 0.99,
         validate_every=20 if pace == "quick" else 100,
         weight_decay=1e-2 if scratch else 0.0,
+        blend=BLEND if same else 1.0,
+        fixed=("label_encoder", "label_decoder") if same else (),
         augmentation=Augmentation(shift=6.0 if flat else 3.0),
     )
 

@@ -79,7 +79,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         fill_in([*training, *validation], base, names, reporter.check)
     before = _before(folder, base, validation, names, str(device), reporter)
 
-    settings = settings_for(request.pace, metadata, base is None)
+    settings = settings_for(request.pace, metadata, base and base.metadata)
     if request.updates is not None:
         settings = settings.model_copy(update={"updates": request.updates})
     settings = settings.model_copy(update={"seed": request.seed})

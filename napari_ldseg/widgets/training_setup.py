@@ -169,7 +169,7 @@ class TrainingSetup(QWidget):
     def _expected(self, pace: Pace) -> float:
         metadata = self.model.metadata
         assert metadata is not None
-        settings = settings_for(pace, metadata, self.scratch.isChecked())
+        settings = settings_for(pace, metadata, None if self.scratch.isChecked() else metadata)
         aside = sum(c.split == "validation" for c in self.cases.chosen)
         return expected_seconds(self._project.folder, metadata, settings, aside)
 
