@@ -1,6 +1,6 @@
 """From corrected cases to an adopted model in a real window: how long, how much better, how live.
 
-python benchmarks/retrain.py CAMUS_FOLDER [--cases 5] [--pace quick]
+python benchmarks/retrain_camus.py CAMUS_FOLDER [--cases 5] [--pace quick]
 
 Frames of the CAMUS test patients are shifted (``forgetting.py``) and opened one by one. Each is segmented with
 the bundled camus model, corrected with simulated strokes of a small brush towards the expert's label, and
