@@ -277,36 +277,3 @@ def _described(metadata: Metadata) -> dict[str, str]:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
-
-
-def when(time: str | None) -> str:
-    """Return a record's time to the minute: 2026-01-31 14:05."""
-    return (time or "")[:16].replace("T", " ")
-
-
-def _parent_name(child: Entry) -> str:
-    return child.metadata.training.parent_name or "a model from elsewhere"
-
-
-def _described(metadata: Metadata) -> dict[str, str]:
-    """Return everything about a model that a reader may want to compare, as texts by name."""
-    record = metadata.training
-    rows = {
-        f"{metric.name} {metric.class_name}, {metric.split}, "
-        f"{metric.samples} x {metric.steps} steps": (
-            f"{metric.value:.3f} ({metric.cases} case{'s' if metric.cases != 1 else ''})"
-        )
-        for metric in metadata.metrics
-    }
-    rows |= {
-        "trained": when(record.trained),
-        "trained from": record.parent_name or "",
-        "updates": f"{record.updates}",
-        "classes": ", ".join(c.name for c in metadata.classes[1:]),
-        "data": record.data,
-        "cases": f"{len(record.cases)}" if record.cases else "",
-        "calibrated": "yes" if metadata.calibration is not None else "no",
-        "steps for labels, for uncertainty": f"{metadata.label_steps}, {metadata.posterior_steps}",
-    }
-    rows |= {f"setting {name}": f"{value}" for name, value in record.settings.items()}
-    return rows
