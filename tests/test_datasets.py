@@ -66,7 +66,8 @@ def test_several_readers(tmp_path):
     for number in (0, 1):
         picture(tmp_path / f"reader{number}" / "a.png", np.full((4, 4), number))
     (case,) = find_cases(DataSettings(folder=tmp_path, labels=("reader0", "reader1")))
-    assert [case.read(reader)[1].max() for reader in (0, 1)] == [0, 1]
+    assert [read().max() for read in case.read_labels] == [0, 1]
+    assert (case.read()[1] == 1).all()
 
 
 def test_decathlon_with_several_modalities(tmp_path):

@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 
+from napari_ldseg.datasets.case import consensus
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.noise import add_noise
 from napari_ldseg.evaluation.overlap import overlap
-from napari_ldseg.evaluation.readers import consensus, energy_distance, matched_iou, pairwise_iou
+from napari_ldseg.evaluation.readers import energy_distance, matched_iou, pairwise_iou
 from napari_ldseg.evaluation.surface import surface_figures
 from napari_ldseg.evaluation.uncertainty import (
     boundary_distance,

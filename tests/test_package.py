@@ -15,7 +15,7 @@ from napari_ldseg.inference.segment import segment
 from napari_ldseg.io.samples import sample_folder
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("camus", "echo-phantom", "hippocampus", "mri-phantom")
+NAMES = ("camus", "echo-phantom", "glas", "hippocampus", "lidc", "mri-phantom")
 
 PROBE = """
 import json, sys

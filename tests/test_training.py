@@ -206,6 +206,8 @@ def test_samples_depend_on_their_key_alone(disc_metadata, dims):
     n = SIZES[dims]
     assert first["image"].shape == first["label"].shape == (1, *(n,) * dims)
     assert first["image"].dtype == torch.float32 and first["label"].dtype == torch.uint8
+    # Tensors of MONAI's own kind would slow down every operation of the networks.
+    assert {type(value) for value in first.values()} == {torch.Tensor}
     assert first["noise"].shape == (2, *(n // 2,) * dims) and first["time"].shape == ()
     times = np.array([int(used[epoch, 0]["time"]) for epoch in range(60)])
     assert times.min() >= 0 and times.max() <= 999 and np.ptp(times) > 700

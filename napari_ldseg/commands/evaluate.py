@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..datasets.case import Case
     from ..evaluation.runs import Model
 
-READER_SAMPLES = 16
 T = TypeVar("T", int, float, str)
 
 
@@ -245,6 +244,8 @@ def _usual_parts(several: bool) -> tuple[str, ...]:
 
 def _usual_samples(model: Model, readers: bool) -> int:
     """16 as in the LIDC protocol, or the N that the checkpoint's calibration holds for."""
+    from ..evaluation.readers import READER_SAMPLES
+
     calibration = model.checkpoint.metadata.calibration
     return READER_SAMPLES if readers or calibration is None else calibration.samples
 

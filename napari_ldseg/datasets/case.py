@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +29,21 @@ class Case:
     file: Path | None = None
     read_reviewed: Callable[[], np.ndarray] | None = None
 
-    def read(self, reader: int = 0) -> tuple[Scan, np.ndarray]:
-        """Return the scan and one reader's label."""
-        return self.read_scan(), self.read_labels[reader]()
+    def read(self) -> tuple[Scan, np.ndarray]:
+        """Return the scan and the expert's label: with several readers their majority."""
+        labels = [read() for read in self.read_labels]
+        return self.read_scan(), labels[0] if len(labels) == 1 else consensus(labels)
+
+
+def consensus(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the class that most readers chose per voxel; of equally many the highest class.
+
+    So with two of four readers a voxel is part of the structure.
+    """
+    stack = np.stack(labels)
+    classes = range(int(stack.max()), -1, -1)
+    votes = np.stack([(stack == c).sum(0) for c in classes])
+    return (len(votes) - 1 - votes.argmax(0)).astype(np.uint8)
 
 
 def check_label(name: str, scan: Scan, label: np.ndarray, classes: int) -> None:

@@ -3,21 +3,68 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ..checkpoint.file import Checkpoint
+from ..checkpoint.metadata import Metric
+from ..datasets.case import Case
+from ..inference.posterior import Posterior
+from ..inference.segment import PosteriorSampler
 
-def consensus(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the class that most readers chose per voxel; of equally many the highest class.
+READER_SAMPLES = 16  # as Kohl et al. draw
 
-    So with two of four readers a voxel is part of the structure.
+
+def measure_agreement(
+    checkpoint: Checkpoint,
+    cases: Sequence[Case],
+    split: str,
+    n: int = READER_SAMPLES,
+    steps: int | None = None,
+    device: str = "auto",
+    on_case: Callable[[], None] = lambda: None,
+) -> tuple[Metric, ...]:
+    """Return GED^2 and matched IoU, means over ``cases`` with several readers each.
+
+    Arguments as in ``evaluation.overlap.evaluate``; ``split`` is what the cases are, for the record.
     """
-    stack = np.stack(labels)
-    classes = range(int(stack.max()), -1, -1)
-    votes = np.stack([(stack == c).sum(0) for c in classes])
-    return (len(votes) - 1 - votes.argmax(0)).astype(np.uint8)
+    classes = checkpoint.metadata.architecture.classes
+    figures = []
+    for case in cases:
+        sampler = PosteriorSampler(
+            checkpoint, case.read_scan(), steps=steps, device=device, keep_labels=True
+        )
+        for _ in sampler.run(n):
+            pass
+        steps = sampler.posterior.provenance["steps"]
+        samples, readers = sample_labels(sampler.posterior), [read() for read in case.read_labels]
+        figures.append(
+            (energy_distance(samples, readers, classes), matched_iou(samples, readers, classes))
+        )
+        on_case()
+    return tuple(
+        Metric(
+            name=name,
+            class_name="all classes",
+            value=round(float(value), 4),
+            split=split,
+            cases=len(cases),
+            samples=n,
+            steps=steps or 1,
+        )
+        for name, value in zip(("GED²", "matched IoU"), np.mean(figures, axis=0), strict=True)
+    )
+
+
+def sample_labels(posterior: Posterior) -> list[np.ndarray]:
+    """Return the label map of each sample, of the scan's shape; ``posterior`` has kept them."""
+    shape = posterior.scan.shape
+    return [
+        np.stack([posterior.sample_labels[f, i] for f in posterior.planned_frames]).reshape(shape)
+        for i in range(posterior.n)
+    ]
 
 
 def pairwise_iou(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..datasets.case import Case, check_label
+from ..datasets.case import Case, check_label, consensus
 from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.posterior import Posterior
@@ -17,7 +17,7 @@ from .noise import add_noise
 from .observations import Key, Observations
 from .overlap import overlap
 from .plan import StudySettings, check_plan
-from .readers import consensus, energy_distance, matched_iou
+from .readers import energy_distance, matched_iou, sample_labels
 from .runs import CaseRuns, Model, Run
 from .surface import surface_figures
 from .uncertainty import (
@@ -286,21 +286,11 @@ class Study:
                 self.observations.add(case, key._replace(class_name=name), value)
 
     def _measure_readers(self, case: str, runs: CaseRuns, readers: list[np.ndarray]) -> None:
-        samples = self._sample_labels(runs.posterior(self.main_run))
+        samples = sample_labels(runs.posterior(self.main_run))
         classes = len(self.classes)
         for metric, measure in (("GED^2", energy_distance), ("matched IoU", matched_iou)):
             key = self._key("readers", metric, self.main_run)
             self.observations.add(case, key, measure(samples, readers, classes))
-
-    @staticmethod
-    def _sample_labels(posterior: Posterior) -> list[np.ndarray]:
-        shape = posterior.scan.shape
-        return [
-            np.stack([posterior.sample_labels[f, i] for f in posterior.planned_frames]).reshape(
-                shape
-            )
-            for i in range(posterior.n)
-        ]
 
     def _show(
         self, case: str, runs: CaseRuns, expert: np.ndarray, readers: list[np.ndarray]
@@ -331,7 +321,7 @@ class Study:
             if posterior.sample_sd is not None:
                 pictures["sample_sd"] = cut(posterior.sample_sd)
             if len(readers) > 1:
-                samples = self._sample_labels(posterior)[: max(2, SHOWN_LABELS - len(readers))]
+                samples = sample_labels(posterior)[: max(2, SHOWN_LABELS - len(readers))]
                 pictures["samples"] = np.stack([cut(s) for s in samples])
                 pictures["readers"] = np.stack([cut(r) for r in readers])
         if "noise" in self.settings.parts:

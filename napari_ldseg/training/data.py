@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from monai.utils import convert_to_tensor
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
@@ -59,10 +60,10 @@ class CaseDataset(Dataset):
         changed = self._change({"image": torch.from_numpy(image), "label": torch.from_numpy(label)})
         generator = torch.Generator().manual_seed(int(state[1]))
         shape = self.metadata.architecture.latent_shape(image.shape[1:])
-        moved = torch.as_tensor(changed["label"]).to(torch.uint8)
+        moved = _bare(changed["label"]).to(torch.uint8)
         known = {"reviewed": 1 - moved[1:]} if self._partial else {}
         return known | {
-            "image": torch.as_tensor(changed["image"]).float().clamp(0, 1),
+            "image": _bare(changed["image"]).float().clamp(0, 1),
             "label": moved[:1],
             "time": torch.randint(self.metadata.schedule_length, (), generator=generator),
             "noise": torch.randn(shape, generator=generator),
@@ -77,6 +78,11 @@ class CaseDataset(Dataset):
             self._cache[index] = prepared
             self._free_bytes -= size
         return prepared
+
+
+def _bare(tensor: Tensor) -> Tensor:
+    """Return a tensor without MONAI's metadata, which would slow every operation of the networks."""
+    return convert_to_tensor(tensor, track_meta=False)
 
 
 class ErrorsAsItems(Dataset):

@@ -20,6 +20,7 @@ from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
+from ..evaluation.readers import READER_SAMPLES, measure_agreement
 from ..evaluation.steps import measure_label_steps, measure_posterior_steps
 from ..project.labelled import find_labelled
 from .config import TrainingConfig, config_text
@@ -232,6 +233,13 @@ def measured(
         say(f"segmenting {len(cases)} {name} cases with {n} samples in {steps} steps")
         results = evaluate(checkpoint, cases, n, steps, device, counted(len(cases)))
         figures += metrics(results, checkpoint, name, n, steps)
+    disputed = [case for case in cases if len(case.read_labels) > 1]
+    if disputed and checkpoint.metadata.networks != "res-unet":
+        steps = counts["posterior_steps"]
+        say(f"comparing {READER_SAMPLES} samples with the readers of {len(disputed)} cases")
+        figures += measure_agreement(
+            checkpoint, disputed, name, steps=steps, device=device, on_case=counted(len(disputed))
+        )
     say(f"calibrating on {len(validation)} validation cases")
     patients = len({case.patient for case in validation})
     calibration = measure_calibration(
