@@ -4,7 +4,7 @@ A weak echo-phantom model (its denoiser and decoder disturbed by noise) is retra
 synthetic echocardiograms; eight more are kept aside. Prints the time from Start to the adopted model, the
 verdict, and the gaps of a 20 ms timer in the GUI thread.
 
-Run in a real or virtual window: python benchmarks/retrain_gui.py [noise]
+Run in a real or virtual window: python benchmarks/retrain_gui.py [noise] [--picture FILE]
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("noise", nargs="?", type=float, default=0.15)
+    parser.add_argument("--picture", type=Path, help="save the window with the verdict here")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
@@ -62,6 +63,9 @@ def main() -> None:
     print(f"{time.monotonic() - started:.0f} s from Start to the verdict")
     report("while it trained", gaps)
     print(widget.state.status.text, widget.outcome.verdict.text())
+    if arguments.picture:
+        pump(1, lambda: False)
+        viewer.window.screenshot(str(arguments.picture), canvas_only=False, flash=False)
     widget.outcome.use.click()
     history = json.loads((folder / "project" / "models" / "adopted.json").read_text())
     print("adopted:", history["decisions"][-1]["model"])

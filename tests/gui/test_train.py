@@ -314,6 +314,25 @@ def test_a_run_that_ended_early_can_be_discarded(project, base, dock, end, words
     assert not folder.exists() and widget.setup.isVisible() and not widget.halted.isVisible()
 
 
+def close_by_hand(viewer):
+    """Close the window as its close button does; then let napari forget the viewer."""
+    window = viewer.window._qt_window
+    window.close()
+    assert not window.isVisible()
+    viewer.close()
+
+
+def test_a_script_that_closes_its_viewer_is_not_asked(viewer, project, base, dock):
+    folder = write_run(project, base, Status(phase="training", text="Learning.", updates=9))
+    lock.acquire(folder)
+    try:
+        assert dock().progress.isVisible()
+        viewer.close()
+        assert not (folder / "stop").exists()
+    finally:
+        lock.release(folder)
+
+
 def test_closing_asks_and_cancel_keeps_the_window(qtbot, viewer, project, base, dock):
     status = Status(phase="training", text="Learning.", update=3, updates=9, seconds_left=200)
     folder = write_run(project, base, status)
@@ -337,7 +356,7 @@ def test_stop_and_resume_later_is_true(
         lambda: bool(trainer.state.status and trainer.state.status.update), timeout=120_000
     )
     asked = answer("Stop and resume later")
-    viewer.close()
+    close_by_hand(viewer)
     assert asked
     (run,) = launch.runs(project.folder)
     qtbot.waitUntil(lambda: run.status().phase == "stopped", timeout=60_000)
@@ -351,7 +370,7 @@ def test_stop_and_resume_later_is_true(
     )
     # Keep training: the process outlives the window.
     answer("Keep training")
-    second.close()
+    close_by_hand(second)
     qtbot.wait(500)
     assert run.alive and not (run.folder / "stop").exists()
     third = make_napari_viewer(show=True)
@@ -493,11 +512,11 @@ def test_a_click_shows_the_picture_large(qtbot, project, new_model, base, dock):
 
     status = Status(phase="finished", text="tiny-2 is ready.", checkpoint=new_model)
     folder = write_run(project, base, status, compared([0.1]))
-    Image.new("RGB", (900, 300), "red").save(folder / "comparison.png")
+    Image.new("RGB", (600, 200), "red").save(folder / "comparison.png")
     picture = dock().outcome.picture
     assert picture.isVisible()
     qtbot.waitUntil(lambda: abs(picture.height() - picture.width() / 3) <= 1, timeout=2000)
     click(picture)
     dialog = picture.findChild(QDialog)
-    assert dialog.isVisible() and dialog.width() == 900
+    assert dialog.isVisible() and dialog.width() == 600
     dialog.close()
