@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,8 @@ class Suggestions(QWidget):
         self.find.clicked.connect(self._on_find)
         self.cancel.clicked.connect(self._on_cancel)
         self._looked.connect(self.bar.setValue)
+        # The event itself is not kept: each search has its own.
+        project.ended.connect(lambda: self._stop.set())
         self.list.itemDoubleClicked.connect(lambda item: project.open_case(item.data(NAME)))
         self.refresh()
 
@@ -118,7 +121,8 @@ class Suggestions(QWidget):
         if self._stop.is_set():
             raise _Cancelled
         self._done += 1
-        self._looked.emit(self._done)
+        with suppress(RuntimeError):  # Qt has deleted the widget already.
+            self._looked.emit(self._done)
 
     def _show(self, ranked: list[Suggestion]) -> None:
         self.list.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import cast
 
@@ -154,7 +155,7 @@ class TrainingSetup(QWidget):
         self._refresh_start()
 
     def _refresh_start(self) -> None:
-        problem = self.cases.problem
+        problem = self._project.open_problem or self.cases.problem
         if self.model.metadata is None:
             problem = "Choose a model to start from."
         self.start.setEnabled(not problem)
@@ -191,7 +192,10 @@ class TrainingSetup(QWidget):
         assert metadata is not None
         folder = self._project.folder
         name = self.name.text().strip()
-        if (folder / "models" / f"{name}.safetensors").exists():
+        if re.search(r"[^\w.() -]", name) or name.startswith("."):
+            self.failed.emit("A model's name has letters, digits, spaces and . _ - ( ) only.")
+            return
+        if name and (folder / "models" / f"{name}.safetensors").exists():
             self.failed.emit(f"The project has a model named {name} already; choose another name.")
             return
         try:

@@ -314,6 +314,25 @@ def test_a_run_that_ended_early_can_be_discarded(project, base, dock, end, words
     assert not folder.exists() and widget.setup.isVisible() and not widget.halted.isVisible()
 
 
+def close_by_hand(viewer):
+    """Close the window as its close button does; then let napari forget the viewer."""
+    window = viewer.window._qt_window
+    window.close()
+    assert not window.isVisible()
+    viewer.close()
+
+
+def test_a_script_that_closes_its_viewer_is_not_asked(viewer, project, base, dock):
+    folder = write_run(project, base, Status(phase="training", text="Learning.", updates=9))
+    lock.acquire(folder)
+    try:
+        assert dock().progress.isVisible()
+        viewer.close()
+        assert not (folder / "stop").exists()
+    finally:
+        lock.release(folder)
+
+
 def test_closing_asks_and_cancel_keeps_the_window(qtbot, viewer, project, base, dock):
     status = Status(phase="training", text="Learning.", update=3, updates=9, seconds_left=200)
     folder = write_run(project, base, status)
@@ -337,8 +356,8 @@ def test_stop_and_resume_later_is_true(
         lambda: bool(trainer.state.status and trainer.state.status.update), timeout=120_000
     )
     asked = answer("Stop and resume later")
-    viewer.window._qt_window.close()
-    assert asked and not viewer.window._qt_window.isVisible()
+    close_by_hand(viewer)
+    assert asked
     (run,) = launch.runs(project.folder)
     qtbot.waitUntil(lambda: run.status().phase == "stopped", timeout=60_000)
     done = run.status().update
@@ -351,7 +370,7 @@ def test_stop_and_resume_later_is_true(
     )
     # Keep training: the process outlives the window.
     answer("Keep training")
-    second.window._qt_window.close()
+    close_by_hand(second)
     qtbot.wait(500)
     assert run.alive and not (run.folder / "stop").exists()
     third = make_napari_viewer(show=True)
@@ -386,11 +405,22 @@ def test_strokes_are_on_the_disk_when_the_training_begins(
     assert trainer.setup.isVisibleTo(trainer) and trainer.setup.isEnabled()
 
 
-def test_a_name_that_is_taken_is_told(trainer, new_model):
-    trainer.setup.name.setText("tiny-2")
+@pytest.mark.parametrize(
+    ("name", "words"), [("tiny-2", "named tiny-2 already"), ("../tiny", "letters, digits")]
+)
+def test_a_name_that_cannot_be_is_told(trainer, new_model, name, words, assert_sentence):
+    trainer.setup.name.setText(name)
     click(trainer.setup.start)
-    assert "has a model named tiny-2 already" in trainer.status.text()
+    assert_sentence(trainer.status.text(), words)
     assert trainer.state.run is None
+
+
+def test_a_project_that_is_open_elsewhere_is_told(viewer, short, project, base):
+    other = Project(project.folder)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
+    assert not widget.setup.start.isEnabled()
+    assert "open in another window" in widget.setup.reason.text()
+    other.close()
 
 
 def test_models_are_compared_and_exported(
@@ -482,11 +512,11 @@ def test_a_click_shows_the_picture_large(qtbot, project, new_model, base, dock):
 
     status = Status(phase="finished", text="tiny-2 is ready.", checkpoint=new_model)
     folder = write_run(project, base, status, compared([0.1]))
-    Image.new("RGB", (900, 300), "red").save(folder / "comparison.png")
+    Image.new("RGB", (600, 200), "red").save(folder / "comparison.png")
     picture = dock().outcome.picture
     assert picture.isVisible()
-    assert abs(picture.height() - picture.width() / 3) <= 2, "the picture is distorted"
+    qtbot.waitUntil(lambda: abs(picture.height() - picture.width() / 3) <= 1, timeout=2000)
     click(picture)
     dialog = picture.findChild(QDialog)
-    assert dialog.isVisible() and dialog.width() == 900
+    assert dialog.isVisible() and dialog.width() == 600
     dialog.close()
