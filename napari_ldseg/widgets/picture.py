@@ -11,7 +11,7 @@ from qtpy.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QDialog, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 SCREEN_SHARE = 0.85
-WIDEST = 800
+WIDEST = 600
 
 
 class Picture(QWidget):
