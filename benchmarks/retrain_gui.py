@@ -38,7 +38,7 @@ LEARNING, ASIDE = 5, 8
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("noise", nargs="?", type=float, default=0.15)
+    parser.add_argument("noise", nargs="?", type=float, default=0.4)
     parser.add_argument("--picture", type=Path, help="save the window with the verdict here")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
@@ -59,9 +59,15 @@ def main() -> None:
     started = time.monotonic()
     QTest.mouseClick(widget.setup.start, Qt.MouseButton.LeftButton)
     pump(5, lambda: widget.state.at_work)
-    gaps = pump(900, lambda: not widget.state.at_work)
+    phases: dict[str, list[np.ndarray]] = {}
+    while widget.state.at_work:
+        phase = widget.state.status.phase
+        gaps = pump(900, lambda now=phase: widget.state.status.phase != now)
+        phases.setdefault(phase, []).append(gaps)
     print(f"{time.monotonic() - started:.0f} s from Start to the verdict")
-    report("while it trained", gaps)
+    phases["the verdict"] = [pump(2, lambda: False)]
+    for phase, gaps in phases.items():
+        report(phase, np.concatenate(gaps))
     print(widget.state.status.text, widget.outcome.verdict.text())
     if arguments.picture:
         pump(1, lambda: False)

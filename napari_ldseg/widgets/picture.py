@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from napari.qt.threading import create_worker
 from qtpy.QtCore import QEvent, QSize, Qt
-from qtpy.QtGui import QMouseEvent, QPainter, QPaintEvent, QPixmap
+from qtpy.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QDialog, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 SCREEN_SHARE = 0.85
+WIDEST = 600
 
 
 class Picture(QWidget):
@@ -19,6 +22,7 @@ class Picture(QWidget):
         self._title = title
         self._file: Path | None = None
         self._stamp = 0
+        self._worker: Any = None
         self._whole, self._scaled = QPixmap(), QPixmap()
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
@@ -28,21 +32,28 @@ class Picture(QWidget):
         self.hide()
 
     def show_file(self, path: Path | None) -> None:
-        """Show what ``path`` holds now; a file that has not changed is not read again."""
+        """Show what ``path`` holds now; read in a worker thread, and only when it has changed."""
         try:
             stamp = 0 if path is None else path.stat().st_mtime_ns
         except OSError:
             stamp = 0
-        if path is not None and stamp and (path, stamp) != (self._file, self._stamp):
-            pixmap = QPixmap(str(path))
-            if not pixmap.isNull():
-                self._file, self._stamp = path, stamp
-                self._whole, self._scaled = pixmap, QPixmap()
-                self.updateGeometry()
-                self.update()
-        elif not stamp:
+        if path is None or not stamp:
             self._file, self._stamp, self._whole = None, 0, QPixmap()
-        self.setVisible(not self._whole.isNull())
+            self.hide()
+        elif (path, stamp) != (self._file, self._stamp):
+            self._file, self._stamp = path, stamp
+            worker = create_worker(_read, path, _start_thread=False, _ignore_errors=True)
+            worker.returned.connect(lambda image: self._show(image, path, stamp))
+            self._worker = worker
+            worker.start()
+
+    def _show(self, image: QImage, path: Path, stamp: int) -> None:
+        if image.isNull() or (path, stamp) != (self._file, self._stamp):
+            return
+        self._whole, self._scaled = QPixmap.fromImage(image), QPixmap()
+        self.updateGeometry()
+        self.update()
+        self.show()
 
     def sizeHint(self) -> QSize:
         """As wide as it may be."""
@@ -68,14 +79,17 @@ class Picture(QWidget):
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
         """Show the picture in a window of its own, as large as the file or the screen."""
+        whole = QPixmap(str(self._file))
+        if whole.isNull():
+            return
         dialog = QDialog(self)
         dialog.setWindowTitle(self._title)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         room = self.screen().availableSize() * SCREEN_SHARE
         ratio = self.devicePixelRatioF()
-        width = min(self._whole.width(), room.width())
+        width = min(whole.width(), room.width())
         smooth = Qt.TransformationMode.SmoothTransformation
-        pixmap = self._whole.scaledToWidth(round(width * ratio), smooth)
+        pixmap = whole.scaledToWidth(round(width * ratio), smooth)
         pixmap.setDevicePixelRatio(ratio)
         label = QLabel()
         label.setPixmap(pixmap)
@@ -98,3 +112,10 @@ class Picture(QWidget):
 
     def _wanted(self) -> int:
         return self.heightForWidth(self.width())
+
+
+def _read(path: Path) -> QImage:
+    """Return the picture, no wider than a dock may get."""
+    image = QImage(str(path))
+    smooth = Qt.TransformationMode.SmoothTransformation
+    return image.scaledToWidth(WIDEST, smooth) if image.width() > WIDEST else image

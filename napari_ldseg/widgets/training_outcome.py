@@ -7,7 +7,6 @@ from html import escape
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QTableWidgetItem,
@@ -42,9 +41,10 @@ class TrainingOutcome(QWidget):
         self.keep.setToolTip("The new model stays among the project's models")
         self.table = ReadingTable(("DSC of case", "before", "after", "change"), MOST_ROWS)
         self.picture = Picture("Before and after, on the cases kept aside")
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.use, 1)
-        buttons.addWidget(self.keep, 1)
+        # One above the other: side by side they do not fit a narrow dock.
+        buttons = QVBoxLayout()
+        buttons.addWidget(self.use)
+        buttons.addWidget(self.keep)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.title)

@@ -55,12 +55,15 @@ class TrainingProgress(QWidget):
         self.title.setText(f"<b>{escape(run.request.name)}</b> is being trained")
         paused = status.phase == "paused"
         done = status.update / status.updates if status.updates else 0.0
+        # Otherwise the bar repaints the window at once, and again with the rest.
+        self.bar.setUpdatesEnabled(False)
         self.bar.setValue(round(STEPS * done))
         self.bar.setFormat(
             f"{about(status.seconds_left)} left"
             if status.seconds_left is not None and not paused
             else f"{100 * done:.0f} %"
         )
+        self.bar.setUpdatesEnabled(True)
         if self._ordered == "pause" and (paused or status.ended):
             self._ordered = ""
         if self._ordered == "go on" and not paused:

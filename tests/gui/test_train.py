@@ -514,7 +514,7 @@ def test_a_click_shows_the_picture_large(qtbot, project, new_model, base, dock):
     folder = write_run(project, base, status, compared([0.1]))
     Image.new("RGB", (600, 200), "red").save(folder / "comparison.png")
     picture = dock().outcome.picture
-    assert picture.isVisible()
+    qtbot.waitUntil(picture.isVisible, timeout=5000)
     qtbot.waitUntil(lambda: abs(picture.height() - picture.width() / 3) <= 1, timeout=2000)
     click(picture)
     dialog = picture.findChild(QDialog)
