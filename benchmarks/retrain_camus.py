@@ -77,9 +77,8 @@ def correct(viewer, segmenter, case: Case, path: Path) -> tuple[int, float, floa
     state.mark_reviewed(layer, (slice(None), slice(None)), True)
     after = np.nanmean(overlap(layer.data, expert, 4)[0])
     pump(1.0, lambda: False)
-    for other in list(viewer.layers):
-        viewer.layers.remove(other)
-        pump(0.1, lambda: False)
+    for other in viewer.layers:
+        other.visible = False
     return len(drawn), float(before), float(after)
 
 

@@ -12,14 +12,15 @@ from typing import NamedTuple
 from ..checkpoint.metadata import Metadata
 from ..project.folder import Project
 from ..project.schema import CaseRecord
-from ..training.settings import Augmentation, TrainingSettings
+from ..training.settings import Augmentation, Network, TrainingSettings
 from .launch import RUNS
 from .request import Pace
 
 SPEED = "speed.json"
 SECONDS_PER_VOXEL = 3.2e-6
 FIXED_SECONDS = 15
-BLEND = 0.35
+BLEND = 0.25
+FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder", "image_encoder")
 
 
 class Candidate(NamedTuple):
@@ -86,9 +87,9 @@ def free_name(project: Path, base: str) -> str:
 def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> TrainingSettings:
     """Return the settings of a pace for the model ``metadata`` that starts from ``base``.
 
-    If both have the same classes, the label's networks keep their weights, and the result goes ``BLEND``
-    of the way to what was learnt, so that little of the base is forgotten
-    (``benchmarks/forgetting.py``). With other classes, or without a base, all weights learn.
+    If both have the same classes, the denoiser alone learns, and the result goes ``BLEND`` of the way to
+    what it learnt, so that little of the base is forgotten (``benchmarks/forgetting.py``). With other
+    classes, or without a base, all weights learn.
     """
     scratch = base is None
     same = base is not None and [c.name for c in base.classes] == [c.name for c in metadata.classes]
@@ -97,13 +98,13 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
     return TrainingSettings(
         updates=updates * (4 if scratch else 1),
         batch_size=8 if flat else 2,
-        learning_rate=2e-3 if scratch else 1e-3,
+        learning_rate=2e-3 if scratch or same else 1e-3,
         warmup=20,
         ema_decay=0.98 if pace == "quick" else 0.99,
         validate_every=20 if pace == "quick" else 100,
         weight_decay=1e-2 if scratch else 0.0,
         blend=BLEND if same else 1.0,
-        fixed=("label_encoder", "label_decoder") if same else (),
+        fixed=FIXED if same else (),
         augmentation=Augmentation(shift=6.0 if flat else 3.0),
     )
 

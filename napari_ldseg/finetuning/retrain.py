@@ -79,7 +79,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         fill_in([*training, *validation], base, names, reporter.check)
     before = _before(folder, base, validation, names, str(device), reporter)
 
-    settings = settings_for(request.pace, metadata, base and base.metadata)
+    settings = settings_for(request.pace, metadata, base.metadata if base else None)
     if request.updates is not None:
         settings = settings.model_copy(update={"updates": request.updates})
     settings = settings.model_copy(update={"seed": request.seed})
@@ -90,7 +90,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     )
     shown = (validation or training)[0]
     pictures = LivePictures(folder, shown, base, names, device_name(fabric))
-    pictures.rows = read_log(folder / "log.csv")
+    pictures.rows.extend(read_log(folder / "log.csv"))
     reporter.say("training", "Learning …", updates=settings.updates)
     prepared = time.monotonic() - began
 

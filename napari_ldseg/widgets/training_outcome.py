@@ -72,7 +72,7 @@ class TrainingOutcome(QWidget):
             changes = comparison.changes
         self.use.setStyleSheet(PROMINENT if advice == "use" else "")
         self.keep.setStyleSheet(PROMINENT if advice == "keep" else "")
-        self._fill(changes, comparison.classes[1:] if comparison is not None else ())
+        self._fill(changes, comparison.classes if comparison is not None else ())
         self.picture.show_file(run.folder / "comparison.png")
 
     def _fill(self, changes: tuple[CaseChange, ...], classes: tuple[str, ...]) -> None:

@@ -281,6 +281,7 @@ def test_the_recommended_button_stands_out(project, new_model, base, dock, gains
     assert (outcome.use.styleSheet() == PROMINENT) == (advice == "use")
     assert (outcome.keep.styleSheet() == PROMINENT) == (advice == "keep")
     changes = [float(row[3].replace("−", "-")) for row in rows(outcome.table)]
+    assert not gains or "disc: 0.500 before" in outcome.table.item(0, 0).toolTip()
     assert changes == sorted(gains), "the worst is not first"
 
 
