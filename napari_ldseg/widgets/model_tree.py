@@ -93,7 +93,7 @@ class ModelTree(QDialog):
         store = self._state.store
         self._worker = create_worker(_read, store, _start_thread=False, _ignore_errors=True)
         self._worker.returned.connect(self._show)
-        self._worker.errored.connect(lambda error: self._on_failed(str(error)))
+        self._worker.errored.connect(self._on_error)
         self._worker.start()
 
     @property
@@ -162,10 +162,16 @@ class ModelTree(QDialog):
         worker = create_worker(
             store.export, path, Path(chosen), _start_thread=False, _ignore_errors=True
         )
-        worker.returned.connect(lambda to: self.status.say(f"Exported to {to}."))
-        worker.errored.connect(lambda error: self._on_failed(str(error)))
+        worker.returned.connect(self._on_exported)
+        worker.errored.connect(self._on_error)
         self._worker = worker
         worker.start()
+
+    def _on_exported(self, to: Path) -> None:
+        self.status.say(f"Exported to {to}.")
+
+    def _on_error(self, error: Exception) -> None:
+        self._on_failed(str(error))
 
     def _on_failed(self, text: str) -> None:
         self.status.say(text, error=True)

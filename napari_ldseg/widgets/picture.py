@@ -42,12 +42,13 @@ class Picture(QWidget):
             self.hide()
         elif (path, stamp) != (self._file, self._stamp):
             self._file, self._stamp = path, stamp
-            worker = create_worker(_read, path, _start_thread=False, _ignore_errors=True)
-            worker.returned.connect(lambda image: self._show(image, path, stamp))
+            worker = create_worker(_read, path, stamp, _start_thread=False, _ignore_errors=True)
+            worker.returned.connect(self._show)
             self._worker = worker
             worker.start()
 
-    def _show(self, image: QImage, path: Path, stamp: int) -> None:
+    def _show(self, read: tuple[QImage, Path, int]) -> None:
+        image, path, stamp = read
         if image.isNull() or (path, stamp) != (self._file, self._stamp):
             return
         self._whole, self._scaled = QPixmap.fromImage(image), QPixmap()
@@ -114,8 +115,8 @@ class Picture(QWidget):
         return self.heightForWidth(self.width())
 
 
-def _read(path: Path) -> QImage:
-    """Return the picture, no wider than a dock may get."""
+def _read(path: Path, stamp: int) -> tuple[QImage, Path, int]:
+    """Return the picture, no wider than a dock may get, and what it was read from."""
     image = QImage(str(path))
     smooth = Qt.TransformationMode.SmoothTransformation
-    return image.scaledToWidth(WIDEST, smooth) if image.width() > WIDEST else image
+    return image.scaledToWidth(WIDEST, smooth) if image.width() > WIDEST else image, path, stamp

@@ -78,7 +78,7 @@ class TrainingOutcome(QWidget):
     def _fill(self, changes: tuple[CaseChange, ...], classes: tuple[str, ...]) -> None:
         self.table.setVisible(bool(changes))
         self.table.set_rows(len(changes))
-        ordered = sorted(changes, key=lambda c: (c.gain is None, c.gain))
+        ordered = sorted(changes, key=lambda c: (c.gain is None, c.gain or 0.0))
         for row, change in enumerate(ordered):
             gain = change.gain
             cells = (change.case, *map(_figure, change.means), _signed(gain))

@@ -285,6 +285,16 @@ def test_the_recommended_button_stands_out(project, new_model, base, dock, gains
     assert changes == sorted(gains), "the worst is not first"
 
 
+def test_cases_without_a_change_are_listed_last(project, new_model, base, dock):
+    status = Status(phase="finished", text="tiny-2 is ready.", checkpoint=new_model)
+    absent = [CaseChange(case=n, patient=n, before=(None,), after=(None,)) for n in ("x", "y")]
+    both = compared([0.1])
+    both = both.model_copy(update={"changes": (*absent, *both.changes)})
+    write_run(project, base, status, both)
+    outcome = dock().outcome
+    assert [row[3] for row in rows(outcome.table)] == ["+0.100", "–", "–"]
+
+
 def test_keeping_the_old_model_is_remembered(qtbot, viewer, project, new_model, base, dock):
     status = Status(phase="finished", text="tiny-2 is ready.", checkpoint=new_model)
     write_run(project, base, status, compared([0.1]))
