@@ -10,8 +10,8 @@ import numpy as np
 import psutil
 import pytest
 
-from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import ClassInfo
+from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.metadata import ClassInfo, Grid
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import process
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
@@ -20,6 +20,7 @@ from napari_ldseg.finetuning.launch import active, runs, start
 from napari_ldseg.finetuning.plan import candidates, expected_seconds, free_name, settings_for
 from napari_ldseg.finetuning.ranking import rank
 from napari_ldseg.finetuning.request import Request, Status, write_request, write_status
+from napari_ldseg.inference.scan import Scan
 from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
@@ -224,6 +225,62 @@ def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
     assert load_checkpoint(status.checkpoint).metadata.parent is None
 
 
+def test_a_baseline_without_diffusion_is_not_retrained(
+    tmp_path, project, tiny_metadata, assert_sentence
+):
+    metadata = tiny_metadata(networks="res-unet", classes=2)
+    metadata = metadata.model_copy(update={"classes": DISC})
+    unet = Checkpoint(metadata, build_model(metadata))
+    baseline = save_checkpoint(unet, tmp_path / "unet.safetensors")
+    _, status = here(request_for(project, baseline))
+    assert status.phase == "failed"
+    assert_sentence(status.text, "without diffusion")
+
+
+AXES_SWAPPED = np.array([[0.7, 0, 0.1, 5], [0.1, 0, 1.1, -9], [0, 2.0, 0, 3], [0, 0, 0, 1]], float)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["random weights", "base"])
+def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
+    """Also with axes in another order than the grid's, and the largest one kept aside."""
+    project = Project(tmp_path / "project", create=True)
+    for i in range(4):
+        scan, label = disc(3, i)
+        pads = (0, 4), (2 * i, 0), (0, 9)
+        array, label = np.pad(scan.array, pads), np.pad(label, pads)
+        scan = Scan(array, AXES_SWAPPED, calibrated=True, name=f"volume {i}")
+        case = project.add_case(scan.name, scan, None, DISC, masks_of(label))
+        case.change(split="validation" if i == 3 else "training")
+    project.close()
+    base = None
+    if not own:
+        checkpoint = tiny_checkpoint(3, grid=Grid(spacing=(2.0, 1.1, 0.7), minimum_size=(12,) * 3))
+        described = checkpoint.metadata.model_copy(update={"classes": DISC})
+        base = save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "b.safetensors")
+    folder, status = here(request_for(project, base, updates=2))
+    assert status.phase == "finished", status
+    grid = load_checkpoint(status.checkpoint).metadata.grid
+    assert np.allclose(grid.spacing, (2.0, 1.1, 0.7), atol=0.02)
+    assert grid.minimum_size[0] >= 18 and grid.minimum_size[1] >= 21
+    (change,) = read_comparison(folder / "comparison.json").changes
+    assert change.case == "volume 3" and change.after[0] is not None
+
+
+def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, assert_sentence):
+    from napari_ldseg.training import loop
+
+    class Broken(loop.Objective):
+        def forward(self, **batch):
+            terms = super().forward(**batch)
+            terms.total.register_hook(lambda gradient: gradient * float("nan"))
+            return terms
+
+    monkeypatch.setattr(loop, "Objective", Broken)
+    _, status = here(request_for(project, base))
+    assert status.phase == "failed"
+    assert_sentence(status.text, "stopped being a number")
+
+
 @pytest.mark.parametrize(
     "spoil, words",
     [
@@ -317,6 +374,16 @@ def test_the_verdict_says_what_the_cases_allow(gains, kind, words):
     verdict = comparison(gains).verdict
     assert verdict.kind == kind and words in verdict.text
     assert (verdict.before is None) == (kind in ("too few", "none"))
+
+
+def test_a_model_s_name_stays_within_the_project(tmp_path, project, base):
+    """A foreign checkpoint may be called anything; nothing is written outside, nor over the decisions."""
+    name = free_name(project.folder, "../../elsewhere/x:y")
+    assert request_for(project, base, name=name).name == name == "elsewhere-x-y-2"
+    assert free_name(project.folder, "../..") == "model-2"
+    for bad in ("../x", "a/b", ".x", "Adopted"):
+        with pytest.raises(ValueError, match="name"):
+            request_for(project, base, name=bad)
 
 
 def test_candidates_say_why_not(project, base):

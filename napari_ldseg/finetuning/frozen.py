@@ -71,7 +71,11 @@ def frozen_cases(folder: Path, classes: Sequence[str]) -> tuple[list[Case], list
 
 
 def fill_in(
-    cases: Sequence[Case], base: Checkpoint, classes: Sequence[str], check: Callable[[], None]
+    cases: Sequence[Case],
+    base: Checkpoint,
+    classes: Sequence[str],
+    check: Callable[[], None],
+    device: str = "auto",
 ) -> None:
     """Keep the prediction of ``base`` beside each case that is reviewed in part, for its rest.
 
@@ -84,7 +88,8 @@ def fill_in(
         path = case.file.parent / REST
         if not path.exists():
             check()
-            labels = segment(base, case.read_scan(), 1, steps=base.metadata.label_steps).labels
+            steps = base.metadata.label_steps
+            labels = segment(base, case.read_scan(), 1, steps=steps, device=device).labels
             temporary = path.with_suffix(".part")
             with temporary.open("wb") as file:
                 np.save(file, values[labels])

@@ -14,12 +14,15 @@ from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
 from .launch import RUNS
-from .request import Pace
+from .request import ALLOWED_IN_NAMES, Pace
 
 SPEED = "speed.json"
 SECONDS_PER_VOXEL = 3.2e-6
 FIXED_SECONDS = 15
 BLEND = 0.25
+NOT_RETRAINED = (
+    "{} is a baseline without diffusion, which is not retrained here; choose an LDSeg model."
+)
 FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder", "image_encoder")
 
 
@@ -72,8 +75,12 @@ def candidates(
 
 
 def free_name(project: Path, base: str) -> str:
-    """Return ``base`` with the first number that no model and no run of the project has: camus-2."""
-    stem = re.sub(r"-\d+$", "", base)
+    """Return ``base`` with the first number that no model and no run of the project has: camus-2.
+
+    What no file's name can have is left out.
+    """
+    fit = re.sub(f"[^{ALLOWED_IN_NAMES}]+", "-", base).strip("-. ")
+    stem = re.sub(r"-\d+$", "", fit)[:90] or "model"
     taken = {path.stem for path in (project / "models").glob("*.safetensors")}
     for path in (project / RUNS).glob("*/request.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):

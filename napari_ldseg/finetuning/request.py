@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..checkpoint.metadata import ClassInfo
 from ..project.schema import read_record, write_record
 
 REQUEST, STATUS = "request.json", "status.json"
+ALLOWED_IN_NAMES = r"\w.() -"
+RESERVED = "adopted"
 Pace = Literal["quick", "thorough"]
 Phase = Literal[
     "starting",
@@ -25,6 +28,15 @@ Phase = Literal[
     "killed",
 ]
 ENDED: tuple[Phase, ...] = ("finished", "stopped", "failed", "killed")
+
+
+def name_problem(name: str) -> str:
+    """Return why no file can be named after a model called ``name``, or nothing."""
+    if re.search(f"[^{ALLOWED_IN_NAMES}]", name) or name.startswith("."):
+        return "A model's name has letters, digits, spaces and . _ - ( ) only."
+    if name.casefold() == RESERVED:
+        return f"No model can be named {name}: the project keeps its decisions under it."
+    return ""
 
 
 class Request(BaseModel):
@@ -61,6 +73,13 @@ class Request(BaseModel):
     device: str = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     updates: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _a_file_can_have_it(cls, name: str) -> str:
+        if problem := name_problem(name):
+            raise ValueError(problem)
+        return name
 
 
 class Status(BaseModel):

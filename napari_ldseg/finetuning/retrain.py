@@ -30,7 +30,7 @@ from .describe import describe
 from .frozen import fill_in, freeze, frozen_cases, values_in
 from .launch import RUNS
 from .pictures import LivePictures, save_comparison
-from .plan import SPEED, settings_for, speed_key
+from .plan import NOT_RETRAINED, SPEED, settings_for, speed_key
 from .reporter import Reporter
 from .request import read_request
 
@@ -64,7 +64,9 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
             "None of the chosen cases is one to learn from; review a case that is not kept aside."
         )
     base = load_checkpoint(request.base) if request.base else None
-    metadata = describe(request, base, training, len(validation))
+    if base is not None and base.metadata.networks == "res-unet":
+        raise LDSegError(NOT_RETRAINED.format(base.metadata.name))
+    metadata = describe(request, base, training, validation)
     device = choose_device(request.device)
     if device.type == "cuda":
         import torch
@@ -76,7 +78,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         ready()
     _check_present(training, names)
     if base is not None:
-        fill_in([*training, *validation], base, names, reporter.check)
+        fill_in([*training, *validation], base, names, reporter.check, str(device))
     before = _before(folder, base, validation, names, str(device), reporter)
 
     settings = settings_for(request.pace, metadata, base.metadata if base else None)
@@ -127,7 +129,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
             for case, row in zip(validation, after, strict=True)
         ),
     )
-    save_comparison(folder, base, checkpoint, validation, comparison)
+    save_comparison(folder, base, checkpoint, validation, comparison, str(device))
     path = _keep(request.project / MODELS, request.name, checkpoint, comparison)
     write_record(folder / COMPARISON, comparison)
     fixed = prepared + time.monotonic() - learned

@@ -175,11 +175,16 @@ def train(
         fabric.backward(terms.total)
         shared = torch.stack([*(t.detach().float() for t in terms), _flag(stop(), terms.total)])
         *values, stopping = fabric.all_reduce(shared, reduce_op="mean").tolist()  # type: ignore[union-attr]
-        if not all(math.isfinite(value) for value in values):
+        # A scaler of 16-bit gradients skips an update that overflows.
+        scaled = settings.precision == "16-mixed"
+        length = fabric.clip_gradients(
+            wrapped, optimiser, max_norm=settings.clip_norm, error_if_nonfinite=False
+        )
+        finite = scaled or (length is None or bool(length.isfinite()))
+        if not finite or not all(math.isfinite(value) for value in values):
             raise LDSegError(
                 f"The loss stopped being a number after {update} updates; lower the learning rate."
             )
-        fabric.clip_gradients(wrapped, optimiser, max_norm=settings.clip_norm)
         rate = rates.get_last_lr()[0]
         optimiser.step()
         optimiser.zero_grad()

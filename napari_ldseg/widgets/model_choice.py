@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -114,6 +115,23 @@ class ModelChoice(QWidget):
             off = extent_mismatch(metadata, scan)
             other = self.combo.itemData(row) != self._offered
             fitting.append((other, -metadata.architecture.dims, off, row))
+        if fitting:
+            self.combo.setCurrentIndex(min(fitting)[-1])
+
+    def suggest_for(self, classes: Collection[str], dims: int) -> None:
+        """Select a model of ``dims`` that knows ``classes``, the one with the fewest others.
+
+        The model that the project uses, or the user has chosen, stays.
+        """
+        if self._chosen or self._offered is not None or not classes:
+            return
+        fitting = []
+        for row in range(self.combo.count()):
+            with suppress(LDSegError):
+                metadata = read_metadata(self.combo.itemData(row) or Path())
+                others = {c.name for c in metadata.classes[1:]}
+                if metadata.architecture.dims == dims and others.issuperset(classes):
+                    fitting.append((len(others), row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 

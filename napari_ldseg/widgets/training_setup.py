@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import cast
 
@@ -23,8 +22,8 @@ from superqt import QCollapsible
 
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
-from ..finetuning.plan import candidates, expected_seconds, free_name, settings_for
-from ..finetuning.request import Pace, Request
+from ..finetuning.plan import NOT_RETRAINED, candidates, expected_seconds, free_name, settings_for
+from ..finetuning.request import Pace, Request, name_problem
 from .durations import about
 from .model_choice import ModelChoice
 from .own_labels import BACKGROUND
@@ -55,7 +54,7 @@ class TrainingSetup(QWidget):
         self.model.failed.connect(self.failed)
         self.cases.changed.connect(self._refresh_start)
         self.classes.currentIndexChanged.connect(self._refresh_cases)
-        self.scratch.toggled.connect(self._refresh_start)
+        self.scratch.toggled.connect(self._refresh_cases)
         for button in self.paces.values():
             button.toggled.connect(self._refresh_start)
         self.start.clicked.connect(self._on_start)
@@ -123,6 +122,7 @@ class TrainingSetup(QWidget):
 
     def refresh(self) -> None:
         """Show the project, the model and the cases as they are now."""
+        self._suggest_model()
         metadata = self.model.metadata
         if metadata is not None:
             stem = free_name(self._project.folder, metadata.name)
@@ -143,12 +143,20 @@ class TrainingSetup(QWidget):
             self.classes.setCurrentIndex(row if row >= 0 else default)
         self._refresh_cases()
 
+    def _suggest_model(self) -> None:
+        """Start from a model that knows the reviewed cases' classes, until the user chooses another."""
+        reviewed = [r for r in self._project.records().values() if r.reviewed_voxels]
+        if reviewed:
+            classes = {name for record in reviewed for name in record.values[1:]}
+            self.model.suggest_for(classes, len(reviewed[0].geometry.shape))
+
     def _refresh_cases(self) -> None:
         project, metadata = self._project.project, self.model.metadata
         classes = self.classes.currentData() or ()
         found = []
         if project is not None:
-            dims = metadata.architecture.dims if metadata is not None else None
+            old = None if self.scratch.isChecked() else metadata
+            dims = old.architecture.dims if old is not None else None
             names = [c.name for c in classes]
             found = candidates(project, names, dims, self._project.records())
         self.cases.show_candidates(found)
@@ -158,14 +166,30 @@ class TrainingSetup(QWidget):
         problem = self._project.open_problem or self.cases.problem
         if self.model.metadata is None:
             problem = "Choose a model to start from."
+        elif self.model.metadata.networks == "res-unet" and not self.scratch.isChecked():
+            problem = NOT_RETRAINED.format(self.model.metadata.name)
         self.start.setEnabled(not problem)
-        self.reason.setText(problem)
-        self.reason.setVisible(bool(problem))
+        words = problem or self._class_change()
+        self.reason.setText(words)
+        self.reason.setVisible(bool(words))
         for name, button in self.paces.items():
             words = PACES[name][0]
             if not problem:
                 words += f" · {about(self._expected(cast(Pace, name)))}"
             button.setText(words)
+
+    def _class_change(self) -> str:
+        """Return what the chosen classes mean for the model's own, or nothing."""
+        metadata = self.model.metadata
+        if metadata is None or self.scratch.isChecked():
+            return ""
+        old = [c.name for c in metadata.classes[1:]]
+        new = [c.name for c in (self.classes.currentData() or ())[1:]]
+        gained = [name for name in new if name not in old]
+        lost = [name for name in old if name not in new]
+        parts = [f"Learnt from nothing: {', '.join(gained)}."] if gained else []
+        parts += [f"No longer known: {', '.join(lost)}."] if lost else []
+        return " ".join(parts)
 
     def _expected(self, pace: Pace) -> float:
         metadata = self.model.metadata
@@ -192,8 +216,8 @@ class TrainingSetup(QWidget):
         assert metadata is not None
         folder = self._project.folder
         name = self.name.text().strip()
-        if re.search(r"[^\w.() -]", name) or name.startswith("."):
-            self.failed.emit("A model's name has letters, digits, spaces and . _ - ( ) only.")
+        if problem := name_problem(name):
+            self.failed.emit(problem)
             return
         if name and (folder / "models" / f"{name}.safetensors").exists():
             self.failed.emit(f"The project has a model named {name} already; choose another name.")

@@ -214,6 +214,30 @@ def test_start_says_what_is_missing_and_how_long_it_takes(qtbot, trainer):
     assert setup.reason.text() == "Check at least one case that learns."
 
 
+def test_it_starts_from_a_model_that_knows_the_cases(viewer, short, project, base, tmp_path):
+    """The first bundled model in the list would have its classes replaced without a word."""
+    classes = read_metadata(bundled_checkpoints()["echo-phantom"]).classes
+    scan, label = disc(2, 0)
+    whole = Masks(label, np.zeros(label.shape, bool), np.ones(label.shape, bool))
+    made = Project(tmp_path / "echo", create=True)
+    made.add_case("echo", scan, None, classes, whole).change(split="training")
+    made.close()
+    project_of(viewer).choose(tmp_path / "echo")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
+    setup = widget.setup
+    assert setup.model.combo.currentText() == "echo-phantom" and not setup.reason.isVisible()
+    setup.model.choose(base)
+    assert "Learnt from nothing: ventricle, myocardium, atrium." in setup.reason.text()
+    assert "No longer known: disc." in setup.reason.text() and setup.start.isEnabled()
+    setup.scratch.setChecked(True)
+    assert not setup.reason.isVisible()
+    setup.scratch.setChecked(False)
+    setup.model.choose(bundled_checkpoints()["mri-phantom"])
+    assert "the model is 3D" in setup.reason.text() and not setup.start.isEnabled()
+    setup.scratch.setChecked(True)
+    assert setup.start.isEnabled(), "without a model nothing has to be 3D"
+
+
 def test_an_empty_project_says_what_to_do_first(viewer, short, base):
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
     assert not widget.setup.start.isEnabled()
@@ -417,7 +441,8 @@ def test_strokes_are_on_the_disk_when_the_training_begins(
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("tiny-2", "named tiny-2 already"), ("../tiny", "letters, digits")]
+    ("name", "words"),
+    [("tiny-2", "named tiny-2 already"), ("../tiny", "letters, digits"), ("Adopted", "decisions")],
 )
 def test_a_name_that_cannot_be_is_told(trainer, new_model, name, words, assert_sentence):
     trainer.setup.name.setText(name)
