@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 
 import numpy as np
-import psutil
 import pytest
 
 from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
@@ -19,7 +18,14 @@ from napari_ldseg.finetuning.frozen import content_hash, fill_in, freeze, frozen
 from napari_ldseg.finetuning.launch import active, runs, start
 from napari_ldseg.finetuning.plan import candidates, expected_seconds, free_name, settings_for
 from napari_ldseg.finetuning.ranking import rank
-from napari_ldseg.finetuning.request import Request, Status, write_request, write_status
+from napari_ldseg.finetuning.request import (
+    Request,
+    Status,
+    read_status,
+    write_request,
+    write_status,
+)
+from napari_ldseg.inference.files import read_scan
 from napari_ldseg.inference.scan import Scan
 from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
@@ -126,10 +132,10 @@ def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
     while run.status().update < 22:
         assert not run.status().ended, run.status()
         time.sleep(0.01)
-    owner = psutil.Process(lock._read(run.folder / "lock.json")["pid"])
-    os.kill(owner.pid, signal.SIGKILL)
-    owner.wait(20)
-    assert run.status().phase == "killed" and not run.alive
+    # Nobody waits for the process, as in the window: it stays behind as a zombie.
+    os.kill(lock._read(run.folder / "lock.json")["pid"], signal.SIGKILL)
+    wait(run, "killed", seconds=20)
+    assert not run.alive
     shutil.rmtree(project.folder / "cases" / "patient03")
     run.resume()
     resumed = wait(run, "finished")
@@ -340,6 +346,73 @@ def test_what_breaks_in_mid_run_is_said_and_can_be_resumed(
     assert_sentence(status.text, words)
     assert process.main(folder) == 0
     assert (project.folder / "models" / "tiny-2.safetensors").exists()
+
+
+def test_a_project_that_was_moved_goes_on_where_it_is(tmp_path, project, base):
+    """Also from a model of its own, and with images that lie beside it."""
+    own = shutil.copy(base, project.folder / "own.safetensors")
+    request = request_for(project, project.folder / "own.safetensors")
+    folder = project.folder / "training" / "run"
+    folder.mkdir(parents=True)
+    write_request(folder, request)
+    write_status(folder, Status(phase="stopped"))
+    assert own.exists()
+    moved = project.folder.rename(tmp_path / "moved")
+    assert process.main(moved / "training" / "run") == 0
+    made = moved / "models" / "tiny-2.safetensors"
+    assert made.exists() and not project.folder.exists()
+    again = made.parent.parent.rename(tmp_path / "again")
+    assert read_status(again / "training" / "run").checkpoint == again / "models" / made.name
+
+
+def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatch):
+    from skimage.io import imsave
+
+    project = Project(tmp_path / "project", create=True)
+    for i in range(3):
+        scan, label = disc(2, i)
+        file = tmp_path / f"{i}.png"
+        imsave(file, (255 * scan.array.clip(0, 1)).astype(np.uint8), check_contrast=False)
+        case = project.add_case(f"case{i}", read_scan(file), file, DISC, masks_of(label))
+        case.change(split="validation" if i == 2 else "training")
+    project.close()
+    folder = project.folder / "training" / "run"
+    freeze(project.folder, sorted(project.records()), folder / "frozen")
+    for i in range(3):
+        (tmp_path / f"{i}.png").rename(tmp_path / f"moved{i}.png")
+    write_request(folder, request_for(project, base, updates=2))
+    write_status(folder, Status(phase="stopped"))
+    assert process.main(folder) == 1
+    assert "locate it" in read_status(folder).text
+    opened = Project(project.folder)
+    for i in range(3):
+        opened.locate(opened.case(f"case{i}"), tmp_path / f"moved{i}.png")
+    opened.close()
+    assert process.main(folder) == 0, read_status(folder)
+
+
+def test_a_class_that_nothing_shows_is_told(tmp_path, tiny_checkpoint):
+    checkpoint = tiny_checkpoint(classes=3)
+    described = checkpoint.metadata.model_copy(update={"classes": (*DISC, RING)})
+    base = save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "b.safetensors")
+    project = project_of(tmp_path / "project")
+    folder, status = here(request_for(project, base, classes=(*DISC, RING)))
+    assert status.phase == "finished", status
+    found = read_comparison(folder / "comparison.json")
+    assert found.unseen == ("ring",) and "No case to learn from shows ring" in found.warning
+    assert comparison([0.1] * 8).warning == ""
+
+
+@pytest.mark.parametrize(("known", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_processor_without_bfloat16_trains_in_float32(
+    project, base, known, precision, monkeypatch
+):
+    import torch
+
+    told = {"avx512_bf16": known, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    _, status = here(request_for(project, base, updates=1))
+    assert load_checkpoint(status.checkpoint).metadata.training.settings["precision"] == precision
 
 
 def test_one_case_alone_can_be_learnt_but_not_judged(project, base):

@@ -19,7 +19,7 @@ from ..datasets.case import Case
 from ..errors import LDSegError
 from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
-from ..project.folder import Project
+from ..project.folder import ImageMissing, Project
 from ..project.labelled import labelled_case
 from ..project.schema import write_record
 
@@ -68,6 +68,17 @@ def frozen_cases(folder: Path, classes: Sequence[str]) -> tuple[list[Case], list
             case = replace(case, read_labels=(partial(_filled, case, case_folder.folder / REST),))
         parts[case_folder.record().split].append(case)
     return parts["training"], parts["validation"]
+
+
+def find_images(folder: Path, project: Path) -> None:
+    """Have the copies in ``folder`` refer to images that have moved where the project knows them now."""
+    copies, source = Project.for_reading(folder), Project.for_reading(project)
+    for case in copies.cases():
+        try:
+            copies.image_path(case)
+        except ImageMissing:
+            with suppress(LDSegError):  # the first reading says what is missing
+                copies.locate(case, source.image_path(source.case(case.name)))
 
 
 def fill_in(

@@ -135,4 +135,4 @@ def expected_seconds(
 def speed_key(metadata: Metadata, settings: TrainingSettings) -> str:
     """Return what decides an update's time on one machine."""
     size = metadata.grid.size or metadata.grid.minimum_size or metadata.grid.spacing
-    return f"{metadata.architecture} {size} {settings.batch_size} {settings.precision}"
+    return f"{metadata.architecture} {size} {settings.batch_size}"

@@ -106,8 +106,15 @@ class Status(BaseModel):
 
 
 def read_request(folder: Path) -> Request:
-    """Return the request of a run. Raises LDSegError if it is missing or broken."""
-    return read_record(folder / REQUEST, Request)
+    """Return the request of a run. Raises LDSegError if it is missing or broken.
+
+    The project may have been moved since: it is the one that ``folder`` lies in.
+    """
+    request = read_record(folder / REQUEST, Request)
+    project, base = _project_of(folder), request.base
+    if base is not None and base.is_relative_to(request.project):
+        base = project / base.relative_to(request.project)
+    return request.model_copy(update={"project": project, "base": base})
 
 
 def write_request(folder: Path, request: Request) -> None:
@@ -117,9 +124,17 @@ def write_request(folder: Path, request: Request) -> None:
 
 def read_status(folder: Path) -> Status:
     """Return what the process last said. Raises LDSegError if that is missing or broken."""
-    return read_record(folder / STATUS, Status)
+    status = read_record(folder / STATUS, Status)
+    if status.checkpoint is None:
+        return status
+    made = _project_of(folder) / status.checkpoint.parent.name / status.checkpoint.name
+    return status.model_copy(update={"checkpoint": made})
 
 
 def write_status(folder: Path, status: Status) -> None:
     """Replace what the process last said. Raises OSError."""
     write_record(folder / STATUS, status)
+
+
+def _project_of(folder: Path) -> Path:
+    return folder.parent.parent

@@ -35,7 +35,10 @@ def curves(rows: Sequence[Mapping[str, float]], narrow: bool = False) -> bytes:
             if not (values > 0).any():
                 continue
             (line,) = losses.plot(updates, values, lw=0.5, alpha=0.25)
-            losses.plot(updates, _smooth(values), lw=1.8, color=line.get_color(), label=label)
+            style = {"marker": "o"} if len(values) == 1 else {}
+            losses.plot(
+                updates, _smooth(values), lw=1.8, color=line.get_color(), label=label, **style
+            )
         losses.set(xlabel="update", ylabel="loss", yscale="log")
         losses.yaxis.set_major_formatter("{x:g}")
         losses.yaxis.set_minor_formatter("")

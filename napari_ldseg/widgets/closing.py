@@ -22,12 +22,13 @@ def ask_before_closing(state: TrainingState, window: QWidget) -> bool:
     state.poll()
     if not state.at_work or state.run is None or state.status is None:
         return True
-    left = state.status.seconds_left
-    rest = "" if left is None else f": {about(left)} left"
+    left, paused = state.status.seconds_left, state.status.phase == "paused"
+    doing = "is paused" if paused else "is being trained"
+    rest = "" if left is None or paused else f": {about(left)} left"
     box = QMessageBox(
         QMessageBox.Icon.Question,
         "Close napari?",
-        f"{state.run.request.name} is being trained{rest}.",
+        f"{state.run.request.name} {doing}{rest}.",
     )
     box.setParent(window, box.windowFlags())
     box.setInformativeText(QUESTION)
@@ -39,4 +40,6 @@ def ask_before_closing(state: TrainingState, window: QWidget) -> bool:
     box.exec()
     if box.clickedButton() is stop:
         state.stop()
+    elif box.clickedButton() is keep:
+        state.go_on()  # with nobody there to end a pause
     return box.clickedButton() in (keep, stop)

@@ -65,7 +65,7 @@ class TrainingOutcome(QWidget):
             advice, changes = "keep", ()
         else:
             verdict = comparison.verdict
-            self.verdict.setText(verdict.text)
+            self.verdict.setText(f"{verdict.text} {comparison.warning}".strip())
             first = comparison.base is None
             unmeasured = verdict.kind == "none" and not first
             advice = "keep" if unmeasured else ADVICE.get(verdict.kind, "")

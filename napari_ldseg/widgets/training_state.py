@@ -83,8 +83,9 @@ class TrainingState(QObject):
         with suppress(LDSegError):
             for run in runs(self.project.folder)[:1]:
                 status = run.status()
+                made = status.checkpoint
                 if status.phase == "finished" and (
-                    status.checkpoint is None or self.store.decided(status.checkpoint)
+                    made is None or not made.is_file() or self.store.decided(made)
                 ):
                     continue
                 self.run, self.status = run, status
@@ -165,6 +166,8 @@ class TrainingState(QObject):
             decision()
         except LDSegError as error:
             self.failed.emit(str(error))
+            if not self.at_work:
+                self.attach()
             return False
         if not self.at_work:
             self.attach()

@@ -331,6 +331,17 @@ def test_keeping_the_old_model_is_remembered(qtbot, viewer, project, new_model, 
     assert widget.setup.isVisible() and widget.state.model_in_use is None
 
 
+@pytest.mark.parametrize("button", ["use", "keep"])
+def test_a_new_model_that_is_gone_blocks_nothing(project, new_model, base, dock, button):
+    status = Status(phase="finished", text="tiny-2 is ready.", checkpoint=new_model)
+    write_run(project, base, status, compared([0.1]))
+    widget = dock()
+    new_model.unlink()
+    click(getattr(widget.outcome, button))
+    assert "has been moved" in widget.status.text() or "tiny-2" in widget.status.text()
+    assert widget.setup.isVisible() and not widget.outcome.isVisible()
+
+
 @pytest.mark.parametrize(
     ("end", "words", "button"),
     [
@@ -378,6 +389,20 @@ def test_closing_asks_and_cancel_keeps_the_window(qtbot, viewer, project, base, 
         viewer.window._qt_window.close()
         assert viewer.window._qt_window.isVisible() and not (folder / "stop").exists()
         assert "tiny-2 is being trained: about 3 min left." in asked[0]
+    finally:
+        lock.release(folder)
+
+
+def test_keep_training_ends_a_pause(viewer, project, base, dock):
+    """Nobody would be there to press Continue."""
+    folder = write_run(project, base, Status(phase="paused", text="Paused.", update=3, updates=9))
+    (folder / launch.PAUSE).touch()
+    lock.acquire(folder)
+    try:
+        dock()
+        asked = answer("Keep training")
+        close_by_hand(viewer)
+        assert "tiny-2 is paused." in asked[0] and not (folder / launch.PAUSE).exists()
     finally:
         lock.release(folder)
 
