@@ -403,6 +403,21 @@ def test_a_class_that_nothing_shows_is_told(tmp_path, tiny_checkpoint):
     assert comparison([0.1] * 8).warning == ""
 
 
+def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch, assert_sentence):
+    import torch
+
+    from napari_ldseg.training.state import save_state
+
+    def save(*args):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(LDSegError) as error:
+        save_state(tmp_path / "state.pt", {})
+    assert_sentence(error, "the disk is full")
+    assert "inline_container" not in str(error.value) and list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(("known", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_a_processor_without_bfloat16_trains_in_float32(
     project, base, known, precision, monkeypatch
@@ -483,5 +498,11 @@ def test_what_to_annotate_next_puts_twins_apart(tmp_path, tiny_checkpoint):
     names = [s.name for s in order]
     assert abs(names.index("a") - names.index("a-again")) == 2 or names[0] == "b"
     assert "like a case before it" in order[-1].reason
+    colour = np.random.default_rng(0).integers(0, 255, (16, 16, 3)).astype(np.uint8)
+    opened = Project(project.folder)
+    opened.add_case("colour", Scan(colour, channels=True, name="colour"), None, DISC, None)
+    opened.close()
+    last = rank(tiny_checkpoint(), project, [*scans, "colour"], [])[-1]
+    assert last.name == "colour" and "grey image" in last.problem
     (project.folder / "cases" / "b").rename(project.folder / "cases" / "gone")
     assert rank(tiny_checkpoint(), project, list(scans), [])[-1].problem

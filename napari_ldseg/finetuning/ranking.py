@@ -10,6 +10,7 @@ import torch
 
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
+from ..inference.checks import check_fit
 from ..inference.doubt import doubt
 from ..inference.preprocessing import grid_map, preprocess
 from ..inference.scan import Scan
@@ -75,11 +76,13 @@ def rank(
 def embedding(checkpoint: Checkpoint, scan: Scan) -> np.ndarray:
     """Return the mean and SD over space of each channel of the image embedding z_i.
 
-    Of a volume or a video that a 2D model segments slice by slice the middle slice is taken.
+    Of a volume or a video that a 2D model segments slice by slice the middle slice is taken. Raises
+    LDSegError if the model cannot segment the image.
     """
     metadata, model = checkpoint.metadata, checkpoint.model
     if not isinstance(model, LDSeg):
         raise LDSegError(f"{metadata.name} has no image embedding; choose an LDSeg model.")
+    check_fit(metadata, scan)
     array, dims = np.asarray(scan.array), metadata.architecture.dims
     for size in scan.shape[: len(scan.shape) - dims]:
         array = array[size // 2]

@@ -187,8 +187,8 @@ class TrainingSetup(QWidget):
         new = [c.name for c in (self.classes.currentData() or ())[1:]]
         gained = [name for name in new if name not in old]
         lost = [name for name in old if name not in new]
-        parts = [f"Learnt from nothing: {', '.join(gained)}."] if gained else []
-        parts += [f"No longer known: {', '.join(lost)}."] if lost else []
+        parts = [f"New to the model: {', '.join(gained)}."] if gained else []
+        parts += [f"The new model will not know: {', '.join(lost)}."] if lost else []
         return " ".join(parts)
 
     def _expected(self, pace: Pace) -> float:

@@ -227,8 +227,8 @@ def test_it_starts_from_a_model_that_knows_the_cases(viewer, short, project, bas
     setup = widget.setup
     assert setup.model.combo.currentText() == "echo-phantom" and not setup.reason.isVisible()
     setup.model.choose(base)
-    assert "Learnt from nothing: ventricle, myocardium, atrium." in setup.reason.text()
-    assert "No longer known: disc." in setup.reason.text() and setup.start.isEnabled()
+    assert "New to the model: ventricle, myocardium, atrium." in setup.reason.text()
+    assert "The new model will not know: disc." in setup.reason.text() and setup.start.isEnabled()
     setup.scratch.setChecked(True)
     assert not setup.reason.isVisible()
     setup.scratch.setChecked(False)
