@@ -3,7 +3,7 @@
 python benchmarks/retrain_camus.py CAMUS_FOLDER [--cases 5] [--pace quick]
 
 Frames of the CAMUS test patients are shifted (``forgetting.py``) and opened one by one. Each is segmented with
-the bundled camus model, corrected with simulated strokes of a small brush towards the expert's label, and
+the bundled camus model, corrected with simulated strokes of a brush towards the expert's label, and
 marked as reviewed. Then Start training and Use the new model are clicked. DSC is measured on thirty other
 shifted frames. Run in a real or virtual window.
 """
@@ -35,7 +35,7 @@ from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.finetuning.comparison import read_comparison
 from napari_ldseg.widgets.project_state import project_of
 
-RADIUS, MOST_STROKES = 5, 80
+RADIUS, MOST_STROKES = 12, 80
 
 
 def strokes(label: np.ndarray, expert: np.ndarray) -> list[tuple[np.ndarray, int]]:

@@ -168,7 +168,7 @@ class ModelChoice(QWidget):
         if self.path is not None:
             try:
                 self.metadata = read_metadata(self.path)
-                text = self.metadata.description
+                text = _described(self.metadata)
             except LDSegError as error:
                 text = str(error)
         self._purpose.setText(text)
@@ -202,3 +202,13 @@ class ModelChoice(QWidget):
             self.choose(path)
         except LDSegError as error:
             self.failed.emit(str(error))
+
+
+def _described(metadata: Metadata) -> str:
+    """Return what the model is for and how good it was, in two sentences."""
+    measured = metadata.mean_dsc
+    purpose = f"{metadata.description.rstrip('. ')}."
+    if measured is None:
+        return f"{purpose} Its accuracy has not been measured."
+    dsc, cases = measured
+    return f"{purpose} Mean DSC {dsc:.2f} on {cases} case{'s' if cases != 1 else ''} kept aside."

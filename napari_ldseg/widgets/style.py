@@ -12,6 +12,7 @@ QPushButton:disabled { background: #414851; color: #8a8f98; }
 """
 ROW_HEIGHT = 24
 GOOD, BAD, QUIET = "#5fc77a", "#ff6b6b", "#8a8f98"
+ERROR = f"color: {BAD}; font-weight: bold;"
 
 
 class StatusLine(QLabel):
@@ -26,7 +27,7 @@ class StatusLine(QLabel):
     def say(self, text: str, error: bool = False) -> None:
         """Show ``text``, an error in red and bold."""
         self.setText(text)
-        self.setStyleSheet(f"color: {BAD}; font-weight: bold;" if error else "")
+        self.setStyleSheet(ERROR if error else "")
         self.setVisible(bool(text))
 
 
