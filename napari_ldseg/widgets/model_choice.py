@@ -119,7 +119,7 @@ class ModelChoice(QWidget):
             self.combo.setCurrentIndex(min(fitting)[-1])
 
     def suggest_for(self, classes: Collection[str], dims: int) -> None:
-        """Select a model of ``dims`` that knows ``classes``, the one with the fewest others.
+        """Select the model of ``dims`` that knows most of ``classes``, and of those that with fewest others.
 
         The model that the project uses, or the user has chosen, stays.
         """
@@ -130,8 +130,8 @@ class ModelChoice(QWidget):
             with suppress(LDSegError):
                 metadata = read_metadata(self.combo.itemData(row) or Path())
                 others = {c.name for c in metadata.classes[1:]}
-                if metadata.architecture.dims == dims and others.issuperset(classes):
-                    fitting.append((len(others), row))
+                if metadata.architecture.dims == dims:
+                    fitting.append((-len(others.intersection(classes)), len(others), row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 

@@ -94,6 +94,7 @@ class TrainWidget(QWidget):
 
     def _offer_model(self) -> None:
         self.setup.model.offer(self.state.model_in_use)
+        self.setup.refresh()
 
     def _on_project(self) -> None:
         # While another tab is in front nobody sees it, and every stroke changes the project.

@@ -48,6 +48,7 @@ class TrainingSetup(QWidget):
     def __init__(self, project: ProjectState, parent: QWidget | None = None):
         super().__init__(parent)
         self._project = project
+        self._suggested_for: tuple[frozenset[str], int] | None = None
         self._build_controls()
         self._lay_out()
         self.model.changed.connect(self.refresh)
@@ -144,11 +145,17 @@ class TrainingSetup(QWidget):
         self._refresh_cases()
 
     def _suggest_model(self) -> None:
-        """Start from a model that knows the reviewed cases' classes, until the user chooses another."""
-        reviewed = [r for r in self._project.records().values() if r.reviewed_voxels]
-        if reviewed:
-            classes = {name for record in reviewed for name in record.values[1:]}
-            self.model.suggest_for(classes, len(reviewed[0].geometry.shape))
+        """Start from the model that knows most of the cases' classes, until the user chooses another."""
+        records = list(self._project.records().values())
+        records = [record for record in records if record.reviewed_voxels] or records
+        if records:
+            names = frozenset(name for record in records for name in record.values[1:])
+            wanted = names, len(records[0].geometry.shape)
+            if (
+                wanted != self._suggested_for
+            ):  # every stroke comes here, and the models' files are read
+                self._suggested_for = wanted
+                self.model.suggest_for(*wanted)
 
     def _refresh_cases(self) -> None:
         project, metadata = self._project.project, self.model.metadata
@@ -236,6 +243,7 @@ class TrainingSetup(QWidget):
             self.failed.emit(f"That cannot be trained: {error}.")
             return
         self.name.clear()
+        self.scratch.setChecked(False)
         self.started.emit(request)
 
     def _on_devices(self, devices: list[tuple[str, str]]) -> None:

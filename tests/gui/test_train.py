@@ -220,14 +220,15 @@ def test_it_starts_from_a_model_that_knows_the_cases(viewer, short, project, bas
     scan, label = disc(2, 0)
     whole = Masks(label, np.zeros(label.shape, bool), np.ones(label.shape, bool))
     made = Project(tmp_path / "echo", create=True)
-    made.add_case("echo", scan, None, classes, whole).change(split="training")
+    made.add_case("echo", scan, None, (*classes, RING), whole).change(split="training")
     made.close()
     project_of(viewer).choose(tmp_path / "echo")
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
     setup = widget.setup
-    assert setup.model.combo.currentText() == "echo-phantom" and not setup.reason.isVisible()
+    assert setup.model.combo.currentText() == "echo-phantom"
+    assert setup.reason.text() == "New to the model: ring."
     setup.model.choose(base)
-    assert "New to the model: ventricle, myocardium, atrium." in setup.reason.text()
+    assert "New to the model: ventricle, myocardium, atrium, ring." in setup.reason.text()
     assert "The new model will not know: disc." in setup.reason.text() and setup.start.isEnabled()
     setup.scratch.setChecked(True)
     assert not setup.reason.isVisible()
@@ -273,6 +274,7 @@ def test_from_start_to_the_adopted_model(qtbot, viewer, trainer, widget, project
     assert segment.model.combo.itemText(0) == "tiny-2 (this project)"
     assert segment.model.path == trainer.setup.model.path == made
     assert trainer.setup.isVisibleTo(trainer) and not trainer.outcome.isVisibleTo(trainer)
+    assert trainer.setup.name.placeholderText() == "tiny-3"
     # Back to the model that it came from.
     trainer.models.click()
     tree = trainer.findChild(ModelTree)
