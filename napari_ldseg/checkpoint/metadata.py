@@ -162,6 +162,14 @@ class Metadata(_Part):
     parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     software: dict[str, Text] = {}
 
+    @property
+    def mean_dsc(self) -> tuple[float, int] | None:
+        """The mean over the classes of the label map's measured DSC, and the most cases of a class."""
+        figures = [m for m in self.metrics if m.name == "DSC" and m.samples == 1]
+        if not figures:
+            return None
+        return sum(m.value for m in figures) / len(figures), max(m.cases for m in figures)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Metadata:
         arch = self.architecture

@@ -20,7 +20,9 @@ T = TypeVar("T", int, float, str)
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint (.safetensors) to judge.")],
+    model: Annotated[
+        str, typer.Argument(help="The checkpoint (.safetensors) to judge, or a bundled one's name.")
+    ],
     data: Annotated[
         Path,
         typer.Argument(
@@ -107,15 +109,17 @@ def evaluate(
 
     \b
     Examples:
-        napari-ldseg evaluate glas.safetensors GlaS -o report --labels annotations --instances
+        napari-ldseg evaluate glas GlaS -o report --labels annotations --instances
         napari-ldseg evaluate runs/echo/checkpoint.safetensors runs/echo -o report \\
             --baseline res-unet.safetensors --parts overlap,steps,noise,uncertainty
         napari-ldseg evaluate lidc.safetensors lidc -o report \\
             --labels reader1 --labels reader2 --labels reader3 --labels reader4
     """  # noqa: D301
     with plain_errors():
+        from ..checkpoint.bundled import find_checkpoint
         from ..checkpoint.header import read_metadata
 
+        checkpoint = find_checkpoint(model)
         classes = [c.name for c in read_metadata(checkpoint).classes]
         source, found = _cases(data, classes, split, images, labels, patient, instances)
         available = len(found)

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from ..checkpoint.bundled import find_checkpoint
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Calibration
 from .console import plain_errors
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors) of this program.")],
+    file: Annotated[
+        str, typer.Argument(help="A checkpoint (.safetensors), or the name of a bundled one.")
+    ],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the whole description as JSON.")
     ] = False,
@@ -22,13 +25,14 @@ def info(
 
     Reads the file's description only, not its weights.
 
-    Example: napari-ldseg info glas.safetensors
+    Example: napari-ldseg info camus
     """
     with plain_errors():
+        path = find_checkpoint(file)
         if as_json:
-            typer.echo(read_metadata(file).model_dump_json(indent=1))
+            typer.echo(read_metadata(path).model_dump_json(indent=1))
         else:
-            describe(file)
+            describe(path)
 
 
 def describe(path: Path) -> None:
@@ -53,6 +57,11 @@ def describe(path: Path) -> None:
         "training": metadata.training.data,
         "licence": metadata.training.licence,
     }
+    if metadata.parent is not None:
+        known = metadata.training.parent_name or "a checkpoint"
+        rows["trained from"] = f"{known} ({metadata.parent[:12]})"
+    if metadata.training.trained is not None:
+        rows["trained"] = metadata.training.trained
     for metric in metadata.metrics:
         key = f"{metric.name} {metric.class_name}"
         rows[key] = f"{metric.value:.3f} ({metric.split}, {metric.cases} cases)"

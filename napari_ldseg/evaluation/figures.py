@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from ..checkpoint.metadata import ClassInfo
 from .bootstrap import Estimate
 
-WIDTH, DPI = 11.0, 120
+WIDTH, NARROW, DPI = 11.0, 4.0, 120
 FILL = 0.35
 STYLES: Any = ("-", "--", ":", "-.")
 MEAN_COLOUR = "#222222"
@@ -61,6 +61,22 @@ def predictions(
             labels = [None, pictures["expert"], pictures["label"], pictures.get("baseline")]
             for ax, label in zip(row, labels, strict=False):
                 _overlay(ax, pictures["image"], label, classes, float(pictures["aspect"]))
+    return png.getvalue()
+
+
+def one_image(
+    image: np.ndarray, aspect: float, labels: dict[str, np.ndarray | None], classes: Classes
+) -> bytes:
+    """Draw one image with each of ``labels`` (title to label, None for none), two beside each other."""
+    rows = -(-len(labels) // 2)
+    height = NARROW / 2 * min(2.0, image.shape[0] * aspect / image.shape[1])
+    with drawn(NARROW, rows * (height + 0.3), "compressed") as (figure, png):
+        axes = list(figure.subplots(rows, 2, squeeze=False).flat)
+        for ax, (title, label) in zip(axes, labels.items(), strict=False):
+            _overlay(ax, image, label, classes, aspect)
+            ax.set_title(title)
+        for ax in axes:
+            ax.set_axis_off()
     return png.getvalue()
 
 

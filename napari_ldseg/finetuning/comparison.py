@@ -54,7 +54,10 @@ class CaseChange(BaseModel):
 
 
 class Comparison(BaseModel):
-    """Both models on the cases that were kept aside; ``base`` and ``name`` are the models' names."""
+    """Both models on the cases that were kept aside; ``base`` and ``name`` are the models' names.
+
+    ``unseen`` are those of ``classes`` that no case to learn from shows.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,6 +65,14 @@ class Comparison(BaseModel):
     name: str
     classes: tuple[str, ...]
     changes: tuple[CaseChange, ...]
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """What the figures may hide, or nothing."""
+        if not self.unseen:
+            return ""
+        return f"No case to learn from shows {', '.join(self.unseen)}: the new model may miss it."
 
     @property
     def verdict(self) -> Verdict:

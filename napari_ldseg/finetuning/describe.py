@@ -11,6 +11,8 @@ from ..checkpoint.metadata import FieldOfView, Grid, Intensity, Metadata, Traini
 from ..datasets.case import Case
 from ..errors import LDSegError
 from ..inference.checks import extent_mm
+from ..inference.orientation import orientation_change
+from ..inference.preprocessing import grid_map
 from ..model.architecture import Architecture
 from .frozen import content_hash
 from .request import Request
@@ -36,20 +38,21 @@ MOST_VOXELS = 2**21
 
 
 def describe(
-    request: Request, base: Checkpoint | None, training: Sequence[Case], kept_aside: int
+    request: Request, base: Checkpoint | None, training: Sequence[Case], validation: Sequence[Case]
 ) -> Metadata:
     """Return the description of the checkpoint to make.
 
     Raises
     ------
     LDSegError
-        If there is no ``base`` and the cases are too different for one new model.
+        If a volume is too large to train on, or there is no ``base`` and the cases are too different for
+        one new model.
     """
-    split = f"{len(training)} training and {kept_aside} validation cases, drawn by patient"
+    split = f"{len(training)} training and {len(validation)} validation cases, drawn by patient"
     hashes = {case.name: content_hash(case) for case in training}
     words = f"{len(training)} corrected cases of the project {request.project.name}"
     if base is None:
-        old = _new(request, training)
+        old = _new(request, [*training, *validation])
         record = TrainingRecord(data=words, licence="not stated", split=split, cases=hashes)
     else:
         old = base.metadata
@@ -68,6 +71,7 @@ def describe(
             "name": request.name,
             "architecture": architecture,
             "classes": request.classes,
+            "grid": _grid(old, [*training, *validation]),
             "field_of_view": _field_of_view(old, training),
             "training": record,
             "metrics": (),
@@ -81,8 +85,8 @@ def _fields(architecture: Architecture) -> dict:
     return {name: getattr(architecture, name) for name in architecture.__dataclass_fields__}
 
 
-def _new(request: Request, training: Sequence[Case]) -> Metadata:
-    scans = [case.read_scan() for case in training]
+def _new(request: Request, cases: Sequence[Case]) -> Metadata:
+    scans = [case.read_scan() for case in cases]
     kinds = {(len(scan.shape), scan.channel_count) for scan in scans}
     if len(kinds) > 1:
         raise LDSegError(
@@ -97,19 +101,7 @@ def _new(request: Request, training: Sequence[Case]) -> Metadata:
         dropout=0.0,
         **WIDTHS[dims],  # type: ignore[arg-type]
     )
-    grid = Grid(size=FLAT_SIZE)
-    if dims == 3:
-        spacing = np.median([scan.spacing for scan in scans], axis=0)
-        voxels = np.max([np.array(s.shape) * s.spacing / spacing for s in scans], axis=0)
-        stride = architecture.stride
-        size = (np.ceil(voxels / stride) * stride).astype(int)
-        if size.prod() > MOST_VOXELS:
-            raise LDSegError(
-                "The volumes are too large to train a new model on whole; crop them to the structure, or "
-                "start from a model."
-            )
-        grid = Grid(spacing=tuple(spacing.tolist()), minimum_size=tuple(size.tolist()))
-    return Metadata(
+    metadata = Metadata(
         name=request.name,
         description=f"{', '.join(c.name for c in request.classes[1:])}; trained on corrected cases."[
             :2000
@@ -120,10 +112,38 @@ def _new(request: Request, training: Sequence[Case]) -> Metadata:
         else tuple(f"channel {i + 1}" for i in range(channels)),
         classes=request.classes,
         orientation="SPL" if dims == 3 else None,
-        grid=grid,
+        grid=Grid(size=FLAT_SIZE) if dims == 2 else Grid(spacing=(1.0, 1.0, 1.0)),
         intensity=Intensity(method="min-max", jointly=channels > 1),
         training=TrainingRecord(data="", licence="", split=""),
     )
+    if dims == 2:
+        return metadata
+    # A scan's axes may come in another order than the grid's.
+    orders = [orientation_change(metadata, scan.affine)[0] for scan in scans]
+    spacings = [np.array(s.spacing)[list(order)] for s, order in zip(scans, orders, strict=True)]
+    grid = Grid(spacing=tuple(np.median(spacings, axis=0).tolist()))
+    return metadata.model_copy(update={"grid": grid})
+
+
+def _grid(old: Metadata, cases: Sequence[Case]) -> Grid:
+    """Return the base's grid; one without a fixed size holds the largest of the cases too."""
+    if old.grid.size is not None:
+        return old.grid
+    scans = [case.read_scan() for case in cases]
+    scans = [scan for scan in scans if len(scan.shape) == old.architecture.dims]
+    sizes = [grid_map(old, scan.shape, scan.affine).size for scan in scans]
+    if not sizes:
+        return old.grid
+    stride = old.architecture.stride
+    size = (np.ceil(np.max(sizes, axis=0) / stride) * stride).astype(int)
+    if old.grid.minimum_size is not None and np.all(size <= old.grid.minimum_size):
+        return old.grid
+    if size.prod() > MOST_VOXELS:
+        largest = scans[int(np.argmax([np.prod(s) for s in sizes]))].name
+        raise LDSegError(
+            f"{largest} is too large to train on whole; crop the volumes to the structure, or uncheck it."
+        )
+    return old.grid.model_copy(update={"minimum_size": tuple(size.tolist())})
 
 
 def _field_of_view(old: Metadata, training: Sequence[Case]) -> FieldOfView | None:

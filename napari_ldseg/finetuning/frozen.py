@@ -19,7 +19,7 @@ from ..datasets.case import Case
 from ..errors import LDSegError
 from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
-from ..project.folder import Project
+from ..project.folder import ImageMissing, Project
 from ..project.labelled import labelled_case
 from ..project.schema import write_record
 
@@ -70,8 +70,23 @@ def frozen_cases(folder: Path, classes: Sequence[str]) -> tuple[list[Case], list
     return parts["training"], parts["validation"]
 
 
+def find_images(folder: Path, project: Path) -> None:
+    """Have the copies in ``folder`` refer to images that have moved where the project knows them now."""
+    copies, source = Project.for_reading(folder), Project.for_reading(project)
+    for case in copies.cases():
+        try:
+            copies.image_path(case)
+        except ImageMissing:
+            with suppress(LDSegError):  # the first reading says what is missing
+                copies.locate(case, source.image_path(source.case(case.name)))
+
+
 def fill_in(
-    cases: Sequence[Case], base: Checkpoint, classes: Sequence[str], check: Callable[[], None]
+    cases: Sequence[Case],
+    base: Checkpoint,
+    classes: Sequence[str],
+    check: Callable[[], None],
+    device: str = "auto",
 ) -> None:
     """Keep the prediction of ``base`` beside each case that is reviewed in part, for its rest.
 
@@ -84,7 +99,8 @@ def fill_in(
         path = case.file.parent / REST
         if not path.exists():
             check()
-            labels = segment(base, case.read_scan(), 1, steps=base.metadata.label_steps).labels
+            steps = base.metadata.label_steps
+            labels = segment(base, case.read_scan(), 1, steps=steps, device=device).labels
             temporary = path.with_suffix(".part")
             with temporary.open("wb") as file:
                 np.save(file, values[labels])
@@ -101,10 +117,12 @@ def values_in(checkpoint: Checkpoint, classes: Sequence[str]) -> np.ndarray:
 def content_hash(case: Case) -> str:
     """Return the hash of what is learnt from a case: its image, its label and what of it counts."""
     digest = hashlib.sha256(np.ascontiguousarray(case.read_scan().array).tobytes())
-    label = np.asarray(case.read_labels[0]())
-    digest.update(np.ascontiguousarray(label.astype(np.uint8)).tobytes())
+    label = np.asarray(case.read_labels[0]()).astype(np.uint8)
     if case.read_reviewed is not None:
-        digest.update(np.packbits(case.read_reviewed()).tobytes())
+        reviewed = case.read_reviewed()
+        digest.update(np.packbits(reviewed).tobytes())
+        label = label * reviewed
+    digest.update(np.ascontiguousarray(label).tobytes())
     return digest.hexdigest()
 
 

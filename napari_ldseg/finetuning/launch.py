@@ -40,7 +40,10 @@ class Run:
             return status
         if status.phase == "starting" and self._age() < STARTING_SECONDS:
             return status
-        text = f"The training of {self.request.name} was ended from outside."
+        text = (
+            f"The training of {self.request.name} was ended from outside, perhaps for want of memory; it "
+            "can go on from its last state."
+        )
         return status.model_copy(update={"phase": "killed", "text": text, "seconds_left": None})
 
     def pause(self) -> None:
@@ -86,7 +89,7 @@ class Run:
         LDSegError
             If its process is at work.
         """
-        if self.alive:
+        if not self.status().ended:
             raise LDSegError(f"{self.request.name} is being trained; cancel it first.")
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
-from ..evaluation.figures import Pictures, predictions
+from ..evaluation.figures import Pictures, one_image, predictions
 from ..evaluation.gallery import picture, pixel_aspect, telling_slice
 from ..inference.segment import segment
 from ..training.log import COLUMNS, Progress
@@ -42,14 +42,16 @@ class LivePictures:
         now = time.monotonic()
         last = progress.update == progress.updates
         if last or known is not None or now - self._drawn > SECONDS_BETWEEN_CURVES:
-            write_picture(self._folder / "curves.png", curves(self.rows))
+            write_picture(self._folder / "curves.png", curves(self.rows, narrow=True))
             self._drawn = now
 
     def on_candidate(self, checkpoint: Checkpoint) -> None:
         """Show what the model makes of the case now."""
         shown, columns = case_pictures(self._case, self._before, self._labels(checkpoint))
-        rows = {self._case.name: (shown, "")}
-        png = predictions(rows, checkpoint.metadata.classes, columns)
+        found = [shown[key] for key in ("label", "baseline") if key in shown]
+        labels = {"image": None, "yours": shown["expert"], **dict(zip(columns, found, strict=True))}
+        classes, aspect = checkpoint.metadata.classes, float(shown["aspect"])
+        png = one_image(shown["image"], aspect, labels, classes)
         write_picture(self._folder / "preview.png", png)
 
     def _labels(self, checkpoint: Checkpoint) -> np.ndarray:

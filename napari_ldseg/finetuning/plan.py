@@ -12,13 +12,18 @@ from typing import NamedTuple
 from ..checkpoint.metadata import Metadata
 from ..project.folder import Project
 from ..project.schema import CaseRecord
-from ..training.settings import Augmentation, TrainingSettings
+from ..training.settings import Augmentation, Network, TrainingSettings
 from .launch import RUNS
-from .request import Pace
+from .request import ALLOWED_IN_NAMES, Pace
 
 SPEED = "speed.json"
 SECONDS_PER_VOXEL = 3.2e-6
 FIXED_SECONDS = 15
+BLEND = 0.25
+NOT_RETRAINED = (
+    "{} is a baseline without diffusion, which is not retrained here; choose an LDSeg model."
+)
+FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder", "image_encoder")
 
 
 class Candidate(NamedTuple):
@@ -70,8 +75,12 @@ def candidates(
 
 
 def free_name(project: Path, base: str) -> str:
-    """Return ``base`` with the first number that no model and no run of the project has: camus-2."""
-    stem = re.sub(r"-\d+$", "", base)
+    """Return ``base`` with the first number that no model and no run of the project has: camus-2.
+
+    What no file's name can have is left out.
+    """
+    fit = re.sub(f"[^{ALLOWED_IN_NAMES}]+", "-", base).strip("-. ")
+    stem = re.sub(r"-\d+$", "", fit)[:90] or "model"
     taken = {path.stem for path in (project / "models").glob("*.safetensors")}
     for path in (project / RUNS).glob("*/request.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -82,18 +91,27 @@ def free_name(project: Path, base: str) -> str:
     return f"{stem}-{number}"
 
 
-def settings_for(pace: Pace, metadata: Metadata, scratch: bool = False) -> TrainingSettings:
-    """Return the settings of a pace; ``scratch`` where there are no trained weights to start from."""
+def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> TrainingSettings:
+    """Return the settings of a pace for the model ``metadata`` that starts from ``base``.
+
+    If both have the same classes, the denoiser alone learns, and the result goes ``BLEND`` of the way to
+    what it learnt, so that little of the base is forgotten (``benchmarks/forgetting.py``). With other
+    classes, or without a base, all weights learn.
+    """
+    scratch = base is None
+    same = base is not None and [c.name for c in base.classes] == [c.name for c in metadata.classes]
     flat = metadata.architecture.dims == 2
     updates = {"quick": 160 if flat else 120, "thorough": 1200 if flat else 800}[pace]
     return TrainingSettings(
         updates=updates * (4 if scratch else 1),
         batch_size=8 if flat else 2,
-        learning_rate=2e-3 if scratch else 1e-3,
+        learning_rate=2e-3 if scratch or same else 1e-3,
         warmup=20,
         ema_decay=0.98 if pace == "quick" else 0.99,
         validate_every=20 if pace == "quick" else 100,
         weight_decay=1e-2 if scratch else 0.0,
+        blend=BLEND if same else 1.0,
+        fixed=FIXED if same else (),
         augmentation=Augmentation(shift=6.0 if flat else 3.0),
     )
 
@@ -117,4 +135,4 @@ def expected_seconds(
 def speed_key(metadata: Metadata, settings: TrainingSettings) -> str:
     """Return what decides an update's time on one machine."""
     size = metadata.grid.size or metadata.grid.minimum_size or metadata.grid.spacing
-    return f"{metadata.architecture} {size} {settings.batch_size} {settings.precision}"
+    return f"{metadata.architecture} {size} {settings.batch_size}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +15,12 @@ from ..project import lock
 from .request import Phase, Status, read_request, write_status
 
 NICENESS = 10
+ATTEMPTS = 20
 
 
 def main(folder: Path) -> int:
     """Work on the run in ``folder`` and leave its end in ``status.json``; return the exit code."""
-    with suppress(AttributeError, OSError):  # Windows sets the priority at the start.
-        os.nice(NICENESS)
-    try:
-        lock.acquire(folder)
-    except (LDSegError, OSError):
+    if not _locked(folder):
         return 2
     try:
         phase, text, checkpoint = _worked(folder)
@@ -42,6 +40,19 @@ def main(folder: Path) -> int:
     finally:
         lock.release(folder)
     return 0 if phase == "finished" else 1
+
+
+def _locked(folder: Path) -> bool:
+    """Lock the run's folder; the process before, which has said its last word, may still be ending."""
+    for _ in range(ATTEMPTS):
+        try:
+            lock.acquire(folder)
+            return True
+        except LDSegError:
+            time.sleep(0.5)
+        except OSError:
+            break
+    return False
 
 
 def _worked(folder: Path) -> tuple[Phase, str, Path | None]:
@@ -90,4 +101,6 @@ def _status(folder: Path) -> Status:
 
 
 if __name__ == "__main__":
+    with suppress(AttributeError, OSError):  # Windows sets the priority at the start.
+        os.nice(NICENESS)
     sys.exit(main(Path(sys.argv[1])))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..checkpoint.metadata import ClassInfo
 from ..project.schema import read_record, write_record
 
 REQUEST, STATUS = "request.json", "status.json"
+ALLOWED_IN_NAMES = r"\w.() -"
+RESERVED = "adopted"
 Pace = Literal["quick", "thorough"]
 Phase = Literal[
     "starting",
@@ -25,6 +28,15 @@ Phase = Literal[
     "killed",
 ]
 ENDED: tuple[Phase, ...] = ("finished", "stopped", "failed", "killed")
+
+
+def name_problem(name: str) -> str:
+    """Return why no file can be named after a model called ``name``, or nothing."""
+    if re.search(f"[^{ALLOWED_IN_NAMES}]", name) or name.startswith("."):
+        return "A model's name has letters, digits, spaces and . _ - ( ) only."
+    if name.casefold() == RESERVED:
+        return f"No model can be named {name}: the project keeps its decisions under it."
+    return ""
 
 
 class Request(BaseModel):
@@ -62,6 +74,13 @@ class Request(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     updates: Annotated[int, Field(ge=1)] | None = None
 
+    @field_validator("name")
+    @classmethod
+    def _a_file_can_have_it(cls, name: str) -> str:
+        if problem := name_problem(name):
+            raise ValueError(problem)
+        return name
+
 
 class Status(BaseModel):
     """Where a run stands; ``text`` is one sentence for the user.
@@ -87,8 +106,15 @@ class Status(BaseModel):
 
 
 def read_request(folder: Path) -> Request:
-    """Return the request of a run. Raises LDSegError if it is missing or broken."""
-    return read_record(folder / REQUEST, Request)
+    """Return the request of a run. Raises LDSegError if it is missing or broken.
+
+    The project may have been moved since: it is the one that ``folder`` lies in.
+    """
+    request = read_record(folder / REQUEST, Request)
+    project, base = _project_of(folder), request.base
+    if base is not None and base.is_relative_to(request.project):
+        base = project / base.relative_to(request.project)
+    return request.model_copy(update={"project": project, "base": base})
 
 
 def write_request(folder: Path, request: Request) -> None:
@@ -98,9 +124,17 @@ def write_request(folder: Path, request: Request) -> None:
 
 def read_status(folder: Path) -> Status:
     """Return what the process last said. Raises LDSegError if that is missing or broken."""
-    return read_record(folder / STATUS, Status)
+    status = read_record(folder / STATUS, Status)
+    if status.checkpoint is None:
+        return status
+    made = _project_of(folder) / status.checkpoint.parent.name / status.checkpoint.name
+    return status.model_copy(update={"checkpoint": made})
 
 
 def write_status(folder: Path, status: Status) -> None:
     """Replace what the process last said. Raises OSError."""
     write_record(folder / STATUS, status)
+
+
+def _project_of(folder: Path) -> Path:
+    return folder.parent.parent

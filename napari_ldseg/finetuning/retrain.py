@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import metrics, overlap
-from ..inference.devices import choose_device
+from ..inference.devices import choose_device, computes_bfloat16
 from ..inference.segment import segment
 from ..project.schema import write_record
 from ..training.data import prepare_case
@@ -27,10 +28,10 @@ from ..training.log import Progress, read_log
 from ..training.loop import train
 from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison
 from .describe import describe
-from .frozen import fill_in, freeze, frozen_cases, values_in
+from .frozen import fill_in, find_images, freeze, frozen_cases, values_in
 from .launch import RUNS
 from .pictures import LivePictures, save_comparison
-from .plan import SPEED, settings_for, speed_key
+from .plan import NOT_RETRAINED, SPEED, settings_for, speed_key
 from .reporter import Reporter
 from .request import read_request
 
@@ -58,13 +59,17 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     frozen = folder / "frozen"
     if not frozen.is_dir():
         freeze(request.project, request.cases, frozen)
+    else:
+        find_images(frozen, request.project)
     training, validation = frozen_cases(frozen, names)
     if not training:
         raise LDSegError(
             "None of the chosen cases is one to learn from; review a case that is not kept aside."
         )
     base = load_checkpoint(request.base) if request.base else None
-    metadata = describe(request, base, training, len(validation))
+    if base is not None and base.metadata.networks == "res-unet":
+        raise LDSegError(NOT_RETRAINED.format(base.metadata.name))
+    metadata = describe(request, base, training, validation)
     device = choose_device(request.device)
     if device.type == "cuda":
         import torch
@@ -74,15 +79,17 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     for case in [*training, *validation]:
         prepare_case(metadata, case)
         ready()
-    _check_present(training, names)
+    unseen = _unseen(training, names)
     if base is not None:
-        fill_in([*training, *validation], base, names, reporter.check)
+        fill_in([*training, *validation], base, names, reporter.check, str(device))
     before = _before(folder, base, validation, names, str(device), reporter)
 
-    settings = settings_for(request.pace, metadata, base is None)
+    settings = settings_for(request.pace, metadata, base.metadata if base else None)
     if request.updates is not None:
         settings = settings.model_copy(update={"updates": request.updates})
     settings = settings.model_copy(update={"seed": request.seed})
+    if not computes_bfloat16(device):
+        settings = settings.model_copy(update={"precision": "32-true"})
     fabric = Fabric(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -90,7 +97,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     )
     shown = (validation or training)[0]
     pictures = LivePictures(folder, shown, base, names, device_name(fabric))
-    pictures.rows = read_log(folder / "log.csv")
+    pictures.rows.extend(read_log(folder / "log.csv"))
     reporter.say("training", "Learning …", updates=settings.updates)
     prepared = time.monotonic() - began
 
@@ -122,12 +129,13 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         base=base and base.metadata.name,
         name=request.name,
         classes=tuple(names[1:]),
+        unseen=unseen,
         changes=tuple(
             _change(case, before, row, names, base)
             for case, row in zip(validation, after, strict=True)
         ),
     )
-    save_comparison(folder, base, checkpoint, validation, comparison)
+    save_comparison(folder, base, checkpoint, validation, comparison, str(device))
     path = _keep(request.project / MODELS, request.name, checkpoint, comparison)
     write_record(folder / COMPARISON, comparison)
     fixed = prepared + time.monotonic() - learned
@@ -243,12 +251,16 @@ def _keep(models: Path, name: str, checkpoint: Checkpoint, comparison: Compariso
         ) from error
 
 
-def _check_present(training: Sequence[Case], names: Sequence[str]) -> None:
-    """Raise LDSegError if no case shows any structure at all."""
-    if not any(np.any(case.read_labels[0]()) for case in training):
+def _unseen(training: Sequence[Case], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the structures that no case shows; raise LDSegError if there is none at all."""
+    shown: set[int] = set()
+    for case in training:
+        shown.update(np.unique(case.read_labels[0]()).tolist())
+    if not shown - {0}:
         raise LDSegError(
             f"The cases to learn from show none of {', '.join(names[1:])}; correct one that does first."
         )
+    return tuple(name for value, name in enumerate(names) if value and value not in shown)
 
 
 def _remember_speed(project: Path, key: str, fixed: float, update: float) -> None:
@@ -258,5 +270,6 @@ def _remember_speed(project: Path, key: str, fixed: float, update: float) -> Non
     except ValueError:
         known = {}
     known[key] = {"fixed": round(fixed, 1), "update": round(update, 4)}
-    with written_whole(path, ".part") as temporary:
+    # The model is there already; a full disk does not spoil it.
+    with suppress(OSError), written_whole(path, ".part") as temporary:
         temporary.write_text(json.dumps(known))

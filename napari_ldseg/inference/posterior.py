@@ -75,10 +75,10 @@ class Posterior:
         difference = probabilities - mean
         mean.add_(difference, alpha=1 / n)
         squares.addcmul_(difference, difference, value=1 - 1 / n)
-        labels = most_probable(probabilities)
+        labels = most_probable(probabilities).numpy()
         if self.keep_labels:
-            self.sample_labels[frame, sample] = labels.numpy()
-        voxels = np.array([int((labels == c).sum()) for c in range(len(self.class_names))])
+            self.sample_labels[frame, sample] = labels
+        voxels = np.array([np.count_nonzero(labels == c) for c in range(len(self.class_names))])
         self._voxels[sample] = self._voxels.get(sample, 0) + voxels
         self.latents[frame, sample] = latent
 
@@ -216,11 +216,12 @@ class Posterior:
 def most_probable(probabilities: Tensor) -> Tensor:
     """Return the most probable class of (classes, *space), uint8; the first of equal ones.
 
-    Class by class: torch's argmax over a leading axis is many times slower on a CPU.
+    Class by class: torch's argmax over a leading axis and its masked_fill are many times slower on a CPU.
     """
-    largest = probabilities[0].clone()
+    largest = probabilities[0]
     labels = torch.zeros(largest.shape, dtype=torch.uint8)
     for c, probability in enumerate(probabilities[1:], start=1):
-        labels.masked_fill_(probability > largest, c)
-        torch.maximum(largest, probability, out=largest)
+        above = (probability > largest).view(torch.uint8)
+        labels = torch.maximum(labels, above.mul_(c))
+        largest = torch.maximum(largest, probability)
     return labels

@@ -94,11 +94,12 @@ class SelfAttention(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(tokens).chunk(3, dim=-1)
         )
-        width = q.shape[-1]
-        if q.device.type == "cpu" and width < LANES:  # narrower products take longer than wide ones
-            q, k, v = (F.pad(part, (0, LANES - width)) for part in (q, k, v))
+        width, dtype = q.shape[-1], q.dtype
+        if q.device.type == "cpu" and width < LANES:
+            # Products narrower than the lanes take longer, and in half precision longer than in float32.
+            q, k, v = (F.pad(part.float(), (0, LANES - width)) for part in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, scale=width**-0.5)[..., :width]
-        mixed = mixed.transpose(1, 2).flatten(2)
+        mixed = mixed.to(dtype).transpose(1, 2).flatten(2)
         return self.out(mixed).transpose(1, 2).reshape(normed.shape)
 
 

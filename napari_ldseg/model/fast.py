@@ -35,8 +35,6 @@ from .released import (
 
 SLAB_VOXELS = {2: 2**17, 3: 2**21}  # of the full-size grid, computed at once
 
-# Attention over fewer positions takes no time; its scores are computed for so many queries at once.
-
 CONVOLUTION = {2: F.conv2d, 3: F.conv3d}
 
 # Per phase of the doubled grid: the taps on the small grid (rows) as sums of the kernel's three (columns).

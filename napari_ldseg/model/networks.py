@@ -86,7 +86,8 @@ class LabelDecoder(nn.Module):
         logits = self.out(F.silu(self.norm(self.layers(z)))).float()
         if self.stride == 1:
             return logits
-        return F.interpolate(logits, scale_factor=self.stride, mode=LINEAR[z.ndim - 2])
+        # Few channels are enlarged several times faster one after the other.
+        return F.interpolate(logits.contiguous(), scale_factor=self.stride, mode=LINEAR[z.ndim - 2])
 
 
 class ImageEncoder(nn.Module):

@@ -103,7 +103,10 @@ def _alive(owner: dict) -> bool:
     if owner["host"] != socket.gethostname():
         return True
     try:
-        started = psutil.Process(owner["pid"]).create_time()
+        process = psutil.Process(owner["pid"])
+        started = process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:  # killed, and its parent has not asked yet
+            return False
     except psutil.Error:
         return False
     return abs(started - owner["started"]) < 2 and owner["pid"] != os.getpid()

@@ -124,12 +124,10 @@ def train(
     if start is not None:
         inherit(model, metadata, start)
     model.requires_grad_(True)
-    for name in settings.fixed:
-        getattr(model, name).requires_grad_(False)
+    for network in settings.fixed:
+        getattr(model, network).requires_grad_(False)
     learning = [weight for weight in model.parameters() if weight.requires_grad]
-    anchors = (
-        [w.detach().clone() for w in learning] if start is not None and settings.anchor else []
-    )
+    origin = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
     if isinstance(model, LDSeg):
         layout = CHANNELS_LAST[metadata.architecture.dims]
         model.to(memory_format=layout)  # type: ignore[call-overload]
@@ -177,16 +175,19 @@ def train(
         fabric.backward(terms.total)
         shared = torch.stack([*(t.detach().float() for t in terms), _flag(stop(), terms.total)])
         *values, stopping = fabric.all_reduce(shared, reduce_op="mean").tolist()  # type: ignore[union-attr]
-        if not all(math.isfinite(value) for value in values):
+        # A scaler of 16-bit gradients skips an update that overflows.
+        scaled = settings.precision == "16-mixed"
+        length = fabric.clip_gradients(
+            wrapped, optimiser, max_norm=settings.clip_norm, error_if_nonfinite=False
+        )
+        finite = scaled or (length is None or bool(length.isfinite()))
+        if not finite or not all(math.isfinite(value) for value in values):
             raise LDSegError(
                 f"The loss stopped being a number after {update} updates; lower the learning rate."
             )
-        fabric.clip_gradients(wrapped, optimiser, max_norm=settings.clip_norm)
         rate = rates.get_last_lr()[0]
         optimiser.step()
         optimiser.zero_grad()
-        for weight, anchor in zip(learning, anchors, strict=False):
-            weight.data.lerp_(anchor.to(weight.device), min(1.0, rate * settings.anchor))
         rates.step()
         average.update_parameters(model)
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
@@ -194,7 +195,7 @@ def train(
         last = update == settings.updates
         measured = last or update % settings.validate_every == 0
         if validation and measured:
-            candidate = _checkpoint(metadata, average.module, settings, update, start)
+            candidate = _checkpoint(metadata, average.module, origin, settings, update, start)
             dsc = _validation_dsc(candidate, validation, fabric)
             progress = progress._replace(validation_dsc=dsc)
             on_candidate(candidate)
@@ -206,7 +207,7 @@ def train(
         on_progress(progress)
         if stopping and not last:
             raise TrainingStopped(f"Training stopped after {update} of {settings.updates} updates.")
-    return _checkpoint(metadata, average.module, settings, settings.updates, start)
+    return _checkpoint(metadata, average.module, origin, settings, settings.updates, start)
 
 
 def _check(
@@ -298,12 +299,17 @@ def _validation_dsc(checkpoint: Checkpoint, cases: Sequence[Case], fabric: Fabri
 def _checkpoint(
     metadata: Metadata,
     model: nn.Module,
+    origin: dict[str, Tensor],
     settings: TrainingSettings,
     updates: int,
     start: Checkpoint | None,
 ) -> Checkpoint:
     copy = build_model(metadata)
-    copy.load_state_dict(model.state_dict())
+    learnt = model.state_dict()
+    for name, weight in learnt.items() if settings.blend < 1 else ():
+        if weight.is_floating_point():
+            learnt[name] = torch.lerp(origin[name].to(weight.device), weight, settings.blend)
+    copy.load_state_dict(learnt)
     flat = settings.model_dump(mode="json")
     augmentation = flat.pop("augmentation")
     flat["fixed"] = ", ".join(settings.fixed)

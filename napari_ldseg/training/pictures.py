@@ -11,7 +11,7 @@ from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..errors import LDSegError
-from ..evaluation.figures import WIDTH, Pictures, drawn, uncertainty_maps
+from ..evaluation.figures import NARROW, WIDTH, Pictures, drawn, uncertainty_maps
 from ..evaluation.gallery import picture, pixel_aspect, telling_slice
 from ..evaluation.overlap import overlap
 from ..inference.segment import segment
@@ -25,24 +25,29 @@ def save_curves(folder: Path) -> Path:
     return write_picture(folder / "curves.png", curves(read_log(folder / "log.csv")))
 
 
-def curves(rows: Sequence[Mapping[str, float]]) -> bytes:
-    """Draw the loss terms and the validation DSC of a log's rows."""
+def curves(rows: Sequence[Mapping[str, float]], narrow: bool = False) -> bytes:
+    """Draw the loss terms and the validation DSC of a log's rows; if ``narrow``, one above the other."""
     updates = np.array([row["update"] for row in rows])
-    with drawn(WIDTH, 4.2) as (figure, png):
-        losses, scores = figure.subplots(1, 2)
+    with drawn(*((NARROW, 4.6) if narrow else (WIDTH, 4.2))) as (figure, png):
+        losses, scores = figure.subplots(*((2, 1) if narrow else (1, 2)))
         for name, label in TERMS.items():
             values = np.array([row[name] for row in rows])
             if not (values > 0).any():
                 continue
             (line,) = losses.plot(updates, values, lw=0.5, alpha=0.25)
-            losses.plot(updates, _smooth(values), lw=1.8, color=line.get_color(), label=label)
+            style = {"marker": "o"} if len(values) == 1 else {}
+            losses.plot(
+                updates, _smooth(values), lw=1.8, color=line.get_color(), label=label, **style
+            )
         losses.set(xlabel="update", ylabel="loss", yscale="log")
         losses.yaxis.set_major_formatter("{x:g}")
         losses.yaxis.set_minor_formatter("")
         losses.legend(frameon=False)
         measured = [row for row in rows if not np.isnan(row["validation_dsc"])]
         scores.plot([r["update"] for r in measured], [r["validation_dsc"] for r in measured], "o-")
-        scores.set(xlabel="update", ylabel="mean DSC of validation cases", ylim=(0, 1))
+        lowest = min((r["validation_dsc"] for r in measured), default=0.0) if narrow else 0.0
+        scores.set(xlabel="update", ylim=(np.floor(max(0.0, lowest - 0.05) * 10) / 10, 1))
+        scores.set_ylabel("validation DSC" if narrow else "mean DSC of validation cases")
         scores.set_xlim(losses.get_xlim())
     return png.getvalue()
 

@@ -37,11 +37,10 @@ class TrainingSettings(BaseModel):
     """Length, optimiser and loss of one training run.
 
     ``batch_size`` counts the samples of one update over all devices together. ``gamma`` and ``lambda_``
-    weigh the Dice and the noise loss (2 and 1 in the paper). ``anchor`` pulls the weights back to those
-    that the run starts from: by ``learning_rate * anchor`` of the way at each update (the L2-SP penalty of
-    Li et al., arXiv 1802.01483, decoupled from the gradient as in AdamW). ``fixed`` names networks that
-    keep their weights. ``cache_gib`` bounds the memory for prepared images on each node; what does not fit
-    is read again.
+    weigh the Dice and the noise loss (2 and 1 in the paper). ``blend`` is how far the result goes from
+    the weights that the run starts from to those that it learns: less than 1 forgets less (Wortsman et al.,
+    arXiv 2109.01903). ``fixed`` names networks that keep their weights. ``cache_gib`` bounds the memory for
+    prepared images on each node; what does not fit is read again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +51,7 @@ class TrainingSettings(BaseModel):
     warmup: PositiveInt = 50
     weight_decay: NonNegativeFloat = 1e-2
     clip_norm: PositiveFloat = 1.0
-    anchor: NonNegativeFloat = 0.0
+    blend: Annotated[float, Field(gt=0, le=1)] = 1.0
     fixed: tuple[Network, ...] = ()
     gamma: NonNegativeFloat = 2.0
     lambda_: NonNegativeFloat = 1.0

@@ -39,9 +39,11 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
+        # torch tells a full disk in words about its own file format.
+        reason = error.strerror if isinstance(error, OSError) else "the disk is full"
         raise LDSegError(
-            f"The training's state could not be written to {path}: {error}; make room, then go on "
-            "with --resume."
+            f"The training's state could not be written to {path}: {reason}; make room, then resume "
+            "(--resume on the command line)."
         ) from error
 
 

@@ -31,10 +31,10 @@ from .docking import dock_as_tab
 from .notice import ProjectNotice
 from .project_state import project_of
 from .result_layers import RESULT_KEY
+from .style import ERROR, StatusLine
 from .tool_button import ToolButton
 from .tools import TOOLS
 
-ERROR_STYLE = "color: #ff6b6b; font-weight: bold;"
 FOREIGN = "Not kept in the project yet: these labels are from elsewhere. Edit classes keeps them."
 WIDTH = 300
 GROUPS = (
@@ -79,7 +79,7 @@ class CorrectWidget(QWidget):
         self.project_notice = ProjectNotice(self.project)
         self.layer_name, self.note = QLabel(), QLabel()
         self.foreign = QLabel(FOREIGN)
-        self.note.setStyleSheet(ERROR_STYLE)
+        self.note.setStyleSheet(ERROR)
         for label in (self.layer_name, self.foreign, self.note):
             label.setWordWrap(True)
         self.new_labels = QPushButton("New labels …")
@@ -115,9 +115,7 @@ class CorrectWidget(QWidget):
         self.redo.setToolTip("Do it again. Key: Ctrl+Shift+Z.")
         self.straighten = QPushButton("Straighten")
         self.straighten.setToolTip("Show the layer and its image on straight axes, in new layers")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = StatusLine()
 
     def _lay_out(self) -> None:
         content = QWidget()
@@ -179,7 +177,7 @@ class CorrectWidget(QWidget):
 
     def _connect(self) -> None:
         self.corrector.changed.connect(self._refresh)
-        self.corrector.said.connect(self._say)
+        self.corrector.said.connect(self.status.say)
         self.project.failed.connect(self._on_project_failed)
         for name, button in self.buttons.items():
             button.clicked.connect(lambda _=False, name=name: self._use(name))
@@ -302,7 +300,7 @@ class CorrectWidget(QWidget):
     def _on_from_class(self) -> None:
         found = self.corrector.typical_range()
         if found is None:
-            self._say("The class has no voxels here yet; paint some of it first.", True)
+            self.status.say("The class has no voxels here yet; paint some of it first.", True)
         else:
             self.range.setValue(found)
 
@@ -315,7 +313,7 @@ class CorrectWidget(QWidget):
         if number <= len(values):
             self.corrector.choose(values[number - 1])
         else:
-            self._say(f"There is no class {number} in this layer.", True)
+            self.status.say(f"There is no class {number} in this layer.", True)
 
     def _images(self) -> list[Image]:
         """Return the images to annotate, the selected one first, then from the topmost down."""
@@ -346,12 +344,7 @@ class CorrectWidget(QWidget):
         dialog.open()
 
     def _on_project_failed(self, text: str) -> None:
-        self._say(text, error=True)
-
-    def _say(self, text: str, error: bool = False) -> None:
-        self.status.setText(text)
-        self.status.setStyleSheet(ERROR_STYLE if error else "")
-        self.status.setVisible(bool(text))
+        self.status.say(text, error=True)
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -20,6 +20,11 @@ def open_project_widget(viewer: napari.Viewer) -> None:
     _open(viewer, "LDSeg: Project")
 
 
+def open_train_widget(viewer: napari.Viewer) -> None:
+    """Dock the Train widget, or bring it to the front."""
+    _open(viewer, "LDSeg: Train")
+
+
 def _open(viewer: napari.Viewer, name: str) -> None:
     dock, _ = viewer.window.add_plugin_dock_widget("napari-ldseg", name)
     dock.show()

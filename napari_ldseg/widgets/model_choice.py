@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from qtpy.QtCore import QSettings, Signal
@@ -38,6 +40,7 @@ class ModelChoice(QWidget):
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self.metadata: Metadata | None = None
         self._chosen = False
+        self._offered: Path | None = None
         self.combo = QComboBox()
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -83,8 +86,20 @@ class ModelChoice(QWidget):
         self.combo.setCurrentIndex(self._row_of(path))
         self._on_choice()
 
+    def offer(self, path: Path | None) -> None:
+        """List the model that the project uses first; it is selected unless the user has chosen one."""
+        if path == self._offered:
+            return
+        before, self._offered = self.path, path
+        self.combo.blockSignals(True)
+        self._fill()
+        wanted = before if self._chosen or path is None else path
+        self.combo.setCurrentIndex(max(0, self._row_of(wanted) if wanted is not None else 0))
+        self.combo.blockSignals(False)
+        self._on_choice()
+
     def suggest(self, scan: Scan) -> None:
-        """Select the model that fits ``scan`` best: 3D before 2D, then by the field of view.
+        """Select the model that fits ``scan`` best: the project's, 3D before 2D, then by the field of view.
 
         Once the user has chosen a model, theirs stays.
         """
@@ -98,7 +113,25 @@ class ModelChoice(QWidget):
             except LDSegError:
                 continue
             off = extent_mismatch(metadata, scan)
-            fitting.append((-metadata.architecture.dims, off, row))
+            other = self.combo.itemData(row) != self._offered
+            fitting.append((other, -metadata.architecture.dims, off, row))
+        if fitting:
+            self.combo.setCurrentIndex(min(fitting)[-1])
+
+    def suggest_for(self, classes: Collection[str], dims: int) -> None:
+        """Select the model of ``dims`` that knows most of ``classes``, and of those that with fewest others.
+
+        The model that the project uses, or the user has chosen, stays.
+        """
+        if self._chosen or self._offered is not None or not classes:
+            return
+        fitting = []
+        for row in range(self.combo.count()):
+            with suppress(LDSegError):
+                metadata = read_metadata(self.combo.itemData(row) or Path())
+                others = {c.name for c in metadata.classes[1:]}
+                if metadata.architecture.dims == dims:
+                    fitting.append((-len(others.intersection(classes)), len(others), row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 
@@ -111,9 +144,15 @@ class ModelChoice(QWidget):
 
     def _fill(self) -> None:
         self.combo.clear()
-        for name, path in bundled_checkpoints().items():
+        bundled = bundled_checkpoints()
+        if self._offered is not None and self._offered not in bundled.values():
+            with suppress(LDSegError):
+                name = read_metadata(self._offered).name
+                self.combo.addItem(f"{name} (this project)", self._offered)
+        for name, path in bundled.items():
             self.combo.addItem(name, path)
-        recent = [path for path in self._recent() if path.is_file()]
+        listed = [self.combo.itemData(row) for row in range(self.combo.count())]
+        recent = [p for p in self._recent() if p.is_file() and p not in listed]
         if recent and self.combo.count():
             self.combo.insertSeparator(self.combo.count())
         for path in recent:
@@ -129,10 +168,11 @@ class ModelChoice(QWidget):
         if self.path is not None:
             try:
                 self.metadata = read_metadata(self.path)
-                text = self.metadata.description
+                text = _described(self.metadata)
             except LDSegError as error:
                 text = str(error)
         self._purpose.setText(text)
+        self.combo.setToolTip(self.combo.currentText())
         self.changed.emit()
 
     def _on_browse(self) -> None:
@@ -162,3 +202,13 @@ class ModelChoice(QWidget):
             self.choose(path)
         except LDSegError as error:
             self.failed.emit(str(error))
+
+
+def _described(metadata: Metadata) -> str:
+    """Return what the model is for and how good it was, in two sentences."""
+    measured = metadata.mean_dsc
+    purpose = f"{metadata.description.rstrip('. ')}."
+    if measured is None:
+        return f"{purpose} Its accuracy has not been measured."
+    dsc, cases = measured
+    return f"{purpose} Mean DSC {dsc:.2f} on {cases} case{'s' if cases != 1 else ''} kept aside."

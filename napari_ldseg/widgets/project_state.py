@@ -48,6 +48,7 @@ class ProjectState(QObject):
     failed = Signal(str)
     image_missing = Signal()
     done = Signal(str)
+    ended = Signal()
 
     def __init__(self, viewer: ViewerModel):
         super().__init__()
@@ -213,6 +214,7 @@ class ProjectState(QObject):
             _states.pop(self._viewer, None)
         self.labels.shut_down()
         self._leave()
+        self.ended.emit()
 
     def _opened(self, create: bool) -> Project:
         """Return the project, opened if need be; also called from recorders' threads."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import napari
 import numpy as np
 from napari.layers import Labels, Shapes
-from qtpy.QtCore import QEvent, QSettings, Qt
+from qtpy.QtCore import QEvent, QSettings
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -32,6 +32,7 @@ from ..project.folder import Project
 from .docking import dock_as_tab
 from .notice import ProjectNotice
 from .project_state import project_of
+from .style import StatusLine
 
 NAME_KEY = "reviewer"
 WHOLE, SLICE = "the whole case", "the slice shown"
@@ -86,9 +87,7 @@ class ProjectWidget(QWidget):
         self.name.setPlaceholderText("your name")
         self.sign = QPushButton("Sign off")
         self.sign.setToolTip("Mark all of it as reviewed and answer for it with your name")
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = StatusLine()
 
     def _lay_out(self) -> None:
         where = QHBoxLayout()
@@ -132,7 +131,7 @@ class ProjectWidget(QWidget):
         self.state.changed.connect(self._refresh)
         self.state.failed.connect(self._on_failed)
         self.state.image_missing.connect(self.locate.show)
-        self.state.done.connect(self._say)
+        self.state.done.connect(self.status.say)
         self.change.clicked.connect(self._on_change)
         self.cases.itemSelectionChanged.connect(self._on_selection)
         self.cases.itemDoubleClicked.connect(lambda item: self._on_open())
@@ -174,11 +173,11 @@ class ProjectWidget(QWidget):
         self.folder.setText(str(state.folder))
         self.folder.setToolTip("Corrections are kept here")
         if state.project is None and state.open_problem:
-            self._say(state.open_problem, error=True)
+            self.status.say(state.open_problem, error=True)
         elif state.busy:
-            self._say(state.busy)
+            self.status.say(state.busy)
         elif self.status.text().endswith("…"):
-            self._say("")
+            self.status.say("")
         chosen = self.chosen
         self.cases.blockSignals(True)
         self._fill()
@@ -270,10 +269,10 @@ class ProjectWidget(QWidget):
         try:
             self.state.mark_reviewed(labels, self._extent(labels), reviewed)
         except LDSegError as error:
-            self._say(str(error), error=True)
+            self.status.say(str(error), error=True)
             return
         extent = self.extent.currentText()
-        self._say(
+        self.status.say(
             f"{extent[0].upper()}{extent[1:]} of {labels.name} "
             f"{'is marked as reviewed' if reviewed else 'is no longer marked as reviewed'}."
         )
@@ -283,16 +282,16 @@ class ProjectWidget(QWidget):
         try:
             self.state.sign_off(labels, self.name.text())
         except LDSegError as error:
-            self._say(str(error), error=True)
+            self.status.say(str(error), error=True)
             return
         who = self.name.text().strip()
         if self.state.problem:
-            self._say(
+            self.status.say(
                 f"{who}'s sign-off of {labels.name} is not on the disk yet; it is written with what is "
                 "waiting."
             )
         else:
-            self._say(f"{who} signed off {labels.name}.")
+            self.status.say(f"{who} signed off {labels.name}.")
 
     def _on_change(self) -> None:
         chosen = QFileDialog.getExistingDirectory(
@@ -334,18 +333,13 @@ class ProjectWidget(QWidget):
 
     def _try(self, action) -> None:
         try:
-            self._say("")
+            self.status.say("")
             action()
         except LDSegError as error:
-            self._say(str(error), error=True)
+            self.status.say(str(error), error=True)
 
     def _on_failed(self, text: str) -> None:
-        self._say(text, error=True)
-
-    def _say(self, text: str, error: bool = False) -> None:
-        self.status.setText(text)
-        self.status.setStyleSheet("color: #ff6b6b; font-weight: bold;" if error else "")
-        self.status.setVisible(bool(text))
+        self.status.say(text, error=True)
 
 
 def _box(shapes: Shapes, labels: Labels) -> tuple[slice, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import LDSegError
 from ..inference.region import Region, crop
 from ..inference.scan import Scan
+from .durations import about
 
 if TYPE_CHECKING:
     from ..checkpoint.file import Checkpoint
@@ -164,8 +165,4 @@ def _picture(request: Request, posterior: Posterior, last: bool) -> Picture:
 
 def _progress(done: int, total: int, seconds_left: float) -> str:
     text = f"{done} of {total} samples"
-    if seconds_left < 1:
-        return text
-    if seconds_left < 90:
-        return f"{text} · about {seconds_left:.0f} s left"
-    return f"{text} · about {seconds_left / 60:.0f} min left"
+    return text if seconds_left < 1 else f"{text} · {about(seconds_left)} left"

@@ -31,12 +31,9 @@ from .notice import Notice, ProjectNotice
 from .result_layers import RESULT_KEY
 from .sampling import Snapshot
 from .session import Choices, Session
+from .style import PROMINENT, StatusLine
+from .training_state import training_of
 
-PROMINENT = """
-QPushButton { background: #2f6fde; color: white; font-weight: bold; padding: 6px; }
-QPushButton:hover { background: #4a85ec; }
-QPushButton:disabled { background: #414851; color: #8a8f98; }
-"""
 OPEN_FIRST = "Open a scan first: File > Open, or File > Open Sample > LDSeg."
 NOTICE = "For research only; not for diagnosis or treatment."
 
@@ -48,12 +45,13 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.session = Session(napari_viewer, self)
+        self.training = training_of(napari_viewer)
         self._suggested_for: Image | None = None
         self._build_controls()
         self._lay_out()
         self._connect()
         self._refresh()
-        self._devices = create_worker(_list_devices, _start_thread=False, _ignore_errors=True)
+        self._devices = create_worker(list_devices, _start_thread=False, _ignore_errors=True)
         self._devices.returned.connect(self._on_devices)
         # Once the dock is drawn: importing torch, even in a thread, holds the window up.
         QTimer.singleShot(0, self._devices.start)
@@ -84,9 +82,7 @@ class SegmentWidget(QWidget):
         self.cancel = QPushButton("Cancel")
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
-        self.status = QLabel()
-        self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status = StatusLine()
         self.project_notice = ProjectNotice(self.session.project)
         self.update_notice = Notice()
         self.legend = Legend()
@@ -140,13 +136,16 @@ class SegmentWidget(QWidget):
             event.connect(self._refresh)
         self.image.changed.connect(self._refresh_slices)
         self.model.changed.connect(self._refresh)
-        self.model.failed.connect(lambda text: self._say(text, error=True))
+        self.model.failed.connect(lambda text: self.status.say(text, error=True))
         self.segment.clicked.connect(self._on_segment)
         self.cancel.clicked.connect(self._on_cancel)
         self.session.progressed.connect(self._on_progress)
         self.session.ended.connect(self._on_ended)
         self.session.proposed.connect(self._on_proposed)
         self.session.project.failed.connect(self._on_project_failed)
+        self.training.models_changed.connect(self._offer_model)
+        self.training.adopted.connect(self.model.choose)
+        self._offer_model()
 
     def event(self, event: QEvent) -> bool:
         """Stop a run when the widget is taken out of its dock."""
@@ -206,9 +205,9 @@ class SegmentWidget(QWidget):
         self.cancel.setEnabled(running)
         self.progress.setVisible(running)
         if self.image.value is None and not running and not self.status.text():
-            self._say(OPEN_FIRST)
+            self.status.say(OPEN_FIRST)
         elif self.image.value is not None and self.status.text() == OPEN_FIRST:
-            self._say("")
+            self.status.say("")
 
     def _on_segment(self) -> None:
         choices = Choices(
@@ -224,15 +223,15 @@ class SegmentWidget(QWidget):
         try:
             self.session.start(choices)
         except LDSegError as error:
-            self._say(str(error), error=True)
+            self.status.say(str(error), error=True)
             return
-        self._say("")
+        self.status.say("")
         self.progress.setValue(0)
         self._refresh_buttons()
 
     def _on_cancel(self) -> None:
         self.cancel.setEnabled(False)
-        self._say("Stopping …")
+        self.status.say("Stopping …")
         self.session.cancel()
 
     def _on_progress(self, snapshot: Snapshot) -> None:
@@ -243,11 +242,16 @@ class SegmentWidget(QWidget):
             self.legend.show_summary(picture.summary, snapshot.metadata)
 
     def _on_ended(self, message: str, error: bool) -> None:
-        self._say(message, error)
+        self.status.say(message, error)
         self._refresh_buttons()
 
+    def _offer_model(self) -> None:
+        self.model.offer(self.training.model_in_use)
+        self._suggested_for = None
+        self._refresh()
+
     def _on_project_failed(self, text: str) -> None:
-        self._say(text, error=True)
+        self.status.say(text, error=True)
 
     def _on_proposed(self) -> None:
         proposal = self.session.proposal
@@ -262,20 +266,15 @@ class SegmentWidget(QWidget):
 
     def _decide(self, apply: bool, words: str) -> None:
         self.session.decide(apply)
-        self._say(words)
+        self.status.say(words)
 
     def _on_devices(self, devices: list[tuple[str, str]]) -> None:
         for label, name in devices:
             if self.device.findData(name) < 0:
                 self.device.addItem(label, name)
 
-    def _say(self, text: str, error: bool = False) -> None:
-        self.status.setText(text)
-        self.status.setStyleSheet("color: #ff6b6b; font-weight: bold;" if error else "")
-        self.status.setVisible(bool(text))
 
-
-def _list_devices() -> list[tuple[str, str]]:
+def list_devices() -> list[tuple[str, str]]:
     """Import torch in the background and return (label, name) of each accelerator."""
     import torch
 

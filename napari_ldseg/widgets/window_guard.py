@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from weakref import ref
 
-from qtpy.QtCore import QEvent, QObject, QTimer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QMainWindow, QWidget
 
 
 class WindowGuard(QObject):
@@ -20,6 +20,9 @@ class WindowGuard(QObject):
         Told the sentence when the window is held back.
     closed
         Called once the window is closed.
+
+    ``questions`` are put to the user, with the window, once everything is saved; one that answers False
+    keeps it open. A program that closes its viewer is not asked.
     """
 
     def __init__(
@@ -27,6 +30,7 @@ class WindowGuard(QObject):
     ):
         super().__init__()
         self._save, self._warn, self._closed = save, warn, closed
+        self.questions: list[Callable[[QWidget], bool]] = []
         self._window: ref[QWidget] | None = None
         self._warned = False
 
@@ -51,6 +55,9 @@ class WindowGuard(QObject):
                 )
                 event.ignore()
                 return True
+            if not _taken_apart(watched) and not all(ask(watched) for ask in self.questions):
+                event.ignore()
+                return True
             QTimer.singleShot(0, self._if_closed)
         return super().eventFilter(watched, event)
 
@@ -62,3 +69,12 @@ class WindowGuard(QObject):
             closed = True
         if closed:
             self._closed()
+
+
+def _taken_apart(window: QWidget) -> bool:
+    """Whether napari has closed the viewer inside ``window`` already, as ``Viewer.close`` does first."""
+    central = window.centralWidget() if isinstance(window, QMainWindow) else None
+    if central is None:
+        return False
+    direct = Qt.FindChildOption.FindDirectChildrenOnly
+    return all(child.isHidden() for child in central.findChildren(QWidget, options=direct))

@@ -1,5 +1,7 @@
 """A real napari window with the Segment widget, and what a user does to it."""
 
+import gc
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,6 +12,15 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.file import save_checkpoint
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_collections():
+    """Keep what the libraries brought out of the garbage collections, one per removed layer in napari."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QLabel
 
+from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.widgets import sampling
 
 from .conftest import click, remove_all, result_layer
@@ -189,3 +191,12 @@ def test_a_flat_box_layer_counts_in_the_slice_that_is_shown(viewer, widget, run,
     assert run().startswith("Done")
     slices = np.nonzero(result_layer(viewer, "uncertainty").data)[0]
     assert slices.min() >= 41 and slices.max() <= 49
+
+
+def test_a_model_says_what_it_is_for_and_how_good_it_was(qtbot, widget, model_file):
+    said = [label for label in widget.model.findChildren(QLabel) if label.text()]
+    widget.model.choose(bundled_checkpoints()["camus"])
+    (purpose,) = said
+    assert "echocardiograms. Mean DSC 0.89 on 320 cases kept aside." in purpose.text()
+    widget.model.choose(model_file())
+    assert purpose.text() == "Untrained networks for tests. Its accuracy has not been measured."

@@ -1,0 +1,142 @@
+"""From corrected cases to an adopted model in a real window: how long, how much better, how live.
+
+python benchmarks/retrain_camus.py CAMUS_FOLDER [--cases 5] [--pace quick]
+
+Frames of the CAMUS test patients are shifted (``forgetting.py``) and opened one by one. Each is segmented with
+the bundled camus model, corrected with simulated strokes of a brush towards the expert's label, and
+marked as reviewed. Then Start training and Use the new model are clicked. DSC is measured on thirty other
+shifted frames. Run in a real or virtual window.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import forgetting
+import machine
+import napari
+import numpy as np
+from gui_gap import pump, report
+from qtpy.QtCore import QSettings, Qt
+from qtpy.QtTest import QTest
+from skimage.io import imsave
+
+from napari_ldseg import load_checkpoint
+from napari_ldseg.checkpoint.bundled import find_checkpoint
+from napari_ldseg.datasets.case import Case
+from napari_ldseg.datasets.folders import find_cases
+from napari_ldseg.datasets.settings import DataSettings
+from napari_ldseg.datasets.split import read_split
+from napari_ldseg.evaluation.bootstrap import mean_by_patient
+from napari_ldseg.evaluation.overlap import overlap
+from napari_ldseg.finetuning.comparison import read_comparison
+from napari_ldseg.widgets.project_state import project_of
+
+RADIUS, MOST_STROKES = 12, 80
+
+
+def strokes(label: np.ndarray, expert: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    """Return flat indices and value of each stroke: what is wrong in a disc, the worst disc first."""
+    found, left = [], label != expert
+    rows, columns = np.indices(label.shape)
+    for _ in range(MOST_STROKES):
+        if not left.any():
+            break
+        places = np.argwhere(left)
+        y, x = places[len(places) // 2]
+        disc = (rows - y) ** 2 + (columns - x) ** 2 <= RADIUS**2
+        value = int(expert[y, x])
+        touched = left & disc & (expert == value)
+        found.append((np.flatnonzero(touched), value))
+        left &= ~touched
+    return found
+
+
+def click(button) -> None:
+    """Click a button with the mouse."""
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def correct(viewer, segmenter, case: Case, path: Path) -> tuple[int, float, float]:
+    """Open, segment, correct and review one case; return strokes, DSC before and after them."""
+    (image,) = viewer.open(str(path))
+    segmenter.image.value = image
+    click(segmenter.segment)
+    pump(120, lambda: not segmenter.session.running)
+    layer = segmenter.session.results.labels
+    expert = case.read_labels[0]()
+    before = np.nanmean(overlap(layer.data, expert, 4)[0])
+    drawn = strokes(layer.data, expert)
+    for flat, value in drawn:
+        layer.data_setitem(np.unravel_index(flat, expert.shape), value)
+        pump(0.02, lambda: False)
+    state = project_of(viewer)
+    state.mark_reviewed(layer, (slice(None), slice(None)), True)
+    after = np.nanmean(overlap(layer.data, expert, 4)[0])
+    pump(1.0, lambda: False)
+    for other in viewer.layers:
+        other.visible = False
+    return len(drawn), float(before), float(after)
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--cases", type=int, default=5)
+    parser.add_argument("--pace", default="quick", choices=["quick", "thorough"])
+    told = parser.parse_args()
+    work = Path(tempfile.mkdtemp(prefix="ldseg-retrain-"))
+    for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(form, QSettings.Scope.UserScope, str(work))
+    QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(work / "project"))
+    found = find_cases(DataSettings(folder=told.folder, patient=r"(patient\d+)"))
+    cases = forgetting.one_per_patient(read_split(forgetting.SPLIT).cases("test", found))
+    judged = [forgetting.shifted_case(c, 500 + i) for i, c in enumerate(cases[-30:])]
+
+    viewer = napari.Viewer()
+    viewer.window._qt_window.resize(1440, 1000)
+    _, segmenter = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
+    segmenter.model.choose(find_checkpoint("camus"))
+    segmenter.samples.setValue(1)
+    print(machine.describe(cases=told.cases, pace=told.pace))
+    counts, before, after = [], [], []
+    for i, case in enumerate(cases[: told.cases]):
+        path = work / f"{case.name}.png"
+        imsave(path, forgetting.shifted(case.read_scan(), i).array, check_contrast=False)
+        n, a, b = correct(viewer, segmenter, case, path)
+        counts, before, after = [*counts, n], [*before, a], [*after, b]
+    print(
+        f"{told.cases} cases corrected: {np.mean(counts):.0f} strokes each, DSC {np.mean(before):.3f} -> "
+        f"{np.mean(after):.3f}"
+    )
+    _, trainer = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
+    trainer.setup.model.choose(find_checkpoint("camus"))
+    click(trainer.setup.paces[told.pace])
+    report("idle", pump(3, lambda: False))
+    began = time.monotonic()
+    click(trainer.setup.start)
+    gaps = pump(3600, lambda: trainer.state.status is not None and trainer.state.status.ended)
+    report("while it trains", gaps)
+    print(f"{trainer.state.status.text} {time.monotonic() - began:.0f} s after Start")
+    click(trainer.outcome.use)
+    pump(1, lambda: False)
+    print(f"adopted {time.monotonic() - began:.0f} s after Start")
+    new = trainer.state.model_in_use
+    run_folder = next((work / "project" / "training").glob("*/comparison.json"))
+    print(read_comparison(run_folder).verdict.text)
+    old_dsc = forgetting.dsc(load_checkpoint(find_checkpoint("camus")), judged)
+    new_dsc = forgetting.dsc(load_checkpoint(new), judged)
+    gain = mean_by_patient(list(new_dsc - old_dsc), [case.patient for case in judged])
+    print(
+        f"30 other shifted frames: {old_dsc.mean():.3f} -> {new_dsc.mean():.3f}, {gain.value:+.3f} "
+        f"({gain.low:+.3f} to {gain.high:+.3f})"
+    )
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

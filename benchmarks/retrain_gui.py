@@ -1,0 +1,112 @@
+"""From corrected cases to an adopted better model, by clicks in the window, while it stays live.
+
+A weak echo-phantom model (its denoiser and decoder disturbed by noise) is retrained on five corrected
+synthetic echocardiograms; eight more are kept aside. Prints the time from Start to the adopted model, the
+verdict, and the gaps of a 20 ms timer in the GUI thread.
+
+Run in a real or virtual window: python benchmarks/retrain_gui.py [noise] [--picture FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import napari
+import numpy as np
+import torch
+from gui_gap import pump, report
+from qtpy.QtCore import QSettings, Qt
+from qtpy.QtTest import QTest
+
+from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
+from napari_ldseg.inference.scan import Scan
+from napari_ldseg.io.phantoms import echo_phantom
+from napari_ldseg.project.case import Masks
+from napari_ldseg.project.folder import Project
+
+LEARNING, ASIDE = 5, 8
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("noise", nargs="?", type=float, default=0.4)
+    parser.add_argument("--picture", type=Path, help="save the window with the verdict here")
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(form, QSettings.Scope.UserScope, str(folder / "settings"))
+    QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(folder / "project"))
+    weak = weakened(folder / "weak.safetensors", arguments.noise)
+    fill(folder / "project")
+    print(f"{platform.platform()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads here")
+    viewer = napari.Viewer()
+    viewer.window._qt_window.resize(1440, 900)
+    viewer.open_sample("napari-ldseg", "echo_phantom")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
+    pump(5, lambda: False)
+    widget.setup.model.choose(weak)
+    print(widget.setup.cases.summary.text(), widget.setup.paces["quick"].text())
+    report("idle", pump(3, lambda: False))
+    started = time.monotonic()
+    QTest.mouseClick(widget.setup.start, Qt.MouseButton.LeftButton)
+    pump(5, lambda: widget.state.at_work)
+    phases: dict[str, list[np.ndarray]] = {}
+    while widget.state.at_work:
+        phase = widget.state.status.phase
+        gaps = pump(900, lambda now=phase: widget.state.status.phase != now)
+        phases.setdefault(phase, []).append(gaps)
+    print(f"{time.monotonic() - started:.0f} s from Start to the verdict")
+    phases["the verdict"] = [pump(2, lambda: False)]
+    for phase, gaps in phases.items():
+        report(phase, np.concatenate(gaps))
+    print(widget.state.status.text, widget.outcome.verdict.text())
+    if arguments.picture:
+        pump(1, lambda: False)
+        viewer.window.screenshot(str(arguments.picture), canvas_only=False, flash=False)
+    widget.outcome.use.click()
+    history = json.loads((folder / "project" / "models" / "adopted.json").read_text())
+    print("adopted:", history["decisions"][-1]["model"])
+    viewer.close()
+
+
+def weakened(path: Path, noise: float) -> Path:
+    """Save the echo-phantom model with noise on its weights, ``noise`` of each tensor's SD."""
+    good = load_checkpoint(bundled_checkpoints()["echo-phantom"])
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in good.model.parameters():
+            if weight.ndim > 1:
+                weight += noise * weight.std() * torch.randn(weight.shape, generator=generator)
+    metadata = good.metadata.model_copy(update={"name": "weak", "metrics": (), "calibration": None})
+    return save_checkpoint(replace(good, metadata=metadata), path)
+
+
+def fill(folder: Path) -> None:
+    """Make a project of reviewed phantoms, each of a patient of its own."""
+    metadata = load_checkpoint(bundled_checkpoints()["echo-phantom"]).metadata
+    project = Project(folder, create=True)
+    wanted = {"training": LEARNING, "validation": ASIDE}
+    seed = 9000
+    while any(wanted.values()):
+        phantom = echo_phantom(seed)
+        masks = Masks(phantom.label, *(np.full(phantom.label.shape, v) for v in (False, True)))
+        scan = Scan(phantom.image, phantom.affine, name=f"case{seed}")
+        case = project.add_case(scan.name, scan, None, metadata.classes, masks)
+        split = next(name for name, left in wanted.items() if left)
+        case.change(split=split)
+        wanted[split] -= 1
+        seed += 1
+    project.close()
+
+
+if __name__ == "__main__":
+    main()

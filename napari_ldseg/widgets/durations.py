@@ -1,0 +1,10 @@
+"""A time as people say it."""
+
+
+def about(seconds: float) -> str:
+    """Return ``seconds`` in words: about 40 s, about 3 min, about 2 h."""
+    if seconds < 90:
+        return f"about {max(1, seconds) if seconds < 20 else 5 * round(seconds / 5):.0f} s"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.0f} h"
