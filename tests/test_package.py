@@ -61,7 +61,8 @@ def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
     assert Path(found["file"]).is_relative_to(place)
     assert Path(found["sample_folder"]).is_relative_to(place)
     assert found["display_name"] == "LDSeg"
-    assert found["widgets"] == ["LDSeg: Segment", "LDSeg: Correct", "LDSeg: Project"]
+    names = ["Segment", "Correct", "Project", "Train"]
+    assert found["widgets"] == [f"LDSeg: {name}" for name in names]
     assert "Framework :: napari" in found["classifiers"]
     assert (place / "napari_ldseg" / found["icon"].split(":")[1]).is_file()
     assert found["samples"] == ["echo_phantom", "mri_phantom"] and len(found["sample_files"]) == 4
