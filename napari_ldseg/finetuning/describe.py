@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def describe(
             cases=hashes,
             parent_name=old.name,
         )
-    architecture = Architecture(**{**_fields(old.architecture), "classes": len(request.classes)})
+    architecture = replace(old.architecture, classes=len(request.classes))
     return Metadata.model_validate(
         old.model_dump()
         | {
@@ -79,10 +80,6 @@ def describe(
             "parent": None,
         }
     )
-
-
-def _fields(architecture: Architecture) -> dict:
-    return {name: getattr(architecture, name) for name in architecture.__dataclass_fields__}
 
 
 def _new(request: Request, cases: Sequence[Case]) -> Metadata:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..errors import LDSegError
@@ -92,26 +93,26 @@ def fill_in(
 
     The label encoder takes a complete label only; classes that ``base`` does not know are absent there.
     """
-    values = values_in(base, classes)
     for case in cases:
         if case.read_reviewed is None or case.file is None:
             continue
         path = case.file.parent / REST
         if not path.exists():
             check()
-            steps = base.metadata.label_steps
-            labels = segment(base, case.read_scan(), 1, steps=steps, device=device).labels
-            temporary = path.with_suffix(".part")
-            with temporary.open("wb") as file:
-                np.save(file, values[labels])
-            os.replace(temporary, path)
+            labels = label_map(base, case, classes, device)
+            with written_whole(path, ".part") as temporary, temporary.open("wb") as file:
+                np.save(file, labels)
 
 
-def values_in(checkpoint: Checkpoint, classes: Sequence[str]) -> np.ndarray:
-    """Return for each label value of ``checkpoint`` that of its class in ``classes``, 0 if absent."""
+def label_map(
+    checkpoint: Checkpoint, case: Case, classes: Sequence[str], device: str
+) -> np.ndarray:
+    """Return the label map of ``checkpoint`` with the values of ``classes``, 0 for any other class."""
     names = [c.name for c in checkpoint.metadata.classes][1:]
     order = list(classes)
-    return np.array([0, *(order.index(n) if n in order[1:] else 0 for n in names)], np.uint8)
+    values = np.array([0, *(order.index(n) if n in order[1:] else 0 for n in names)], np.uint8)
+    steps = checkpoint.metadata.label_steps
+    return values[segment(checkpoint, case.read_scan(), 1, steps=steps, device=device).labels]
 
 
 def content_hash(case: Case) -> str:

@@ -12,11 +12,10 @@ from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..evaluation.figures import Pictures, one_image, predictions
 from ..evaluation.gallery import picture, pixel_aspect, telling_slice
-from ..inference.segment import segment
 from ..training.log import COLUMNS, Progress
 from ..training.pictures import curves, write_picture
 from .comparison import Comparison
-from .frozen import values_in
+from .frozen import label_map
 
 SECONDS_BETWEEN_CURVES = 5
 SHOWN_CASES = 12
@@ -31,7 +30,7 @@ class LivePictures:
         self.rows: list[Mapping[str, float]] = []
         self._folder, self._case, self._names, self._device = folder, case, names, device
         self._drawn = 0.0
-        self._before = None if base is None else self._labels(base)
+        self._before = None if base is None else label_map(base, case, names, device)
 
     def on_progress(self, progress: Progress) -> None:
         """Take in one update."""
@@ -47,17 +46,13 @@ class LivePictures:
 
     def on_candidate(self, checkpoint: Checkpoint) -> None:
         """Show what the model makes of the case now."""
-        shown, columns = case_pictures(self._case, self._before, self._labels(checkpoint))
+        now = label_map(checkpoint, self._case, self._names, self._device)
+        shown, columns = case_pictures(self._case, self._before, now)
         found = [shown[key] for key in ("label", "baseline") if key in shown]
         labels = {"image": None, "yours": shown["expert"], **dict(zip(columns, found, strict=True))}
         classes, aspect = checkpoint.metadata.classes, float(shown["aspect"])
         png = one_image(shown["image"], aspect, labels, classes)
         write_picture(self._folder / "preview.png", png)
-
-    def _labels(self, checkpoint: Checkpoint) -> np.ndarray:
-        steps = checkpoint.metadata.label_steps
-        posterior = segment(checkpoint, self._case.read_scan(), 1, steps=steps, device=self._device)
-        return values_in(checkpoint, self._names)[posterior.labels]
 
 
 def save_comparison(
@@ -75,16 +70,8 @@ def save_comparison(
     columns: list[str] = []
     for index in order[:SHOWN_CASES]:
         case, change = cases[index], comparison.changes[index]
-        found = [
-            values_in(one, names)[
-                segment(
-                    one, case.read_scan(), 1, steps=one.metadata.label_steps, device=device
-                ).labels
-            ]
-            for one in (base, checkpoint)
-            if one is not None
-        ]
-        shown, columns = case_pictures(case, found[0] if base else None, found[-1])
+        old = None if base is None else label_map(base, case, names, device)
+        shown, columns = case_pictures(case, old, label_map(checkpoint, case, names, device))
         before, after = change.means
         text = " → ".join(f"{value:.3f}" for value in (before, after) if value is not None)
         rows[case.name] = (shown, f"DSC {text}" if text else "")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import LDSegError
 from ..project import lock
-from .request import Phase, Status, read_request, write_status
+from .request import Phase, Status, read_request, read_status, write_status
 
 NICENESS = 10
 ATTEMPTS = 20
@@ -92,8 +92,6 @@ def _plain(error: Exception) -> str:
 
 
 def _status(folder: Path) -> Status:
-    from .request import read_status
-
     try:
         return read_status(folder)
     except LDSegError:

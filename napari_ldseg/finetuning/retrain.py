@@ -21,14 +21,13 @@ from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import metrics, overlap
 from ..inference.devices import choose_device, computes_bfloat16
-from ..inference.segment import segment
 from ..project.schema import write_record
 from ..training.data import prepare_case
 from ..training.log import Progress, read_log
 from ..training.loop import train
 from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison
 from .describe import describe
-from .frozen import fill_in, find_images, freeze, frozen_cases, values_in
+from .frozen import fill_in, find_images, freeze, frozen_cases, label_map
 from .launch import RUNS
 from .pictures import LivePictures, save_comparison
 from .plan import NOT_RETRAINED, SPEED, settings_for, speed_key
@@ -151,13 +150,11 @@ def scores(
     on_case=lambda: None,
 ) -> np.ndarray:
     """Return DSC and IoU per foreground class of ``names``, (cases, 2, classes); reviewed voxels only."""
-    values = values_in(checkpoint, names)
     results = []
     for case in cases:
-        scan, expert = case.read()
+        expert = case.read_labels[0]()
         counted = 1 if case.read_reviewed is None else case.read_reviewed()
-        steps = checkpoint.metadata.label_steps
-        labels = values[segment(checkpoint, scan, 1, steps=steps, device=device).labels]
+        labels = label_map(checkpoint, case, names, device)
         results.append(overlap(labels * counted, expert * counted, len(names)))
         on_case()
     return np.array(results).reshape(len(cases), 2, len(names) - 1)

@@ -127,7 +127,7 @@ def train(
     for network in settings.fixed:
         getattr(model, network).requires_grad_(False)
     learning = [weight for weight in model.parameters() if weight.requires_grad]
-    origin = {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+    origin = {n: w.detach().clone() for n, w in model.state_dict().items() if settings.blend < 1}
     if isinstance(model, LDSeg):
         layout = CHANNELS_LAST[metadata.architecture.dims]
         model.to(memory_format=layout)  # type: ignore[call-overload]
