@@ -1,6 +1,7 @@
 """``napari-ldseg segment``: whole cohorts, resumed, shared out, with bad files among them."""
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -212,6 +213,26 @@ def test_exit_code_when_nothing_could_be_done(run, scans, tmp_path, assert_sente
         result = run(*arguments, **more)
         assert result.exit_code == 2 and not result.stdout
         assert_sentence(result.stderr.strip(), word)
+
+
+def test_a_folder_that_cannot_be_written_stops_the_run_at_once(
+    run, scans, tmp_path, assert_sentence, monkeypatch
+):
+    file = tmp_path / "file"
+    file.write_text("")
+    result = run(scans, out=file / "out")
+    assert result.exit_code == 2 and not result.stdout
+    assert_sentence(result.stderr.strip(), str(file / "out"))
+
+    def read_only(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("napari_ldseg.atomic.tempfile.TemporaryFile", read_only)
+    monkeypatch.setattr("napari_ldseg.atomic.tempfile.mkstemp", read_only)
+    result = run(scans)
+    assert result.exit_code == 2 and not result.stdout
+    assert_sentence(result.stderr.strip(), "Permission denied")
 
 
 def test_json_on_standard_output(scans, model, tmp_path):
