@@ -177,6 +177,28 @@ def test_the_same_command_gives_the_same_figures(pictures, saved, tmp_path):
     assert first != figures(tmp_path / "b", 2)
 
 
+def test_models_of_one_name_are_called_by_what_tells_their_files_apart(
+    pictures, tiny_checkpoint, tmp_path
+):
+    made = tiny_checkpoint()
+    first, second, third = (
+        save_checkpoint(made, tmp_path / folder / "checkpoint.safetensors")
+        for folder in ("runs/a", "runs/b", "old/a")
+    )
+    compare = [f"--compare={path}" for path in (second, third, second)]
+    options = ("--parts", "overlap", "--samples", 1, "--cases", 1)
+    answer = evaluate(first, pictures, "-o", tmp_path / "out", *options, *compare)
+    assert answer.exit_code == 0, answer.output
+    rows = report(tmp_path / "out")["figures"]
+    name = made.metadata.name
+    assert {row["model"] for row in rows if row["part"] == "ablation"} == {
+        f"{name} (runs/a/checkpoint)",
+        f"{name} (b/checkpoint)",
+        f"{name} (old/a/checkpoint)",
+        f"{name} (b/checkpoint), 2",
+    }
+
+
 def test_nothing_is_segmented_twice(pictures, saved, tmp_path, monkeypatch):
     seen = []
 

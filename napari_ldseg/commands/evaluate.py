@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -232,14 +233,23 @@ def _models(paths: list[Path]) -> list[Model]:
     from ..evaluation.runs import Model
 
     loaded = [load_checkpoint(path) for path in paths]
-    names = [one.metadata.name for one in loaded]
-    labels: list[str] = []
-    for path, name in zip(paths, names, strict=True):
-        label = name if names.count(name) == 1 else f"{name} ({path.stem})"
-        if label in labels:
-            label = f"{name} ({path.parent.name}/{path.stem}, {len(labels) + 1})"
-        labels.append(label)
+    labels = _labels([one.metadata.name for one in loaded], paths)
     return [Model(label, one) for label, one in zip(labels, loaded, strict=True)]
+
+
+def _labels(names: list[str], paths: list[Path]) -> list[str]:
+    """Return the models' names; after a shared one as much of the file's path as tells it apart."""
+    files = [Path(os.path.abspath(path)).with_suffix("").parts for path in paths]
+    labels = []
+    for i, (name, file) in enumerate(zip(names, files, strict=True)):
+        others = [f for n, f in zip(names, files, strict=True) if n == name and f != file]
+        depth = 1
+        while any(other[-depth:] == file[-depth:] for other in others):
+            depth += 1
+        label = f"{name} ({'/'.join(file[-depth:])})" if names.count(name) > 1 else name
+        again = files[:i].count(file)
+        labels.append(f"{label}, {again + 1}" if again else label)
+    return labels
 
 
 def _usual_parts(several: bool) -> tuple[str, ...]:
