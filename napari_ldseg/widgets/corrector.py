@@ -33,7 +33,7 @@ from .threshold_brush import ThresholdBrush
 from .tools import TOOLS, why_nothing
 from .view import View
 
-SELECT = "Select a labels layer in the layer list, or press New labels."
+SELECT = "Select a labels layer that is not hidden, or press New labels."
 OBLIQUE = (
     "{name} lies oblique in the window, where napari paints into other slices; press Straighten to "
     "correct it on straight axes. Its true position is kept and saved."
@@ -87,6 +87,8 @@ class Corrector(QObject):
             self._worker.errored.disconnect()
             self._worker = None
         self._set_target(None)
+        for layer in self._labels():
+            layer.events.visible.disconnect(self._find_target)
         for event, action in self._watched:
             event.disconnect(action)
         self._watched = ()
@@ -351,12 +353,18 @@ class Corrector(QObject):
     def _select(self, layer: Layer) -> None:
         tolerate_cursor(lambda: setattr(self._viewer.layers.selection, "active", layer))
 
-    def _find_target(self, event=None) -> None:
+    def _labels(self) -> list[Labels]:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
-        labels = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        return [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+
+    def _find_target(self, event=None) -> None:
+        labels = self._labels()
+        for layer in labels:
+            layer.events.visible.connect(self._find_target)  # a second time is none
         active = self._viewer.layers.selection.active
         visible = [layer for layer in labels if layer.visible]
-        found = next((layer for layer in labels if layer == active), None)
+        # A layer that was opened hidden, as a ground truth is, was not chosen by being the last one.
+        found = next((layer for layer in visible if layer == active), None)
         if found is None and any(layer is self.target for layer in labels):
             found = self.target
         if found is None and len(visible) == 1:

@@ -428,6 +428,24 @@ def test_reasons_are_one_sentence_and_shown(qtbot, viewer, correct, press, asser
     assert correct.layer_name.text().startswith("Select a labels layer")
 
 
+@pytest.mark.parametrize("first", ["sample", "widget"])
+def test_a_sample_s_hidden_ground_truth_is_corrected_only_once_it_is_shown(viewer, first):
+    if first == "sample":
+        viewer.open_sample("napari-ldseg", "echo_phantom")
+    _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    if first == "widget":
+        viewer.open_sample("napari-ldseg", "echo_phantom")
+    truth = viewer.layers["echo phantom – ground truth"]
+    assert correct.layer_name.text().startswith("Select a labels layer")
+    assert not correct.note.isVisible() and correct.new_labels.isEnabled()
+    truth.visible = True
+    assert "ground truth" in correct.layer_name.text()
+    correct.corrector.shut_down()
+    truth.visible = False
+    truth.visible = True
+    assert correct.corrector.target is None
+
+
 def test_shrinking_away_everything_is_refused(correct, press, volume):
     before = volume.data.copy()
     correct.distance.setValue(50)
