@@ -144,6 +144,37 @@ def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("written", [True, False])
+def test_a_run_killed_while_it_writes_the_model_makes_one_model(
+    project, base, written, monkeypatch
+):
+    """Its own is known again; one of that name that came meanwhile stays as it is."""
+    from napari_ldseg.finetuning import retrain
+
+    def killed(checkpoint, path):
+        if written:
+            save_checkpoint(checkpoint, path)
+        raise KeyboardInterrupt
+
+    request = request_for(project, base, updates=2)
+    with monkeypatch.context() as ended, pytest.raises(KeyboardInterrupt):
+        ended.setattr(retrain, "save_checkpoint", killed)
+        here(request)
+    models = project.folder / "models"
+    if not written:
+        shutil.copy(base, models / "tiny-2.safetensors")
+    before = (models / "tiny-2.safetensors").read_bytes()
+    (run,) = runs(project.folder)
+    assert run.status().phase == "killed"
+    assert process.main(run.folder) == 0
+    made = "tiny-2" if written else "tiny-2 (2)"
+    assert run.status().checkpoint == models / f"{made}.safetensors"
+    assert {path.stem for path in models.glob("*.safetensors")} == {"tiny-2", made}
+    assert (models / "tiny-2.safetensors").read_bytes() == before
+    found = read_comparison(run.folder / "comparison.json")
+    assert found == read_comparison(models / f"{made}.json") and found.changes
+
+
 def test_paused_stopped_and_resumed(project, base):
     run = start(request_for(project, base, updates=400))
     wait(run, "training")

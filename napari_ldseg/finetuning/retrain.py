@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
+from pydantic import BaseModel, ConfigDict
 
 from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
+from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
 from ..distribution import device_name
@@ -21,11 +23,11 @@ from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import metrics, overlap
 from ..inference.devices import choose_device, computes_bfloat16
-from ..project.schema import write_record
+from ..project.schema import read_record, write_record
 from ..training.data import prepare_case
 from ..training.log import Progress, read_log
 from ..training.loop import train
-from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison
+from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison, read_comparison
 from .describe import describe
 from .frozen import fill_in, find_images, freeze, frozen_cases, label_map
 from .launch import RUNS
@@ -37,7 +39,7 @@ from .request import read_request
 MODELS = "models"
 SAMPLES = 10
 GPU_SHARE = 0.6
-BEFORE = "before.json"
+BEFORE, KEPT = "before.json", "kept.json"
 WATCHED_CASES = 8
 
 
@@ -53,6 +55,9 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     """
     began = time.monotonic()
     request = read_request(folder)
+    made = _made_before(folder, request.project / MODELS)
+    if made is not None:
+        return made
     names = [c.name for c in request.classes]
     reporter.say("preparing", "Reading the cases …")
     frozen = folder / "frozen"
@@ -135,7 +140,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         ),
     )
     save_comparison(folder, base, checkpoint, validation, comparison, str(device))
-    path = _keep(request.project / MODELS, request.name, checkpoint, comparison)
+    path = _keep(folder, request.project / MODELS, checkpoint, comparison)
     write_record(folder / COMPARISON, comparison)
     fixed = prepared + time.monotonic() - learned
     _remember_speed(request.project, speed_key(metadata, settings), fixed, taken / settings.updates)
@@ -234,13 +239,35 @@ def _measured(
     return Checkpoint(checkpoint.metadata.model_copy(update=described), checkpoint.model)
 
 
-def _keep(models: Path, name: str, checkpoint: Checkpoint, comparison: Comparison) -> Path:
+class _Kept(BaseModel):
+    """Which of the project's models a run writes: the file, and the time of completion in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    trained: str | None
+
+
+def _made_before(folder: Path, models: Path) -> Path | None:
+    """Return the model that the run's process had written when it was ended, or None."""
+    with suppress(LDSegError):  # none was, or it is not there any more
+        kept = read_record(folder / KEPT, _Kept)
+        path = models / Path(kept.file).name
+        if read_metadata(path).training.trained == kept.trained:
+            write_record(folder / COMPARISON, read_comparison(path.with_suffix(".json")))
+            return path
+    return None
+
+
+def _keep(folder: Path, models: Path, checkpoint: Checkpoint, comparison: Comparison) -> Path:
     """Write the model and its comparison beside each other under a name that is free."""
-    path, number = models / f"{name}.safetensors", 2
+    path, number = models / f"{comparison.name}.safetensors", 2
     while path.exists():
-        path, number = models / f"{name} ({number}).safetensors", number + 1
+        path, number = models / f"{comparison.name} ({number}).safetensors", number + 1
     try:
         write_record(path.with_suffix(".json"), comparison)
+        trained = checkpoint.metadata.training.trained
+        write_record(folder / KEPT, _Kept(file=path.name, trained=trained))
         return save_checkpoint(checkpoint, path)
     except OSError as error:
         raise LDSegError(
