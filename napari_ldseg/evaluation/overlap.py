@@ -9,7 +9,7 @@ import torch
 from monai.metrics import compute_dice, compute_iou
 
 from ..checkpoint.file import Checkpoint
-from ..checkpoint.metadata import Metric
+from ..checkpoint.metadata import Metadata, Metric
 from ..datasets.case import Case
 from ..inference.segment import segment
 
@@ -48,20 +48,32 @@ def evaluate(
     steps: int | None = None,
     device: str = "auto",
     on_case: Callable[[], None] = lambda: None,
+    classes: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Segment ``cases`` on their own grids; return (cases, 2, classes - 1): DSC and IoU per class.
 
-    Of a case that is annotated in part the reviewed voxels count.
+    Of a case that is annotated in part the reviewed voxels count. ``classes`` names the values of the
+    cases' labels, background first, where they are others than the checkpoint's.
     """
+    count = checkpoint.metadata.architecture.classes if classes is None else len(classes)
     results = []
     for case in cases:
         scan, expert = case.read()
         posterior = segment(checkpoint, scan, n, steps=steps, device=device)
         counted = 1 if case.read_reviewed is None else case.read_reviewed()
-        classes = checkpoint.metadata.architecture.classes
-        results.append(overlap(posterior.labels * counted, expert * counted, classes))
+        labels = posterior.labels
+        if classes is not None:
+            labels = renumbered(labels, checkpoint.metadata, classes)
+        results.append(overlap(labels * counted, expert * counted, count))
         on_case()
-    return np.array(results)
+    return np.array(results).reshape(len(cases), 2, count - 1)
+
+
+def renumbered(labels: np.ndarray, metadata: Metadata, classes: Sequence[str]) -> np.ndarray:
+    """Return a checkpoint's label map with the values of ``classes`` (names), 0 for any other class."""
+    values = {name: value for value, name in enumerate(classes) if value}
+    known = [c.name for c in metadata.classes][1:]
+    return np.array([0, *(values.get(name, 0) for name in known)], np.uint8)[labels]
 
 
 def metrics(

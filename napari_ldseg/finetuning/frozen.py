@@ -18,6 +18,7 @@ from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..errors import LDSegError
+from ..evaluation.overlap import renumbered
 from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
 from ..project.folder import ImageMissing, Project
@@ -108,11 +109,9 @@ def label_map(
     checkpoint: Checkpoint, case: Case, classes: Sequence[str], device: str
 ) -> np.ndarray:
     """Return the label map of ``checkpoint`` with the values of ``classes``, 0 for any other class."""
-    names = [c.name for c in checkpoint.metadata.classes][1:]
-    order = list(classes)
-    values = np.array([0, *(order.index(n) if n in order[1:] else 0 for n in names)], np.uint8)
     steps = checkpoint.metadata.label_steps
-    return values[segment(checkpoint, case.read_scan(), 1, steps=steps, device=device).labels]
+    labels = segment(checkpoint, case.read_scan(), 1, steps=steps, device=device).labels
+    return renumbered(labels, checkpoint.metadata, classes)
 
 
 def content_hash(case: Case) -> str:

@@ -21,7 +21,7 @@ from ..datasets.case import Case
 from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
-from ..evaluation.overlap import metrics, overlap
+from ..evaluation.overlap import evaluate, metrics
 from ..inference.devices import choose_device, computes_bfloat16
 from ..project.schema import read_record, write_record
 from ..training.data import prepare_case
@@ -29,7 +29,7 @@ from ..training.log import Progress, read_log
 from ..training.loop import train
 from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison, read_comparison
 from .describe import describe
-from .frozen import fill_in, find_images, freeze, frozen_cases, label_map
+from .frozen import fill_in, find_images, freeze, frozen_cases
 from .launch import RUNS
 from .pictures import LivePictures, save_comparison
 from .plan import NOT_RETRAINED, SPEED, settings_for, speed_key
@@ -127,7 +127,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     learned = time.monotonic()
 
     scored = reporter.counted("after", "Comparing on the cases kept aside", len(validation))
-    after = scores(checkpoint, validation, names, str(device), scored)
+    after = evaluate(checkpoint, validation, device=str(device), on_case=scored, classes=names)
     checkpoint = _measured(checkpoint, validation, after, str(device), reporter)
     comparison = Comparison(
         base=base and base.metadata.name,
@@ -147,24 +147,6 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     return path
 
 
-def scores(
-    checkpoint: Checkpoint,
-    cases: Sequence[Case],
-    names: Sequence[str],
-    device: str,
-    on_case=lambda: None,
-) -> np.ndarray:
-    """Return DSC and IoU per foreground class of ``names``, (cases, 2, classes); reviewed voxels only."""
-    results = []
-    for case in cases:
-        expert = case.read_labels[0]()
-        counted = 1 if case.read_reviewed is None else case.read_reviewed()
-        labels = label_map(checkpoint, case, names, device)
-        results.append(overlap(labels * counted, expert * counted, len(names)))
-        on_case()
-    return np.array(results).reshape(len(cases), 2, len(names) - 1)
-
-
 def _before(
     folder: Path,
     base: Checkpoint | None,
@@ -180,7 +162,7 @@ def _before(
     if path.exists():
         return json.loads(path.read_text())
     scored = reporter.counted("before", "Measuring the model as it is", len(validation))
-    figures = scores(base, validation, names, device, scored)[:, 0]
+    figures = evaluate(base, validation, device=device, on_case=scored, classes=names)[:, 0]
     found = {case.name: row.tolist() for case, row in zip(validation, figures, strict=True)}
     with written_whole(path, ".part") as temporary:
         temporary.write_text(json.dumps(found))

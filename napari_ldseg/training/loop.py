@@ -290,7 +290,7 @@ def _validation_dsc(checkpoint: Checkpoint, cases: Sequence[Case], fabric: Fabri
     """Return the mean DSC over cases and classes, each process measuring its share of the cases."""
     share = cases[fabric.global_rank :: fabric.world_size]
     device = device_name(fabric)
-    results = evaluate(checkpoint, share, 1, 2, device)[:, 0] if share else np.empty((0, 1))
+    results = evaluate(checkpoint, share, 1, 2, device)[:, 0]
     sums = torch.tensor([np.nansum(results), np.isfinite(results).sum()], dtype=torch.float32)
     total, count = fabric.all_reduce(fabric.to_device(sums), reduce_op="sum").tolist()  # type: ignore[union-attr]
     return total / max(count, 1)
