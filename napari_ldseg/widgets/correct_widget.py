@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QRadioButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -31,7 +30,7 @@ from .docking import dock_as_tab
 from .notice import ProjectNotice
 from .project_state import project_of
 from .result_layers import RESULT_KEY
-from .style import ERROR, StatusLine
+from .style import ERROR, StatusLine, scrolled
 from .tool_button import ToolButton
 from .tools import TOOLS
 
@@ -158,14 +157,9 @@ class CorrectWidget(QWidget):
         brush.addWidget(self.range, 2, 0, 1, 2)
         brush.setColumnStretch(0, 1)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setWidget(content)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        outer.addWidget(scroll, 1)
+        outer.addWidget(scrolled(content), 1)
         # Outside the scrolled part: what just happened, and the way back, are always in sight.
         foot = QVBoxLayout()
         foot.setContentsMargins(8, 0, 8, 8)

@@ -6,7 +6,7 @@ import napari
 from magicgui.widgets import ComboBox
 from napari.layers import Image, Shapes
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -31,7 +30,7 @@ from .notice import Notice, ProjectNotice
 from .result_layers import RESULT_KEY
 from .sampling import Snapshot
 from .session import Choices, Session
-from .style import PROMINENT, StatusLine
+from .style import PROMINENT, StatusLine, scrolled
 from .training_state import training_of
 
 OPEN_FIRST = "Open a scan first: File > Open, or File > Open Sample > LDSeg."
@@ -120,14 +119,9 @@ class SegmentWidget(QWidget):
         column.addWidget(self.legend)
         column.addStretch(1)
         column.addWidget(notice)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
+        layout.addWidget(scrolled(content))
         self.setMinimumWidth(300)
 
     def _connect(self) -> None:

@@ -1,9 +1,16 @@
-"""How the widgets say what matters most: the one button to press, and what went wrong."""
+"""What the widgets look alike in: the one button to press, what went wrong, tables, scrolling."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QLabel, QTableWidget, QWidget
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QLabel,
+    QScrollArea,
+    QTableWidget,
+    QWidget,
+)
 
 PROMINENT = """
 QPushButton { background: #2f6fde; color: white; font-weight: bold; padding: 6px; }
@@ -13,6 +20,16 @@ QPushButton:disabled { background: #414851; color: #8a8f98; }
 ROW_HEIGHT = 24
 GOOD, BAD, QUIET = "#5fc77a", "#ff6b6b", "#8a8f98"
 ERROR = f"color: {BAD}; font-weight: bold;"
+
+
+def scrolled(content: QWidget) -> QScrollArea:
+    """Return ``content`` as wide as there is room, with a bar where it is higher."""
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(content)
+    return scroll
 
 
 class StatusLine(QLabel):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from html import escape
 
 import napari
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
 
 from ..finetuning.request import Request
 from .docking import dock_as_tab
 from .model_tree import ModelTree
 from .notice import Notice, ProjectNotice
-from .style import StatusLine
+from .style import StatusLine, scrolled
 from .suggestions import Suggestions
 from .training_outcome import TrainingOutcome
 from .training_progress import TrainingProgress
@@ -56,14 +56,9 @@ class TrainWidget(QWidget):
         column.addWidget(self.suggestions)
         column.addWidget(self.models)
         column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
+        layout.addWidget(scrolled(content))
         self.setMinimumWidth(300)
 
     def _connect(self) -> None:
