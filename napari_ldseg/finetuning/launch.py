@@ -15,7 +15,7 @@ from ..errors import LDSegError
 from ..project import lock
 from .request import Request, Status, read_request, read_status, write_request, write_status
 
-RUNS = "training"
+MODELS, RUNS = "models", "training"
 PAUSE, STOP = "pause", "stop"
 STARTING_SECONDS = 60
 

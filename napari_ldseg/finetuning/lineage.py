@@ -19,9 +19,9 @@ from ..project.case import now
 from ..project.folder import sha256_of
 from ..project.schema import Name, Sha256, read_record, write_record
 from .comparison import Comparison, read_comparison
-from .launch import runs
+from .launch import MODELS, runs
 
-MODELS, HISTORY = "models", "adopted.json"
+HISTORY = "adopted.json"
 BUNDLED = "bundled:"
 SUFFIX = ".safetensors"
 

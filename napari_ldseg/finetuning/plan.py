@@ -13,7 +13,7 @@ from ..checkpoint.metadata import Metadata
 from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
-from .launch import RUNS
+from .launch import MODELS, RUNS
 from .request import ALLOWED_IN_NAMES, Pace
 
 SPEED = "speed.json"
@@ -81,7 +81,7 @@ def free_name(project: Path, base: str) -> str:
     """
     fit = re.sub(f"[^{ALLOWED_IN_NAMES}]+", "-", base).strip("-. ")
     stem = re.sub(r"-\d+$", "", fit)[:90] or "model"
-    taken = {path.stem for path in (project / "models").glob("*.safetensors")}
+    taken = {path.stem for path in (project / MODELS).glob("*.safetensors")}
     for path in (project / RUNS).glob("*/request.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             taken.add(json.loads(path.read_text())["name"])

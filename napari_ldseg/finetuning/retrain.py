@@ -30,13 +30,12 @@ from ..training.loop import train
 from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison, read_comparison
 from .describe import describe
 from .frozen import fill_in, find_images, freeze, frozen_cases
-from .launch import RUNS
+from .launch import MODELS, RUNS
 from .pictures import LivePictures, save_comparison
 from .plan import NOT_RETRAINED, SPEED, settings_for, speed_key
 from .reporter import Reporter
 from .request import read_request
 
-MODELS = "models"
 SAMPLES = 10
 GPU_SHARE = 0.6
 BEFORE, KEPT = "before.json", "kept.json"

@@ -22,6 +22,7 @@ from superqt import QCollapsible
 
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
+from ..finetuning.launch import MODELS
 from ..finetuning.plan import NOT_RETRAINED, candidates, expected_seconds, free_name, settings_for
 from ..finetuning.request import Pace, Request, name_problem
 from .durations import about
@@ -226,7 +227,7 @@ class TrainingSetup(QWidget):
         if problem := name_problem(name):
             self.failed.emit(problem)
             return
-        if name and (folder / "models" / f"{name}.safetensors").exists():
+        if name and (folder / MODELS / f"{name}.safetensors").exists():
             self.failed.emit(f"The project has a model named {name} already; choose another name.")
             return
         try:
