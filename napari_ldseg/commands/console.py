@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import typer
 
+from ..durations import clock
 from ..errors import LDSegError
 
 INTERRUPTED = 130
@@ -44,8 +45,7 @@ class Countdown:
             return
         self._spoken = now
         left = (now - self._started) / self._done * (self._total - self._done)
-        shown = time.strftime("%H:%M:%S", time.gmtime(left))
-        line = f"{self._done}/{self._total} {self._what}, {shown} left"
+        line = f"{self._done}/{self._total} {self._what}, {clock(left)} left"
         if self._terminal:
             typer.echo(f"\r{line:60}", nl=last, err=True)
         else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..durations import clock
 from .console import INTERRUPTED, plain_errors, stop_signals
 
 if TYPE_CHECKING:
@@ -101,6 +102,6 @@ class _Speaker:
         self._spoken = now
         measured = progress.validation_dsc
         dsc = "" if measured is None else f", validation DSC {measured:.3f}"
-        left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
+        left = clock(progress.seconds_left)
         total = float(progress.loss.total)
         self.say(f"{progress.update}/{progress.updates}  loss {total:.3f}{dsc}, {left} left")

@@ -17,6 +17,7 @@ from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
 from ..datasets.split import Split, settled_split
 from ..distribution import device_name
+from ..durations import clock
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
@@ -210,7 +211,7 @@ def measured(
             done, now = done + 1, time.monotonic()
             if now - spoken > SECONDS_BETWEEN_LINES:
                 spoken = now
-                left = time.strftime("%H:%M:%S", time.gmtime((now - began) / done * (total - done)))
+                left = clock((now - began) / done * (total - done))
                 say(f"{done}/{total} cases, {left} left")
 
         return one_more

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QMessageBox, QWidget
 
-from .durations import about
+from ..durations import about
 
 if TYPE_CHECKING:
     from .training_state import TrainingState

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..durations import about
 from ..errors import LDSegError
 from ..inference.region import Region, crop
 from ..inference.scan import Scan
-from .durations import about
 
 if TYPE_CHECKING:
     from ..checkpoint.file import Checkpoint

@@ -7,9 +7,9 @@ from html import escape
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from ..durations import about
 from ..finetuning.launch import Run
 from ..finetuning.request import Status
-from .durations import about
 from .picture import Picture
 
 STEPS = 1000

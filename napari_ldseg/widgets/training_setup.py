@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from ..checkpoint.metadata import ClassInfo
+from ..durations import about
 from ..errors import LDSegError
 from ..finetuning.launch import MODELS
 from ..finetuning.plan import NOT_RETRAINED, candidates, expected_seconds, free_name, settings_for
 from ..finetuning.request import Pace, Request, name_problem
-from .durations import about
 from .model_choice import ModelChoice
 from .own_labels import BACKGROUND
 from .project_state import ProjectState

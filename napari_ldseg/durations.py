@@ -8,3 +8,9 @@ def about(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"about {seconds / 60:.0f} min"
     return f"about {seconds / 3600:.0f} h"
+
+
+def clock(seconds: float) -> str:
+    """Return ``seconds`` as hours, minutes and seconds: 26:03:10."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"
