@@ -417,7 +417,7 @@ def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatc
     assert "locate it" in read_status(folder).text
     opened = Project(project.folder)
     for i in range(3):
-        opened.locate(opened.case(f"case{i}"), tmp_path / f"moved{i}.png")
+        opened.images.locate(opened.case(f"case{i}"), tmp_path / f"moved{i}.png")
     opened.close()
     assert process.main(folder) == 0, read_status(folder)
 

@@ -22,7 +22,8 @@ from napari_ldseg.inference.scan import Scan
 from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.exchange import export, import_from
-from napari_ldseg.project.folder import ImageMissing, Project, patient_of
+from napari_ldseg.project.folder import Project, patient_of
+from napari_ldseg.project.images import ImageMissing
 from napari_ldseg.project.labelled import find_labelled
 from napari_ldseg.project.schema import SignOff
 from napari_ldseg.project.update import propose
@@ -85,7 +86,7 @@ def test_labels_lie_exactly_on_an_oblique_anisotropic_image(project, oblique):
     label_file = nib.load(case.folder / "label.nii.gz")
     there = np.rint(np.linalg.inv(label_file.affine) @ world)[:3].astype(int)
     assert label_file.get_fdata()[tuple(there)] == 2
-    np.testing.assert_array_equal(project.image(case).array, scan.array)
+    np.testing.assert_array_equal(project.images.read(case).array, scan.array)
 
 
 @pytest.mark.parametrize("shape", [(11, 8), (5, 7, 9), (2, 5, 7, 9)])
@@ -96,7 +97,7 @@ def test_images_without_a_file_are_copied(project, shape):
     masks = random_masks(shape)
     case = project.add_case("made up", scan, None, CLASSES, masks)
     assert_same(case.load(), masks)
-    image = project.image(case)
+    image = project.images.read(case)
     np.testing.assert_array_equal(image.array, array)
     np.testing.assert_allclose(image.affine, affine)
     assert case.record().image.path == "cases/made up/image.nii"
@@ -111,7 +112,7 @@ def test_colour_pictures_are_referred_to_or_copied(project, tmp_path):
     scan = read_scan(path)
     for source in (path, None):
         case = project.add_case("photo", scan, source, CLASSES, random_masks(scan.shape))
-        np.testing.assert_array_equal(project.image(case).array, array)
+        np.testing.assert_array_equal(project.images.read(case).array, array)
         assert_same(case.load(), random_masks(scan.shape))
 
 
@@ -139,7 +140,7 @@ def test_project_and_images_can_move_together_or_alone(project, oblique, tmp_pat
         (alone, oblique),
     ):
         moved = Project(folder)
-        assert moved.image_path(moved.case(name)).resolve() == image.resolve()
+        assert moved.images.path(moved.case(name)).resolve() == image.resolve()
         assert_same(moved.case(name).load(), random_masks(scan.shape))
         moved.close()
 
@@ -150,17 +151,17 @@ def test_a_changed_moved_or_wrong_image_is_told_apart(project, oblique, tmp_path
     moved = tmp_path / "moved.nii.gz"
     shutil.move(oblique, moved)
     with pytest.raises(ImageMissing) as error:
-        project.image(case)
+        project.images.read(case)
     assert_sentence(error, "heart", "locate")
     other = tmp_path / "other.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((9, 12, 7), np.int16), np.eye(4)), other)
     with pytest.raises(LDSegError, match="not the image that heart was labelled on"):
-        project.locate(case, other)
-    project.locate(case, moved)
-    np.testing.assert_array_equal(project.image(case).array, scan.array)
+        project.images.locate(case, other)
+    project.images.locate(case, moved)
+    np.testing.assert_array_equal(project.images.read(case).array, scan.array)
     shutil.copy(other, moved)
     with pytest.raises(ImageMissing, match="has changed since heart was labelled"):
-        project.image(case)
+        project.images.read(case)
 
 
 def test_a_label_of_another_grid_gets_a_sentence(project, oblique, assert_sentence):
@@ -386,7 +387,7 @@ def test_export_and_import_give_the_same_labels(project, oblique, tmp_path, layo
     for i in range(3):
         case = other.case(f"case_{i}")
         np.testing.assert_array_equal(case.load().label, random_masks(scan.shape, i).label)
-        np.testing.assert_array_equal(other.image(case).array, scan.array)
+        np.testing.assert_array_equal(other.images.read(case).array, scan.array)
         assert case.record().state == "reviewed"
     other.close()
 

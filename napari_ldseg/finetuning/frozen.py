@@ -21,7 +21,8 @@ from ..errors import LDSegError
 from ..evaluation.overlap import renumbered
 from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
-from ..project.folder import ImageMissing, Project
+from ..project.folder import Project
+from ..project.images import ImageMissing
 from ..project.labelled import labelled_case
 from ..project.schema import write_record
 
@@ -77,10 +78,10 @@ def find_images(folder: Path, project: Path) -> None:
     copies, source = Project.for_reading(folder), Project.for_reading(project)
     for case in copies.cases():
         try:
-            copies.image_path(case)
+            copies.images.path(case)
         except ImageMissing:
             with suppress(LDSegError):  # the first reading says what is missing
-                copies.locate(case, source.image_path(source.case(case.name)))
+                copies.images.locate(case, source.images.path(source.case(case.name)))
 
 
 def fill_in(
@@ -130,11 +131,11 @@ def _freeze_case(source: Project, name: str, to: Path) -> None:
     folder = source.case(name)
     if not (folder.folder / "case.json").is_file():
         raise LDSegError(f"The case {name} is not in the project any more; choose the cases again.")
-    record, image = folder.record(), source.image(folder)
+    record, image = folder.record(), source.images.read(folder)
     masks = folder.load(image)
     grid = folder.grid() if (folder.folder / "label.nii.gz").exists() else image
     to.mkdir(parents=True)
-    path = source.image_path(folder)
+    path = source.images.path(folder)
     places = {"path": None, "last_seen": str(path.resolve())}
     if folder.folder.resolve() in path.resolve().parents:
         with suppress(OSError):

@@ -51,7 +51,7 @@ def rank(
     problems: dict[str, str] = {}
     for name in [*known, *names]:
         try:
-            scan = project.image(project.case(name))
+            scan = project.images.read(project.case(name))
             places[name] = embedding(checkpoint, scan)
             if name in names:
                 doubts[name] = doubt(segment(checkpoint, scan, SAMPLES, device=device))

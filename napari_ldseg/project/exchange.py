@@ -19,7 +19,8 @@ from ..errors import LDSegError
 from ..inference.files import write_like
 from ..inference.scan import Scan
 from .case import LABEL_INTENT, Masks
-from .folder import Project, refers_to_file
+from .folder import Project
+from .images import refers_to_file
 
 Layout = Literal["nnU-Net", "Decathlon"]
 PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0", "#f032e6")
@@ -73,7 +74,7 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
             split: dict[str, list[str]] = {"train": [], "val": []}
             for case in ready:
                 try:
-                    image, record = project.image(case), case.record()
+                    image, record = project.images.read(case), case.record()
                     table = np.array([number.get(name, 0) for name in record.values])
                     label = _checked(case.load(image).label, len(table), "under Edit classes")
                     label = table[label].astype(np.uint8)

@@ -1,43 +1,32 @@
-"""The project folder: opening, its cases, classes, split, and the images that the cases refer to."""
+"""The project folder: opening, its cases, classes and split."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from ..atomic import remove_leftovers
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
-from ..inference.files import read_like, read_scan, write_like
 from ..inference.scan import Scan
 from . import lock
 from .case import FILES, CaseFolder, Masks, now
+from .images import Images, geometry_of
 from .schema import (
     CaseRecord,
-    Geometry,
-    ImageReference,
     ProjectRecord,
     read_record,
     write_record,
 )
 
 VALIDATION_EVERY = 5
-PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 PATIENT = re.compile(r"^((?:sub|pat|patient|subject)[-_]?[a-z]*\d+)", re.IGNORECASE)
-
-
-class ImageMissing(LDSegError):
-    """The image of a case is not where it was, or not the same any more."""
 
 
 class Project:
@@ -55,7 +44,7 @@ class Project:
     """
 
     def __init__(self, folder: Path, create: bool = False):
-        self.folder = folder
+        self.folder, self.images = folder, Images(folder)
         self._guard = threading.RLock()
         self._remembered: dict[str, tuple[int, CaseRecord]] = {}
         self.unreadable: dict[str, str] = {}
@@ -93,7 +82,8 @@ class Project:
     def for_reading(cls, folder: Path) -> Project:
         """Return the project as it lies on the disk, without the lock: for reading alone."""
         project = cls.__new__(cls)
-        project.folder, project._remembered, project.unreadable = folder, {}, {}
+        project.folder, project.images = folder, Images(folder)
+        project._remembered, project.unreadable = {}, {}
         project.record = read_record(folder / "project.json", ProjectRecord)
         return project
 
@@ -176,7 +166,7 @@ class Project:
                 patient=patient,
                 split=self._splits.get(patient) or self._draw(),
                 image=None,
-                geometry=_geometry(image),
+                geometry=geometry_of(image),
                 values=tuple(c.name for c in classes),
                 labelled=masks is not None,
                 runs=tuple(runs),
@@ -189,7 +179,7 @@ class Project:
                 final = self._free_name(name)
                 reference = None
                 if path is not None or copy:
-                    reference = self._reference(image, path, building, final)
+                    reference = self.images.refer(image, path, building, final)
                 write_record(building / "case.json", record.model_copy(update={"image": reference}))
                 if masks is not None:
                     case.save(image, masks)
@@ -227,66 +217,6 @@ class Project:
                     "it; put it back there."
                 )
         return [known[name] for name in record.values]
-
-    def image_path(self, case: CaseFolder) -> Path:
-        """Return where the case's image is.
-
-        Raises
-        ------
-        ImageMissing
-            If it is gone, or has changed since it was labelled.
-        """
-        reference = case.record().image
-        if reference is None:
-            raise ImageMissing(
-                f"The project holds no image for {case.name}; locate the file it was made on."
-            )
-        tried = [self.folder / reference.path] if reference.path else []
-        tried += [Path(reference.last_seen)] if reference.last_seen else []
-        there = [path for path in tried if path.is_file()]
-        for path in there:
-            if sha256_of(path) == reference.sha256:
-                return path
-        if there:
-            raise ImageMissing(
-                f"{there[0]} has changed since {case.name} was labelled; locate the original image."
-            )
-        raise ImageMissing(
-            f"The image of {case.name} is not at {tried[0].resolve() if tried else 'a known place'} any "
-            "more; put it back or locate it."
-        )
-
-    def locate(self, case: CaseFolder, path: Path) -> None:
-        """Refer to ``path`` from now on. Raises LDSegError if it is another image."""
-        reference = case.record().image
-        if reference is not None and sha256_of(path) != reference.sha256:
-            raise LDSegError(
-                f"{path.name} is not the image that {case.name} was labelled on: its content differs."
-            )
-        new = ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
-        try:
-            case.change(image=new)
-        except OSError as error:
-            raise LDSegError(f"{case.folder} cannot be written: {error.strerror}.") from error
-
-    def image(self, case: CaseFolder) -> Scan:
-        """Return the case's image with the geometry of its label. Raises LDSegError."""
-        path, geometry = self.image_path(case), case.record().geometry
-        scan = read_scan(path)
-        if not geometry.from_file:
-            array = scan.array
-            if scan.source is not None:  # a copy that write_like made of a layer
-                like = Scan(np.broadcast_to(np.uint8(0), geometry.shape))
-                array = read_like(path, like)
-            scan = Scan(
-                array, np.array(geometry.affine), scan.channels, geometry.calibrated, scan.name
-            )
-        if scan.shape != geometry.shape:
-            raise LDSegError(
-                f"{path.name} has the shape {scan.shape}, but the label of {case.name} has "
-                f"{geometry.shape}; locate the image it was made on."
-            )
-        return replace(scan, name=case.name)
 
     def unsaved(self) -> list[CaseFolder]:
         """Return the cases whose journal was left behind by a crash, the newest last."""
@@ -336,74 +266,8 @@ class Project:
             free, number = f"{stem}-{number}", number + 1
         return cases / free
 
-    def _reference(
-        self, image: Scan, path: Path | None, building: Path, final: Path
-    ) -> ImageReference | None:
-        if path is not None:
-            return ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
-        try:
-            copy = _copy_image(image, building)
-        except LDSegError:
-            return None  # The label is worth keeping without it.
-        relative = (final / copy.name).relative_to(self.folder).as_posix()
-        return ImageReference(name=copy.name, path=relative, sha256=sha256_of(copy))
-
-    def _places(self, path: Path) -> dict[str, str | None]:
-        path = path.resolve()
-        try:
-            relative = Path(os.path.relpath(path, self.folder.resolve())).as_posix()
-        except ValueError:  # another drive of Windows
-            relative = None
-        inside = path.is_relative_to(self.folder.resolve())
-        return {"path": relative, "last_seen": None if inside else str(path)}
-
 
 def patient_of(name: str) -> str:
     """Return the patient that a case of this name probably shows: sub-01_T1 is of sub-01."""
     found = PATIENT.match(name)
     return found.group(1) if found else name
-
-
-def refers_to_file(image: Scan, path: Path | None) -> bool:
-    """Return whether the file at ``path`` gives ``image`` again, so that no copy is needed."""
-    if path is None or not path.is_file():
-        return False
-    if image.source is not None:
-        return True
-    if path.suffix.lower() not in PICTURES:
-        return False
-    try:
-        return read_scan(path).shape == image.shape
-    except LDSegError:
-        return False
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hash of a file's bytes. Raises ImageMissing if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageMissing(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-def _geometry(image: Scan) -> Geometry:
-    rows = tuple(tuple(float(v) for v in row) for row in image.affine)
-    return Geometry(
-        shape=image.shape,
-        affine=rows,
-        calibrated=image.calibrated,
-        from_file=image.source is not None,
-    )
-
-
-def _copy_image(image: Scan, folder: Path) -> Path:
-    array = np.asarray(image.array)
-    if not image.channels:
-        return write_like(folder / "image.nii", array, image)
-    if len(image.shape) != 2 or array.dtype not in (np.uint8, np.uint16):
-        raise LDSegError(f"{image.name} is in colour and has no file; save it first.")
-    from skimage.io import imsave
-
-    imsave(folder / "image.png", array, check_contrast=False)
-    return folder / "image.png"

@@ -66,7 +66,7 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
             f"{', '.join(classes)}; add it to them, or leave the case unreviewed."
         )
     values = np.array([0, *(list(classes).index(name) for name in structures)], np.uint8)
-    read = partial(project.image, folder)
+    read = partial(project.images.read, folder)
     label = partial(_label, project, folder, values)
     whole = record.reviewed_voxels >= record.voxels
     reviewed = None if whole else partial(_reviewed, project, folder)
@@ -75,11 +75,11 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
 
 
 def _reviewed(project: Project, folder: CaseFolder) -> np.ndarray:
-    return folder.load(project.image(folder)).reviewed
+    return folder.load(project.images.read(folder)).reviewed
 
 
 def _label(project: Project, folder: CaseFolder, values: np.ndarray) -> np.ndarray:
-    label = folder.load(project.image(folder)).label
+    label = folder.load(project.images.read(folder)).label
     if label.max(initial=0) >= len(values):
         raise LDSegError(
             f"The label of {folder.name} holds the value {label.max()}, which has no class; name it "

@@ -38,8 +38,8 @@ def read_case(project: Project, name: str) -> Opened:
     case = project.case(name)
     record = case.record()
     classes = project.classes_of(record)
-    image = project.image(case)
-    return Opened(case, image, project.image_path(case), case.load(image), classes, record.runs)
+    image = project.images.read(case)
+    return Opened(case, image, project.images.path(case), case.load(image), classes, record.runs)
 
 
 def show_case(viewer: ViewerModel, opened: Opened) -> tuple[Image, Labels]:

@@ -20,7 +20,8 @@ from ..errors import LDSegError
 from ..inference.scan import Scan
 from ..io.geometry import layer_scan
 from ..project.case import CaseFolder, Masks, now
-from ..project.folder import ImageMissing, Project, refers_to_file
+from ..project.folder import Project
+from ..project.images import ImageMissing, refers_to_file
 from ..project.schema import CaseRecord
 from .case_layers import FILE_KEY, Opened, read_case, show_case
 from .own_labels import LabelKeeper, OwnLabels
@@ -191,7 +192,7 @@ class ProjectState(QObject):
     def locate(self, name: str, path: Path) -> None:
         """Use ``path`` as the image of a case. Raises LDSegError if it is another one."""
         project = self._opened(create=False)
-        project.locate(project.case(name), path)
+        project.images.locate(project.case(name), path)
         self.open_case(name)
 
     def exchange(self, what: str, work: Callable[[Project], str]) -> None:

@@ -1,0 +1,161 @@
+"""The images that a project's cases refer to: finding them again, reading, copying."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LDSegError
+from ..inference.files import read_like, read_scan, write_like
+from ..inference.scan import Scan
+from .case import CaseFolder
+from .schema import Geometry, ImageReference
+
+PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+
+
+class ImageMissing(LDSegError):
+    """The image of a case is not where it was, or not the same any more."""
+
+
+class Images:
+    """The images of the cases in the project ``folder``."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def path(self, case: CaseFolder) -> Path:
+        """Return where the case's image is.
+
+        Raises
+        ------
+        ImageMissing
+            If it is gone, or has changed since it was labelled.
+        """
+        reference = case.record().image
+        if reference is None:
+            raise ImageMissing(
+                f"The project holds no image for {case.name}; locate the file it was made on."
+            )
+        tried = [self.folder / reference.path] if reference.path else []
+        tried += [Path(reference.last_seen)] if reference.last_seen else []
+        there = [path for path in tried if path.is_file()]
+        for path in there:
+            if sha256_of(path) == reference.sha256:
+                return path
+        if there:
+            raise ImageMissing(
+                f"{there[0]} has changed since {case.name} was labelled; locate the original image."
+            )
+        raise ImageMissing(
+            f"The image of {case.name} is not at {tried[0].resolve() if tried else 'a known place'} any "
+            "more; put it back or locate it."
+        )
+
+    def locate(self, case: CaseFolder, path: Path) -> None:
+        """Refer to ``path`` from now on. Raises LDSegError if it is another image."""
+        reference = case.record().image
+        if reference is not None and sha256_of(path) != reference.sha256:
+            raise LDSegError(
+                f"{path.name} is not the image that {case.name} was labelled on: its content differs."
+            )
+        new = ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
+        try:
+            case.change(image=new)
+        except OSError as error:
+            raise LDSegError(f"{case.folder} cannot be written: {error.strerror}.") from error
+
+    def read(self, case: CaseFolder) -> Scan:
+        """Return the case's image with the geometry of its label. Raises LDSegError."""
+        path, geometry = self.path(case), case.record().geometry
+        scan = read_scan(path)
+        if not geometry.from_file:
+            array = scan.array
+            if scan.source is not None:  # a copy that write_like made of a layer
+                like = Scan(np.broadcast_to(np.uint8(0), geometry.shape))
+                array = read_like(path, like)
+            scan = Scan(
+                array, np.array(geometry.affine), scan.channels, geometry.calibrated, scan.name
+            )
+        if scan.shape != geometry.shape:
+            raise LDSegError(
+                f"{path.name} has the shape {scan.shape}, but the label of {case.name} has "
+                f"{geometry.shape}; locate the image it was made on."
+            )
+        return replace(scan, name=case.name)
+
+    def refer(
+        self, image: Scan, path: Path | None, building: Path, final: Path
+    ) -> ImageReference | None:
+        """Return the reference of a new case to its image; raises OSError.
+
+        Without a ``path`` the image is copied into ``building``, the folder that becomes ``final``; None
+        if it cannot be.
+        """
+        if path is not None:
+            return ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
+        try:
+            copy = _copy_image(image, building)
+        except LDSegError:
+            return None  # The label is worth keeping without it.
+        relative = (final / copy.name).relative_to(self.folder).as_posix()
+        return ImageReference(name=copy.name, path=relative, sha256=sha256_of(copy))
+
+    def _places(self, path: Path) -> dict[str, str | None]:
+        path = path.resolve()
+        try:
+            relative = Path(os.path.relpath(path, self.folder.resolve())).as_posix()
+        except ValueError:  # another drive of Windows
+            relative = None
+        inside = path.is_relative_to(self.folder.resolve())
+        return {"path": relative, "last_seen": None if inside else str(path)}
+
+
+def refers_to_file(image: Scan, path: Path | None) -> bool:
+    """Return whether the file at ``path`` gives ``image`` again, so that no copy is needed."""
+    if path is None or not path.is_file():
+        return False
+    if image.source is not None:
+        return True
+    if path.suffix.lower() not in PICTURES:
+        return False
+    try:
+        return read_scan(path).shape == image.shape
+    except LDSegError:
+        return False
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file's bytes. Raises ImageMissing if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageMissing(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def geometry_of(image: Scan) -> Geometry:
+    """Return the grid of ``image`` for its case's record."""
+    rows = tuple(tuple(float(v) for v in row) for row in image.affine)
+    return Geometry(
+        shape=image.shape,
+        affine=rows,
+        calibrated=image.calibrated,
+        from_file=image.source is not None,
+    )
+
+
+def _copy_image(image: Scan, folder: Path) -> Path:
+    array = np.asarray(image.array)
+    if not image.channels:
+        return write_like(folder / "image.nii", array, image)
+    if len(image.shape) != 2 or array.dtype not in (np.uint8, np.uint16):
+        raise LDSegError(f"{image.name} is in colour and has no file; save it first.")
+    from skimage.io import imsave
+
+    imsave(folder / "image.png", array, check_contrast=False)
+    return folder / "image.png"
