@@ -1,28 +1,16 @@
-"""The Correct widget's state: the layer and class being corrected, the tool in hand, the amounts.
-
-A tool's change is computed in a worker thread and written in the GUI thread as one undo step of the
-layer, through ``data_setitem`` so that ``events.paint`` fires. A voxel that the user has painted in
-the meantime keeps what the user gave it.
-"""
+"""The Correct widget's state: the layer and class being corrected, the tool in hand, the amounts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
 from ..checkpoint.metadata import ClassInfo
-from ..correction.change import Change, Part
-from ..correction.pieces import keep_largest, relabel_piece
-from ..correction.shape import fill_holes, grow, shrink, smooth
-from ..correction.slices import copy_slice, fill_between
-from ..errors import LDSegError
+from ..correction.change import Part
 from ..io.geometry import layer_scan, place
 from .class_labels import classes_of, labels_on, redefine_classes, unnamed_class
 from .piece_click import Index, PieceClick
@@ -30,7 +18,8 @@ from .project_state import project_of
 from .result_layers import RESULT_KEY, tolerate_cursor
 from .straight_layers import straighten
 from .threshold_brush import ThresholdBrush
-from .tools import TOOLS, why_nothing
+from .tool_runner import ToolRunner
+from .tools import TOOLS
 from .view import View
 
 SELECT = "Select a labels layer that is not hidden, or press New labels."
@@ -38,7 +27,6 @@ OBLIQUE = (
     "{name} lies oblique in the window, where napari paints into other slices; press Straighten to "
     "correct it on straight axes. Its true position is kept and saved."
 )
-TAKE_BACK = "Ctrl+Z takes it back."
 LAYER_EVENTS = ("selected_label", "mode", "visible", "name", "features", "colormap")
 
 
@@ -65,8 +53,7 @@ class Corrector(QObject):
         self._viewer, self._view = viewer, View(viewer)
         self.brush = ThresholdBrush(self._view.axes)
         self._click = PieceClick(self._on_click)
-        self._queue: list[tuple[str, Index | None]] = []
-        self._worker = None
+        self._runner = ToolRunner(self, self._view)
         self._classes: dict[int, ClassInfo] = {}
         layers = viewer.layers
         self._watched = (
@@ -82,10 +69,7 @@ class Corrector(QObject):
 
     def shut_down(self) -> None:
         """Let go of the viewer and the layer; what is being computed is dropped."""
-        if self._worker is not None:
-            self._worker.returned.disconnect()
-            self._worker.errored.disconnect()
-            self._worker = None
+        self._runner.shut_down()
         self._set_target(None)
         for layer in self._labels():
             layer.events.visible.disconnect(self._find_target)
@@ -96,7 +80,7 @@ class Corrector(QObject):
     @property
     def busy(self) -> bool:
         """Whether a change is being computed."""
-        return self._worker is not None
+        return self._runner.busy
 
     @property
     def value(self) -> int:
@@ -120,6 +104,16 @@ class Corrector(QObject):
         """Voxel sizes of the target's spatial axes in ``unit``."""
         scan = layer_scan(self.target)
         return scan.spacing[-min(3, len(scan.shape)) :]
+
+    @property
+    def by_slice(self) -> bool:
+        """Whether the tools for pieces and shape work on the slice shown alone."""
+        return self.amounts.slice_only and self.target.ndim >= 3
+
+    def name_of(self, value: int) -> str:
+        """Return the name of the target's class of that label value."""
+        info = self.classes.get(int(value))
+        return info.name if info is not None else f"label {value}"
 
     def choose(self, value: int) -> None:
         """Make ``value`` the class being corrected."""
@@ -149,7 +143,7 @@ class Corrector(QObject):
             return "The background is selected; choose a class first."
         if tool.across_slices and layer.ndim < 3:
             return f"{layer.name} is a 2D image, which has no slices."
-        needs_slice = name.startswith("copy") or (self._by_slice and not tool.armed)
+        needs_slice = name.startswith("copy") or (self.by_slice and not tool.armed)
         if (tool.across_slices or needs_slice) and layer.ndim >= 3:
             if needs_slice and self._view.in_3d:
                 return "The 3D view shows no slice; press the 2D/3D button at the bottom left."
@@ -170,7 +164,7 @@ class Corrector(QObject):
         elif TOOLS[name].armed:
             self._arm(None if self.armed == name else name)
         else:
-            self._start(name, None)
+            self._runner.start(name, None)
 
     def undo(self) -> None:
         """Take the last step back, as Ctrl+Z does with the layer selected."""
@@ -219,130 +213,6 @@ class Corrector(QObject):
         straighten(self._viewer, [*reversed(self._on_grid()), self.target])
         self.said.emit("The straight layers are new; the oblique ones are hidden.", False)
 
-    def _start(self, name: str, index: Index | None) -> None:
-        self._queue.append((name, index))
-        if not self.busy:
-            self._next()
-
-    def _next(self) -> None:
-        if not self._queue:
-            return
-        name, index = self._queue.pop(0)
-        try:
-            job, follow = self._job(name, index)
-        except LDSegError as error:
-            self.said.emit(str(error), True)
-            self._next()
-            return
-        layer, data = self.target, self.target.data
-        nothing = self._why_nothing(name)
-        self._worker = create_worker(job, _start_thread=False, _ignore_errors=True)
-        self._worker.returned.connect(
-            lambda change: self._finish(layer, data, name, change, nothing, follow)
-        )
-        self._worker.errored.connect(self._fail)
-        self.changed.emit()
-        self._worker.start()
-
-    def _finish(self, layer, data, name, change: Change, nothing: str, follow) -> None:
-        self._worker = None
-        if layer is not self.target or layer.data is not data:
-            self.said.emit(
-                f"{TOOLS[name].words} was not applied, since another layer was selected meanwhile.",
-                True,
-            )
-        elif not len(change):
-            self.said.emit(nothing, False)
-        elif name == "shrink" and not self._any_left(layer, change):
-            self.said.emit(
-                f"That would leave nothing of {self._name(change.before[0])}; take a smaller distance.",
-                True,
-            )
-        else:
-            untouched = data[change.indices] == change.before
-            indices = tuple(i[untouched] for i in change.indices)
-            layer.data_setitem(indices, change.after[untouched])
-            follow()
-            voxels = f"{len(indices[0]):,} voxel{'s' if len(indices[0]) != 1 else ''}"
-            self.said.emit(f"{TOOLS[name].words}: {voxels} changed. {TAKE_BACK}", False)
-        self.changed.emit()
-        self._next()
-
-    def _fail(self, error: Exception) -> None:
-        self._worker = None
-        self._queue.clear()
-        self.said.emit(f"That did not work, and nothing was changed: {error}.", True)
-        self.changed.emit()
-
-    def _job(self, name: str, index: Index | None) -> tuple[Callable[[], Change], Callable]:
-        """Return what computes the tool's change, and what to do once it is written."""
-        layer, value, amounts = self.target, self.value, self.amounts
-        labels, position = layer.data, self._view.position(layer)
-        axis = self._view.slice_axis(layer)
-        # A click in the 3D view is on a whole piece.
-        by_slice = self._by_slice and not self._view.in_3d
-        part = Part.shown(index or position, axis if by_slice else None)
-        spacing = self._spacing_of(part)
-
-        def stay() -> None:
-            pass
-
-        def across(function, *arguments):
-            part = Part.shown(position)
-            along = part.free.index(axis)
-            return lambda: part.whole(function(part.of(labels), value, along, *arguments))
-
-        if name in ("erase_piece", "relabel_piece"):
-            here = tuple(index[a] for a in part.free)
-            given = value if name == "relabel_piece" else 0
-            return lambda: part.whole(relabel_piece(part.of(labels), here, given)), stay
-        if name == "fill_between":
-            return across(fill_between, self._spacing_of(Part.shown(position))), stay
-        if name in ("copy_next", "copy_previous"):
-            here = position[axis]
-            there = here + (1 if name == "copy_next" else -1)
-            if not 0 <= there < labels.shape[axis]:
-                raise LDSegError("This is the last slice in that direction.")
-            if not (Part.shown(position, axis).of(labels) == value).any():
-                raise LDSegError(
-                    f"There is no {self._name(value)} in this slice to copy; go to one that has it."
-                )
-            return across(copy_slice, here, there), partial(self._view.go_to, layer, axis, there)
-        jobs = {
-            "keep_largest": lambda view: keep_largest(view, value),
-            "fill_holes": lambda view: fill_holes(view, value),
-            "smooth": lambda view: smooth(view, value, amounts.smoothing, spacing),
-            "grow": lambda view: grow(view, value, amounts.distance, spacing),
-            "shrink": lambda view: shrink(view, value, amounts.distance, spacing),
-        }
-        return lambda: part.whole(jobs[name](part.of(labels))), stay
-
-    def _why_nothing(self, name: str) -> str:
-        """Return the sentence for a tool that changes nothing."""
-        part = "image" if self.target.ndim == 2 else "slice" if self._by_slice else "volume"
-        amount = self.amounts.smoothing if name == "smooth" else self.amounts.distance
-        return why_nothing(name, self._name(self.value), part, f"{amount:g} {self.unit}")
-
-    def _any_left(self, layer: Labels, change: Change) -> bool:
-        part = Part.shown(
-            self._view.position(self.target),
-            self._view.slice_axis(self.target) if self._by_slice else None,
-        )
-        return np.count_nonzero(part.of(layer.data) == change.before[0]) > len(change)
-
-    @property
-    def _by_slice(self) -> bool:
-        return self.amounts.slice_only and self.target.ndim >= 3
-
-    def _name(self, value: int) -> str:
-        info = self.classes.get(int(value))
-        return info.name if info is not None else f"label {value}"
-
-    def _spacing_of(self, part: Part) -> tuple[float, ...]:
-        spacing = self.spacing
-        skipped = self.target.ndim - len(spacing)
-        return tuple(spacing[a - skipped] for a in part.free)
-
     def _on_grid(self) -> list[Image]:
         if self.target is None:
             return []
@@ -375,7 +245,7 @@ class Corrector(QObject):
 
     def _set_target(self, layer: Labels | None) -> None:
         self._arm(None)
-        self._queue.clear()
+        self._runner.forget_waiting()
         if self.target is not None:
             for name in LAYER_EVENTS:
                 getattr(self.target.events, name).disconnect(self._on_layer)
@@ -422,4 +292,4 @@ class Corrector(QObject):
         if reason or index is None:
             self.said.emit(reason or "That point lies outside the labels.", bool(reason))
         else:
-            self._start(name, index)
+            self._runner.start(name, index)
