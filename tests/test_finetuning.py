@@ -228,7 +228,7 @@ def test_the_rest_of_a_partly_reviewed_case_is_the_base_s_prediction(tmp_path, b
     frozen = tmp_path / "frozen"
     freeze(project.folder, sorted(project.records()), frozen)
     training, validation = frozen_cases(frozen, ["background", "disc"])
-    hashes = [content_hash(case) for case in training]
+    hashes = [content_hash(case, case.read_scan()) for case in training]
     model = load_checkpoint(base)
     fill_in([*training, *validation], model, ["background", "disc"], lambda: None)
     from napari_ldseg import segment

@@ -14,6 +14,7 @@ from ..errors import LDSegError
 from ..inference.checks import extent_mm
 from ..inference.orientation import orientation_change
 from ..inference.preprocessing import grid_map
+from ..inference.scan import Scan
 from ..model.architecture import Architecture
 from .frozen import content_hash
 from .request import Request
@@ -50,10 +51,17 @@ def describe(
         one new model.
     """
     split = f"{len(training)} training and {len(validation)} validation cases, drawn by patient"
-    hashes = {case.name: content_hash(case) for case in training}
+    hashes: dict[str, str] = {}
+    learnt, aside = [], []
+    for case in training:
+        scan = case.read_scan()
+        hashes[case.name] = content_hash(case, scan)
+        learnt.append(_without_voxels(scan))
+    if base is None or base.metadata.grid.size is None:  # The grid must hold them too.
+        aside = [_without_voxels(case.read_scan()) for case in validation]
     words = f"{len(training)} corrected cases of the project {request.project.name}"
     if base is None:
-        old = _new(request, [*training, *validation])
+        old = _new(request, [*learnt, *aside])
         record = TrainingRecord(data=words, licence="not stated", split=split, cases=hashes)
     else:
         old = base.metadata
@@ -72,8 +80,8 @@ def describe(
             "name": request.name,
             "architecture": architecture,
             "classes": request.classes,
-            "grid": _grid(old, [*training, *validation]),
-            "field_of_view": _field_of_view(old, training),
+            "grid": _grid(old, [*learnt, *aside]),
+            "field_of_view": _field_of_view(old, learnt),
             "training": record,
             "metrics": (),
             "calibration": None,
@@ -82,8 +90,13 @@ def describe(
     )
 
 
-def _new(request: Request, cases: Sequence[Case]) -> Metadata:
-    scans = [case.read_scan() for case in cases]
+def _without_voxels(scan: Scan) -> Scan:
+    """Return the scan's geometry, which takes no memory worth speaking of."""
+    array = np.asarray(scan.array)
+    return replace(scan, array=np.broadcast_to(array.dtype.type(0), array.shape))
+
+
+def _new(request: Request, scans: Sequence[Scan]) -> Metadata:
     kinds = {(len(scan.shape), scan.channel_count) for scan in scans}
     if len(kinds) > 1:
         raise LDSegError(
@@ -122,11 +135,10 @@ def _new(request: Request, cases: Sequence[Case]) -> Metadata:
     return metadata.model_copy(update={"grid": grid})
 
 
-def _grid(old: Metadata, cases: Sequence[Case]) -> Grid:
+def _grid(old: Metadata, scans: Sequence[Scan]) -> Grid:
     """Return the base's grid; one without a fixed size holds the largest of the cases too."""
     if old.grid.size is not None:
         return old.grid
-    scans = [case.read_scan() for case in cases]
     scans = [scan for scan in scans if len(scan.shape) == old.architecture.dims]
     sizes = [grid_map(old, scan.shape, scan.affine).size for scan in scans]
     if not sizes:
@@ -143,11 +155,10 @@ def _grid(old: Metadata, cases: Sequence[Case]) -> Grid:
     return old.grid.model_copy(update={"minimum_size": tuple(size.tolist())})
 
 
-def _field_of_view(old: Metadata, training: Sequence[Case]) -> FieldOfView | None:
+def _field_of_view(old: Metadata, scans: Sequence[Scan]) -> FieldOfView | None:
     """Return the base's field of view, widened to that of the cases."""
-    if old.architecture.dims == 2 or not training:
+    if old.architecture.dims == 2:
         return old.field_of_view
-    scans = (case.read_scan() for case in training)
     seen = [extent_mm(old, scan) for scan in scans if scan.calibrated]
     if old.field_of_view is not None:
         seen += [old.field_of_view.smallest, old.field_of_view.largest]

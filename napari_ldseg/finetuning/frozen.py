@@ -19,6 +19,7 @@ from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..errors import LDSegError
 from ..evaluation.overlap import renumbered
+from ..inference.scan import Scan
 from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
 from ..project.folder import Project
@@ -115,9 +116,9 @@ def label_map(
     return renumbered(labels, checkpoint.metadata, classes)
 
 
-def content_hash(case: Case) -> str:
+def content_hash(case: Case, scan: Scan) -> str:
     """Return the hash of what is learnt from a case: its image, its label and what of it counts."""
-    digest = hashlib.sha256(np.ascontiguousarray(case.read_scan().array).tobytes())
+    digest = hashlib.sha256(np.ascontiguousarray(scan.array).tobytes())
     label = np.asarray(case.read_labels[0]()).astype(np.uint8)
     if case.read_reviewed is not None:
         reviewed = case.read_reviewed()
@@ -131,11 +132,13 @@ def _freeze_case(source: Project, name: str, to: Path) -> None:
     folder = source.case(name)
     if not (folder.folder / "case.json").is_file():
         raise LDSegError(f"The case {name} is not in the project any more; choose the cases again.")
-    record, image = folder.record(), source.images.read(folder)
-    masks = folder.load(image)
-    grid = folder.grid() if (folder.folder / "label.nii.gz").exists() else image
+    record, path = folder.record(), source.images.path(folder)
+    if (folder.folder / "label.nii.gz").exists():
+        grid, masks = folder.grid(), folder.load()
+    else:
+        grid = source.images.read(folder, path)
+        masks = folder.load(grid)
     to.mkdir(parents=True)
-    path = source.images.path(folder)
     places = {"path": None, "last_seen": str(path.resolve())}
     if folder.folder.resolve() in path.resolve().parents:
         with suppress(OSError):

@@ -69,18 +69,20 @@ class Images:
         except OSError as error:
             raise LDSegError(f"{case.folder} cannot be written: {error.strerror}.") from error
 
-    def read(self, case: CaseFolder) -> Scan:
-        """Return the case's image with the geometry of its label. Raises LDSegError."""
-        path, geometry = self.path(case), case.record().geometry
-        scan = read_scan(path)
-        if not geometry.from_file:
-            array = scan.array
-            if scan.source is not None:  # a copy that write_like made of a layer
-                like = Scan(np.broadcast_to(np.uint8(0), geometry.shape))
-                array = read_like(path, like)
-            scan = Scan(
-                array, np.array(geometry.affine), scan.channels, geometry.calibrated, scan.name
-            )
+    def read(self, case: CaseFolder, path: Path | None = None) -> Scan:
+        """Return the case's image with the geometry of its label; ``path`` if it is known. Raises LDSegError."""
+        path, geometry = path or self.path(case), case.record().geometry
+        if geometry.from_file:
+            scan = read_scan(path)
+        else:
+            affine, calibrated = np.array(geometry.affine), geometry.calibrated
+            if path.name.lower().endswith((".nii", ".nii.gz")):  # write_like's copy of a layer
+                like = Scan(np.broadcast_to(np.uint8(0), geometry.shape), name=case.name)
+                array, channels = read_like(path, like), False
+            else:
+                picture = read_scan(path)
+                array, channels = picture.array, picture.channels
+            scan = Scan(array, affine, channels, calibrated)
         if scan.shape != geometry.shape:
             raise LDSegError(
                 f"{path.name} has the shape {scan.shape}, but the label of {case.name} has "

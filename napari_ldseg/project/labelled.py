@@ -67,19 +67,19 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
         )
     values = np.array([0, *(list(classes).index(name) for name in structures)], np.uint8)
     read = partial(project.images.read, folder)
-    label = partial(_label, project, folder, values)
+    label = partial(_label, folder, values)
     whole = record.reviewed_voxels >= record.voxels
-    reviewed = None if whole else partial(_reviewed, project, folder)
+    reviewed = None if whole else partial(_reviewed, folder)
     file = folder.folder / "label.nii.gz"
     return Case(folder.name, record.patient, read, (label,), file, reviewed)
 
 
-def _reviewed(project: Project, folder: CaseFolder) -> np.ndarray:
-    return folder.load(project.images.read(folder)).reviewed
+def _reviewed(folder: CaseFolder) -> np.ndarray:
+    return folder.load().reviewed
 
 
-def _label(project: Project, folder: CaseFolder, values: np.ndarray) -> np.ndarray:
-    label = folder.load(project.images.read(folder)).label
+def _label(folder: CaseFolder, values: np.ndarray) -> np.ndarray:
+    label = folder.load().label
     if label.max(initial=0) >= len(values):
         raise LDSegError(
             f"The label of {folder.name} holds the value {label.max()}, which has no class; name it "

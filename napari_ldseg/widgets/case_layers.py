@@ -38,8 +38,9 @@ def read_case(project: Project, name: str) -> Opened:
     case = project.case(name)
     record = case.record()
     classes = project.classes_of(record)
-    image = project.images.read(case)
-    return Opened(case, image, project.images.path(case), case.load(image), classes, record.runs)
+    path = project.images.path(case)
+    image = project.images.read(case, path)
+    return Opened(case, image, path, case.load(image), classes, record.runs)
 
 
 def show_case(viewer: ViewerModel, opened: Opened) -> tuple[Image, Labels]:
