@@ -44,7 +44,8 @@ def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
     settings = read_config(told)
     cases, _ = find_labelled(settings.data, [c.name for c in settings.classes])
     split = read_split(settings.data.split)
-    training, test = split.cases("training", cases), split.cases("test", cases)
+    training = split.cases("training", cases)
+    test = split.cases("test" if split.test else "validation", cases)
     metadata = settings.metadata(training, describe_split(split, settings))
     checkpoint = train(metadata, training, (), settings.training, folder=folder, resume=True)
     figures = [
