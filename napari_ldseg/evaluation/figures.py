@@ -176,10 +176,21 @@ def alternatives_and_readers(
             share = np.array([has[inside].mean() for inside in rows.values()])
             left.bar(places, share, 0.65, bottom=base, color=colour, label=name)
             base += share
-        left.set_xticks(places, [f"{name}\n{inside.sum()} cases" for name, inside in rows.items()])
+        numbers = [int(inside.sum()) for inside in rows.values()]
+        left.set_xticks(
+            places,
+            [f"{name}\n{n} case{'s' * (n != 1)}" for name, n in zip(rows, numbers, strict=True)],
+        )
+        left.set_xlim(-0.5, len(counts) - 0.5)
         left.set(xlabel="different readings of the readers", ylabel="share of cases", ylim=(0, 1))
         left.grid(False)
-        left.legend(title="alternatives", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        left.legend(
+            title="alternatives",
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            reverse=True,
+        )
         right.plot([0, 1], [0, 1], color="#888888", linestyle=":")
         right.scatter(disagreement, spread, s=22, color=colours[2], alpha=0.5, linewidths=0)
         right.set(xlabel="distance between readers", ylabel="distance between samples")

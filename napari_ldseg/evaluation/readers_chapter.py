@@ -37,11 +37,11 @@ def readers_chapter(study: Study) -> Section:
         "Samples that are alike make one alternative: two outlines are different if they share less "
         "than half of what they cover together, or if only one of them is empty. A single sample "
         "that is like no other makes none; two that show a structure where all others show none do, "
-        "even if they differ. Where the posterior has one mode there is one alternative. The readers' different readings are counted in the same way, but there a "
-        "single reader counts. A reader is covered by an alternative that shares at least half with "
-        "the reader's outline. Distance is 1 - IoU, the mean over the pairs of a case. Do the "
-        "samples differ where the readers differ? That is the rank correlation: 1 is always, 0 is no "
-        "more than by chance.",
+        "even if they differ. Where the posterior has one mode there is one alternative.",
+        "The readers' different readings are counted in the same way, but there a single reader "
+        "counts. A reader is covered by an alternative that shares at least half with the reader's "
+        "outline. Distance is 1 - IoU, the mean over the pairs of a case. Do the samples differ where "
+        "the readers differ? That is the rank correlation: 1 is always, 0 is no more than by chance.",
     )
     telling, names = _telling_pictures(study)
     pictures = (
@@ -49,10 +49,10 @@ def readers_chapter(study: Study) -> Section:
             figures.alternatives(telling, classes_of(study)),
             "What the readers saw, the alternatives of the model with how many samples each stands "
             "for (all differ: they agree that there is something, not on its outline), and the single "
-            "samples that are like no other. Of the cases with one alternative, "
-            "and again of those with several: the case whose readers agree most, the middle one, and "
-            f"the one whose readers differ most. At most {SHOWN_ALTERNATIVES} alternatives are shown. "
-            f"{names}.",
+            "samples that are like no other. Of the cases with one alternative, and again of those "
+            "with several: the case whose readers agree most, the middle one, and the one whose "
+            f"readers differ most. At most {SHOWN_ALTERNATIVES} alternatives are shown; of a volume, "
+            f"the slice with most of the expert's structures. {names}.",
         ),
         Picture(
             _over_all_cases(study),
