@@ -39,6 +39,13 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
+def make_writable(folder: Path) -> None:
+    """Make ``folder`` if need be, and see whether files can be written into it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of ``path`` that a killed process left behind."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):

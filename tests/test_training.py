@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import Grid
+from napari_ldseg.checkpoint.metadata import Grid, Intensity
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.overlap import evaluate, metrics
 from napari_ldseg.evaluation.steps import measure_label_steps, measure_posterior_steps
@@ -289,6 +289,21 @@ def test_no_augmentation_changes_nothing(disc_metadata):
     samples = [noisy[epoch, 0] for epoch in range(6)]
     assert max(np.abs(s["image"] - image).max() for s in samples) > 0.05
     assert all(np.array_equal(s["label"], label) for s in samples)
+
+
+def test_a_noisy_sample_is_normalised_as_a_noisy_image_is(disc_metadata):
+    """Min-max of a noisy image squeezes what it shows; the networks must have met that."""
+    metadata = disc_metadata(2).model_copy(update={"intensity": Intensity(method="min-max")})
+    noisy = CaseDataset(metadata, discs(2, 1), STILL.model_copy(update={"noise": 0.5}), 0)
+    image, label, _ = prepare_case(metadata, discs(2, 1)[0])
+    inside = label[0].astype(bool)
+    contrasts = []
+    for epoch in range(6):
+        sample = noisy[epoch, 0]["image"].numpy()
+        np.testing.assert_allclose([sample.min(), sample.max()], [0, 1], atol=1e-6)
+        contrasts.append(sample[0][inside].mean() - sample[0][~inside].mean())
+    whole = image[0][inside].mean() - image[0][~inside].mean()
+    assert min(contrasts) < 0.6 * whole
 
 
 def test_posterior_steps_of_a_known_posterior(disc_metadata, tiny_checkpoint):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..atomic import make_writable
 from ..errors import LDSegError
 from .console import INTERRUPTED, plain_errors, stop_signals
 
@@ -73,6 +74,13 @@ def segment(
         from ..distribution import make_fabric
 
         checkpoint = load_checkpoint(path)
+        try:
+            make_writable(output)
+        except OSError as error:
+            raise LDSegError(
+                f"The results cannot be written to {output}: {error.strerror or error}; give another "
+                "folder after -o."
+            ) from error
         fabric = make_fabric(accelerator, devices, nodes, patience=datetime.timedelta(days=30))
         process = f"process {fabric.global_rank}: " if fabric.world_size > 1 else ""
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from ..atomic import written_whole
+from ..atomic import make_writable, written_whole
 from ..errors import LDSegError
 from .chapter import Section
 from .results import results
@@ -20,10 +20,10 @@ from .study import Study
 def make_folder(folder: Path) -> None:
     """Make the report's folder, before the work whose result it is to hold."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_writable(folder)
     except OSError as error:
         raise LDSegError(
-            f"The report's folder {folder} could not be made: {error.strerror or error}."
+            f"The report's folder {folder} could not be made or written: {error.strerror or error}."
         ) from error
 
 
