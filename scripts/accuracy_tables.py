@@ -86,12 +86,12 @@ def tables(report: dict) -> Iterator[list[tuple[str, ...]]]:
         ("volume interval", "class", "share that holds the expert's volume"),
         *((f["detail"], f["class_name"], shown(f)) for f in coverage),
     ]
-    readers = [f for metric in ("GED^2", "matched IoU") for f in found("readers", metric)]
+    readers = [f for f in report["figures"] if f["part"] == "readers"]
     yield [
         ("figure", "N", "K", "cases", "value"),
         *(
             (
-                f["metric"].replace("^2", "²"),
+                f"{f['metric']} {f['detail'] or ''}".strip().replace("^2", "²"),
                 f"{f['samples']}",
                 f"{f['steps']}",
                 f"{f['cases']}",

@@ -1,6 +1,7 @@
 """Draw a model card's picture from an evaluation: figures of the held-out cases, never an image of them.
 
 python scripts/model_picture.py REPORT/report.json docs/models/NAME.png
+python scripts/model_picture.py --alternatives REPORT/report.json docs/models/NAME-alternatives.png
 """
 
 from __future__ import annotations
@@ -14,19 +15,32 @@ from matplotlib.axes import Axes
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
-from napari_ldseg.evaluation.figures import drawn
+from napari_ldseg.evaluation.alternatives import (
+    ALTERNATIVES,
+    BETWEEN_READERS,
+    BETWEEN_SAMPLES,
+    DISTANCE,
+    READINGS,
+)
+from napari_ldseg.evaluation.figures import alternatives_and_readers, drawn
 
 GREY = "#222222"
 
 
-def values(report: dict, metric: str, part: str, class_name: str | None = None) -> np.ndarray:
+def values(
+    report: dict,
+    metric: str,
+    part: str,
+    class_name: str | None = None,
+    detail: str | None = None,
+) -> np.ndarray:
     """Return the judged model's figure of every case that has one."""
-    wanted = (metric, part, class_name, report["checkpoint"]["label"])
+    wanted = (metric, part, class_name, detail, report["checkpoint"]["label"])
     found = [
         figure["value"]
         for case in report["cases"]
         for figure in case["figures"]
-        if (figure["metric"], figure["part"], figure["class_name"], figure["model"]) == wanted
+        if tuple(figure[k] for k in ("metric", "part", "class_name", "detail", "model")) == wanted
     ]
     return np.array([value for value in found if value is not None])
 
@@ -83,13 +97,8 @@ def draw_readers(axes: Axes, report: dict) -> None:
     axes.legend(frameon=False)
 
 
-def main() -> None:
-    """Draw the report that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("report", type=Path)
-    parser.add_argument("picture", type=Path)
-    arguments = parser.parse_args()
-    report = json.loads(arguments.report.read_text())
+def card(report: dict) -> bytes:
+    """Return the picture of a model card."""
     metadata = read_metadata(bundled_checkpoints()[report["checkpoint"]["name"]])
     colours = {one.name: one.colour for one in metadata.classes}
     several = report["data"]["readers"] > 1
@@ -99,8 +108,40 @@ def main() -> None:
         draw_reliability(panels[1], report)
         if several:
             draw_readers(panels[2], report)
+    return png.getvalue()
+
+
+def alternatives(report: dict) -> bytes:
+    """Return the report's own figure of the alternatives against the readers, all cases."""
+    found = [
+        values(report, metric, "readers", detail=detail)
+        for metric, detail in (
+            (ALTERNATIVES, None),
+            (READINGS, None),
+            (DISTANCE, BETWEEN_SAMPLES),
+            (DISTANCE, BETWEEN_READERS),
+        )
+    ]
+    told = [
+        f for f in report["figures"] if f["metric"] == "rank correlation" and f["low"] is not None
+    ]
+    title = [f"rank correlation {f['value']:.2f} ({f['low']:.2f} to {f['high']:.2f})" for f in told]
+    return alternatives_and_readers(*found, correlation="".join(title[:1]))
+
+
+def main() -> None:
+    """Draw the report that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("report", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--alternatives", action="store_true", help="of several readers")
+    arguments = parser.parse_args()
+    report = json.loads(arguments.report.read_text())
+    picture = alternatives(report) if arguments.alternatives else card(report)
     arguments.picture.parent.mkdir(parents=True, exist_ok=True)
-    arguments.picture.write_bytes(png.getvalue())
+    arguments.picture.write_bytes(picture)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.stats import spearmanr
 from skimage.io import imsave
 from typer.testing import CliRunner
 
@@ -17,10 +18,12 @@ from napari_ldseg.checkpoint.metadata import Calibration
 from napari_ldseg.cli import app
 from napari_ldseg.datasets.split import Split
 from napari_ldseg.evaluation import runs
+from napari_ldseg.evaluation.alternatives import find_alternatives, mean_distance
 from napari_ldseg.evaluation.overlap import overlap
+from napari_ldseg.evaluation.readers import sample_labels
 from napari_ldseg.evaluation.surface import surface_figures
 from napari_ldseg.inference.files import read_scan
-from napari_ldseg.inference.segment import segment
+from napari_ldseg.inference.segment import PosteriorSampler, segment
 
 ALL_PARTS = ["--parts", "overlap,steps,noise,uncertainty"]
 
@@ -281,6 +284,52 @@ def test_several_readers(several_readers, saved, tmp_path):
     assert 0 <= figure(found, metric="matched IoU")["value"] <= 1
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Several readers" in page and "majority" in page
+
+    # The readers' labels are a disc, the same disc 2 pixels aside, and nothing.
+    checkpoint, cases = load_checkpoint(tmp_path / "tiny.safetensors"), found["cases"]
+    counts, spread, disagreement = [], [], []
+    for case in cases:
+        own = {(f["metric"], f["detail"]): f["value"] for f in case["figures"]}
+        scan = read_scan(several_readers / "images" / f"{case['case']}.png")
+        sampler = PosteriorSampler(checkpoint, scan, seed=0, steps=4, keep_labels=True)
+        for _ in sampler.run(16):
+            pass
+        samples = sample_labels(sampler.posterior)
+        assert own["alternatives", None] == len(find_alternatives(samples, 2))
+        assert own["distance", "between samples"] == pytest.approx(mean_distance(samples, 2))
+        assert own["different readings", None] in (2, 3)
+        counts.append(own["alternatives", None])
+        spread.append(own["distance", "between samples"])
+        disagreement.append(own["distance", "between readers"])
+    shares = [f["value"] for f in found["figures"] if f["metric"] == "cases with"]
+    assert shares == [counts.count(1) / 5, counts.count(2) / 5, sum(c > 2 for c in counts) / 5]
+    assert figure(found, metric="alternatives")["value"] == np.mean(counts)
+    row = figure(found, metric="rank correlation")  # all cases have as many alternatives
+    assert len(set(counts)) == 1 and row["detail"].startswith("of distance between samples")
+    assert row["value"] == pytest.approx(spearmanr(spread, disagreement).statistic)
+    assert row["low"] <= row["value"] <= row["high"] and row["patients"] == 5
+    for text in ("Of the cases with one alternative", "readers covered by any alternative"):
+        assert text in page
+    chapter = page[page.index('id="readers"') : page.index('id="time"')]
+    assert chapter.count('src="data:image/png;base64,') == 2
+
+
+def test_several_readers_of_one_volume(saved, tmp_path):
+    """One case, three classes: the chapter shows a slice of it and has no correlation."""
+    folder, out = tmp_path / "volumes", tmp_path / "report"
+    label = np.zeros((12, 10, 8), np.uint8)
+    label[3:8, 3:7, 2:6], label[8:10, 3:7, 2:6] = 1, 2
+    for name, array in (("images", label * 50.0), ("one", label), ("two", label * (label < 2))):
+        (folder / name).mkdir(parents=True)
+        nib.save(nib.Nifti1Image(array.astype(np.float32), np.eye(4)), folder / name / "a.nii.gz")
+    command = ("--labels", "one", "--labels", "two", "--samples", 3, "--parts", "readers")
+    answer = evaluate(saved(dims=3, classes=3), folder, "-o", out, *command)
+    assert answer.exit_code == 0, answer.output
+    found = report(out)
+    assert figure(found, metric="different readings")["value"] == 1
+    assert figure(found, metric="distance", detail="between readers")["value"] == 0.5
+    assert not [f for f in found["figures"] if f["metric"] == "rank correlation"]
+    assert re.search(r"a: a, slice \d+\.", (out / "report.html").read_text())
 
 
 def test_colour_pictures_with_numbered_objects(saved, tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 RESAMPLES = 2000
 INTERVAL = (2.5, 97.5)
@@ -53,6 +54,35 @@ def mean_by_patient(
         weights = patient_weights(owners.tolist(), seed)
         low, high = interval(weights @ array / weights.sum(1))
     return Estimate(float(array.mean()), low, high, len(array), number)
+
+
+def rank_correlation_by_patient(
+    first: Sequence[float], second: Sequence[float], patients: Sequence[str], seed: int = 0
+) -> Estimate | None:
+    """Return Spearman's rank correlation over cases, -1 to 1; None if either figure never varies.
+
+    Ties have their mean rank. The interval is bootstrapped as in ``mean_by_patient``; resamples in
+    which a figure does not vary are left out.
+    """
+    x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if not _varies(x) or not _varies(y):
+        return None
+    number = len(set(patients))
+    low, high = None, None
+    if number > 1:
+        drawn = (np.repeat(np.arange(len(x)), w) for w in patient_weights(patients, seed))
+        low, high = interval(
+            np.array([_spearman(x[i], y[i]) for i in drawn if _varies(x[i]) and _varies(y[i])])
+        )
+    return Estimate(_spearman(x, y), low, high, len(x), number)
+
+
+def _varies(values: np.ndarray) -> bool:
+    return values.size > 1 and float(np.ptp(values)) > 0
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def interval(resampled: np.ndarray) -> tuple[float, float]:

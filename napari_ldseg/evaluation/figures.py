@@ -115,20 +115,87 @@ def noise_examples(
     return png.getvalue()
 
 
-def readers_and_samples(cases: dict[str, tuple[Pictures, str]], classes: Classes) -> bytes:
-    """Draw the readers' labels and the first samples of each case."""
-    first = next(iter(cases.values()))[0]
-    readers, samples = len(first["readers"]), len(first["samples"])
+def alternatives(cases: dict[str, tuple[Pictures, str]], classes: Classes) -> bytes:
+    """Draw each case's readers, its alternatives with their shares, and the single samples."""
+    everything = [pictures for pictures, _ in cases.values()]
+    readers = len(everything[0]["readers"])
+    most = max(len(pictures["alternatives"]) for pictures in everything)
     columns = [
         "image",
         *(f"reader {i + 1}" for i in range(readers)),
-        *(f"sample {i + 1}" for i in range(samples)),
+        *(f"alternative {i + 1}" for i in range(most)),
+        *(["single samples"] if any(len(p["alone"]) for p in everything) else []),
     ]
     with _grid(cases, columns, classes) as (axes, png):
-        for row, (pictures, _) in zip(axes, cases.values(), strict=True):
-            labels = [None, *pictures["readers"], *pictures["samples"]]
-            for ax, label in zip(row, labels, strict=False):
-                _overlay(ax, pictures["image"], label, classes, float(pictures["aspect"]))
+        for row, pictures in zip(axes, everything, strict=True):
+            aspect, n = float(pictures["aspect"]), int(pictures["n"])
+            for ax in row:  # also where nothing is shown, so that the titles stand in one line
+                ax.imshow(np.ones((*pictures["image"].shape[:2], 3)), aspect=aspect)
+            _overlay(row[0], pictures["image"], None, classes, aspect)
+            for ax, label in zip(row[1:], pictures["readers"], strict=False):
+                _overlay(ax, pictures["image"], label, classes, aspect)
+                _note(ax, "" if label.any() else "nothing")
+            names = ("alternatives", "alternative_counts", "alternative_alike")
+            found = zip(*(pictures[name] for name in names), strict=True)
+            for ax, (label, count, alike) in zip(row[1 + readers :], found, strict=False):
+                _overlay(ax, pictures["image"], label, classes, aspect)
+                what = ("" if alike else "all differ\n") if label.any() else "nothing\n"
+                _note(ax, f"{what}{count} of {n}")
+            if alone := len(pictures["alone"]):
+                _outlines(row[-1], pictures["image"], pictures["alone"], classes, aspect)
+                _note(row[-1], f"{alone} of {n}")
+    return png.getvalue()
+
+
+def alternatives_and_readers(
+    found: np.ndarray,
+    readings: np.ndarray,
+    spread: np.ndarray,
+    disagreement: np.ndarray,
+    *,
+    correlation: str,
+) -> bytes:
+    """Draw how the alternatives of all cases go with their readers; one value per case each.
+
+    ``found`` and ``readings`` count alternatives and different readings, ``spread`` and
+    ``disagreement`` are the mean distances between samples and between readers; ``correlation`` says
+    how these two go together.
+    """
+    counts = {"one": (1, 1), "two": (2, 2), "three or more": (3, np.inf)}
+    colours = ("#c6d4ea", "#6d8fc7", "#1f4e9c")
+    with drawn(WIDTH, 4.2) as (figure, png):
+        left, right = figure.subplots(1, 2)
+        rows = {
+            name: (low <= readings) & (readings <= high) for name, (low, high) in counts.items()
+        }
+        rows = {name: inside for name, inside in rows.items() if inside.any()}
+        places = np.arange(len(rows))
+        base = np.zeros(len(rows))
+        for (name, (low, high)), colour in zip(counts.items(), colours, strict=True):
+            has = (low <= found) & (found <= high)
+            share = np.array([has[inside].mean() for inside in rows.values()])
+            left.bar(places, share, 0.65, bottom=base, color=colour, label=name)
+            base += share
+        numbers = [int(inside.sum()) for inside in rows.values()]
+        left.set_xticks(
+            places,
+            [f"{name}\n{n} case{'s' * (n != 1)}" for name, n in zip(rows, numbers, strict=True)],
+        )
+        left.set_xlim(-0.5, len(counts) - 0.5)
+        left.set(xlabel="different readings of the readers", ylabel="share of cases", ylim=(0, 1))
+        left.grid(False)
+        left.legend(
+            title="alternatives",
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            reverse=True,
+        )
+        right.plot([0, 1], [0, 1], color="#888888", linestyle=":")
+        right.scatter(disagreement, spread, s=22, color=colours[2], alpha=0.5, linewidths=0)
+        right.set(xlabel="distance between readers", ylabel="distance between samples")
+        right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+        right.set_title(correlation)
     return png.getvalue()
 
 
@@ -205,7 +272,12 @@ def _grid(
     rows: dict[str, tuple[Pictures, str]], columns: list[str], classes: Classes, bar: str = ""
 ) -> Iterator[tuple[np.ndarray, io.BytesIO]]:
     """Yield axes without ticks, a title over each column and a legend of the classes below."""
-    panel = WIDTH / (len(columns) + 0.35)
+    texts = [
+        [*title.split(": ", 1), *(text.split("\n") if text else [])]
+        for title, (_, text) in rows.items()
+    ]
+    beside = 0.15 * max(map(len, texts)) + 0.09 * len(columns) + (0.7 if bar else 0)
+    panel = (WIDTH - beside) / len(columns)
     heights = [
         panel * min(2.0, p["image"].shape[0] * float(p["aspect"]) / p["image"].shape[1])
         for p, _ in rows.values()
@@ -221,8 +293,7 @@ def _grid(
         size = 11 if len(columns) <= 7 else 9
         for ax, title in zip(axes[0], columns, strict=True):
             ax.set_title(title, fontsize=size)
-        for row, (title, (_, text)), height in zip(axes, rows.items(), heights, strict=True):
-            lines = [*title.split(": ", 1), *([text] if text else [])]
+        for row, lines, height in zip(axes, texts, heights, strict=True):
             # So small that the longest line, at 0.7 em a letter, is no longer than its row.
             fitting = 72 * height / (0.7 * max(map(len, lines)))
             row[0].set_ylabel("\n".join(lines), fontsize=max(6, min(size, fitting)))
@@ -254,6 +325,33 @@ def _overlay(
         if not mask.all():
             ax.contour(mask, [0.5], colors=[one.colour], linewidths=1.2)
     ax.imshow(blend, aspect=aspect)
+
+
+def _outlines(
+    ax: Axes, image: np.ndarray, labels: np.ndarray, classes: Classes, aspect: float
+) -> None:
+    """Show an image with the thin outlines of several labels."""
+    _overlay(ax, image, None, classes, aspect)
+    for label in labels:
+        for value, one in enumerate(classes):
+            mask = label == value
+            if value and mask.any() and not mask.all():
+                ax.contour(mask, [0.5], colors=[one.colour], linewidths=0.7)
+
+
+def _note(ax: Axes, text: str) -> None:
+    """Write a few words into the lower left corner of a picture."""
+    if text:
+        box = {"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0}
+        ax.text(
+            *(0.03, 0.04, text),
+            transform=ax.transAxes,
+            fontsize=8,
+            color="white",
+            ha="left",
+            va="bottom",
+            bbox=box,
+        )
 
 
 def _mixture(mean: np.ndarray, classes: Classes) -> np.ndarray:

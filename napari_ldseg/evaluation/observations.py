@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..datasets.case import Case
-from .bootstrap import Estimate, mean_by_patient
+from .bootstrap import Estimate, mean_by_patient, rank_correlation_by_patient
 
 ALL_CLASSES = "mean over classes"
 
@@ -76,3 +76,11 @@ class Observations:
             found = self.estimate(key)
             if found is not None:
                 yield key, found
+
+    def rank_correlation(self, first: Key, second: Key) -> Estimate | None:
+        """Return how two figures go together over the cases; None if either never varies."""
+        patients = {case.name: case.patient for case in self.cases}
+        x, y = self.values[first], self.values[second]
+        return rank_correlation_by_patient(
+            list(x.values()), [y[name] for name in x], [patients[name] for name in x], self.seed
+        )

@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from ..atomic import make_writable, written_whole
 from ..errors import LDSegError
+from .chapter import Section
 from .results import results
-from .sections import Section, sections
+from .sections import sections
 from .study import Study
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .bootstrap import INTERVAL, RESAMPLES
+from .alternatives import ALTERNATIVES, BETWEEN_READERS, BETWEEN_SAMPLES, DISTANCE
+from .bootstrap import INTERVAL, RESAMPLES, Estimate
 from .machine import describe_machine
+from .observations import Key
 from .runs import Model
 from .study import Study
 from .uncertainty import BAND, BINS, Reliability, reliability
@@ -34,6 +36,7 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
     for (model, detail), part in found.items():
         entry = {"part": "uncertainty", "metric": "ECE", "model": model, "detail": detail or None}
         figures.append(entry | asdict(part.error))
+    figures += [key._asdict() | asdict(e) for key, e in reader_correlations(study).items()]
     values = {
         "format_version": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -104,6 +107,22 @@ def reliabilities(study: Study) -> dict[tuple[str, str], Reliability]:
         part = reliability(np.stack(list(sums.values())), owners, study.settings.seed)
         if part is not None:
             found[source] = part
+    return found
+
+
+def reader_correlations(study: Study) -> dict[Key, Estimate]:
+    """Return how alternatives and distance between samples go with the distance between readers."""
+    found = {}
+    readers = study.reader_key(DISTANCE, BETWEEN_READERS)
+    for name, key in (
+        ("distance between samples", study.reader_key(DISTANCE, BETWEEN_SAMPLES)),
+        ("alternatives", study.reader_key(ALTERNATIVES)),
+    ):
+        measured = readers in study.observations.values
+        estimate = study.observations.rank_correlation(key, readers) if measured else None
+        if estimate is not None:
+            detail = f"of {name} with distance between readers"
+            found[study.reader_key("rank correlation", detail)] = estimate
     return found
 
 

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from ..checkpoint.metadata import MIN_CASES_FOR_COVERAGE, ClassInfo
+from ..checkpoint.metadata import MIN_CASES_FOR_COVERAGE
 from . import figures
 from .bootstrap import Estimate
+from .chapter import (
+    Picture,
+    Section,
+    Table,
+    classes_of,
+    counted,
+    examples,
+    run_text,
+    shown,
+)
 from .observations import ALL_CLASSES, Key
+from .readers_chapter import readers_chapter
 from .results import reliabilities
 from .study import CALIBRATED, Study
 from .uncertainty import BAND, BINS
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of text under a header; ``caption`` says what they are."""
-
-    caption: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG and what it shows."""
-
-    png: bytes
-    caption: str
-
-    @property
-    def share(self) -> float:
-        """The picture's width in percent of the widest's, so that all have letters of one size."""
-        pixels = int.from_bytes(self.png[16:20], "big")
-        return min(100.0, 100 * pixels / (figures.WIDTH * figures.DPI))
-
-
-@dataclass(frozen=True)
-class Section:
-    """One chapter; ``text`` are its paragraphs."""
-
-    name: str
-    title: str
-    text: tuple[str, ...]
-    tables: tuple[Table, ...] = ()
-    pictures: tuple[Picture, ...] = ()
 
 
 def sections(study: Study, found: dict[str, Any]) -> list[Section]:
@@ -57,53 +33,14 @@ def sections(study: Study, found: dict[str, Any]) -> list[Section]:
     chapters += [_noise(study)] if "noise" in parts else []
     chapters += [_ablation(study, found)] if study.compared else []
     chapters += [_uncertainty(study)] if "uncertainty" in parts else []
-    chapters += [_readers(study)] if "readers" in parts else []
+    chapters += [readers_chapter(study)] if "readers" in parts else []
     return [*chapters, _time(study, found)]
-
-
-def counted(number: int, what: str) -> str:
-    """Return "1 case" or "2 cases"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def shown(estimate: Estimate | None, digits: int = 3) -> str:
-    """Return a figure with its interval, such as 0.822 (0.801 to 0.840)."""
-    if estimate is None:
-        return "-"
-    text = f"{estimate.value:.{digits}f}"
-    if estimate.low is not None and estimate.high is not None:
-        text += f" ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
-    return text
-
-
-def _classes(study: Study) -> tuple[ClassInfo, ...]:
-    return study.model.checkpoint.metadata.classes
 
 
 def _rows(study: Study) -> list[str]:
     """The foreground classes and, if there are several, their mean."""
     names = study.classes[1:]
     return [*names, ALL_CLASSES] if len(names) > 1 else names
-
-
-def _run(samples: int | None, steps: int | None) -> str:
-    return f"N = {samples}, K = {steps}"
-
-
-def _examples(study: Study) -> dict[str, tuple[figures.Pictures, str]]:
-    """The pictures of the best, the median and the worst case, by title."""
-    cases = {}
-    for rank, name in study.examples().items():
-        pictures = study.gallery[name]
-        index = int(pictures["index"])
-        title = f"{rank}: {_short(name)}" if len(study.cases) > 1 else _short(name)
-        text = f"DSC {study.dsc[name]:.3f}" + (f", slice {index + 1}" if index >= 0 else "")
-        cases[title] = (pictures, text)
-    return cases
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:10]}...{name[-9:]}"
 
 
 def _overlap(study: Study) -> Section:
@@ -122,10 +59,10 @@ def _overlap(study: Study) -> Section:
             texts = [shown(found[metric][1], digits[metric]) for metric in digits]
             rows.append((name, *texts, str(first.cases)))
         header = ("class", "DSC", "IoU", f"HD95 in {unit}", f"NSD, {study.tolerance:g} {unit}")
-        caption = model if run is None else f"{model}, {_run(run.samples, run.steps)}"
+        caption = model if run is None else f"{model}, {run_text(run.samples, run.steps)}"
         tables.append(Table(caption, (*header, "cases"), rows))
     models = [study.model.label, *([study.baseline.label] if study.baseline else [])]
-    drawing = figures.predictions(_examples(study), _classes(study), models)
+    drawing = figures.predictions(examples(study), classes_of(study), models)
     text = (
         "Mean over the cases, with its 95 % interval. Every label was compared on the image's own "
         "grid with the expert's. A case counts for a class if the expert or the model has the class."
@@ -179,7 +116,7 @@ def _steps(study: Study) -> Section:
         levels = {k: next(iter(v.values())) for k, v in own.items()}
         lines = {k: v for k, v in lines.items() if k not in own}
     drawing = figures.curves(
-        lines, _classes(study), "sampling steps K", levels=levels, logarithmic=True
+        lines, classes_of(study), "sampling steps K", levels=levels, logarithmic=True
     )
     text = (
         "One sample per image with K sampling times, the same initial noise throughout. Few steps "
@@ -199,18 +136,18 @@ def _noise(study: Study) -> Section:
         for key, dsc, iou in _pairs(study, part="noise")
     ]
     models = [study.model.label, *([study.baseline.label] if study.baseline else [])]
-    examples = study.examples()
-    name = examples.get("median", examples["best"])
+    ranked = study.examples()
+    name = ranked.get("median", ranked["best"])
     drawings = (
         Picture(
             figures.noise_examples(
-                study.gallery[name], study.settings.noise, _classes(study), models
+                study.gallery[name], study.settings.noise, classes_of(study), models
             ),
             f"{name} at each strength of noise.",
         ),
         Picture(
             figures.curves(
-                _curve(study, "noise", "noise"), _classes(study), "SD of the added noise"
+                _curve(study, "noise", "noise"), classes_of(study), "SD of the added noise"
             ),
             "DSC against the noise; the shade is the 95 % interval.",
         ),
@@ -272,7 +209,7 @@ def _uncertainty(study: Study) -> Section:
     )
     pictures = [
         Picture(
-            figures.uncertainty_maps(_examples(study), _classes(study)),
+            figures.uncertainty_maps(examples(study), classes_of(study)),
             "The cases with the best, the median and the worst DSC. Mean prediction: the classes' "
             "colours mixed by their mean probability. Errors: white where the label is not the "
             "expert's.",
@@ -330,30 +267,6 @@ def _uncertainty(study: Study) -> Section:
                 f"{MIN_CASES_FOR_COVERAGE}, so no claim is made about how often the intervals hold."
             )
     return Section("uncertainty", "Uncertainty", tuple(text), tuple(tables), tuple(pictures))
-
-
-def _readers(study: Study) -> Section:
-    observed = list(study.observations.estimates(part="readers"))
-    number = min(len(case.read_labels) for case in study.cases)
-    rows = [
-        (str(key.metric).replace("^2", "²"), shown(e), f"{e.cases} ({e.patients})")
-        for key, e in observed
-    ]
-    run = _run(study.main_run.samples, study.main_run.steps)
-    table = Table(
-        f"{study.model.label}, {run}, {number} readers",
-        ("figure", "value", "cases (patients)"),
-        rows,
-    )
-    text = (
-        "The samples as a distribution, against the labels of all readers. GED² is 0 where both "
-        "distributions agree; matched IoU is 1 where every reader has a sample just like it. In the "
-        "other chapters the expert is the readers' majority, in which equal votes count for the "
-        "structure."
-    )
-    drawing = figures.readers_and_samples(_examples(study), _classes(study))
-    caption = "Readers and the first samples of the best, the median and the worst case."
-    return Section("readers", "Several readers", (text,), (table,), (Picture(drawing, caption),))
 
 
 def _time(study: Study, found: dict[str, Any]) -> Section:

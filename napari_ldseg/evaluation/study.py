@@ -12,6 +12,7 @@ from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.posterior import Posterior
 from ..inference.scan import Scan
+from .alternatives import Alternative, alternative_figures, find_alternatives
 from .gallery import Gallery, picture, pixel_aspect, telling_slice
 from .noise import add_noise
 from .observations import Key, Observations
@@ -29,7 +30,7 @@ from .uncertainty import (
     reliability_sums,
 )
 
-SHOWN_LABELS = 7
+SHOWN_ALTERNATIVES = 4
 RANGE, CALIBRATED = "range of the samples", "calibrated"
 
 
@@ -65,6 +66,7 @@ class Study:
         self.classes = [c.name for c in self.model.checkpoint.metadata.classes]
         self.observations = Observations(self.cases, self.settings.seed)
         self.reliability: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        self.alternatives: dict[str, list[Alternative]] = {}
         self.gallery = Gallery()
         self.dsc: dict[str, float] = {}
         self.not_calibrated: str | None = None
@@ -173,6 +175,10 @@ class Study:
 
     def _key(self, part: str, metric: str, run: Run, **more: object) -> Key:
         return Key(part, metric, run.model, samples=run.samples, steps=run.steps, **more)  # type: ignore[arg-type]
+
+    def reader_key(self, metric: str, detail: str | None = None) -> Key:
+        """Return what a figure of the part ``readers`` is noted under."""
+        return self._key("readers", metric, self.main_run, detail=detail)
 
     def _add_dsc(self, case: str, key: Key, labels: np.ndarray, expert: np.ndarray) -> None:
         for metric, values in zip(
@@ -289,8 +295,11 @@ class Study:
         samples = sample_labels(runs.posterior(self.main_run))
         classes = len(self.classes)
         for metric, measure in (("GED^2", energy_distance), ("matched IoU", matched_iou)):
-            key = self._key("readers", metric, self.main_run)
-            self.observations.add(case, key, measure(samples, readers, classes))
+            self.observations.add(case, self.reader_key(metric), measure(samples, readers, classes))
+        found = self.alternatives[case] = find_alternatives(samples, classes)
+        figures = alternative_figures(found, samples, readers, classes)
+        for (metric, detail), value in figures.items():
+            self.observations.add(case, self.reader_key(metric, detail), value)
 
     def _show(
         self, case: str, runs: CaseRuns, expert: np.ndarray, readers: list[np.ndarray]
@@ -320,10 +329,10 @@ class Study:
             pictures["predictive_sd"] = cut(posterior.predictive_sd)
             if posterior.sample_sd is not None:
                 pictures["sample_sd"] = cut(posterior.sample_sd)
-            if len(readers) > 1:
-                samples = sample_labels(posterior)[: max(2, SHOWN_LABELS - len(readers))]
-                pictures["samples"] = np.stack([cut(s) for s in samples])
+            if case in self.alternatives:
                 pictures["readers"] = np.stack([cut(r) for r in readers])
+                samples = np.stack([cut(s) for s in sample_labels(posterior)])
+                pictures |= self._alternative_pictures(case, samples)
         if "noise" in self.settings.parts:
             levels = self.settings.noise
             noisy = [self._noise_picture(runs.scan, sd, index) for sd in levels]
@@ -332,6 +341,19 @@ class Study:
                 found = [cut(runs[self._noisy(model, sd)].labels) for sd in levels]
                 pictures[f"noise_label_{number}"] = np.stack(found)
         self.gallery.put(case, pictures)
+
+    def _alternative_pictures(self, case: str, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the first alternatives, how many samples each has, and the samples of none."""
+        found = self.alternatives[case]
+        alone = set(range(len(samples))).difference(*(one.members for one in found))
+        shown = found[:SHOWN_ALTERNATIVES]
+        return {
+            "alternatives": samples[[one.shown for one in shown]],
+            "alternative_counts": np.array([len(one.members) for one in shown]),
+            "alternative_alike": np.array([one.alike for one in shown]),
+            "alone": samples[sorted(alone)],
+            "n": np.array(len(samples)),
+        }
 
     def _noise_picture(self, scan: Scan, sd: float, index: int | None) -> np.ndarray:
         return picture(add_noise(scan, sd, self.settings.seed) if sd else scan, index)

@@ -1,0 +1,80 @@
+"""Trainings that differ in one thing, measured on the same test cases, as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from napari_ldseg import load_checkpoint
+from napari_ldseg.checkpoint.file import Checkpoint, save_checkpoint
+from napari_ldseg.datasets.split import read_split
+from napari_ldseg.evaluation.overlap import evaluate, metrics
+from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.training.config import read_config
+from napari_ldseg.training.loop import train
+from napari_ldseg.training.run import CHECKPOINT, describe_split
+
+MODELS = Path(__file__).parents[1] / "models"
+STEPS = 2, 10
+
+
+def changed(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``config`` with dotted names set."""
+    config = yaml.safe_load(yaml.safe_dump(config))
+    for name, value in changes.items():
+        *rooms, last = name.split(".")
+        place = config
+        for room in rooms:
+            place = place.setdefault(room, {})
+        place[last] = value
+    return config
+
+
+def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
+    """Return the trained checkpoint with its figures on the test cases; from ``folder`` if it is there."""
+    path = folder / CHECKPOINT
+    if path.is_file():
+        return load_checkpoint(path)
+    folder.mkdir(exist_ok=True)
+    told = folder / "told.yaml"
+    told.write_text(yaml.safe_dump(config))
+    settings = read_config(told)
+    cases, _ = find_labelled(settings.data, [c.name for c in settings.classes])
+    split = read_split(settings.data.split)
+    training = split.cases("training", cases)
+    test = split.cases("test" if split.test else "validation", cases)
+    metadata = settings.metadata(training, describe_split(split, settings))
+    checkpoint = train(metadata, training, (), settings.training, folder=folder, resume=True)
+    figures = [
+        m
+        for k in STEPS
+        for m in metrics(evaluate(checkpoint, test, 1, k), checkpoint, "test", 1, k)
+    ]
+    described = checkpoint.metadata.model_copy(update={"metrics": tuple(figures)})
+    save_checkpoint(Checkpoint(described, checkpoint.model), path)
+    return load_checkpoint(path)
+
+
+def mean_dsc(checkpoint: Checkpoint, steps: int) -> float:
+    """Return the mean over the classes of one sample's DSC."""
+    values = [m.value for m in checkpoint.metadata.metrics if (m.name, m.steps) == ("DSC", steps)]
+    return sum(values) / len(values)
+
+
+def table(rows: Mapping[str, Checkpoint]) -> str:
+    """Return the rows as Markdown; differences are against the first one."""
+    columns = [f"DSC, K = {k}" for k in STEPS]
+    lines = [
+        f"| changed | {' | '.join(columns)} | against the first | million weights |",
+        "| --- " * (len(STEPS) + 3) + "|",
+    ]
+    first = mean_dsc(next(iter(rows.values())), STEPS[0])
+    for name, checkpoint in rows.items():
+        dsc = [mean_dsc(checkpoint, k) for k in STEPS]
+        millions = sum(weight.numel() for weight in checkpoint.model.parameters()) / 1e6
+        shown = " | ".join(f"{value:.3f}" for value in dsc)
+        lines.append(f"| {name} | {shown} | {dsc[0] - first:+.3f} | {millions:.2f} |")
+    return "\n".join(lines)
