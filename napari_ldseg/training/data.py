@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 from ..checkpoint.metadata import Metadata
 from ..datasets.case import Case, check_label
 from ..errors import LDSegError
-from ..inference.preprocessing import grid_map, preprocess
+from ..inference.preprocessing import grid_map, normalise, preprocess
 from .augmentation import build_augmentation
 from .settings import Augmentation
 
@@ -61,9 +61,11 @@ class CaseDataset(Dataset):
         generator = torch.Generator().manual_seed(int(state[1]))
         shape = self.metadata.architecture.latent_shape(image.shape[1:])
         moved = _bare(changed["label"]).to(torch.uint8)
+        # As any image is: strong noise squeezes what it lies on.
+        noisy = _bare(changed["image"]).float().numpy()
         known = {"reviewed": 1 - moved[1:]} if self._partial else {}
         return known | {
-            "image": _bare(changed["image"]).float().clamp(0, 1),
+            "image": torch.from_numpy(normalise(self.metadata, noisy, blank_allowed=True)),
             "label": moved[:1],
             "time": torch.randint(self.metadata.schedule_length, (), generator=generator),
             "noise": torch.randn(shape, generator=generator),
