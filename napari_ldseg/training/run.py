@@ -39,7 +39,7 @@ CHECKPOINT = "checkpoint.safetensors"
 SAMPLES = 10
 SECONDS_BETWEEN_LINES = 30
 PATIENCE_SECONDS = 12
-SPREAD_CASES, STEPS_CASES, WATCHED_CASES, SHOWN_CASES = 3, 20, 16, 5
+SPREAD_CASES, SPREAD_SAMPLES, STEPS_CASES, WATCHED_CASES, SHOWN_CASES = 3, 8, 20, 16, 5
 
 
 def run_training(
@@ -221,7 +221,7 @@ def measured(
     else:
         say("measuring the number of steps")
         posterior_steps, _ = measure_posterior_steps(
-            checkpoint, _spread_out(validation, SPREAD_CASES), 16, device, check
+            checkpoint, _spread_out(validation, SPREAD_CASES), SPREAD_SAMPLES, device, check
         )
         label_steps = measure_label_steps(
             checkpoint, _spread_out(validation, STEPS_CASES), device, check
