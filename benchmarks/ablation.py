@@ -3,7 +3,7 @@
 python benchmarks/ablation.py -o FOLDER [--only NAME ...]
 
 CAMUS (LDSEG_DATA/camus) with the split of the bundled model, of whose test patients the first 25 are taken,
-at 64 x 64 with 600 updates of 8: small enough that every row costs some minutes of one core. The rows
+at 64 x 64 with 400 updates of 8: small enough that every row costs some minutes of one core. The rows
 rank choices; they do not show what a long training reaches. DSC is the mean of the three structures of one
 sample in K steps. Finished rows are kept in FOLDER and not trained again; two processes with different rows
 may use one folder.
@@ -22,28 +22,22 @@ from rows import MODELS, changed, table, train_row
 from napari_ldseg.datasets.split import Split, read_split
 
 TEST_CASES, VALIDATION_CASES = 100, 4
-UPDATES = 600
+UPDATES = 400
 
 # Row: what is changed against the first row, as dotted names of the configuration.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "as it is, another seed": {"training.seed": 1},
+    "another seed": {"training.seed": 1},
     "cosine schedule": {"schedule": "cosine"},
     "quadratic schedule": {"schedule": "quadratic"},
-    "plain difference": {"parametrisation": "plain-difference"},
     "plain difference, cosine schedule": {
         "parametrisation": "plain-difference",
         "schedule": "cosine",
     },
     "1 latent channel": {"architecture.latent_channels": 1},
-    "2 latent channels": {"architecture.latent_channels": 2},
     "8 latent channels": {"architecture.latent_channels": 8},
     "1 embedding channel": {"architecture.embedding_channels": 1},
     "4 embedding channels": {"architecture.embedding_channels": 4},
-    "1 latent and 1 embedding channel": {
-        "architecture.latent_channels": 1,
-        "architecture.embedding_channels": 1,
-    },
     "2 down-samplings": {
         "architecture.label_widths": [8, 16, 32],
         "architecture.image_widths": [16, 32, 64],
@@ -52,22 +46,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "architecture.label_widths": [8, 16, 32, 48, 48],
         "architecture.image_widths": [16, 32, 64, 96, 96],
     },
-    "label at half size": {
+    "label at half the size": {
         "architecture.label_stride": 2,
         "architecture.label_widths": [16, 32, 48],
     },
     "image encoder half as wide": {"architecture.image_widths": [8, 16, 32, 48]},
     "image encoder twice as wide": {"architecture.image_widths": [32, 64, 128, 192]},
-    "denoiser twice as wide": {"architecture.denoiser_widths": [96, 192]},
-    "no attention in the image encoder": {"architecture.image_attention": False},
-    "dropout 0.2": {"architecture.dropout": 0.2},
     "no EMA": {"training.ema_decay": 0.0},
     "no augmentation": {
         f"training.augmentation.{name}": 0
         for name in ("rotation", "scale", "shift", "contrast", "noise", "blur")
     },
     "no Dice (gamma 0)": {"training.gamma": 0.0},
-    "Dice halved (gamma 1)": {"training.gamma": 1.0},
     "no noise loss (lambda 0)": {"training.lambda_": 0.0},
     "noise loss 4 times (lambda 4)": {"training.lambda_": 4.0},
     "no label encoder": {"architecture.label_encoder": "nearest"},
