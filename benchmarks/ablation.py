@@ -27,39 +27,11 @@ UPDATES = 400
 # Row: what is changed against the first row, as dotted names of the configuration.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
-    "another seed": {"training.seed": 1},
     "cosine schedule": {"schedule": "cosine"},
-    "quadratic schedule": {"schedule": "quadratic"},
     "plain difference, cosine schedule": {
         "parametrisation": "plain-difference",
         "schedule": "cosine",
     },
-    "1 latent channel": {"architecture.latent_channels": 1},
-    "8 latent channels": {"architecture.latent_channels": 8},
-    "1 embedding channel": {"architecture.embedding_channels": 1},
-    "4 embedding channels": {"architecture.embedding_channels": 4},
-    "2 down-samplings": {
-        "architecture.label_widths": [8, 16, 32],
-        "architecture.image_widths": [16, 32, 64],
-    },
-    "4 down-samplings": {
-        "architecture.label_widths": [8, 16, 32, 48, 48],
-        "architecture.image_widths": [16, 32, 64, 96, 96],
-    },
-    "label at half the size": {
-        "architecture.label_stride": 2,
-        "architecture.label_widths": [16, 32, 48],
-    },
-    "image encoder half as wide": {"architecture.image_widths": [8, 16, 32, 48]},
-    "image encoder twice as wide": {"architecture.image_widths": [32, 64, 128, 192]},
-    "no EMA": {"training.ema_decay": 0.0},
-    "no augmentation": {
-        f"training.augmentation.{name}": 0
-        for name in ("rotation", "scale", "shift", "contrast", "noise", "blur")
-    },
-    "no Dice (gamma 0)": {"training.gamma": 0.0},
-    "no noise loss (lambda 0)": {"training.lambda_": 0.0},
-    "noise loss 4 times (lambda 4)": {"training.lambda_": 4.0},
     "no label encoder": {"architecture.label_encoder": "nearest"},
     "no image encoder": {
         "architecture.image_encoder": "nearest",
@@ -70,7 +42,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "architecture.image_encoder": "nearest",
         "architecture.embedding_channels": 1,
     },
+    "1 embedding channel": {"architecture.embedding_channels": 1},
+    "1 latent channel": {"architecture.latent_channels": 1},
+    "2 down-samplings": {
+        "architecture.label_widths": [8, 16, 32],
+        "architecture.image_widths": [16, 32, 64],
+    },
+    "another seed": {"training.seed": 1},
+    "no augmentation": {
+        f"training.augmentation.{name}": 0
+        for name in ("rotation", "scale", "shift", "contrast", "noise", "blur")
+    },
+    "no EMA": {"training.ema_decay": 0.0},
+    "no Dice (gamma 0)": {"training.gamma": 0.0},
+    "no noise loss (lambda 0)": {"training.lambda_": 0.0},
+    "image encoder half as wide": {"architecture.image_widths": [8, 16, 32, 48]},
+    "image encoder twice as wide": {"architecture.image_widths": [32, 64, 128, 192]},
     "Res-UNet": {"networks": "res-unet"},
+    "8 latent channels": {"architecture.latent_channels": 8},
+    "4 down-samplings": {
+        "architecture.label_widths": [8, 16, 32, 48, 48],
+        "architecture.image_widths": [16, 32, 64, 96, 96],
+    },
+    "noise loss 4 times (lambda 4)": {"training.lambda_": 4.0},
 }
 
 

@@ -25,8 +25,7 @@ KNOWN_FAILURES = {
     "camus": (
         "Other views than the apical 2- and 4-chamber view, Doppler overlays, and images that are not "
         "cropped to the sector. Trained on 128 x 128 pixels: outlines are not exact to the pixel of a "
-        "larger image. The data were resized to a square, so there are no millimetres. Noisy images: with "
-        "noise of SD 0.1 of the intensity range the mean DSC fell from 0.885 to 0.681 (docs/accuracy.md)."
+        "larger image. The data were resized to a square, so there are no millimetres."
     ),
     "echo-phantom": (
         "Acoustic shadows that hide most of a chamber; anything that is not a phantom of this "
@@ -34,8 +33,8 @@ KNOWN_FAILURES = {
     ),
     "mri-phantom": "Anything that is not a phantom of this generator.",
     "glas": (
-        "Trained on a CPU, on 60 images at 256 x 256 pixels: thin walls between neighbouring glands are "
-        "missed, stroma is taken for glands, and glands that touch become one. Other organs, stains, "
+        "Trained on a CPU, on 60 images at 256 x 256 pixels: glands that touch become one, large glands filled "
+        "with mucus or debris are missed in part, and samples put glands into muscle. Other organs, stains, "
         "scanners and magnifications, and whole slides. The split is by image, since the files do not tell "
         "the patients: images of one patient may lie in both parts, so the figures flatter the model."
     ),

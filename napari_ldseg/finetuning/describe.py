@@ -117,6 +117,7 @@ def _new(request: Request, scans: Sequence[Scan]) -> Metadata:
             :2000
         ],
         architecture=architecture,
+        schedule="linear",
         channels=("image",)
         if channels == 1
         else tuple(f"channel {i + 1}" for i in range(channels)),

@@ -98,7 +98,7 @@ class TrainingConfig(BaseModel):
     intensity: Intensity = Intensity()
     networks: Literal["ldseg", "res-unet"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
-    schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
+    schedule: Literal["cosine", "linear", "quadratic"] = "linear"
     architecture: dict[str, Any] = {}
     training: TrainingSettings = TrainingSettings()
 
