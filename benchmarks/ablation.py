@@ -59,12 +59,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "image encoder half as wide": {"architecture.image_widths": [8, 16, 32, 48]},
     "image encoder twice as wide": {"architecture.image_widths": [32, 64, 128, 192]},
     "Res-UNet": {"networks": "res-unet"},
-    "8 latent channels": {"architecture.latent_channels": 8},
-    "4 down-samplings": {
-        "architecture.label_widths": [8, 16, 32, 48, 48],
-        "architecture.image_widths": [16, 32, 64, 96, 96],
-    },
-    "noise loss 4 times (lambda 4)": {"training.lambda_": 4.0},
 }
 
 
