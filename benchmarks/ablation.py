@@ -19,9 +19,9 @@ import machine
 import yaml
 from rows import MODELS, changed, table, train_row
 
-from napari_ldseg.datasets.split import Split, read_split
+from napari_ldseg.datasets.split import read_split
 
-TEST_CASES, VALIDATION_CASES = 100, 4
+TEST_CASES = 100
 UPDATES = 400
 
 # Row: what is changed against the first row, as dotted names of the configuration.
@@ -66,7 +66,6 @@ def base(split: Path) -> dict[str, Any]:
     """Return the first row's configuration: the bundled model's, smaller and shorter."""
     config = yaml.safe_load((MODELS / "camus.yaml").read_text())
     config["grid"] = {"size": [64, 64]}
-    config["schedule"] = "linear"
     config["data"]["split"] = str(split)
     config["training"] |= {"updates": UPDATES, "validate_every": UPDATES, "workers": 0}
     config["training"]["augmentation"]["shift"] = 3.0
@@ -74,13 +73,9 @@ def base(split: Path) -> dict[str, Any]:
 
 
 def smaller_split(folder: Path) -> Path:
-    """Write the bundled model's split with fewer cases kept aside, and return its file."""
+    """Write the bundled model's split with fewer test cases, and return its file."""
     whole = read_split(MODELS / "splits" / "camus.json")
-    split = Split(
-        training=whole.training,
-        validation=whole.validation[:VALIDATION_CASES],
-        test=whole.test[:TEST_CASES],
-    )
+    split = whole.model_copy(update={"test": whole.test[:TEST_CASES]})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "split.json"
     path.write_text(split.model_dump_json())

@@ -35,7 +35,7 @@ def config(name: str) -> dict[str, Any]:
     }
     split = str(MODELS / "splits" / "glas.json")
     training = {"training.updates": UPDATES, "training.validate_every": UPDATES}
-    return changed(told, {"data.split": split, "schedule": "linear", **training})
+    return changed(told, {"data.split": split, **training})
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Trainings that differ in one thing, measured on the same test cases, as rows of a table."""
+"""Trainings that differ in one thing, measured on the same cases kept out, as rows of a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def changed(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
-    """Return the trained checkpoint with its figures on the test cases; from ``folder`` if it is there."""
+    """Return the trained checkpoint with its figures on the cases kept out; from ``folder`` if there."""
     path = folder / CHECKPOINT
     if path.is_file():
         return load_checkpoint(path)
@@ -44,14 +44,14 @@ def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
     settings = read_config(told)
     cases, _ = find_labelled(settings.data, [c.name for c in settings.classes])
     split = read_split(settings.data.split)
-    training = split.cases("training", cases)
-    test = split.cases("test" if split.test else "validation", cases)
+    part = "test" if split.test else "validation"
+    training, kept_out = split.cases("training", cases), split.cases(part, cases)
     metadata = settings.metadata(training, describe_split(split, settings))
     checkpoint = train(metadata, training, (), settings.training, folder=folder, resume=True)
     figures = [
         m
         for k in STEPS
-        for m in metrics(evaluate(checkpoint, test, 1, k), checkpoint, "test", 1, k)
+        for m in metrics(evaluate(checkpoint, kept_out, 1, k), checkpoint, part, 1, k)
     ]
     described = checkpoint.metadata.model_copy(update={"metrics": tuple(figures)})
     save_checkpoint(Checkpoint(described, checkpoint.model), path)

@@ -38,7 +38,8 @@ def find_alternatives(samples: Sequence[np.ndarray], classes: int) -> list[Alter
       of them agree on the outline.
     - If there is neither, the sample in the middle of all.
     """
-    groups = group_alike(samples, classes)
+    order, distance = _compared(samples, classes)
+    groups = _grouped(order, distance)
     found = [group for group in groups if len(group.members) > 1]
     present = [frozenset(np.unique(label).tolist()) for label in samples]
     known = {present[member] for group in found for member in group.members}
@@ -46,9 +47,9 @@ def find_alternatives(samples: Sequence[np.ndarray], classes: int) -> list[Alter
     for group in groups:
         if len(group.members) == 1 and present[group.shown] not in known:
             alone.setdefault(present[group.shown], []).append(group.shown)
-    found += [_around_medoid(samples, m, classes, alike=False) for m in alone.values() if m[1:]]
+    found += [_around_medoid(order, distance, m, alike=False) for m in alone.values() if m[1:]]
     if not found:
-        middle = _around_medoid(samples, range(len(samples)), classes).shown
+        middle = _around_medoid(order, distance, order).shown
         found = [Alternative(middle, (middle,))]
     return sorted(found, key=lambda one: -len(one.members))
 
@@ -74,18 +75,7 @@ def group_alike(labels: Sequence[np.ndarray], classes: int) -> list[Alternative]
     The order of ``labels`` does not matter: they are sorted by content, and equal ones are
     interchangeable.
     """
-    order = _by_content(labels)
-    group = np.ones(len(order), dtype=int)
-    if len(order) > 1:
-        distance = distances([labels[i] for i in order], classes)
-        group = fcluster(average(squareform(distance)), DIFFERENT, criterion="distance")
-    found = [
-        _around_medoid(
-            labels, [i for i, g in zip(order, group, strict=True) if g == number], classes
-        )
-        for number in dict.fromkeys(group.tolist())
-    ]
-    return sorted(found, key=lambda one: -len(one.members))
+    return _grouped(*_compared(labels, classes))
 
 
 def distances(labels: Sequence[np.ndarray], classes: int) -> np.ndarray:
@@ -136,16 +126,31 @@ def alternative_figures(
     }
 
 
+def _compared(labels: Sequence[np.ndarray], classes: int) -> tuple[list[int], np.ndarray]:
+    """Return the label maps' numbers in an order that only their content decides, and their distances."""
+    order = sorted(range(len(labels)), key=lambda i: np.ascontiguousarray(labels[i]).tobytes())
+    return order, distances([labels[i] for i in order], classes)
+
+
+def _grouped(order: Sequence[int], distance: np.ndarray) -> list[Alternative]:
+    """See ``group_alike``; arguments as ``_compared`` returns them."""
+    group = np.ones(len(order), dtype=int)
+    if len(order) > 1:
+        group = fcluster(average(squareform(distance)), DIFFERENT, criterion="distance")
+    found = [
+        _around_medoid(
+            order, distance, [i for i, g in zip(order, group, strict=True) if g == number]
+        )
+        for number in dict.fromkeys(group.tolist())
+    ]
+    return sorted(found, key=lambda one: -len(one.members))
+
+
 def _around_medoid(
-    labels: Sequence[np.ndarray], members: Sequence[int], classes: int, alike: bool = True
+    order: Sequence[int], distance: np.ndarray, members: Sequence[int], alike: bool = True
 ) -> Alternative:
-    """Return ``members`` of ``labels`` with the one that has the least sum of d to the others."""
-    members = [members[i] for i in _by_content([labels[m] for m in members])]
-    sums = distances([labels[m] for m in members], classes).sum(1)
+    """Return ``members`` with the one that has the least sum of d to the others."""
+    places = [place for place, number in enumerate(order) if number in members]
+    sums = distance[np.ix_(places, places)].sum(1)
     # Rounded, so that of equal sums the first is taken in whatever order they were added.
-    return Alternative(members[int(sums.round(9).argmin())], tuple(sorted(members)), alike)
-
-
-def _by_content(labels: Sequence[np.ndarray]) -> list[int]:
-    """Return the numbers of label maps in an order that only their content decides."""
-    return sorted(range(len(labels)), key=lambda i: np.ascontiguousarray(labels[i]).tobytes())
+    return Alternative(order[places[int(sums.round(9).argmin())]], tuple(sorted(members)), alike)

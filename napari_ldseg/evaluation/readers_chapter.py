@@ -6,6 +6,7 @@ import numpy as np
 
 from . import figures
 from .alternatives import ALTERNATIVES, BETWEEN_READERS, BETWEEN_SAMPLES, DISTANCE, READINGS
+from .bootstrap import Estimate
 from .chapter import Picture, Section, Table, classes_of, counted, run_text, shown
 from .results import reader_correlations
 from .study import SHOWN_ALTERNATIVES, Study
@@ -13,7 +14,8 @@ from .study import SHOWN_ALTERNATIVES, Study
 
 def readers_chapter(study: Study) -> Section:
     """Return what is said, tabled and drawn of the part ``readers``."""
-    observed = dict(study.observations.estimates(part="readers")) | reader_correlations(study)
+    correlations = reader_correlations(study)
+    observed = dict(study.observations.estimates(part="readers")) | correlations
     number = min(len(case.read_labels) for case in study.cases)
     rows = [
         (
@@ -55,7 +57,7 @@ def readers_chapter(study: Study) -> Section:
             f"the slice with most of the expert's structures. {names}.",
         ),
         Picture(
-            _over_all_cases(study),
+            _over_all_cases(study, next(iter(correlations.values()), None)),
             "All cases. Left: how many alternatives the model shows where the readers have one, two "
             "or more different readings. Right: each case is a point; on the dotted line the samples "
             "differ as much as the readers.",
@@ -92,13 +94,12 @@ def _telling_pictures(study: Study) -> tuple[dict[str, tuple[figures.Pictures, s
     return cases, "; ".join(names)
 
 
-def _over_all_cases(study: Study) -> bytes:
-    """Draw the alternatives and the distances of all cases."""
+def _over_all_cases(study: Study, correlation: Estimate | None) -> bytes:
+    """Draw the alternatives and the distances of all cases; ``correlation`` is that of the distances."""
     wanted = (ALTERNATIVES, None), (READINGS, None), (DISTANCE, BETWEEN_SAMPLES)
     found = [
         np.array(list(study.observations.values[study.reader_key(*key)].values()))
         for key in (*wanted, (DISTANCE, BETWEEN_READERS))
     ]
-    first = next(iter(reader_correlations(study).values()), None)
-    title = f"rank correlation {shown(first, 2)}" if first else ""
+    title = f"rank correlation {shown(correlation, 2)}" if correlation else ""
     return figures.alternatives_and_readers(*found, correlation=title)
