@@ -9,7 +9,7 @@ import pytest
 from napari_ldseg.datasets.case import consensus
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.noise import add_noise
-from napari_ldseg.evaluation.overlap import overlap
+from napari_ldseg.evaluation.overlap import mean_dsc, overlap
 from napari_ldseg.evaluation.readers import energy_distance, matched_iou, pairwise_iou
 from napari_ldseg.evaluation.surface import surface_figures
 from napari_ldseg.evaluation.uncertainty import (
@@ -34,6 +34,13 @@ def test_overlap_counts_what_only_one_of_both_has():
     dsc, iou = overlap(label, expert, 5)
     np.testing.assert_allclose(dsc, [2 / 3, 0, 0, np.nan], rtol=1e-6)
     np.testing.assert_allclose(iou, [1 / 2, 0, 0, np.nan], rtol=1e-6)
+
+
+def test_a_case_that_is_rightly_empty_is_not_the_worst_one():
+    empty, mask = np.zeros((20, 20), np.uint8), square(5, 15)
+    assert mean_dsc(empty, empty, 3) == 1
+    assert mean_dsc(mask, mask, 3) == 1, "the class that neither has counted as wrong"
+    assert mean_dsc(mask, empty, 3) == 0
 
 
 def test_surfaces_of_a_shifted_square():

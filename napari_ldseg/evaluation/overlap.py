@@ -30,6 +30,13 @@ def overlap(label: np.ndarray, expert: np.ndarray, classes: int) -> np.ndarray:
     return figures
 
 
+def mean_dsc(label: np.ndarray, expert: np.ndarray, classes: int) -> float:
+    """Return the mean DSC over the foreground classes that either has; 1 where both have none."""
+    values = overlap(label, expert, classes)[0]
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else 1.0
+
+
 def one_hot(label: np.ndarray, classes: int) -> torch.Tensor:
     """Return the foreground classes of a label (*space) as MONAI wants them, (1, classes - 1, *space)."""
     values = np.arange(1, classes).reshape(-1, *(1,) * label.ndim)

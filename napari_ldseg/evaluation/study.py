@@ -16,7 +16,7 @@ from .alternatives import Alternative, alternative_figures, find_alternatives
 from .gallery import Gallery, picture, pixel_aspect, telling_slice
 from .noise import add_noise
 from .observations import Key, Observations
-from .overlap import overlap
+from .overlap import mean_dsc, overlap
 from .plan import StudySettings, check_plan
 from .readers import energy_distance, matched_iou, sample_labels
 from .runs import CaseRuns, Model, Run
@@ -307,7 +307,7 @@ class Study:
         """Keep one slice of everything that a figure may want to show."""
         done = self.runs()
         label = runs[done[0]].labels
-        self.dsc[case] = float(np.nan_to_num(overlap(label, expert, len(self.classes))[0]).mean())
+        self.dsc[case] = mean_dsc(label, expert, len(self.classes))
         index = telling_slice(expert, label)
 
         def cut(array: np.ndarray) -> np.ndarray:
