@@ -7,7 +7,6 @@ image's own grid, and ``records/<case>.json``, which says ``started`` while the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..errors import LDSegError
 from ..inference.doubt import doubt
 from ..inference.files import write_like
 from ..inference.posterior import Posterior
+from ..project.images import sha256_of
 from .inputs import KINDS
 
 LABEL_INTENT = 1002
@@ -70,7 +70,7 @@ class CaseResults:
                     f"{shown} is already there and is no result of this command; move it away or "
                     "choose another output folder."
                 )
-            if known[shown] != file_hash(path):
+            if known[shown] != sha256_of(path):
                 raise LDSegError(
                     f"{shown} was changed after it was made; move it away to keep it, or choose "
                     "another output folder."
@@ -99,7 +99,7 @@ class CaseResults:
                     path.unlink(missing_ok=True)
                     continue
                 write_like(path, np.asarray(array), posterior.scan, intent)
-                files[f"{kind}/{self.name}.nii.gz"] = file_hash(path)
+                files[f"{kind}/{self.name}.nii.gz"] = sha256_of(path)
             _write_json(
                 self.record_path,
                 {
@@ -159,12 +159,3 @@ def was_made_with(record: dict[str, Any], settings: dict[str, Any]) -> bool:
     return record.get("status") == "finished" and all(
         made_with.get(key) == value for key, value in settings.items()
     )
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file. Raises LDSegError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise LDSegError(f"{path.name} cannot be read: {error.strerror or error}.") from error

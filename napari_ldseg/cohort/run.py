@@ -13,11 +13,13 @@ from lightning_fabric import Fabric
 
 from ..checkpoint.file import Checkpoint
 from ..distribution import device_name
+from ..durations import about
 from ..errors import LDSegError
 from ..inference.files import read_scan
 from ..inference.segment import PosteriorSampler
+from ..project.images import sha256_of
 from .inputs import Input
-from .results import CaseResults, file_hash, was_made_with
+from .results import CaseResults, was_made_with
 from .table import write_table
 
 SKIPPED = "already there"
@@ -140,7 +142,7 @@ def _one_case(
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
-        made_with["image_file_sha256"] = file_hash(item.path)
+        made_with["image_file_sha256"] = sha256_of(item.path)
         if results.finished(made_with):
             results.forget_failure()
             return SKIPPED
@@ -192,10 +194,4 @@ def _failure(item: Input, folder: Path, settings: dict[str, Any]) -> Failure | N
 
 
 def _left(seconds: float) -> str:
-    if seconds < 1:
-        return ""
-    if seconds < 90:
-        return f", about {seconds:.0f} s left"
-    if seconds < 5400:
-        return f", about {seconds / 60:.0f} min left"
-    return f", about {seconds / 3600:.1f} h left"
+    return f", {about(seconds)} left" if seconds >= 1 else ""
