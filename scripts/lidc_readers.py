@@ -1,10 +1,11 @@
 """Write lung nodule crops with four readers' masks as a data set for ``napari-ldseg train``.
 
-python scripts/lidc_readers.py lidc.npz FOLDER
+python scripts/lidc_readers.py lidc.npz FOLDER [--centre PIXELS]
 
 The npz holds ``images`` uint8 (N, y, x), ``masks`` uint8 (N, readers, y, x / 8), packed along the last
 axis by ``numpy.packbits``, and ``name`` (N,). FOLDER gets images/NAME.png and reader1/NAME.png to
 readerR/NAME.png with 0 where the reader saw no nodule and 1 where he did; a mask may be empty.
+With --centre only a square of so many pixels in the middle of each crop is written.
 """
 
 from __future__ import annotations
@@ -22,26 +23,40 @@ from napari_ldseg.errors import LDSegError
 SAFE_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
-def convert(source: Path, folder: Path) -> list[str]:
+def convert(source: Path, folder: Path, centre: int | None = None) -> list[str]:
     """Write the pictures of ``source`` into ``folder`` and return the names of the label folders.
+
+    ``centre`` is the side in pixels of what is written of each, by default all of it.
 
     Raises
     ------
     LDSegError
-        If ``source`` is no such file, or ``folder`` already holds something.
+        If ``source`` is no such file or smaller than ``centre``, or ``folder`` already holds something.
     """
     images, masks, names = _read(source)
+    height, width = images.shape[1:]
+    if centre is not None and not 0 < centre <= min(height, width):
+        raise LDSegError(
+            f"{source}: its crops are {height} x {width}; --centre must fit into them."
+        )
+    part = tuple(_middle(side, centre) for side in (height, width))
     if folder.exists() and any(folder.iterdir()):
         raise LDSegError(f"{folder} is not empty; name a new folder.")
     readers = [f"reader{number + 1}" for number in range(masks.shape[1])]
     for sub in ("images", *readers):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     for image, packed, name in zip(images, masks, names, strict=True):
-        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+        Image.fromarray(image[part]).save(folder / "images" / f"{name}.png")
         for reader, mask in zip(readers, packed, strict=True):
             label = np.unpackbits(mask, axis=-1, count=image.shape[1])
-            Image.fromarray(label).save(folder / reader / f"{name}.png")
+            Image.fromarray(label[part]).save(folder / reader / f"{name}.png")
     return readers
+
+
+def _middle(side: int, wanted: int | None) -> slice:
+    wanted = side if wanted is None else wanted
+    start = (side - wanted) // 2
+    return slice(start, start + wanted)
 
 
 def _read(source: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -76,9 +91,10 @@ def main() -> None:
     )
     parser.add_argument("npz", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--centre", type=int, metavar="PIXELS")
     arguments = parser.parse_args()
     try:
-        readers = convert(arguments.npz, arguments.folder)
+        readers = convert(arguments.npz, arguments.folder, arguments.centre)
     except LDSegError as error:
         raise SystemExit(f"Error: {error}") from None
     print(f"Wrote {arguments.folder}; its readers for data.labels: [{', '.join(readers)}]")

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 READERS = ("reader1", "reader2", "reader3")
 
 
-def convert(npz, folder):
-    line = [sys.executable, ROOT / "scripts" / "lidc_readers.py", npz, folder]
+def convert(npz, folder, *options):
+    line = [sys.executable, ROOT / "scripts" / "lidc_readers.py", npz, folder, *options]
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
@@ -58,6 +58,19 @@ def test_the_converted_folder_holds_every_readers_mask(crops, folder):
         np.testing.assert_array_equal([read() for read in case.read_labels], of_readers)
         # Two of three have it: that is the expert's label wherever one is needed.
         np.testing.assert_array_equal(case.read()[1], of_readers.sum(0) >= 2)
+
+
+def test_the_centre_of_the_crops(crops, tmp_path):
+    path, images, masks, _ = crops
+    assert convert(path, tmp_path / "data", "--centre", "8").returncode == 0
+    case = find_cases(DataSettings(folder=tmp_path / "data", labels=READERS, patient=r"(p\d+)_"))[0]
+    top, left = ((side - 8) // 2 for side in images.shape[1:])
+    part = np.s_[..., top : top + 8, left : left + 8]
+    np.testing.assert_array_equal(case.read_scan().array, images[0][part])
+    np.testing.assert_array_equal([read() for read in case.read_labels], masks[0][part])
+    answer = convert(path, tmp_path / "larger", "--centre", "80")
+    assert answer.returncode == 1 and "--centre must fit" in answer.stderr
+    assert not (tmp_path / "larger").exists()
 
 
 def test_a_damaged_or_second_conversion_is_one_sentence(crops, folder, tmp_path):
