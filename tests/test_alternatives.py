@@ -118,6 +118,8 @@ def test_the_figures_of_a_case():
     assert found["distance", "between samples"] == pytest.approx(15 / 28)
     assert found["distance", "between readers"] == pytest.approx(5 / 6)
     assert found["single samples", None] == 0
+    assert found["empty label maps", "of the samples"] == 3 / 8
+    assert found["empty label maps", "of the readers"] == 1 / 4
     found = alternative_figures(
         find_alternatives([*samples, there], 2), [*samples, there], readers, 2
     )

@@ -17,7 +17,7 @@ from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoin
 from napari_ldseg.checkpoint.metadata import Calibration
 from napari_ldseg.cli import app
 from napari_ldseg.datasets.split import Split
-from napari_ldseg.evaluation import runs
+from napari_ldseg.evaluation import runs, study
 from napari_ldseg.evaluation.alternatives import find_alternatives, mean_distance
 from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.evaluation.readers import sample_labels
@@ -298,6 +298,7 @@ def test_several_readers(several_readers, saved, tmp_path):
         assert own["alternatives", None] == len(find_alternatives(samples, 2))
         assert own["distance", "between samples"] == pytest.approx(mean_distance(samples, 2))
         assert own["different readings", None] in (2, 3)
+        assert own["empty label maps", "of the readers"] == pytest.approx(1 / 3)
         counts.append(own["alternatives", None])
         spread.append(own["distance", "between samples"])
         disagreement.append(own["distance", "between readers"])
@@ -312,6 +313,39 @@ def test_several_readers(several_readers, saved, tmp_path):
         assert text in page
     chapter = page[page.index('id="readers"') : page.index('id="time"')]
     assert chapter.count('src="data:image/png;base64,') == 2
+
+
+def test_is_the_model_unsure_that_there_is_anything_where_the_readers_are(
+    several_readers, saved, tmp_path, monkeypatch
+):
+    """Each case has more readers who saw nothing, and more empty samples, than the one before."""
+    files = sorted((several_readers / "images").iterdir())
+    for number, file in enumerate(files):
+        for reader in (1, 2):
+            if number >= 3 * reader - 2:
+                path = several_readers / f"reader{reader}" / file.name
+                imsave(path, read_scan(path).array * 0, check_contrast=False)
+    empty = [0, 1, 2, 3, 5]
+    mask, order = disc(1)[1], []
+
+    def drawn(posterior):
+        key = posterior.mean_probability.tobytes()
+        if key not in order:
+            order.append(key)
+        return [mask * (i >= empty[order.index(key)]) for i in range(16)]
+
+    monkeypatch.setattr(study, "sample_labels", drawn)
+    names = [part for n in (1, 2, 3) for part in ("--labels", f"reader{n}")]
+    out = tmp_path / "report"
+    answer = evaluate(saved(), several_readers, "-o", out, *names, "--parts", "readers")
+    assert answer.exit_code == 0, answer.output
+    found = report(out)
+    row = figure(found, metric="rank correlation", detail="of empty samples with empty readers")
+    readers = [1 / 3, 2 / 3, 2 / 3, 2 / 3, 1]
+    assert row["value"] == pytest.approx(spearmanr(empty, readers).statistic)
+    share = figure(found, metric="empty label maps", detail="of the samples")["value"]
+    assert share == pytest.approx(np.mean(empty) / 16)
+    assert "of empty samples with empty readers" in (out / "report.html").read_text()
 
 
 def test_several_readers_of_one_volume(saved, tmp_path):

@@ -13,6 +13,7 @@ from .readers import pairwise_iou
 
 DISTANCE, BETWEEN_SAMPLES, BETWEEN_READERS = "distance", "between samples", "between readers"
 ALTERNATIVES, READINGS = "alternatives", "different readings"
+EMPTY, OF_SAMPLES, OF_READERS = "empty label maps", "of the samples", "of the readers"
 DIFFERENT = 0.5  # d = 1 - IoU above which two outlines are different, see group_alike
 
 
@@ -91,6 +92,11 @@ def mean_distance(labels: Sequence[np.ndarray], classes: int) -> float:
     return float(squareform(distances(labels, classes)).mean()) if len(labels) > 1 else 0.0
 
 
+def share_empty(labels: Sequence[np.ndarray]) -> float:
+    """Return the share of the label maps that show no structure at all."""
+    return float(np.mean([not label.any() for label in labels]))
+
+
 def share_covered(
     readers: Sequence[np.ndarray], outlines: Sequence[np.ndarray], classes: int
 ) -> float:
@@ -123,6 +129,8 @@ def alternative_figures(
         ("readers covered", "by any alternative"): share_covered(readers, outlines, classes),
         (DISTANCE, BETWEEN_SAMPLES): mean_distance(samples, classes),
         (DISTANCE, BETWEEN_READERS): mean_distance(readers, classes),
+        (EMPTY, OF_SAMPLES): share_empty(samples),
+        (EMPTY, OF_READERS): share_empty(readers),
     }
 
 

@@ -43,7 +43,8 @@ def readers_chapter(study: Study) -> Section:
         "The readers' different readings are counted in the same way, but there a single reader "
         "counts. A reader is covered by an alternative that shares at least half with the reader's "
         "outline. Distance is 1 - IoU, the mean over the pairs of a case. Do the samples differ where "
-        "the readers differ? That is the rank correlation: 1 is always, 0 is no more than by chance.",
+        "the readers differ, and show nothing where readers saw nothing? That is the rank correlation: 1 is "
+        "always, 0 is no more than by chance.",
     )
     telling, names = _telling_pictures(study)
     pictures = (

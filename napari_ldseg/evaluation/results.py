@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from .alternatives import ALTERNATIVES, BETWEEN_READERS, BETWEEN_SAMPLES, DISTANCE
+from .alternatives import (
+    ALTERNATIVES,
+    BETWEEN_READERS,
+    BETWEEN_SAMPLES,
+    DISTANCE,
+    EMPTY,
+    OF_READERS,
+    OF_SAMPLES,
+)
 from .bootstrap import INTERVAL, RESAMPLES, Estimate
 from .machine import describe_machine
 from .observations import Key
@@ -111,18 +119,26 @@ def reliabilities(study: Study) -> dict[tuple[str, str], Reliability]:
 
 
 def reader_correlations(study: Study) -> dict[Key, Estimate]:
-    """Return how alternatives and distance between samples go with the distance between readers."""
+    """Return how far the samples differ, and are empty, on the cases where the readers do and are."""
+    between, empty = (
+        study.reader_key(DISTANCE, BETWEEN_READERS),
+        study.reader_key(EMPTY, OF_READERS),
+    )
+    if between not in study.observations.values:
+        return {}
     found = {}
-    readers = study.reader_key(DISTANCE, BETWEEN_READERS)
-    for name, key in (
-        ("distance between samples", study.reader_key(DISTANCE, BETWEEN_SAMPLES)),
-        ("alternatives", study.reader_key(ALTERNATIVES)),
+    for detail, ours, theirs in (
+        (
+            "distance between samples with distance between readers",
+            (DISTANCE, BETWEEN_SAMPLES),
+            between,
+        ),
+        ("alternatives with distance between readers", (ALTERNATIVES, None), between),
+        ("empty samples with empty readers", (EMPTY, OF_SAMPLES), empty),
     ):
-        measured = readers in study.observations.values
-        estimate = study.observations.rank_correlation(key, readers) if measured else None
+        estimate = study.observations.rank_correlation(study.reader_key(*ours), theirs)
         if estimate is not None:
-            detail = f"of {name} with distance between readers"
-            found[study.reader_key("rank correlation", detail)] = estimate
+            found[study.reader_key("rank correlation", f"of {detail}")] = estimate
     return found
 
 
