@@ -27,7 +27,8 @@ def run(scan: str | None, model: str, samples: int) -> tuple[napari.Viewer, obje
     viewer = napari.Viewer()
     viewer.window._qt_window.resize(1440, 900)
     if scan:
-        viewer.open(scan, plugin="napari-ldseg")
+        nifti = scan.endswith((".nii", ".nii.gz"))
+        viewer.open(scan, plugin="napari-ldseg" if nifti else "napari")
     else:
         viewer.open_sample("napari-ldseg", SAMPLES[model])
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
@@ -83,7 +84,7 @@ def save(viewer: napari.Viewer, widget, folder: Path, seconds: float) -> None:
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scan", help="a NIfTI file instead of the sample scan")
+    parser.add_argument("--scan", help="a NIfTI file or a picture instead of the sample scan")
     parser.add_argument("--model", default="mri-phantom", choices=bundled_checkpoints())
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--output", type=Path)

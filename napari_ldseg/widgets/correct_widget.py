@@ -9,7 +9,6 @@ from napari.layers import Image
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QComboBox,
     QDoubleSpinBox,
     QGridLayout,
     QGroupBox,
@@ -30,7 +29,7 @@ from .docking import dock_as_tab
 from .notice import ProjectNotice
 from .project_state import project_of
 from .result_layers import RESULT_KEY
-from .style import ERROR, StatusLine, scrolled
+from .style import ERROR, StatusLine, narrowed, scrolled
 from .tool_button import ToolButton
 from .tools import TOOLS
 
@@ -97,10 +96,7 @@ class CorrectWidget(QWidget):
         self.smoothing.setToolTip("How much to smooth: SD of the Gaussian")
         self.distance.setToolTip("How far to grow or shrink")
         self.image = ComboBox(choices=lambda _: self.corrector.images())
-        self.image.native.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.image.native.setMinimumContentsLength(8)
+        narrowed(self.image.native)
         self.image.tooltip = "The image that the threshold brush looks at"
         self.range = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
         self.range.setEdgeLabelMode(QLabeledDoubleRangeSlider.EdgeLabelMode.NoLabel)

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 
 from ..checkpoint.metadata import Metadata
 from .result_layers import SD_RANGE, sd_colormap
+from .style import breakable
 
 MEANING = "Bright is where the samples disagree. A low value does not prove that the model suits this scan."
 UNITS = {"mm3": "ml", "mm2": "cm²", "voxels": "voxels"}
@@ -90,7 +91,7 @@ class Legend(QWidget):
         said = summary["calibrated"]
         last = "interval" if said["intervals"] else "samples"
         self._table.setHorizontalHeaderLabels(["class", f"labels, {unit}", f"{last}, {unit}"])
-        self._caption.setText(_caption(summary))
+        self._caption.setText(breakable(_caption(summary)))
         self._table.setRowCount(len(metadata.classes) - 1)
         for row, info in enumerate(metadata.classes[1:]):
             sizes = summary["classes"][info.name]

@@ -24,6 +24,7 @@ from ..errors import LDSegError
 from ..inference.checks import check_fit, extent_mismatch
 from ..inference.scan import Scan
 from .keras_import import import_in_background
+from .style import narrowed
 
 RECENT_KEY = "recent_checkpoints"
 RECENT_COUNT = 5
@@ -41,10 +42,7 @@ class ModelChoice(QWidget):
         self.metadata: Metadata | None = None
         self._chosen = False
         self._offered: Path | None = None
-        self.combo = QComboBox()
-        self.combo.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.combo = narrowed(QComboBox())
         self.browse = QPushButton("Browse …")
         self._purpose = QLabel()
         self._purpose.setWordWrap(True)

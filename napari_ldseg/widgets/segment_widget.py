@@ -30,7 +30,7 @@ from .notice import Notice, ProjectNotice
 from .result_layers import RESULT_KEY
 from .sampling import Snapshot
 from .session import Choices, Session
-from .style import PROMINENT, StatusLine, scrolled
+from .style import PROMINENT, StatusLine, narrowed, scrolled
 from .training_state import training_of
 
 OPEN_FIRST = "Open a scan first: File > Open, or File > Open Sample > LDSeg."
@@ -58,6 +58,8 @@ class SegmentWidget(QWidget):
     def _build_controls(self) -> None:
         self.image = ComboBox(choices=lambda _: self._images())
         self.region = ComboBox(choices=lambda _: self._regions())
+        for layers in (self.image, self.region):
+            narrowed(layers.native)
         self.region.tooltip = "A Shapes layer with a box drawn around the structure"
         self.model = ModelChoice()
         self.samples = QSpinBox()

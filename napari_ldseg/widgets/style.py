@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QComboBox,
     QHeaderView,
     QLabel,
     QScrollArea,
@@ -30,6 +31,18 @@ def scrolled(content: QWidget) -> QScrollArea:
     scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     scroll.setWidget(content)
     return scroll
+
+
+def narrowed(combo: QComboBox) -> QComboBox:
+    """Return ``combo``, which no longer asks for the room that its longest entry would need."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(4)
+    return combo
+
+
+def breakable(text: str) -> str:
+    """Return ``text`` with places where a label may break its long names: after each underscore."""
+    return text.replace("_", "_\u200b")
 
 
 class StatusLine(QLabel):

@@ -30,7 +30,7 @@ from .model_choice import ModelChoice
 from .own_labels import BACKGROUND
 from .project_state import ProjectState
 from .segment_widget import list_devices
-from .style import PROMINENT
+from .style import PROMINENT, narrowed
 from .training_cases import TrainingCases
 
 PACES = {
@@ -72,10 +72,7 @@ class TrainingSetup(QWidget):
         self.paces["quick"].setChecked(True)
         self.name = QLineEdit()
         self.name.setMaxLength(100)
-        self.classes = QComboBox()
-        self.classes.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.classes = narrowed(QComboBox())
         self.classes.setToolTip("What the new model will tell apart")
         self.scratch = QCheckBox(FROM_SCRATCH)
         self.scratch.setToolTip("Forget what the model has learnt; needs many cases and much time")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QScrollArea
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.widgets import sampling
@@ -34,6 +34,19 @@ def test_click_gives_labels_with_class_names_and_sd(viewer, widget, run, model_f
     assert widget.legend.isVisible() and widget.legend._sd.isVisible()
     provenance = labels.metadata["napari_ldseg_result"]["provenance"]
     assert provenance["samples"] == 4 and provenance["seed"] == 0 and provenance["steps"] == 4
+
+
+def test_a_long_name_pushes_nothing_out_of_the_widget(viewer, request, model_file):
+    """The image is open before the widget is, as it mostly is."""
+    viewer.add_image(image_2d(), name="sub_001_session_02_acquisition_T1w_space_native_denoised")
+    widget, run = (request.getfixturevalue(name) for name in ("widget", "run"))
+    widget.model.choose(model_file())
+    run(samples=2)
+    area = widget.findChild(QScrollArea)
+    assert area.widget().width() <= area.viewport().width()
+    for part in (widget.cancel, widget.model.browse, widget.legend._caption):
+        right = part.mapTo(area.viewport(), part.rect().topRight()).x()
+        assert part.isVisible() and right < area.viewport().width()
 
 
 def test_one_sample_gives_no_sd_and_takes_an_old_one_away(viewer, widget, run, model_file):
