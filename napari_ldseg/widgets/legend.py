@@ -88,6 +88,7 @@ class Legend(QWidget):
     def show_summary(self, summary: dict, metadata: Metadata) -> None:
         """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the SD's key."""
         unit, per = UNITS[summary["unit"]], PER_SHOWN_UNIT[summary["unit"]]
+        counted = summary["unit"] == "voxels"
         said = summary["calibrated"]
         last = "interval" if said["intervals"] else "samples"
         self._table.setHorizontalHeaderLabels(["class", f"labels, {unit}", f"{last}, {unit}"])
@@ -95,9 +96,9 @@ class Legend(QWidget):
         self._table.setRowCount(len(metadata.classes) - 1)
         for row, info in enumerate(metadata.classes[1:]):
             sizes = summary["classes"][info.name]
-            ends = [_short(size / per) for size in sizes["interval"] or ()]
+            ends = [_short(size / per, counted) for size in sizes["interval"] or ()]
             spread = " – ".join(ends) or "–"
-            cells = (info.name, _short(sizes["size"] / per), spread)
+            cells = (info.name, _short(sizes["size"] / per, counted), spread)
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
                 if column == 0:
@@ -128,8 +129,8 @@ def _caption(summary: dict) -> str:
     return f"{text}, before any edits:"
 
 
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+def _short(value: float, counted: bool) -> str:
+    return f"{value:.0f}" if counted or value >= 100 else f"{value:#.3g}"
 
 
 def swatch(colour: str) -> QIcon:

@@ -125,8 +125,7 @@ def test_says_in_plain_words_whether_the_volumes_are_calibrated(viewer, widget, 
     summary = result_layer(viewer, "labels").metadata["napari_ldseg_result"]
     for row in range(2):
         low, high = summary["classes"][f"class {row + 1}"]["interval"]
-        shown = [float(end) for end in table.item(row, 2).text().split(" – ")]
-        assert shown == pytest.approx([low, high], rel=0.01)
+        assert table.item(row, 2).text() == f"{low:.0f} – {high:.0f}", "voxels are counted"
     run(samples=4)
     assert words.text().startswith("Not calibrated: the model was calibrated for 3 samples")
     assert table.horizontalHeaderItem(2).text().startswith("samples")
