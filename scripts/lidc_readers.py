@@ -39,7 +39,7 @@ def convert(source: Path, folder: Path, centre: int | None = None) -> list[str]:
         raise LDSegError(
             f"{source}: its crops are {height} x {width}; --centre must fit into them."
         )
-    part = tuple(_middle(side, centre) for side in (height, width))
+    part = tuple(_middle(side, centre or side) for side in (height, width))
     if folder.exists() and any(folder.iterdir()):
         raise LDSegError(f"{folder} is not empty; name a new folder.")
     readers = [f"reader{number + 1}" for number in range(masks.shape[1])]
@@ -53,8 +53,7 @@ def convert(source: Path, folder: Path, centre: int | None = None) -> list[str]:
     return readers
 
 
-def _middle(side: int, wanted: int | None) -> slice:
-    wanted = side if wanted is None else wanted
+def _middle(side: int, wanted: int) -> slice:
     start = (side - wanted) // 2
     return slice(start, start + wanted)
 

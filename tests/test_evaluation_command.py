@@ -318,7 +318,7 @@ def test_several_readers(several_readers, saved, tmp_path):
 def test_is_the_model_unsure_that_there_is_anything_where_the_readers_are(
     several_readers, saved, tmp_path, monkeypatch
 ):
-    """Each case has more readers who saw nothing, and more empty samples, than the one before."""
+    """From case to case more samples are empty, and no fewer readers saw nothing."""
     files = sorted((several_readers / "images").iterdir())
     for number, file in enumerate(files):
         for reader in (1, 2):
