@@ -5,11 +5,9 @@ from __future__ import annotations
 import napari
 from magicgui.widgets import ComboBox
 from napari.layers import Image, Shapes
-from napari.qt.threading import create_worker
-from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -23,6 +21,7 @@ from superqt import QCollapsible
 
 from ..errors import LDSegError
 from ..io.geometry import layer_scan
+from .device_choice import DeviceChoice
 from .docking import dock_as_tab
 from .legend import Legend
 from .model_choice import ModelChoice
@@ -50,10 +49,7 @@ class SegmentWidget(QWidget):
         self._lay_out()
         self._connect()
         self._refresh()
-        self._devices = create_worker(list_devices, _start_thread=False, _ignore_errors=True)
-        self._devices.returned.connect(self._on_devices)
-        # Once the dock is drawn: importing torch, even in a thread, holds the window up.
-        QTimer.singleShot(0, self._devices.start)
+        self.device.find()
 
     def _build_controls(self) -> None:
         self.image = ComboBox(choices=lambda _: self._images())
@@ -74,9 +70,7 @@ class SegmentWidget(QWidget):
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("The same seed gives the same result")
-        self.device = QComboBox()
-        self.device.addItem("automatic", "auto")
-        self.device.addItem("CPU", "cpu")
+        self.device = DeviceChoice()
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Sample segmentations of the image")
         self.segment.setStyleSheet(PROMINENT)
@@ -98,6 +92,7 @@ class SegmentWidget(QWidget):
         main.addRow("", self.this_slice)
         more = QWidget()
         settings = QFormLayout(more)
+        settings.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         settings.addRow("Steps", self.steps)
         settings.addRow("Seed", self.seed)
         settings.addRow("Device", self.device)
@@ -214,7 +209,7 @@ class SegmentWidget(QWidget):
             samples=self.samples.value(),
             steps=self.steps.value() or None,
             seed=self.seed.value(),
-            device=self.device.currentData(),
+            device=self.device.name,
         )
         try:
             self.session.start(choices)
@@ -263,24 +258,3 @@ class SegmentWidget(QWidget):
     def _decide(self, apply: bool, words: str) -> None:
         self.session.decide(apply)
         self.status.say(words)
-
-    def _on_devices(self, devices: list[tuple[str, str]]) -> None:
-        for label, name in devices:
-            if self.device.findData(name) < 0:
-                self.device.addItem(label, name)
-
-
-def list_devices() -> list[tuple[str, str]]:
-    """Import torch in the background and return (label, name) of each accelerator."""
-    import torch
-
-    from ..inference.devices import available_devices
-
-    return [
-        (
-            f"GPU: {torch.cuda.get_device_name(name)}" if name.startswith("cuda") else "GPU (MPS)",
-            name,
-        )
-        for name in available_devices()
-        if name != "cpu"
-    ]

@@ -83,7 +83,7 @@ class TrainWidget(QWidget):
         """Have the window's closing guarded; share the dock with our other widgets."""
         self.state.project.window_guard.watch(self)
         dock_as_tab(self)
-        self.setup.find_devices()
+        self.setup.device.find()
         self._on_project()
         super().showEvent(event)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -26,10 +25,10 @@ from ..errors import LDSegError
 from ..finetuning.launch import MODELS
 from ..finetuning.plan import NOT_RETRAINED, candidates, expected_seconds, free_name, settings_for
 from ..finetuning.request import Pace, Request, name_problem
+from .device_choice import DeviceChoice
 from .model_choice import ModelChoice
 from .own_labels import BACKGROUND
 from .project_state import ProjectState
-from .segment_widget import list_devices
 from .style import PROMINENT, narrowed
 from .training_cases import TrainingCases
 
@@ -60,8 +59,6 @@ class TrainingSetup(QWidget):
         for button in self.paces.values():
             button.toggled.connect(self._refresh_start)
         self.start.clicked.connect(self._on_start)
-        self._devices = create_worker(list_devices, _start_thread=False, _ignore_errors=True)
-        self._devices.returned.connect(self._on_devices)
 
     def _build_controls(self) -> None:
         self.model = ModelChoice()
@@ -76,9 +73,7 @@ class TrainingSetup(QWidget):
         self.classes.setToolTip("What the new model will tell apart")
         self.scratch = QCheckBox(FROM_SCRATCH)
         self.scratch.setToolTip("Forget what the model has learnt; needs many cases and much time")
-        self.device = QComboBox()
-        self.device.addItem("automatic", "auto")
-        self.device.addItem("CPU", "cpu")
+        self.device = DeviceChoice()
         self.start = QPushButton("Start training")
         self.start.setStyleSheet(PROMINENT)
         self.reason = QLabel()
@@ -113,11 +108,6 @@ class TrainingSetup(QWidget):
     def pace(self) -> Pace:
         """The chosen effort."""
         return cast(Pace, next(n for n, button in self.paces.items() if button.isChecked()))
-
-    def find_devices(self) -> None:
-        """List the accelerators once, in a worker thread."""
-        if not self._devices.is_running and self.device.count() == 2:
-            self._devices.start()
 
     def refresh(self) -> None:
         """Show the project, the model and the cases as they are now."""
@@ -235,7 +225,7 @@ class TrainingSetup(QWidget):
                 classes=self.classes.currentData(),
                 cases=tuple(c.name for c in self.cases.chosen),
                 pace=self.pace,
-                device=self.device.currentData(),
+                device=self.device.name,
             )
         except (ValueError, LDSegError) as error:
             self.failed.emit(f"That cannot be trained: {error}.")
@@ -243,8 +233,3 @@ class TrainingSetup(QWidget):
         self.name.clear()
         self.scratch.setChecked(False)
         self.started.emit(request)
-
-    def _on_devices(self, devices: list[tuple[str, str]]) -> None:
-        for label, name in devices:
-            if self.device.findData(name) < 0:
-                self.device.addItem(label, name)

@@ -5,9 +5,11 @@ import threading
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QScrollArea
+from superqt import QCollapsible
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.widgets import sampling
@@ -47,6 +49,24 @@ def test_a_long_name_pushes_nothing_out_of_the_widget(viewer, request, model_fil
     for part in (widget.cancel, widget.model.browse, widget.legend._caption):
         right = part.mapTo(area.viewport(), part.rect().topRight()).x()
         assert part.isVisible() and right < area.viewport().width()
+
+
+def test_an_accelerator_with_a_long_name_is_offered_in_full(qtbot, viewer, request, monkeypatch):
+    """No machine that runs the tests has one, so torch is told of it."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    name = "NVIDIA RTX 6000 Ada Generation Laptop GPU (driver 580)"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+    viewer.add_image(image_2d())
+    widget = request.getfixturevalue("widget")
+    qtbot.waitUntil(lambda: widget.device.count() == 3)
+    widget.findChild(QCollapsible).expand(animate=False)
+    assert [widget.device.itemText(i) for i in range(3)] == ["automatic", "CPU", f"GPU: {name}"]
+    widget.device.setCurrentIndex(2)
+    assert widget.device.name == "cuda:0"
+    area = widget.findChild(QScrollArea)
+    qtbot.waitUntil(lambda: widget.device.isVisible())
+    assert area.widget().width() <= area.viewport().width()
+    assert widget.device.width() > area.viewport().width() / 2
 
 
 def test_one_sample_gives_no_sd_and_takes_an_old_one_away(viewer, widget, run, model_file):
