@@ -12,7 +12,7 @@ from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison
 from napari_ldseg.finetuning.lineage import ModelStore
 from napari_ldseg.finetuning.request import Request, Status, write_request, write_status
-from napari_ldseg.project.images import sha256_of
+from napari_ldseg.hashing import sha256_of
 
 
 @pytest.fixture

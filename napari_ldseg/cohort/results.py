@@ -16,10 +16,10 @@ import numpy as np
 
 from ..atomic import remove_leftovers, written_whole
 from ..errors import LDSegError
+from ..hashing import sha256_of
 from ..inference.doubt import doubt
 from ..inference.files import write_like
 from ..inference.posterior import Posterior
-from ..project.images import sha256_of
 from .inputs import KINDS
 
 LABEL_INTENT = 1002

@@ -15,9 +15,9 @@ from ..checkpoint.file import Checkpoint
 from ..distribution import device_name
 from ..durations import about
 from ..errors import LDSegError
+from ..hashing import sha256_of
 from ..inference.files import read_scan
 from ..inference.segment import PosteriorSampler
-from ..project.images import sha256_of
 from .inputs import Input
 from .results import CaseResults, was_made_with
 from .table import write_table

@@ -15,8 +15,8 @@ from ..checkpoint.bundled import bundled_checkpoints
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
+from ..hashing import sha256_of
 from ..project.case import now
-from ..project.images import sha256_of
 from ..project.schema import Name, Sha256, read_record, write_record
 from .comparison import Comparison, read_comparison
 from .launch import MODELS, runs

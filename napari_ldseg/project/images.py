@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
+from ..hashing import sha256_of
 from ..inference.files import read_like, read_scan, write_like
 from ..inference.scan import Scan
 from .case import CaseFolder
@@ -45,7 +45,7 @@ class Images:
         tried += [Path(reference.last_seen)] if reference.last_seen else []
         there = [path for path in tried if path.is_file()]
         for path in there:
-            if sha256_of(path) == reference.sha256:
+            if _hash(path) == reference.sha256:
                 return path
         if there:
             raise ImageMissing(
@@ -59,11 +59,11 @@ class Images:
     def locate(self, case: CaseFolder, path: Path) -> None:
         """Refer to ``path`` from now on. Raises LDSegError if it is another image."""
         reference = case.record().image
-        if reference is not None and sha256_of(path) != reference.sha256:
+        if reference is not None and _hash(path) != reference.sha256:
             raise LDSegError(
                 f"{path.name} is not the image that {case.name} was labelled on: its content differs."
             )
-        new = ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
+        new = ImageReference(name=path.name, sha256=_hash(path), **self._places(path))
         try:
             case.change(image=new)
         except OSError as error:
@@ -99,13 +99,13 @@ class Images:
         if it cannot be.
         """
         if path is not None:
-            return ImageReference(name=path.name, sha256=sha256_of(path), **self._places(path))
+            return ImageReference(name=path.name, sha256=_hash(path), **self._places(path))
         try:
             copy = _copy_image(image, building)
         except LDSegError:
             return None  # The label is worth keeping without it.
         relative = (final / copy.name).relative_to(self.folder).as_posix()
-        return ImageReference(name=copy.name, path=relative, sha256=sha256_of(copy))
+        return ImageReference(name=copy.name, path=relative, sha256=_hash(copy))
 
     def _places(self, path: Path) -> dict[str, str | None]:
         path = path.resolve()
@@ -131,13 +131,11 @@ def refers_to_file(image: Scan, path: Path | None) -> bool:
         return False
 
 
-def sha256_of(path: Path) -> str:
-    """Return the hash of a file's bytes. Raises ImageMissing if it cannot be read."""
+def _hash(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImageMissing(f"{path} cannot be read: {error.strerror or error}.") from error
+        return sha256_of(path)
+    except LDSegError as error:
+        raise ImageMissing(str(error)) from error
 
 
 def geometry_of(image: Scan) -> Geometry:

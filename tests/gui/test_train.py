@@ -134,7 +134,7 @@ def compared(gains, base="tiny"):
 def new_model(project, tiny_checkpoint, base):
     """A model of the project, a child of the base, as a training leaves it."""
     checkpoint = tiny_checkpoint(name="tiny-2")
-    from napari_ldseg.project.images import sha256_of
+    from napari_ldseg.hashing import sha256_of
 
     metadata = checkpoint.metadata.model_copy(update={"classes": DISC, "parent": sha256_of(base)})
     path = project.folder / "models" / "tiny-2.safetensors"
