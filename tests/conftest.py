@@ -7,6 +7,8 @@ from napari_ldseg.checkpoint.file import Checkpoint, build_model
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, Intensity, Metadata, TrainingRecord
 from napari_ldseg.model.architecture import Architecture
 
+from .discs import SIZES, WIDTHS
+
 COLOURS = ("#000000", "#ff0000", "#00ff00", "#0000ff")
 
 
@@ -78,3 +80,12 @@ def assert_sentence():
             assert word in text, (word, text)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def disc_metadata(tiny_metadata):
+    def make(dims, **changes):
+        grid = Grid(size=(SIZES[dims],) * dims)
+        return tiny_metadata(dims, grid=grid, architecture=WIDTHS, **changes)
+
+    return make

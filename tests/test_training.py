@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import Grid, Intensity
+from napari_ldseg.checkpoint.metadata import Intensity
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.overlap import evaluate, metrics
 from napari_ldseg.evaluation.steps import measure_label_steps, measure_posterior_steps
@@ -19,15 +19,6 @@ from napari_ldseg.training.loop import train
 from napari_ldseg.training.settings import Augmentation
 
 from .discs import SIZES, STILL, WIDTHS, case_of, disc, discs, equal, settings
-
-
-@pytest.fixture(scope="module")
-def disc_metadata(tiny_metadata):
-    def make(dims, **changes):
-        grid = Grid(size=(SIZES[dims],) * dims)
-        return tiny_metadata(dims, grid=grid, architecture=WIDTHS, **changes)
-
-    return make
 
 
 @pytest.fixture(scope="module", params=[(2, 8, 100), (3, 2, 110)], ids=["2D", "3D"])

@@ -19,7 +19,8 @@ class Case:
     ``read_scan()`` returns the scan (no leading axes), each of ``read_labels`` one reader's label, an
     integer array of the scan's shape. ``patient`` keeps cases of one person in one split. ``file`` is the
     image's own file where it has one to itself. ``read_reviewed()``, of a case that is annotated in part,
-    returns the voxels that count, bool of the scan's shape.
+    returns the voxels that count, bool of the scan's shape. ``slices``, of a volume that 2D networks learn
+    from, are the indices along its first axis that count.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Case:
     read_labels: tuple[Callable[[], np.ndarray], ...]
     file: Path | None = None
     read_reviewed: Callable[[], np.ndarray] | None = None
+    slices: tuple[int, ...] | None = None
 
     def read(self) -> tuple[Scan, np.ndarray]:
         """Return the scan and the expert's label: with several readers their majority."""

@@ -11,6 +11,7 @@ from monai.metrics import compute_dice, compute_iou
 from ..checkpoint.file import Checkpoint
 from ..checkpoint.metadata import Metadata, Metric
 from ..datasets.case import Case
+from ..datasets.slices import read_counted
 from ..inference.segment import segment
 
 
@@ -59,19 +60,18 @@ def evaluate(
 ) -> np.ndarray:
     """Segment ``cases`` on their own grids; return (cases, 2, classes - 1): DSC and IoU per class.
 
-    Of a case that is annotated in part the reviewed voxels count. ``classes`` names the values of the
-    cases' labels, background first, where they are others than the checkpoint's.
+    Of a case that is annotated in part the reviewed voxels count, of one ``by_slice`` its slices.
+    ``classes`` names the values of the cases' labels, background first, where they are others than
+    the checkpoint's.
     """
     count = checkpoint.metadata.architecture.classes if classes is None else len(classes)
     results = []
     for case in cases:
-        scan, expert = case.read()
-        posterior = segment(checkpoint, scan, n, steps=steps, device=device)
-        counted = 1 if case.read_reviewed is None else case.read_reviewed()
-        labels = posterior.labels
+        scan, expert, reviewed = read_counted(case)
+        labels = segment(checkpoint, scan, n, steps=steps, device=device).labels
         if classes is not None:
             labels = renumbered(labels, checkpoint.metadata, classes)
-        results.append(overlap(labels * counted, expert * counted, count))
+        results.append(overlap(labels * reviewed, expert * reviewed, count))
         on_case()
     return np.array(results).reshape(len(cases), 2, count - 1)
 

@@ -59,7 +59,9 @@ def describe(
         learnt.append(_without_voxels(scan))
     if base is None or base.metadata.grid.size is None:  # The grid must hold them too.
         aside = [_without_voxels(case.read_scan()) for case in validation]
-    words = f"{len(training)} corrected cases of the project {request.project.name}"
+    images = sum(len(case.slices) for case in training if case.slices is not None)
+    slices = f" ({images} slices of them)" if images else ""
+    words = f"{len(training)} corrected cases{slices} of the project {request.project.name}"
     if base is None:
         old = _new(request, [*learnt, *aside])
         record = TrainingRecord(data=words, licence="not stated", split=split, cases=hashes)
@@ -140,8 +142,9 @@ def _grid(old: Metadata, scans: Sequence[Scan]) -> Grid:
     """Return the base's grid; one without a fixed size holds the largest of the cases too."""
     if old.grid.size is not None:
         return old.grid
-    scans = [scan for scan in scans if len(scan.shape) == old.architecture.dims]
-    sizes = [grid_map(old, scan.shape, scan.affine).size for scan in scans]
+    dims = old.architecture.dims
+    scans = [scan for scan in scans if len(scan.shape) >= dims]
+    sizes = [grid_map(old, scan.shape[-dims:], scan.affine).size for scan in scans]
     if not sizes:
         return old.grid
     stride = old.architecture.stride

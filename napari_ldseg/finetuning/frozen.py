@@ -17,6 +17,7 @@ import numpy as np
 from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
+from ..datasets.slices import by_slice, read_counted
 from ..errors import LDSegError
 from ..evaluation.overlap import renumbered
 from ..inference.scan import Scan
@@ -59,10 +60,13 @@ def freeze(project: Path, names: Sequence[str], to: Path) -> None:
             shutil.rmtree(building, ignore_errors=True)
 
 
-def frozen_cases(folder: Path, classes: Sequence[str]) -> tuple[list[Case], list[Case]]:
+def frozen_cases(
+    folder: Path, classes: Sequence[str], dims: int | None = None
+) -> tuple[list[Case], list[Case]]:
     """Return the cases to learn from and those kept aside, with the label values of ``classes``.
 
-    Where a label is not reviewed it is that of ``fill_in``. Raises LDSegError.
+    Where a label is not reviewed it is that of ``fill_in``. For networks of 2 ``dims`` volumes are
+    ``by_slice``. Raises LDSegError.
     """
     project = Project.for_reading(folder)
     parts: dict[str, list[Case]] = {"training": [], "validation": []}
@@ -70,7 +74,7 @@ def frozen_cases(folder: Path, classes: Sequence[str]) -> tuple[list[Case], list
         case = labelled_case(project, case_folder, classes)
         if case.read_reviewed is not None:
             case = replace(case, read_labels=(partial(_filled, case, case_folder.folder / REST),))
-        parts[case_folder.record().split].append(case)
+        parts[case_folder.record().split].append(by_slice(case) if dims == 2 else case)
     return parts["training"], parts["validation"]
 
 
@@ -103,6 +107,9 @@ def fill_in(
         if not path.exists():
             check()
             labels = label_map(base, case, classes, device)
+            if case.slices is not None:
+                found, labels = labels, np.zeros(case.read_scan().shape, np.uint8)
+                labels[list(case.slices)] = found
             with written_whole(path, ".part") as temporary, temporary.open("wb") as file:
                 np.save(file, labels)
 
@@ -110,9 +117,9 @@ def fill_in(
 def label_map(
     checkpoint: Checkpoint, case: Case, classes: Sequence[str], device: str
 ) -> np.ndarray:
-    """Return the label map of ``checkpoint`` with the values of ``classes``, 0 for any other class."""
+    """Return the label map of what counts of ``case``, with the values of ``classes``, 0 for any other."""
     steps = checkpoint.metadata.label_steps
-    labels = segment(checkpoint, case.read_scan(), 1, steps=steps, device=device).labels
+    labels = segment(checkpoint, read_counted(case).scan, 1, steps=steps, device=device).labels
     return renumbered(labels, checkpoint.metadata, classes)
 
 

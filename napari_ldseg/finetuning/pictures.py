@@ -10,6 +10,7 @@ import numpy as np
 
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
+from ..datasets.slices import read_counted
 from ..evaluation.figures import Pictures, one_image, predictions
 from ..evaluation.gallery import picture, pixel_aspect, telling_slice
 from ..training.log import COLUMNS, Progress
@@ -84,14 +85,13 @@ def case_pictures(
     case: Case, before: np.ndarray | None, now: np.ndarray
 ) -> tuple[Pictures, list[str]]:
     """Return the pictures of a case's telling slice and the titles of the models' columns."""
-    scan, expert = case.read()
-    counted = np.ones(expert.shape, bool) if case.read_reviewed is None else case.read_reviewed()
-    index = telling_slice(expert * counted, now)
+    scan, expert, reviewed = read_counted(case)
+    index = telling_slice(expert * reviewed, now)
     at = slice(None) if index is None else index
     shown: Pictures = {
         "image": picture(scan, index),
         "aspect": np.array(pixel_aspect(scan)),
-        "expert": (expert * counted)[at],
+        "expert": (expert * reviewed)[at],
     }
     if before is None:
         return shown | {"label": now[at]}, ["now"]

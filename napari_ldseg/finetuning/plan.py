@@ -20,6 +20,7 @@ SPEED = "speed.json"
 SECONDS_PER_VOXEL = 3.2e-6
 FIXED_SECONDS = 15
 BLEND = 0.25
+WATCHED_IMAGES = 8
 NOT_RETRAINED = (
     "{} is a baseline without diffusion, which is not retrained here; choose an LDSeg model."
 )
@@ -27,12 +28,16 @@ FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder", "image_encoder")
 
 
 class Candidate(NamedTuple):
-    """A case of the project; ``reviewed`` is a fraction, ``problem`` says why it cannot take part."""
+    """A case of the project; ``reviewed`` is a fraction, ``problem`` says why it cannot take part.
+
+    ``images`` is 1 or, of a volume that a 2D model learns from slice by slice, about how many slices count.
+    """
 
     name: str
     patient: str
     split: str
     reviewed: float
+    images: int
     problem: str
 
 
@@ -58,19 +63,21 @@ def candidates(
     found = []
     for name, record in (project.records() if records is None else records).items():
         reviewed = record.reviewed_voxels / record.voxels
-        problem = ""
+        problem, shape = "", record.geometry.shape
+        by_slice = dims == 2 and len(shape) == 3
+        images = max(1, round(reviewed * shape[0])) if by_slice else 1
         unknown = [value for value in record.values[1:] if value not in classes]
         if not record.labelled or not record.reviewed_voxels:
             problem = "Nothing is reviewed yet: mark what is right as reviewed in the Project tab."
-        elif dims is not None and len(record.geometry.shape) != dims:
-            problem = f"It is {len(record.geometry.shape)}D, the model is {dims}D."
+        elif dims is not None and len(shape) != dims and not by_slice:
+            problem = f"It is {len(shape)}D, the model is {dims}D."
         elif unknown:
             problem = f"It has the class {unknown[0]}, which the model does not know."
         elif record.image is None:
             problem = (
                 "The project has no image for it; open it in the Project tab and locate the image."
             )
-        found.append(Candidate(name, record.patient, record.split, reviewed, problem))
+        found.append(Candidate(name, record.patient, record.split, reviewed, images, problem))
     return found
 
 
@@ -117,9 +124,12 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
 
 
 def expected_seconds(
-    project: Path, metadata: Metadata, settings: TrainingSettings, validation: int
+    project: Path, metadata: Metadata, settings: TrainingSettings, aside: int
 ) -> float:
-    """Return how long a run will take about: as the last one here did, or by a rule of thumb."""
+    """Return how long a run will take about: as the last one here did, or by a rule of thumb.
+
+    ``aside`` is the number of images kept aside.
+    """
     voxels = 1
     for size in metadata.grid.size or metadata.grid.minimum_size or (64,) * 3:
         voxels *= size
@@ -128,7 +138,7 @@ def expected_seconds(
         known = json.loads((project / RUNS / SPEED).read_text())[key]
         return float(known["fixed"]) + settings.updates * float(known["update"])
     update = settings.batch_size * voxels * SECONDS_PER_VOXEL
-    measured = validation * (2 + settings.updates / settings.validate_every)
+    measured = 2 * aside + min(aside, WATCHED_IMAGES) * settings.updates / settings.validate_every
     return FIXED_SECONDS + settings.updates * update + measured * voxels * SECONDS_PER_VOXEL
 
 

@@ -12,6 +12,7 @@ from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.doubt import doubt
+from ..inference.posterior import Frame
 from ..inference.preprocessing import grid_map, preprocess
 from ..inference.scan import Scan
 from ..inference.segment import segment
@@ -19,6 +20,7 @@ from ..model.ldseg import LDSeg
 from ..project.folder import Project
 
 SAMPLES = 8
+SLICES = 8
 
 
 class Suggestion(NamedTuple):
@@ -44,7 +46,8 @@ def rank(
     Dice that the model expects of its own label; the novelty, 0 to 1, is the distance of the image's
     embedding from the nearest of the cases ``known`` and those ranked before, over the median distance
     of two cases (a greedy core-set: Sener and Savarese, arXiv 1708.00489). ``on_case`` is called after
-    every case, also of ``known``, and may raise to end it. Cases that cannot be segmented come last.
+    every case, also of ``known``, and may raise to end it. Of a volume that a 2D model segments slice by
+    slice, about 8 slices far apart are looked at. Cases that cannot be segmented come last.
     """
     doubts: dict[str, float] = {}
     places: dict[str, np.ndarray] = {}
@@ -54,7 +57,10 @@ def rank(
             scan = project.images.read(project.case(name))
             places[name] = embedding(checkpoint, scan)
             if name in names:
-                doubts[name] = doubt(segment(checkpoint, scan, SAMPLES, device=device))
+                frames = _far_apart(scan, checkpoint.metadata.architecture.dims)
+                doubts[name] = doubt(
+                    segment(checkpoint, scan, SAMPLES, device=device, frames=frames)
+                )
         except LDSegError as error:
             problems[name] = str(error)
         on_case()
@@ -92,6 +98,11 @@ def embedding(checkpoint: Checkpoint, scan: Scan) -> np.ndarray:
     with torch.inference_mode():
         z = model.encode_image(image[None].float())[0].flatten(1)
     return torch.cat([z.mean(1), z.std(1)]).numpy()
+
+
+def _far_apart(scan: Scan, dims: int) -> list[Frame]:
+    frames = list(np.ndindex(scan.shape[:-dims]))
+    return frames[:: -(-len(frames) // SLICES)]
 
 
 def _novelty(place: np.ndarray, near: Sequence[np.ndarray], scale: float) -> float:

@@ -18,6 +18,7 @@ from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
+from ..datasets.slices import sample_slices, single_images
 from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
@@ -32,14 +33,13 @@ from .describe import describe
 from .frozen import fill_in, find_images, freeze, frozen_cases
 from .launch import MODELS, RUNS
 from .pictures import LivePictures, save_comparison
-from .plan import NOT_RETRAINED, SPEED, settings_for, speed_key
+from .plan import NOT_RETRAINED, SPEED, WATCHED_IMAGES, settings_for, speed_key
 from .reporter import Reporter
 from .request import read_request
 
 SAMPLES = 10
 GPU_SHARE = 0.6
 BEFORE, KEPT = "before.json", "kept.json"
-WATCHED_CASES = 8
 
 
 def retrain(folder: Path, reporter: Reporter) -> Path:
@@ -64,14 +64,16 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         freeze(request.project, request.cases, frozen)
     else:
         find_images(frozen, request.project)
-    training, validation = frozen_cases(frozen, names)
+    base = load_checkpoint(request.base) if request.base else None
+    if base is not None and base.metadata.networks == "res-unet":
+        raise LDSegError(NOT_RETRAINED.format(base.metadata.name))
+    training, validation = frozen_cases(
+        frozen, names, base.metadata.architecture.dims if base else None
+    )
     if not training:
         raise LDSegError(
             "None of the chosen cases is one to learn from; review a case that is not kept aside."
         )
-    base = load_checkpoint(request.base) if request.base else None
-    if base is not None and base.metadata.networks == "res-unet":
-        raise LDSegError(NOT_RETRAINED.format(base.metadata.name))
     metadata = describe(request, base, training, validation)
     device = choose_device(request.device)
     if device.type == "cuda":
@@ -80,11 +82,12 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         torch.cuda.set_per_process_memory_fraction(GPU_SHARE, device)
     ready = reporter.counted("preparing", "Checking the cases", len(training) + len(validation))
     for case in [*training, *validation]:
-        prepare_case(metadata, case)
+        for image in single_images(case):
+            prepare_case(metadata, image)
         ready()
     unseen = _unseen(training, names)
     if base is not None:
-        fill_in([*training, *validation], base, names, reporter.check, str(device))
+        fill_in(training, base, names, reporter.check, str(device))
     before = _before(folder, base, validation, names, str(device), reporter)
 
     settings = settings_for(request.pace, metadata, base.metadata if base else None)
@@ -98,8 +101,9 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         devices=[device.index or 0] if device.type == "cuda" else 1,
         precision=settings.precision,
     )
-    shown = (validation or training)[0]
-    pictures = LivePictures(folder, shown, base, names, device_name(fabric))
+    watched = sample_slices(validation, WATCHED_IMAGES)
+    shown = watched or sample_slices(training, 1)
+    pictures = LivePictures(folder, shown[0], base, names, device_name(fabric))
     pictures.rows.extend(read_log(folder / "log.csv"))
     reporter.say("training", "Learning …", updates=settings.updates)
     prepared = time.monotonic() - began
@@ -112,7 +116,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     checkpoint = train(
         metadata,
         training,
-        validation[:WATCHED_CASES],
+        watched,
         settings,
         fabric=fabric,
         start=base,
@@ -205,7 +209,7 @@ def _measured(
     figures: tuple[Metric, ...] = ()
     if validation:
         figures = metrics(after, checkpoint, "validation", 1, checkpoint.metadata.label_steps)
-    whole = [case for case in validation if case.read_reviewed is None]
+    whole = [case for case in validation if case.read_reviewed is None and case.slices is None]
     patients = len({case.patient for case in whole})
     calibration = None
     if patients >= FEWEST_CASES:

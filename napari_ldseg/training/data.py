@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler, default_collate
 
 from ..checkpoint.metadata import Metadata
 from ..datasets.case import Case, check_label
+from ..datasets.slices import single_images
 from ..errors import LDSegError
 from ..inference.preprocessing import grid_map, normalise, preprocess
 from .augmentation import build_augmentation
@@ -21,13 +22,13 @@ Prepared = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 
 class CaseDataset(Dataset):
-    """Samples of ``cases`` for the training loop, addressed by (epoch, index).
+    """Samples of ``cases`` for the training loop, addressed by (epoch, index of the image).
 
     Each is a dict of ``image`` (channels, *size) float32 in [0, 1], ``label`` (1, *size) uint8, the
     diffusion ``time`` 0..T-1 and the ``noise`` (latent_channels, *cells); all of them depend on
     (seed, epoch, index) alone. Where any of ``cases`` is annotated in part, each also has ``reviewed``
     (1, *size) uint8. Of several readers one is drawn. ``cache_bytes`` bounds the memory for prepared
-    cases.
+    cases. Of a case ``by_slice`` every slice is an image of its own.
     """
 
     def __init__(
@@ -38,14 +39,18 @@ class CaseDataset(Dataset):
         seed: int,
         cache_bytes: float = float("inf"),
     ):
-        self.metadata, self.cases, self.seed = metadata, cases, seed
+        self.metadata, self.seed = metadata, seed
         self._change = build_augmentation(augmentation, metadata.architecture.dims)
         self._partial = any(case.read_reviewed is not None for case in cases)
         self._cache: dict[int, Prepared] = {}
-        self._free_bytes = cache_bytes
+        self._free_bytes, self._full = cache_bytes, False
+        # Of each image: its case, and the number of the case's first image.
+        self._images: list[tuple[Case, int]] = []
+        for case in cases:
+            self._images += [(case, len(self._images))] * len(case.slices or (0,))
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self._images)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         epoch, index = key
@@ -74,12 +79,22 @@ class CaseDataset(Dataset):
     def _prepared(self, index: int) -> Prepared:
         if index in self._cache:
             return self._cache[index]
-        prepared = prepare_case(self.metadata, self.cases[index])
+        case, first = self._images[index]
+        # A volume is read once for all its slices, as long as there is room for them.
+        for number, image in enumerate(single_images(case), start=first):
+            if number == index:
+                wanted = prepare_case(self.metadata, image)
+                self._keep(number, wanted)
+            elif number not in self._cache and not self._full:
+                self._keep(number, prepare_case(self.metadata, image))
+        return wanted
+
+    def _keep(self, index: int, prepared: Prepared) -> None:
         size = sum(array.nbytes for array in prepared if array is not None)
-        if size <= self._free_bytes:
+        self._full = size > self._free_bytes
+        if not self._full:
             self._cache[index] = prepared
             self._free_bytes -= size
-        return prepared
 
 
 def _bare(tensor: Tensor) -> Tensor:
@@ -110,7 +125,7 @@ class JointBatches(Sampler):
     """One process's share of each update's batch, as lists of (epoch, index), for ever.
 
     The joint batch of all ``world`` processes depends on (seed, update) alone; each epoch is a
-    permutation of ``size`` cases that depends on (seed, epoch). ``start`` is the first update.
+    permutation of ``size`` images that depends on (seed, epoch). ``start`` is the first update.
     """
 
     def __init__(

@@ -245,7 +245,12 @@ def _loader(
     cache = settings.cache_gib * 2**30 / readers
     dataset = CaseDataset(metadata, cases, settings.augmentation, settings.seed, cache)
     batches = JointBatches(
-        len(cases), settings.batch_size, settings.seed, fabric.global_rank, fabric.world_size, done
+        len(dataset),
+        settings.batch_size,
+        settings.seed,
+        fabric.global_rank,
+        fabric.world_size,
+        done,
     )
     return iter(
         DataLoader(

@@ -117,8 +117,9 @@ class ModelChoice(QWidget):
             self.combo.setCurrentIndex(min(fitting)[-1])
 
     def suggest_for(self, classes: Collection[str], dims: int) -> None:
-        """Select the model of ``dims`` that knows most of ``classes``, and of those that with fewest others.
+        """Select the model that knows most of ``classes``, and of those that with fewest others.
 
+        It is one of ``dims`` or, for volumes of which no such model knows as much, a 2D one.
         The model that the project uses, or the user has chosen, stays.
         """
         if self._chosen or self._offered is not None or not classes:
@@ -128,8 +129,9 @@ class ModelChoice(QWidget):
             with suppress(LDSegError):
                 metadata = read_metadata(self.combo.itemData(row) or Path())
                 others = {c.name for c in metadata.classes[1:]}
-                if metadata.architecture.dims == dims:
-                    fitting.append((-len(others.intersection(classes)), len(others), row))
+                less = dims - metadata.architecture.dims
+                if less == 0 or (less == 1 and others.intersection(classes)):
+                    fitting.append((-len(others.intersection(classes)), less, len(others), row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 

@@ -190,7 +190,7 @@ class TrainingSetup(QWidget):
         metadata = self.model.metadata
         assert metadata is not None
         settings = settings_for(pace, metadata, None if self.scratch.isChecked() else metadata)
-        aside = sum(c.split == "validation" for c in self.cases.chosen)
+        aside = sum(c.images for c in self.cases.chosen if c.split == "validation")
         return expected_seconds(self._project.folder, metadata, settings, aside)
 
     def _project_classes(self, own: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:

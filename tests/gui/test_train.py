@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,10 +215,15 @@ def test_start_says_what_is_missing_and_how_long_it_takes(qtbot, trainer):
     assert setup.reason.text() == "Check at least one case that learns."
 
 
-def test_it_starts_from_a_model_that_knows_the_cases(viewer, short, project, base, tmp_path):
+@pytest.mark.parametrize("frames", [1, 5], ids=["image", "loop"])
+def test_it_starts_from_a_model_that_knows_the_cases(
+    viewer, short, project, base, tmp_path, frames
+):
     """The first bundled model in the list would have its classes replaced without a word."""
     classes = read_metadata(bundled_checkpoints()["echo-phantom"]).classes
     scan, label = disc(2, 0)
+    if frames > 1:
+        scan, label = replace(scan, array=np.stack([scan.array] * 5)), np.stack([label] * 5)
     whole = Masks(label, np.zeros(label.shape, bool), np.ones(label.shape, bool))
     made = Project(tmp_path / "echo", create=True)
     made.add_case("echo", scan, None, (*classes, RING), whole).change(split="training")
@@ -234,6 +240,9 @@ def test_it_starts_from_a_model_that_knows_the_cases(viewer, short, project, bas
     assert not setup.reason.isVisible()
     setup.scratch.setChecked(False)
     setup.model.choose(bundled_checkpoints()["mri-phantom"])
+    if frames > 1:
+        assert setup.start.isEnabled()
+        return
     assert "the model is 3D" in setup.reason.text() and not setup.start.isEnabled()
     setup.scratch.setChecked(True)
     assert setup.start.isEnabled(), "without a model nothing has to be 3D"
@@ -287,6 +296,28 @@ def test_from_start_to_the_adopted_model(qtbot, viewer, trainer, widget, project
     assert segment.model.path == base
     qtbot.waitUntil(lambda: tree.tree.topLevelItem(0).text(4) == "in use", timeout=10_000)
     tree.close()
+
+
+def test_a_reviewed_slice_of_a_loop_takes_part_in_a_2d_model(qtbot, project, base, dock):
+    opened = Project(project.folder)
+    for i in range(2):
+        images = [disc(2, 20 + i + j) for j in range(4)]
+        scan = replace(images[0][0], array=np.stack([s.array for s, _ in images]), name=f"loop{i}")
+        label = np.stack([one for _, one in images])
+        reviewed = np.zeros(label.shape, bool)
+        reviewed[1] = True
+        masks = Masks(label, np.zeros(label.shape, bool), reviewed)
+        case = opened.add_case(scan.name, scan, None, DISC, masks)
+        case.change(split="validation" if i else "training")
+    opened.close()
+    trainer = dock()
+    trainer.setup.model.choose(base)
+    shown = {row[0]: row[1:] for row in rows(trainer.setup.cases.table)}
+    assert shown["loop0"] == ("learns", "25 %") and shown["loop1"] == ("kept aside", "25 %")
+    assert trainer.setup.start.isEnabled()
+    trainer.setup.start.click()
+    wait_for(qtbot, trainer, "finished")
+    assert "loop1" in {row[0] for row in rows(trainer.outcome.table)}
 
 
 @pytest.mark.parametrize(

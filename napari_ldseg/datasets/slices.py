@@ -1,0 +1,103 @@
+"""Volumes and loops as the images that 2D networks see in them: slices along the first axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import LDSegError
+from ..inference.scan import Scan
+from .case import Case
+
+
+class Counted(NamedTuple):
+    """What counts of a case: image, the expert's label, and which voxels of it are reviewed (bool).
+
+    All of it or, of a case ``by_slice``, its slices that count, one behind the other.
+    """
+
+    scan: Scan
+    label: np.ndarray
+    reviewed: np.ndarray
+
+
+def by_slice(case: Case) -> Case:
+    """Return ``case`` with the slices that 2D networks can learn from; a single image as it is.
+
+    A slice counts if anything in it is reviewed and its image is not blank.
+
+    Raises
+    ------
+    LDSegError
+        If no slice counts.
+    """
+    scan = case.read_scan()
+    if len(scan.shape) != 3:
+        return case
+    images = np.asarray(scan.array).reshape(scan.shape[0], -1)
+    counts = images.min(1) < images.max(1)
+    if case.read_reviewed is not None:
+        counts &= np.asarray(case.read_reviewed()).any((1, 2))
+    if not counts.any():
+        raise LDSegError(
+            f"Every slice of {case.name} that is reviewed is blank; review one that shows something."
+        )
+    return replace(case, slices=tuple(np.flatnonzero(counts).tolist()))
+
+
+def read_counted(case: Case) -> Counted:
+    """Read what counts of ``case``. Raises LDSegError."""
+    scan, label = case.read()
+    reviewed = np.ones(label.shape, bool)
+    if case.read_reviewed is not None:
+        reviewed = np.asarray(case.read_reviewed(), bool)
+    if case.slices is None:
+        return Counted(scan, label, reviewed)
+    at = list(case.slices)
+    return Counted(_moved(scan, np.asarray(scan.array)[at], at[0]), label[at], reviewed[at])
+
+
+def single_images(case: Case) -> Iterator[Case]:
+    """Yield the 2D images of a case ``by_slice``, held in memory; of another the case itself."""
+    if case.slices is None:
+        yield case
+        return
+    scan, labels = case.read_scan(), [np.asarray(read()) for read in case.read_labels]
+    reviewed = None if case.read_reviewed is None else np.asarray(case.read_reviewed(), bool)
+    for index in case.slices:
+        yield _image(case, index, scan, labels, reviewed)
+
+
+def sample_slices(cases: Sequence[Case], most: int) -> list[Case]:
+    """Return ``cases``, at most ``most``, of volumes few slices far apart: about ``most`` images."""
+    each = max(1, most // max(1, len(cases)))
+    return [
+        case
+        if case.slices is None
+        else replace(case, slices=case.slices[:: -(-len(case.slices) // each)])
+        for case in cases[:most]
+    ]
+
+
+def _image(
+    case: Case, index: int, scan: Scan, labels: Sequence[np.ndarray], reviewed: np.ndarray | None
+) -> Case:
+    image = _moved(scan, np.asarray(scan.array)[index], index)
+    whole = reviewed is None or reviewed[index].all()
+    return Case(
+        f"{case.name}, slice {index}",
+        case.patient,
+        lambda: image,
+        tuple(lambda label=label: label[index] for label in labels),  # type: ignore[misc]
+        read_reviewed=None if whole else lambda: reviewed[index],  # type: ignore[index]
+    )
+
+
+def _moved(scan: Scan, array: np.ndarray, first: int) -> Scan:
+    """Return ``scan`` with the part ``array`` of its voxels, which begins at the slice ``first``."""
+    affine = scan.affine.copy()
+    affine[:3, 3] += first * affine[:3, 0]
+    return replace(scan, array=array, affine=affine, source=None)
