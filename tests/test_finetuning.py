@@ -118,6 +118,7 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
     assert all(len(change.before) == len(change.after) == 1 for change in found.changes)
     for name in ("curves.png", "preview.png", "comparison.png"):
         assert (run.folder / name).read_bytes().startswith(b"\x89PNG"), name
+    assert not (run.folder / "state.pt").exists(), "nothing is left to go on with"
     assert active(project.folder) is None
     assert free_name(project.folder, "tiny") == "tiny-3"
     settings = settings_for("quick", made.metadata, old.metadata)

@@ -57,13 +57,15 @@ def _locked(folder: Path) -> bool:
 
 def _worked(folder: Path) -> tuple[Phase, str, Path | None]:
     # Loading torch takes seconds; the lock must be there before.
-    from ..training.loop import TrainingStopped
+    from ..training.loop import STATE, TrainingStopped
     from .reporter import Reporter
     from .retrain import retrain
 
     try:
         name = read_request(folder).name
         path = retrain(folder, Reporter(folder))
+        with suppress(OSError):  # The largest of the run's files, and nothing to go on with any more.
+            (folder / STATE).unlink(missing_ok=True)
         return "finished", f"{name} is ready.", path
     except TrainingStopped:
         return "stopped", "Stopped; it can be resumed from here.", None
