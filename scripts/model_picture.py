@@ -25,6 +25,7 @@ from napari_ldseg.evaluation.alternatives import (
 from napari_ldseg.evaluation.figures import alternatives_and_readers, drawn
 
 GREY = "#222222"
+FEWEST_VOXELS = 100  # of a bin that is drawn
 
 
 def values(
@@ -72,7 +73,7 @@ def draw_reliability(axes: Axes, report: dict) -> None:
         if entry["model"] != report["checkpoint"]["label"]:
             continue
         voxels = np.array(entry["voxels"])
-        told = voxels > 0
+        told = voxels >= FEWEST_VOXELS
         sums = (
             np.array(entry[key])[told] / voxels[told] for key in ("confidence_sums", "hit_sums")
         )
