@@ -64,7 +64,8 @@ def _worked(folder: Path) -> tuple[Phase, str, Path | None]:
     try:
         name = read_request(folder).name
         path = retrain(folder, Reporter(folder))
-        with suppress(OSError):  # The largest of the run's files, and nothing to go on with any more.
+        # The largest of the run's files, and there is nothing to go on with any more.
+        with suppress(OSError):
             (folder / STATE).unlink(missing_ok=True)
         return "finished", f"{name} is ready.", path
     except TrainingStopped:

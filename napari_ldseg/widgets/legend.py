@@ -91,7 +91,7 @@ class Legend(QWidget):
         counted = summary["unit"] == "voxels"
         said = summary["calibrated"]
         last = "interval" if said["intervals"] else "samples"
-        self._table.setHorizontalHeaderLabels(["class", f"labels, {unit}", f"{last}, {unit}"])
+        self._table.setHorizontalHeaderLabels(["class", f"labels\n{unit}", f"{last}\n{unit}"])
         self._caption.setText(breakable(_caption(summary)))
         self._table.setRowCount(len(metadata.classes) - 1)
         for row, info in enumerate(metadata.classes[1:]):
@@ -113,6 +113,7 @@ class Legend(QWidget):
         )
         self._calibration.setText(said["meaning"])
         self._table.horizontalHeaderItem(1).setToolTip("Of the label layer, before any edit")
+        self._table.resizeRowsToContents()
         rows = sum(self._table.rowHeight(r) for r in range(self._table.rowCount()))
         self._table.setFixedHeight(rows + self._table.horizontalHeader().sizeHint().height() + 4)
         self._sd.setVisible(summary["mean_sample_sd"] is not None)

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QLabel, QScrollArea
 from superqt import QCollapsible
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.widgets import sampling
 
 from .conftest import click, remove_all, result_layer
@@ -67,6 +68,16 @@ def test_an_accelerator_with_a_long_name_is_offered_in_full(qtbot, viewer, reque
     qtbot.waitUntil(lambda: widget.device.isVisible())
     assert area.widget().width() <= area.viewport().width()
     assert widget.device.width() > area.viewport().width() / 2
+
+
+def test_the_classes_of_a_result_can_be_read_in_full(viewer, widget, run):
+    widget.model.choose(bundled_checkpoints()["camus"])
+    viewer.add_image(image_2d(shape=(64, 64)))
+    run(samples=2)
+    table = widget.legend._table
+    assert table.rowCount() == 3 and table.item(1, 0).text() == "myocardium"
+    assert table.sizeHintForColumn(0) <= table.columnWidth(0)
+    assert table.horizontalHeader().length() <= table.viewport().width()
 
 
 def test_one_sample_gives_no_sd_and_takes_an_old_one_away(viewer, widget, run, model_file):
@@ -228,8 +239,11 @@ def test_a_flat_box_layer_counts_in_the_slice_that_is_shown(viewer, widget, run,
 
 def test_a_model_says_what_it_is_for_and_how_good_it_was(qtbot, widget, model_file):
     said = [label for label in widget.model.findChildren(QLabel) if label.text()]
-    widget.model.choose(bundled_checkpoints()["camus"])
+    path = bundled_checkpoints()["camus"]
+    widget.model.choose(path)
     (purpose,) = said
-    assert "echocardiograms. Mean DSC 0.89 on 320 cases kept aside." in purpose.text()
+    quick = [m for m in read_metadata(path).metrics if (m.name, m.samples) == ("DSC", 1)]
+    mean = sum(m.value for m in quick) / len(quick)
+    assert f"echocardiograms. Mean DSC {mean:.2f} on 320 cases kept aside." in purpose.text()
     widget.model.choose(model_file())
     assert purpose.text() == "Untrained networks for tests. Its accuracy has not been measured."
