@@ -29,12 +29,11 @@ from .docking import dock_as_tab
 from .notice import ProjectNotice
 from .project_state import project_of
 from .result_layers import RESULT_KEY
-from .style import ERROR, StatusLine, narrowed, scrolled
+from .style import ERROR, WIDTH, StatusLine, narrowed, scrolled
 from .tool_button import ToolButton
 from .tools import TOOLS
 
 FOREIGN = "Not kept in the project yet: these labels are from elsewhere. Edit classes keeps them."
-WIDTH = 300
 GROUPS = (
     ("Pieces", ("keep_largest", "fill_holes", "erase_piece", "relabel_piece")),
     ("Shape", ("smooth", "grow", "shrink")),
@@ -162,8 +161,8 @@ class CorrectWidget(QWidget):
         foot.addWidget(self.status)
         foot.addLayout(_row(self.undo, self.redo))
         outer.addLayout(foot)
-        content.setMinimumWidth(WIDTH)
-        self.setMinimumWidth(WIDTH + 16)
+        content.setMinimumWidth(WIDTH - 16)
+        self.setMinimumWidth(WIDTH)
 
     def _connect(self) -> None:
         self.corrector.changed.connect(self._refresh)

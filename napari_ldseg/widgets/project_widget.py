@@ -32,7 +32,7 @@ from ..project.folder import Project
 from .docking import dock_as_tab
 from .notice import ProjectNotice
 from .project_state import project_of
-from .style import StatusLine
+from .style import WIDTH, StatusLine
 
 NAME_KEY = "reviewer"
 WHOLE, SLICE = "the whole case", "the slice shown"
@@ -117,7 +117,7 @@ class ProjectWidget(QWidget):
         layout.addWidget(self.review)
         layout.addWidget(self.status)
         self.locate.hide()
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(WIDTH)
 
     def _connect(self) -> None:
         layers = self.viewer.layers

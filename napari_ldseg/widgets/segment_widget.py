@@ -29,7 +29,7 @@ from .notice import Notice, ProjectNotice
 from .result_layers import RESULT_KEY
 from .sampling import Snapshot
 from .session import Choices, Session
-from .style import PROMINENT, StatusLine, narrowed, scrolled
+from .style import PROMINENT, WIDTH, StatusLine, narrowed, scrolled
 from .training_state import training_of
 
 OPEN_FIRST = "Open a scan first: File > Open, or File > Open Sample > LDSeg."
@@ -119,7 +119,7 @@ class SegmentWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(content))
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(WIDTH)
 
     def _connect(self) -> None:
         layers = self.viewer.layers.events

@@ -19,6 +19,7 @@ QPushButton:hover { background: #4a85ec; }
 QPushButton:disabled { background: #414851; color: #8a8f98; }
 """
 ROW_HEIGHT = 24
+WIDTH = 316  # of every widget: they are tabs of one dock, and the longest model names fit
 GOOD, BAD, QUIET = "#5fc77a", "#ff6b6b", "#8a8f98"
 ERROR = f"color: {BAD}; font-weight: bold;"
 

@@ -12,7 +12,7 @@ from ..finetuning.request import Request
 from .docking import dock_as_tab
 from .model_tree import ModelTree
 from .notice import Notice, ProjectNotice
-from .style import StatusLine, scrolled
+from .style import WIDTH, StatusLine, scrolled
 from .suggestions import Suggestions
 from .training_outcome import TrainingOutcome
 from .training_progress import TrainingProgress
@@ -59,7 +59,7 @@ class TrainWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scrolled(content))
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(WIDTH)
 
     def _connect(self) -> None:
         state = self.state

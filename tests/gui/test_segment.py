@@ -8,7 +8,7 @@ import pytest
 import torch
 from napari.layers import Image, Labels
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel, QScrollArea
+from qtpy.QtWidgets import QLabel, QScrollArea, QStyle, QStyleOptionComboBox
 from superqt import QCollapsible
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
@@ -235,6 +235,15 @@ def test_a_flat_box_layer_counts_in_the_slice_that_is_shown(viewer, widget, run,
     assert run().startswith("Done")
     slices = np.nonzero(result_layer(viewer, "uncertainty").data)[0]
     assert slices.min() >= 41 and slices.max() <= 49
+
+
+def test_the_bundled_models_names_can_be_read_in_full(widget):
+    combo, option = widget.model.combo, QStyleOptionComboBox()
+    combo.initStyleOption(option)
+    parts = QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField
+    room = combo.style().subControlRect(*parts, combo).width()
+    for name in bundled_checkpoints():
+        assert combo.fontMetrics().horizontalAdvance(name) <= room, name
 
 
 def test_a_model_says_what_it_is_for_and_how_good_it_was(qtbot, widget, model_file):
