@@ -33,8 +33,12 @@ class Case:
 
     def read(self) -> tuple[Scan, np.ndarray]:
         """Return the scan and the expert's label: with several readers their majority."""
+        return self.read_scan(), self.read_label()
+
+    def read_label(self) -> np.ndarray:
+        """Return the expert's label: with several readers their majority."""
         labels = [read() for read in self.read_labels]
-        return self.read_scan(), labels[0] if len(labels) == 1 else consensus(labels)
+        return labels[0] if len(labels) == 1 else consensus(labels)
 
 
 def consensus(labels: Sequence[np.ndarray]) -> np.ndarray:

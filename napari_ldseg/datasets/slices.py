@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from ..errors import LDSegError
 from ..inference.scan import Scan
 from .case import Case
+
+Item = TypeVar("Item")
 
 
 class Counted(NamedTuple):
@@ -24,6 +26,11 @@ class Counted(NamedTuple):
     reviewed: np.ndarray
 
 
+def is_taken_by_slice(dims: int | None, axes: int) -> bool:
+    """Return whether networks of ``dims`` learn from an image of so many ``axes`` slice by slice."""
+    return dims == 2 and axes == 3
+
+
 def by_slice(case: Case) -> Case:
     """Return ``case`` with the slices that 2D networks can learn from; a single image as it is.
 
@@ -35,7 +42,7 @@ def by_slice(case: Case) -> Case:
         If no slice counts.
     """
     scan = case.read_scan()
-    if len(scan.shape) != 3:
+    if not is_taken_by_slice(2, len(scan.shape)):
         return case
     images = np.asarray(scan.array).reshape(scan.shape[0], -1)
     counts = images.min(1) < images.max(1)
@@ -50,14 +57,22 @@ def by_slice(case: Case) -> Case:
 
 def read_counted(case: Case) -> Counted:
     """Read what counts of ``case``. Raises LDSegError."""
-    scan, label = case.read()
+    scan, label = counted_scan(case), case.read_label()
     reviewed = np.ones(label.shape, bool)
     if case.read_reviewed is not None:
         reviewed = np.asarray(case.read_reviewed(), bool)
     if case.slices is None:
         return Counted(scan, label, reviewed)
     at = list(case.slices)
-    return Counted(_moved(scan, np.asarray(scan.array)[at], at[0]), label[at], reviewed[at])
+    return Counted(scan, label[at], reviewed[at])
+
+
+def counted_scan(case: Case) -> Scan:
+    """Read the image of ``read_counted`` alone. Raises LDSegError."""
+    scan = case.read_scan()
+    if case.slices is None:
+        return scan
+    return _moved(scan, np.asarray(scan.array)[list(case.slices)], case.slices[0])
 
 
 def single_images(case: Case) -> Iterator[Case]:
@@ -75,11 +90,14 @@ def sample_slices(cases: Sequence[Case], most: int) -> list[Case]:
     """Return ``cases``, at most ``most``, of volumes few slices far apart: about ``most`` images."""
     each = max(1, most // max(1, len(cases)))
     return [
-        case
-        if case.slices is None
-        else replace(case, slices=case.slices[:: -(-len(case.slices) // each)])
+        case if case.slices is None else replace(case, slices=tuple(far_apart(case.slices, each)))
         for case in cases[:most]
     ]
+
+
+def far_apart(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Return every so many of ``items``, from the first on, so that there are at most ``most``."""
+    return items[:: -(-len(items) // most)]
 
 
 def _image(

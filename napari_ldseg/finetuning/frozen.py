@@ -17,7 +17,7 @@ import numpy as np
 from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
-from ..datasets.slices import by_slice, read_counted
+from ..datasets.slices import by_slice, counted_scan, is_taken_by_slice
 from ..errors import LDSegError
 from ..evaluation.overlap import renumbered
 from ..inference.scan import Scan
@@ -74,7 +74,10 @@ def frozen_cases(
         case = labelled_case(project, case_folder, classes)
         if case.read_reviewed is not None:
             case = replace(case, read_labels=(partial(_filled, case, case_folder.folder / REST),))
-        parts[case_folder.record().split].append(by_slice(case) if dims == 2 else case)
+        record = case_folder.record()
+        if is_taken_by_slice(dims, len(record.geometry.shape)):
+            case = by_slice(case)
+        parts[record.split].append(case)
     return parts["training"], parts["validation"]
 
 
@@ -108,7 +111,7 @@ def fill_in(
             check()
             labels = label_map(base, case, classes, device)
             if case.slices is not None:
-                found, labels = labels, np.zeros(case.read_scan().shape, np.uint8)
+                found, labels = labels, np.zeros(case.read_reviewed().shape, np.uint8)
                 labels[list(case.slices)] = found
             with written_whole(path, ".part") as temporary, temporary.open("wb") as file:
                 np.save(file, labels)
@@ -119,7 +122,7 @@ def label_map(
 ) -> np.ndarray:
     """Return the label map of what counts of ``case``, with the values of ``classes``, 0 for any other."""
     steps = checkpoint.metadata.label_steps
-    labels = segment(checkpoint, read_counted(case).scan, 1, steps=steps, device=device).labels
+    labels = segment(checkpoint, counted_scan(case), 1, steps=steps, device=device).labels
     return renumbered(labels, checkpoint.metadata, classes)
 
 

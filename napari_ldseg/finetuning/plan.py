@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..checkpoint.metadata import Metadata
+from ..datasets.slices import is_taken_by_slice
 from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
@@ -64,7 +65,7 @@ def candidates(
     for name, record in (project.records() if records is None else records).items():
         reviewed = record.reviewed_voxels / record.voxels
         problem, shape = "", record.geometry.shape
-        by_slice = dims == 2 and len(shape) == 3
+        by_slice = is_taken_by_slice(dims, len(shape))
         images = max(1, round(reviewed * shape[0])) if by_slice else 1
         unknown = [value for value in record.values[1:] if value not in classes]
         if not record.labelled or not record.reviewed_voxels:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from ..checkpoint.file import Checkpoint
+from ..datasets.slices import far_apart
 from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.doubt import doubt
-from ..inference.posterior import Frame
 from ..inference.preprocessing import grid_map, preprocess
 from ..inference.scan import Scan
 from ..inference.segment import segment
@@ -57,7 +57,8 @@ def rank(
             scan = project.images.read(project.case(name))
             places[name] = embedding(checkpoint, scan)
             if name in names:
-                frames = _far_apart(scan, checkpoint.metadata.architecture.dims)
+                leading = scan.shape[: -checkpoint.metadata.architecture.dims]
+                frames = far_apart(list(np.ndindex(leading)), SLICES)
                 doubts[name] = doubt(
                     segment(checkpoint, scan, SAMPLES, device=device, frames=frames)
                 )
@@ -98,11 +99,6 @@ def embedding(checkpoint: Checkpoint, scan: Scan) -> np.ndarray:
     with torch.inference_mode():
         z = model.encode_image(image[None].float())[0].flatten(1)
     return torch.cat([z.mean(1), z.std(1)]).numpy()
-
-
-def _far_apart(scan: Scan, dims: int) -> list[Frame]:
-    frames = list(np.ndindex(scan.shape[:-dims]))
-    return frames[:: -(-len(frames) // SLICES)]
 
 
 def _novelty(place: np.ndarray, near: Sequence[np.ndarray], scale: float) -> float:
