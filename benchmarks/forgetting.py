@@ -1,10 +1,11 @@
 """What fine-tuning on ten corrected cases of a shifted kind gains there and loses elsewhere.
 
-python benchmarks/forgetting.py CAMUS_FOLDER [--set NAME=VALUE ...]
+python benchmarks/forgetting.py MODEL [--gamma 0.4] [--speckle 0.6] [--blur 1.5] [--set NAME=VALUE ...]
 
-The bundled camus model, patients of its test split alone. Ten frames of ten patients are shifted (gamma,
-speckle, blur) and learnt from; the same shift on frames of thirty other patients, and unshifted frames of
-forty others, tell what was gained and what was forgotten. DSC is the mean of the three structures.
+A bundled model and the data that its ``models/MODEL.yaml`` names, patients kept out of its training alone: its
+test cases, or the validation cases where there are none. Up to ten cases of as many patients are shifted (gamma,
+speckle, blur) and learnt from; the same shift on up to thirty other patients, and up to forty unshifted
+others, tell what was gained and what was forgotten. DSC is the mean of the classes.
 Every row is a share of the way from the old weights to the learnt ones; the plugin takes the marked one.
 ``--set`` changes a training setting (``--set learning_rate=3.0e-4``), to compare.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import machine
@@ -26,35 +27,51 @@ from napari_ldseg import load_checkpoint
 from napari_ldseg.checkpoint.bundled import find_checkpoint
 from napari_ldseg.checkpoint.file import Checkpoint, build_model
 from napari_ldseg.datasets.case import Case
-from napari_ldseg.datasets.folders import find_cases
-from napari_ldseg.datasets.settings import DataSettings
 from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.overlap import evaluate
 from napari_ldseg.finetuning.plan import settings_for
 from napari_ldseg.inference.scan import Scan
+from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.training.config import read_config
 from napari_ldseg.training.loop import train
 
-SPLIT = Path(__file__).parents[1] / "models" / "splits" / "camus.json"
+MODELS = Path(__file__).parents[1] / "models"
 LEARNT, SHIFTED, ORIGINAL = 10, 30, 40
-GAMMA, SPECKLE, BLUR = 0.4, 0.6, 1.5
 SHARES = (0.2, 0.3, 0.5, 1.0)
 
 
-def shifted(scan: Scan, seed: int) -> Scan:
-    """Return ``scan`` with a steeper contrast, blurred, and with multiplicative speckle."""
-    array = np.asarray(scan.array, np.float32)
-    low, high = array.min(), array.max()
-    unit = ((array - low) / max(high - low, 1)) ** GAMMA
-    unit = gaussian_filter(unit, BLUR)
-    grain = gaussian_filter(np.random.default_rng(seed).standard_normal(unit.shape), 1.0)
-    unit = np.clip(unit * (1 + SPECKLE * grain / grain.std()), 0, 1)
-    return replace(scan, array=(255 * unit).astype(np.uint8))
+@dataclass(frozen=True)
+class Shift:
+    """Another look: a steeper contrast, a blur in pixels, and multiplicative speckle of this SD."""
+
+    gamma: float = 0.4
+    speckle: float = 0.6
+    blur: float = 1.5
+
+    def of(self, scan: Scan, seed: int) -> Scan:
+        """Return ``scan`` with this look, 0..255; nothing is blurred across channels."""
+        array = np.asarray(scan.array, np.float32)
+        low, high = array.min(), array.max()
+        unit = ((array - low) / max(high - low, 1)) ** self.gamma
+        spread = [1.0] * (array.ndim - scan.channels) + [0.0] * scan.channels
+        unit = gaussian_filter(unit, [self.blur * s for s in spread])
+        grain = np.random.default_rng(seed).standard_normal(unit.shape)
+        grain = gaussian_filter(grain, spread)
+        unit = np.clip(unit * (1 + self.speckle * grain / grain.std()), 0, 1)
+        return replace(scan, array=(255 * unit).astype(np.uint8))
+
+    def of_case(self, case: Case, seed: int) -> Case:
+        """Return ``case`` with its image shifted."""
+        return replace(case, read_scan=lambda: self.of(case.read_scan(), seed))
 
 
-def shifted_case(case: Case, seed: int) -> Case:
-    """Return ``case`` with its image shifted."""
-    return replace(case, read_scan=lambda: shifted(case.read_scan(), seed))
+def kept_out(model: str) -> list[Case]:
+    """Return a case of each patient that the bundled ``model`` never learned from, always the same."""
+    config = read_config(MODELS / f"{model}.yaml")
+    cases, _ = find_labelled(config.data, [c.name for c in config.classes])
+    split = read_split(config.data.split)
+    return one_per_patient(split.cases("test" if split.test else "validation", cases))
 
 
 def one_per_patient(cases: list[Case]) -> list[Case]:
@@ -74,16 +91,20 @@ def dsc(checkpoint: Checkpoint, cases: list[Case]) -> np.ndarray:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("model")
+    for name, value in asdict(Shift()).items():
+        parser.add_argument(f"--{name}", type=float, default=value)
     parser.add_argument("--pace", default="quick", choices=["quick", "thorough"])
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     told = parser.parse_args()
-    base = load_checkpoint(find_checkpoint("camus"))
-    found = find_cases(DataSettings(folder=told.folder, patient=r"(patient\d+)"))
-    cases = one_per_patient(read_split(SPLIT).cases("test", found))
-    learnt = [shifted_case(case, i) for i, case in enumerate(cases[:LEARNT])]
-    aside = [shifted_case(c, 100 + i) for i, c in enumerate(cases[LEARNT : LEARNT + SHIFTED])]
-    original = cases[LEARNT + SHIFTED : LEARNT + SHIFTED + ORIGINAL]
+    base = load_checkpoint(find_checkpoint(told.model))
+    shift = Shift(told.gamma, told.speckle, told.blur)
+    cases = kept_out(told.model)
+    first = min(LEARNT, len(cases) // 5)
+    second = first + min(SHIFTED, (len(cases) - first) // 2)
+    learnt = [shift.of_case(case, i) for i, case in enumerate(cases[:first])]
+    aside = [shift.of_case(case, 100 + i) for i, case in enumerate(cases[first:second])]
+    original = cases[second : second + ORIGINAL]
     changes = {k: yaml.safe_load(v) for k, v in (pair.split("=", 1) for pair in told.set)}
     settings = settings_for(told.pace, base.metadata, base.metadata).model_copy(update=changes)
     old = [dsc(base, part) for part in (aside, original)]
@@ -93,7 +114,8 @@ def main() -> None:
     )
     seconds = time.monotonic() - began
     print(machine.describe())
-    print(f"shift: gamma {GAMMA}, speckle {SPECKLE}, blur {BLUR} pixels; {told.pace}, {changes}")
+    print(f"{told.model}, {shift}, {told.pace}, {changes}")
+    print(f"cases: {len(learnt)} learnt, {len(aside)} shifted, {len(original)} original")
     print(
         f"{settings.updates} updates in {seconds:.0f} s; mean DSC before and after, 95 % interval"
     )

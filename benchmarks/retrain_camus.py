@@ -1,6 +1,6 @@
 """From corrected cases to an adopted model in a real window: how long, how much better, how live.
 
-python benchmarks/retrain_camus.py CAMUS_FOLDER [--cases 5] [--pace quick]
+python benchmarks/retrain_camus.py [--cases 5] [--pace quick]
 
 Frames of the CAMUS test patients are shifted (``forgetting.py``) and opened one by one. Each is segmented with
 the bundled camus model, corrected with simulated strokes of a brush towards the expert's label, and
@@ -27,9 +27,6 @@ from skimage.io import imsave
 from napari_ldseg import load_checkpoint
 from napari_ldseg.checkpoint.bundled import find_checkpoint
 from napari_ldseg.datasets.case import Case
-from napari_ldseg.datasets.folders import find_cases
-from napari_ldseg.datasets.settings import DataSettings
-from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.finetuning.comparison import read_comparison
@@ -85,7 +82,6 @@ def correct(viewer, segmenter, case: Case, path: Path) -> tuple[int, float, floa
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
     parser.add_argument("--cases", type=int, default=5)
     parser.add_argument("--pace", default="quick", choices=["quick", "thorough"])
     told = parser.parse_args()
@@ -93,9 +89,8 @@ def main() -> None:
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(form, QSettings.Scope.UserScope, str(work))
     QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(work / "project"))
-    found = find_cases(DataSettings(folder=told.folder, patient=r"(patient\d+)"))
-    cases = forgetting.one_per_patient(read_split(forgetting.SPLIT).cases("test", found))
-    judged = [forgetting.shifted_case(c, 500 + i) for i, c in enumerate(cases[-30:])]
+    cases, shift = forgetting.kept_out("camus"), forgetting.Shift()
+    judged = [shift.of_case(case, 500 + i) for i, case in enumerate(cases[-30:])]
 
     viewer = napari.Viewer()
     viewer.window._qt_window.resize(1440, 1000)
@@ -106,7 +101,7 @@ def main() -> None:
     counts, before, after = [], [], []
     for i, case in enumerate(cases[: told.cases]):
         path = work / f"{case.name}.png"
-        imsave(path, forgetting.shifted(case.read_scan(), i).array, check_contrast=False)
+        imsave(path, shift.of(case.read_scan(), i).array, check_contrast=False)
         n, a, b = correct(viewer, segmenter, case, path)
         counts, before, after = [*counts, n], [*before, a], [*after, b]
     print(

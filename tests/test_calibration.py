@@ -18,6 +18,7 @@ from napari_ldseg.evaluation.calibration import (
     fit_temperature,
     measure_calibration,
     near_boundary,
+    proven_temperature,
 )
 from napari_ldseg.inference.calibration import temper, volume_interval, volume_scale
 from napari_ldseg.inference.scan import Scan
@@ -61,16 +62,28 @@ def cases(count, patients=None):
     ]
 
 
+def miscalibrated(temperatures, classes=2, voxels=4000):
+    """Cases with labels drawn from p, of which a model reports p^T, normalised, as if cooled by T."""
+    generator = np.random.default_rng(0)
+    for true in temperatures:
+        honest = generator.dirichlet(np.full(classes, 2.0), voxels).T
+        label = (honest.cumsum(0) < generator.random(voxels)).sum(0)
+        yield temper(honest, 1 / true), label
+
+
+def test_temperature_is_taken_only_where_it_helps_unseen_cases():
+    assert proven_temperature(list(miscalibrated([2.5] * 8))) == pytest.approx(2.5, rel=0.06)
+    at_odds = list(miscalibrated([0.4, 2.6, 0.5, 2.4, 2.2, 0.6, 2.5]))
+    assert fit_temperature(at_odds) > 1.1
+    assert proven_temperature(at_odds) == 1
+    assert proven_temperature(at_odds[1:2]) == 1, "one case proves nothing"
+    assert proven_temperature([]) == 1
+
+
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
 @pytest.mark.parametrize("classes", [2, 4])
 def test_fitted_temperature_undoes_a_known_miscalibration(true, classes):
-    """Labels are drawn from p; the model reports p^T, normalised, as if it had been cooled by T."""
-    generator = np.random.default_rng(0)
-    near = []
-    for _ in range(8):
-        honest = generator.dirichlet(np.full(classes, 2.0), 4000).T
-        label = (honest.cumsum(0) < generator.random(4000)).sum(0)
-        near.append((temper(honest, 1 / true), label))
+    near = list(miscalibrated([true] * 8, classes))
     assert fit_temperature(near) == pytest.approx(true, rel=0.06)
 
 

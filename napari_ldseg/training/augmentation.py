@@ -38,7 +38,7 @@ def build_augmentation(settings: Augmentation, dims: int) -> Compose:
         if settings.contrast
         else None,
         RandGaussianSmoothd("image", blur, blur, blur, prob=0.2) if settings.blur else None,
-        RandGaussianNoised("image", prob=0.5, std=settings.noise) if settings.noise else None,
+        RandGaussianNoised("image", prob=0.9, std=settings.noise) if settings.noise else None,
         *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in settings.flip_axes),
     ]
     return Compose([change for change in changes if change is not None])
