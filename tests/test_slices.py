@@ -1,15 +1,25 @@
 """2D networks that learn from volumes and loops, slice by slice."""
 
+import json
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
+from napari_ldseg.cli import app
 from napari_ldseg.datasets.case import Case
-from napari_ldseg.datasets.slices import by_slice, read_counted, sample_slices, single_images
+from napari_ldseg.datasets.slices import (
+    by_slice,
+    one_image,
+    read_counted,
+    sample_slices,
+    single_images,
+)
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.evaluation.overlap import evaluate
+from napari_ldseg.evaluation.overlap import evaluate, mean_dsc
 from napari_ldseg.finetuning.comparison import read_comparison
 from napari_ldseg.finetuning.plan import candidates
 from napari_ldseg.finetuning.ranking import rank
@@ -20,6 +30,7 @@ from napari_ldseg.training.data import CaseDataset
 
 from .discs import STILL, disc, discs
 from .test_finetuning import DISC, assert_unreviewed_counts_for_nothing, here, request_for
+from .test_training_run import configuration
 
 SLICES = 6
 OBLIQUE = np.array(
@@ -188,3 +199,69 @@ def test_what_to_annotate_next_looks_at_few_slices_of_a_loop(
     monkeypatch.setattr(ranking, "segment", segment)
     (one,) = rank(tiny_checkpoint(), project, ["loop"], [])
     assert not one.problem and len(looked_at) == 8 and looked_at[-1][0] > 40
+
+
+def write_stacks(folder, count=10):
+    """Oblique stacks of discs as NIfTI, the second slice blank, and their labels."""
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True)
+    for seed in range(count):
+        scan, label = loop(seed)
+        for kind, array in (("images", scan.array), ("labels", label)):
+            image = nib.Nifti1Image(np.asarray(array, np.float32).T, OBLIQUE[:, [2, 1, 0, 3]])
+            nib.save(image, folder / kind / f"p{seed:02d}_stack.nii.gz")
+    return folder
+
+
+def test_a_2d_network_is_trained_on_stacks_by_the_command(tmp_path):
+    told = configuration(
+        write_stacks(tmp_path), {"updates": 150, "learning_rate": 5e-3, "validate_every": 150}
+    )
+    result = CliRunner().invoke(app, ["train", str(told), "-o", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    metadata = load_checkpoint(path).metadata
+    assert metadata.architecture.dims == 2
+    assert {m.cases for m in metadata.metrics} == {2}, "a stack is one case"
+    assert metadata.calibration.cases == 2
+    assert "6 training, 2 validation and 2 test cases" in metadata.training.split
+    assert (tmp_path / "run" / "cases.png").stat().st_size > 1000
+
+    stack, out = tmp_path / "images" / "p00_stack.nii.gz", tmp_path / "out"
+    line = ["segment", str(stack), "-m", str(path), "-o", str(out), "-n", "1"]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    made = nib.load(next(out.rglob("*p00_stack*.nii.gz")))
+    np.testing.assert_allclose(made.affine, nib.load(stack).affine, atol=1e-5)
+    assert mean_dsc(np.asarray(made.dataobj).T, loop(0)[1], 2) > 0.6
+
+    report = tmp_path / "report"
+    line = ["evaluate", str(path), str(told), "-o", str(report), "--parts", "overlap"]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    assert json.loads((report / "report.json").read_text())
+
+
+def test_a_blank_stack_is_named_before_the_training(tmp_path, assert_sentence):
+    told = configuration(write_stacks(tmp_path))
+    blank = tmp_path / "images" / "p03_stack.nii.gz"
+    image = nib.load(blank)
+    nib.save(nib.Nifti1Image(np.zeros(image.shape, np.float32), image.affine), blank)
+    result = CliRunner().invoke(app, ["train", str(told), "-o", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert_sentence(
+        result.stderr.strip().splitlines()[-1], "Every slice of p03_stack is blank; leave it out."
+    )
+
+
+def test_one_slice_stands_for_a_volume_always_the_same():
+    case = by_slice(loop_case())
+    first, second = one_image(case), one_image(case)
+    assert first.name == second.name and first.name.startswith("loop, slice ")
+    index = int(first.name.split()[-1])
+    assert index in case.slices
+    scan, label = loop(0)
+    image, expert = first.read()
+    np.testing.assert_array_equal(image.array, scan.array[index])
+    np.testing.assert_array_equal(expert, label[index])
+    assert image.shape == scan.shape[1:]

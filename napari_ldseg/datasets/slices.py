@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
@@ -49,6 +50,8 @@ def by_slice(case: Case) -> Case:
     if case.read_reviewed is not None:
         counts &= np.asarray(case.read_reviewed()).any((1, 2))
     if not counts.any():
+        if case.read_reviewed is None:
+            raise LDSegError(f"Every slice of {case.name} is blank; leave it out.")
         raise LDSegError(
             f"Every slice of {case.name} that is reviewed is blank; review one that shows something."
         )
@@ -84,6 +87,27 @@ def single_images(case: Case) -> Iterator[Case]:
     reviewed = None if case.read_reviewed is None else np.asarray(case.read_reviewed(), bool)
     for index in case.slices:
         yield _image(case, index, scan, labels, reviewed)
+
+
+def one_image(case: Case) -> Case:
+    """Return one slice of a case ``by_slice``, drawn at random but always the same; another case as it is.
+
+    It is read on demand, so that many cases need no memory.
+    """
+    if case.slices is None:
+        return case
+    index = case.slices[zlib.crc32(case.name.encode()) % len(case.slices)]
+    one = replace(case, slices=(index,))
+
+    def image() -> Case:
+        return next(single_images(one))
+
+    return Case(
+        f"{case.name}, slice {index}",
+        case.patient,
+        lambda: image().read_scan(),
+        tuple(lambda i=i: image().read_labels[i]() for i in range(len(case.read_labels))),  # type: ignore[misc]
+    )
 
 
 def sample_slices(cases: Sequence[Case], most: int) -> list[Case]:

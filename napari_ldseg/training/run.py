@@ -15,6 +15,7 @@ from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
+from ..datasets.slices import by_slice, one_image, sample_slices, single_images
 from ..datasets.split import Split, settled_split
 from ..distribution import device_name
 from ..durations import clock
@@ -105,13 +106,18 @@ def _run(
         f"{len(training)} cases to learn from, {len(validation)} for validation, {len(test)} kept aside"
     )
     metadata = config.metadata(training, describe_split(split, config))
+    if metadata.architecture.dims == 2:
+        training, validation, test = (
+            [by_slice(case) for case in part] for part in (training, validation, test)
+        )
     # Not met by the loop: a bad one would show only when the training is over.
     for case in [*validation, *test][fabric.global_rank :: fabric.world_size]:
-        prepare_case(metadata, case)
+        for image in single_images(case):
+            prepare_case(metadata, image)
     checkpoint = train(
         metadata,
         training,
-        _spread_out(validation, WATCHED_CASES),
+        sample_slices(_spread_out(validation, WATCHED_CASES), WATCHED_CASES),
         config.training,
         fabric=fabric,
         start=load_checkpoint(start) if start else None,
@@ -196,10 +202,12 @@ def measured(
 ) -> Checkpoint:
     """Return ``checkpoint`` with what can be measured on cases kept out of training.
 
-    Step counts and calibration come from ``validation``; the figures from ``test``, or from
+    Step counts and calibration come from ``validation``, of volumes that 2D networks learn from by slice
+    from some of their slices; the figures from ``test``, or from
     ``validation`` if there are no test cases. ``check`` is called after every segmentation and may raise
     to end it.
     """
+    images = [one_image(case) for case in validation]
 
     def counted(total: int) -> Callable[[], None]:
         began = spoken = time.monotonic()
@@ -221,10 +229,13 @@ def measured(
     else:
         say("measuring the number of steps")
         posterior_steps, _ = measure_posterior_steps(
-            checkpoint, _spread_out(validation, SPREAD_CASES), SPREAD_SAMPLES, device, check
+            checkpoint, _spread_out(images, SPREAD_CASES), SPREAD_SAMPLES, device, check
         )
         label_steps = measure_label_steps(
-            checkpoint, _spread_out(validation, STEPS_CASES), device, check
+            checkpoint,
+            sample_slices(_spread_out(validation, STEPS_CASES), STEPS_CASES),
+            device,
+            check,
         )
         counts = {"label_steps": label_steps, "posterior_steps": posterior_steps}
     checkpoint = Checkpoint(checkpoint.metadata.model_copy(update=counts), checkpoint.model)
@@ -244,7 +255,7 @@ def measured(
     say(f"calibrating on {len(validation)} validation cases")
     patients = len({case.patient for case in validation})
     calibration = measure_calibration(
-        checkpoint, validation, SAMPLES, device=device, on_case=counted(patients)
+        checkpoint, images, SAMPLES, device=device, on_case=counted(patients)
     )
     described = checkpoint.metadata.model_copy(
         update={"metrics": figures, "calibration": calibration}
