@@ -91,6 +91,25 @@ def test_decathlon_with_several_modalities(tmp_path):
     np.testing.assert_array_equal(scan.array[..., 0] > 0.5, found)
 
 
+def test_decathlon_descriptions_that_cannot_be_used(tmp_path, assert_sentence):
+    for name in ("a/T1", "b/T1", "labels/one", "labels/two"):
+        volume(tmp_path / f"{name}.nii.gz", np.zeros((4, 4, 4), np.uint8))
+
+    def refused(*words, modality=None, images=("a/T1.nii.gz", "b/T1.nii.gz")):
+        labels = "labels/one.nii.gz", "labels/two.nii.gz"
+        pairs = [{"image": i, "label": n} for i, n in zip(images, labels, strict=True)]
+        told = {"modality": modality, "training": pairs}
+        (tmp_path / "dataset.json").write_text(json.dumps(told))
+        with pytest.raises(LDSegError) as error:
+            find_cases(DataSettings(folder=tmp_path))
+        assert_sentence(error, *words)
+
+    refused("two images called T1", "rename")
+    refused("two images called T1", modality=3)
+    refused("no disk can have", images=("a/T1.nii.gz", "x" * 300))
+    refused("no disk can have", images=("a/T1.nii.gz", "a\0b"))
+
+
 def test_nnunet_with_one_file_per_channel(tmp_path):
     rng = np.random.default_rng(0)
     images = [rng.random((5, 6, 7)).astype(np.float32) for _ in range(2)]

@@ -102,6 +102,18 @@ def test_the_networks_meet_each_slice_as_if_it_were_a_file_of_its_own(disc_metad
             assert all(np.array_equal(mine[key], theirs[key]) for key in mine)
 
 
+def test_a_slice_that_the_grid_leaves_blank_is_learnt_as_one(disc_metadata):
+    scan, label = loop(0)
+    scan.array[1, 0, 1] = 1.0  # one pixel, which a coarser nearest grid skips
+    case = by_slice(Case("loop", "p", lambda: scan, (lambda: label,)))
+    assert 1 in case.slices
+    grid = disc_metadata(2).grid.model_copy(update={"size": (8, 8), "resampling": "nearest"})
+    metadata = disc_metadata(2).model_copy(update={"grid": grid})
+    dataset = CaseDataset(metadata, [case], STILL, 0)
+    for index in range(len(dataset)):
+        assert np.isfinite(dataset[0, index]["image"]).all()
+
+
 def test_a_volume_is_read_once_for_all_its_slices(disc_metadata):
     reads = []
     scan, label = loop(0)

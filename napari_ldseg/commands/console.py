@@ -18,12 +18,34 @@ INTERRUPTED = 130
 
 @contextmanager
 def plain_errors(exit_code: int = 1) -> Iterator[None]:
-    """Turn LDSegError into its sentence on standard error and an exit code."""
+    """Turn an error of ours, of the disk or of too little memory into a sentence and an exit code."""
     try:
         yield
-    except LDSegError as error:
-        typer.echo(str(error), err=True)
+    except BrokenPipeError:
+        raise
+    except (LDSegError, OSError, MemoryError, RuntimeError) as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        typer.echo(sentence, err=True)
         raise typer.Exit(exit_code) from error
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return an error as one sentence; None if it is a mistake in the program."""
+    if isinstance(error, LDSegError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename} cannot be used" if error.filename else "A file cannot be used"
+        return f"{place}: {error.strerror or error}."
+    # CUDA has an exception of its own; MPS and the CPU only say it in words.
+    words = ("out of memory", "can't allocate memory")
+    if isinstance(error, MemoryError) or any(word in str(error) for word in words):
+        return (
+            "There is too little memory for this; close other programs, or take a smaller batch, "
+            "smaller images or fewer samples."
+        )
+    return None
 
 
 class Countdown:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,11 @@ def find_cases(settings: DataSettings) -> list[Case]:
     layout = _layout(folder) if settings.layout == "auto" else settings.layout
     finders = {"folder": _plain, "decathlon": _decathlon, "nnunet": _nnunet}
     cases = sorted(finders[layout](settings), key=lambda case: case.name)
+    for first, second in pairwise(cases):
+        if first.name == second.name:
+            raise LDSegError(
+                f"{folder} has two images called {first.name} in different folders; rename one of them."
+            )
     if not cases:
         raise LDSegError(f"{folder} holds no labelled images; correct data.folder or data.images.")
     return cases
@@ -108,7 +114,8 @@ def _decathlon(settings: DataSettings) -> list[Case]:
     pairs = description.get("training")
     if not isinstance(pairs, list):
         raise LDSegError(f"dataset.json of {settings.folder} has no list of training images.")
-    several = len(description.get("modality", ())) > 1
+    modality = description.get("modality")
+    several = isinstance(modality, dict | list) and len(modality) > 1
     cases = []
     for pair in pairs:
         try:
@@ -175,7 +182,7 @@ def read_description(folder: Path) -> dict:
         raise LDSegError(
             f"{folder} holds no dataset.json; choose the folder of an nnU-Net or Decathlon data set."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise LDSegError(f"{path} cannot be read: {error}.") from error
     if not isinstance(description, dict):
         raise LDSegError(f"{path} does not describe a data set.")
@@ -183,10 +190,14 @@ def read_description(folder: Path) -> dict:
 
 
 def _inside(folder: Path, relative: str) -> Path:
-    path = (folder / relative).resolve()
+    try:
+        path = (folder / relative).resolve()
+        there = path.is_file()
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        raise LDSegError(f"dataset.json of {folder} names a file that no disk can have.") from error
     if not path.is_relative_to(folder.resolve()):
         raise LDSegError(f"dataset.json names {relative}, which lies outside {folder}.")
-    if not path.is_file():
+    if not there:
         raise LDSegError(f"dataset.json names {relative}, which does not exist in {folder}.")
     return path
 

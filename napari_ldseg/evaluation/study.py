@@ -11,6 +11,7 @@ from ..datasets.case import Case, check_label, consensus
 from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.posterior import Posterior
+from ..inference.preprocessing import check_finite
 from ..inference.scan import Scan
 from .alternatives import Alternative, alternative_figures, find_alternatives
 from .gallery import Gallery, picture, pixel_aspect, telling_slice
@@ -124,6 +125,12 @@ class Study:
                 )
             for model in self.models:
                 check_fit(model.checkpoint.metadata, scan)
+            image = np.asarray(scan.array)
+            check_finite(image, case.name)
+            if image.min() == image.max():
+                raise LDSegError(
+                    f"{case.name} has the same value everywhere; there is nothing to segment."
+                )
             for read in case.read_labels:
                 check_label(case.name, scan, read(), len(self.classes))
             calibrated &= scan.calibrated

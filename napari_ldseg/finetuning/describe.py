@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..checkpoint.file import Checkpoint
-from ..checkpoint.metadata import FieldOfView, Grid, Intensity, Metadata, TrainingRecord
+from ..checkpoint.metadata import Grid, Intensity, Metadata, TrainingRecord
 from ..datasets.case import Case
 from ..errors import LDSegError
-from ..inference.checks import extent_mm
+from ..inference.checks import field_of_view
 from ..inference.orientation import orientation_change
 from ..inference.preprocessing import grid_map
 from ..inference.scan import Scan
@@ -83,7 +83,7 @@ def describe(
             "architecture": architecture,
             "classes": request.classes,
             "grid": _grid(old, [*learnt, *aside]),
-            "field_of_view": _field_of_view(old, learnt),
+            "field_of_view": field_of_view(old, learnt),
             "training": record,
             "metrics": (),
             "calibration": None,
@@ -157,18 +157,3 @@ def _grid(old: Metadata, scans: Sequence[Scan]) -> Grid:
             f"{largest} is too large to train on whole; crop the volumes to the structure, or uncheck it."
         )
     return old.grid.model_copy(update={"minimum_size": tuple(size.tolist())})
-
-
-def _field_of_view(old: Metadata, scans: Sequence[Scan]) -> FieldOfView | None:
-    """Return the base's field of view, widened to that of the cases."""
-    if old.architecture.dims == 2:
-        return old.field_of_view
-    seen = [extent_mm(old, scan) for scan in scans if scan.calibrated]
-    if old.field_of_view is not None:
-        seen += [old.field_of_view.smallest, old.field_of_view.largest]
-    if not seen:
-        return None
-    extents = np.array(seen)
-    return FieldOfView(
-        smallest=tuple(extents.min(0).tolist()), largest=tuple(extents.max(0).tolist())
-    )

@@ -83,7 +83,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     ready = reporter.counted("preparing", "Checking the cases", len(training) + len(validation))
     for case in [*training, *validation]:
         for image in single_images(case):
-            prepare_case(metadata, image)
+            prepare_case(metadata, image, blank_allowed=case.slices is not None)
         ready()
     unseen = _unseen(training, names)
     if base is not None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from numbers import Integral
 
 import numpy as np
 import psutil
 
-from ..checkpoint.metadata import Metadata
+from ..checkpoint.metadata import FieldOfView, Metadata
 from ..errors import LDSegError
 from .orientation import orientation_change
 from .scan import Scan
@@ -36,6 +37,44 @@ def extent_mm(metadata: Metadata, scan: Scan) -> tuple[float, ...]:
     extent = np.asarray(scan.shape[-dims:]) * np.asarray(scan.spacing[-dims:])
     extent = extent[list(orientation_change(metadata, scan.affine)[0])]
     return tuple(float(e) for e in extent)
+
+
+def field_of_view(metadata: Metadata, scans: Iterable[Scan]) -> FieldOfView | None:
+    """Return the checkpoint's field of view, widened to that of ``scans`` in real mm; None in 2D."""
+    if metadata.architecture.dims == 2:
+        return metadata.field_of_view
+    volumes = (scan for scan in scans if scan.calibrated and len(scan.shape) >= 3)
+    seen = [extent_mm(metadata, scan) for scan in volumes]
+    if metadata.field_of_view is not None:
+        seen += [metadata.field_of_view.smallest, metadata.field_of_view.largest]
+    if not seen:
+        return None
+    extents = np.array(seen)
+    return FieldOfView(
+        smallest=tuple(extents.min(0).tolist()), largest=tuple(extents.max(0).tolist())
+    )
+
+
+def outside_field_of_view(metadata: Metadata, scan: Scan) -> tuple[str, str] | None:
+    """Return what is wrong with a scan far larger or smaller than those learnt from, and what to do."""
+    fov = metadata.field_of_view
+    if fov is None:
+        return None
+    extent = extent_mm(metadata, scan)
+    large = any(e > TOO_LARGE * high for e, high in zip(extent, fov.largest, strict=True))
+    small = any(e < TOO_SMALL * low for e, low in zip(extent, fov.smallest, strict=True))
+    if not large and not small:
+        return None
+    shown = " x ".join(f"{e:.0f}" for e in extent)
+    usual = " x ".join(
+        f"{low:.0f}-{high:.0f}" for low, high in zip(fov.smallest, fov.largest, strict=True)
+    )
+    doubt = "" if scan.calibrated else " (its units are not known and were taken as mm)"
+    trained = f"{doubt}, but {metadata.name} was trained on {usual} mm"
+    if large:
+        advice = "draw a box around the structure and choose it under Region"
+        return f"{scan.name} covers {shown} mm{trained}", advice
+    return f"{scan.name} covers only {shown} mm{trained}", "use a larger part of the scan"
 
 
 def extent_mismatch(metadata: Metadata, scan: Scan) -> float:
@@ -70,8 +109,8 @@ def _check_channels(metadata: Metadata, scan: Scan) -> None:
         return
     if wanted == 1:
         raise LDSegError(
-            f"{metadata.name} needs a grey image, but {scan.name} is in colour; right-click the "
-            "layer, choose Split RGB and select one of the new layers."
+            f"{metadata.name} needs a grey image, but {scan.name} is in colour; convert it (in napari: "
+            "right-click the layer, choose Split RGB and select one of the new layers)."
         )
     raise LDSegError(
         f"{metadata.name} needs {wanted} channels ({', '.join(metadata.channels)}), but "
@@ -80,25 +119,9 @@ def _check_channels(metadata: Metadata, scan: Scan) -> None:
 
 
 def _check_field_of_view(metadata: Metadata, scan: Scan) -> None:
-    fov = metadata.field_of_view
-    if fov is None:
-        return
-    extent = extent_mm(metadata, scan)
-    shown = " x ".join(f"{e:.0f}" for e in extent)
-    usual = " x ".join(
-        f"{low:.0f}-{high:.0f}" for low, high in zip(fov.smallest, fov.largest, strict=True)
-    )
-    advice = "" if scan.calibrated else " (its units are not known and were taken as mm)"
-    if any(e > TOO_LARGE * high for e, high in zip(extent, fov.largest, strict=True)):
-        raise LDSegError(
-            f"{scan.name} covers {shown} mm{advice}, but {metadata.name} was trained on {usual} mm; "
-            "draw a box around the structure and choose it under Region."
-        )
-    if any(e < TOO_SMALL * low for e, low in zip(extent, fov.smallest, strict=True)):
-        raise LDSegError(
-            f"{scan.name} covers only {shown} mm{advice}, but {metadata.name} was trained on "
-            f"{usual} mm; use a larger part of the scan."
-        )
+    problem = outside_field_of_view(metadata, scan)
+    if problem is not None:
+        raise LDSegError("; ".join(problem) + ".")
 
 
 def check_memory(metadata: Metadata, scan: Scan, available: float | None = None) -> None:

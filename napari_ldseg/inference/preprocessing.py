@@ -171,11 +171,7 @@ def preprocess(
     LDSegError
         If the image holds NaN or infinity, is beyond float32, or is constant.
     """
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise LDSegError(
-            f"{name} holds values that are not numbers (NaN or infinity); replace them first, for "
-            "example with numpy.nan_to_num."
-        )
+    check_finite(image, name)
     early = metadata.intensity.before_resampling
     if early:
         image = normalise(metadata, image.astype(np.float32), name, blank_allowed)
@@ -187,6 +183,15 @@ def preprocess(
     if not early:
         inner = normalise(metadata, inner, name, blank_allowed)
     return torch.from_numpy(way.pad(inner))
+
+
+def check_finite(image: np.ndarray, name: str) -> None:
+    """Raise LDSegError if ``image`` holds NaN or infinity."""
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise LDSegError(
+            f"{name} holds values that are not numbers (NaN or infinity); replace them first, for "
+            "example with numpy.nan_to_num."
+        )
 
 
 def normalise(

@@ -7,13 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ..atomic import written_whole
 from ..checkpoint.metadata import (
     ClassInfo,
-    FieldOfView,
     Grid,
     Intensity,
     Metadata,
@@ -23,6 +22,7 @@ from ..checkpoint.metadata import (
 from ..datasets.case import Case
 from ..datasets.settings import DataSettings
 from ..errors import LDSegError
+from ..inference.checks import field_of_view
 from ..model.architecture import Architecture
 from .settings import TrainingSettings
 
@@ -42,6 +42,7 @@ COLOURS = [
     "#9a6324",
 ]
 MAX_BYTES = 2**20
+MADE_BY = "# Written by napari-ldseg train: every setting of this run.\n"
 
 
 def _classes(value: object) -> object:
@@ -131,7 +132,7 @@ class TrainingConfig(BaseModel):
             if "denoiser_widths" in told:
                 known["denoiser_attention"] = tuple(range(1, len(told["denoiser_widths"])))
             architecture = TypeAdapter(Architecture).validate_python(known | told)
-            return Metadata(
+            described = Metadata(
                 name=self.name,
                 description=self.description or self.name,
                 architecture=architecture,
@@ -143,9 +144,10 @@ class TrainingConfig(BaseModel):
                 orientation=(self.orientation or "SPL") if dims == 3 else self.orientation,
                 grid=self.grid,
                 intensity=self.intensity,
-                field_of_view=_field_of_view(training) if dims == 3 else None,
                 training=TrainingRecord(data=self.source, licence=self.licence, split=split),
             )
+            scans = (case.read_scan() for case in training)
+            return described.model_copy(update={"field_of_view": field_of_view(described, scans)})
         except (TypeError, ValidationError, ValueError) as error:
             raise LDSegError(
                 f"The configuration does not fit together: {_first(error)}."
@@ -163,23 +165,42 @@ def read_config(path: Path) -> TrainingConfig:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise LDSegError(f"{path.name} is too large to be a configuration.")
-        told = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise LDSegError(f"{path.name} uses YAML aliases (*name); write the values out.")
+        told = yaml.safe_load(text)
         if not isinstance(told, dict):
             raise LDSegError(f"{path.name} is no configuration; it must hold lines of key: value.")
         config = TrainingConfig.model_validate(told)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise LDSegError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
         raise LDSegError(f"{path} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise LDSegError(f"{path.name} is not valid YAML: {reason}.") from error
     except (ValidationError, RecursionError) as error:
         raise LDSegError(f"{path.name}: {_first(error)}.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LDSegError(f"{path.name} is not valid YAML: {reason}.") from error
     return config.model_copy(update={"data": config.data.beside(path.resolve().parent)})
 
 
-def config_text(config: TrainingConfig) -> str:
-    """Return ``config`` as YAML with absolute paths, every default spelled out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def write_config(config: TrainingConfig, path: Path) -> None:
+    """Write ``config`` as YAML with absolute paths, every default spelled out.
+
+    Raises
+    ------
+    LDSegError
+        If ``path`` is a file that this function has not written.
+    OSError
+        If it cannot be written.
+    """
+    if path.exists() and not path.read_bytes().startswith(MADE_BY.encode()):
+        raise LDSegError(
+            f"{path.parent} holds a {path.name} of your own; choose another folder for the run."
+        )
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    with written_whole(path, ".part") as temporary:
+        temporary.write_text(MADE_BY + text)
 
 
 def _first(error: Exception) -> str:
@@ -194,11 +215,3 @@ def _first(error: Exception) -> str:
         return f"{place} is missing"
     reason = " ".join(problem["msg"].removeprefix("Value error, ").split())[:200]
     return f"{place}: {reason}" if place else reason
-
-
-def _field_of_view(cases: Sequence[Case]) -> FieldOfView:
-    scans = (case.read_scan() for case in cases)
-    extents = np.array([np.array(s.shape[-3:]) * s.spacing for s in scans])
-    return FieldOfView(
-        smallest=tuple(extents.min(0).tolist()), largest=tuple(extents.max(0).tolist())
-    )

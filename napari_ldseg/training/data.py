@@ -80,13 +80,14 @@ class CaseDataset(Dataset):
         if index in self._cache:
             return self._cache[index]
         case, first = self._images[index]
+        blank_allowed = case.slices is not None
         # A volume is read once for all its slices, as long as there is room for them.
         for number, image in enumerate(single_images(case), start=first):
             if number == index:
-                wanted = prepare_case(self.metadata, image)
+                wanted = prepare_case(self.metadata, image, blank_allowed)
                 self._keep(number, wanted)
             elif number not in self._cache and not self._full:
-                self._keep(number, prepare_case(self.metadata, image))
+                self._keep(number, prepare_case(self.metadata, image, blank_allowed))
         return wanted
 
     def _keep(self, index: int, prepared: Prepared) -> None:
@@ -148,10 +149,11 @@ class JointBatches(Sampler):
             yield batch[self.rank :: self.world]
 
 
-def prepare_case(metadata: Metadata, case: Case) -> Prepared:
+def prepare_case(metadata: Metadata, case: Case, blank_allowed: bool = False) -> Prepared:
     """Return image (channels, *size) float32, labels (readers, *size) uint8 and reviewed (*size) uint8.
 
     All on the networks' grid; ``reviewed`` is 1 where most of what a voxel shows counts, None if all does.
+    With ``blank_allowed`` an image of one value becomes 0: a slice may lose all that it shows on the grid.
 
     Raises
     ------
@@ -180,7 +182,7 @@ def prepare_case(metadata: Metadata, case: Case) -> Prepared:
         )
     array = np.asarray(scan.array)
     channels = np.moveaxis(array, -1, 0) if scan.channels else array[None]
-    image = preprocess(metadata, channels, way, case.name).numpy()
+    image = preprocess(metadata, channels, way, case.name, blank_allowed).numpy()
     labels = []
     for read_label in case.read_labels:
         label = np.asarray(read_label())

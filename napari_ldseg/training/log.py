@@ -12,6 +12,7 @@ from ..atomic import written_whole
 from ..errors import LDSegError
 from ..model.losses import LossTerms
 
+LOG = "log.csv"
 COLUMNS = ("update", *LossTerms._fields, "learning_rate", "validation_dsc")
 
 
@@ -33,12 +34,12 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, start: int):
-        self.path = folder / "log.csv"
+        self.path = folder / LOG
         kept = []
         if start and self.path.is_file():
             # The last line has no end if the run was killed while it was written.
-            whole = self.path.read_text().rpartition("\n")[0].splitlines()[1:]
-            kept = [line for line in whole if int(line.partition(",")[0]) <= start]
+            whole = self.path.read_text(errors="replace").rpartition("\n")[0].splitlines()[1:]
+            kept = [line for line in whole if _update_of(line) <= start]
         with written_whole(self.path, ".part") as temporary:
             temporary.write_text("".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
         self._waiting: list[dict[str, float | int]] = []
@@ -75,6 +76,12 @@ class RunLog:
         self._waiting = []
         if self._board is not None:
             self._board.flush()
+
+
+def _update_of(line: str) -> float:
+    """Return the update of a row, infinity for one that another program has changed."""
+    number = line.partition(",")[0]
+    return int(number) if number.isdecimal() else math.inf
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -146,9 +146,10 @@ def train(
     }
     parts["precision"] = fabric.strategy.precision
     identity = fingerprint(metadata, settings, training)
+    begun_from = (start.sha256 or "") if start else ""
     done = 0
     if folder is not None and resume and (folder / STATE).is_file():
-        state = load_state(folder / STATE, identity)
+        state = load_state(folder / STATE, identity, begun_from)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         done = state["update"]
@@ -160,7 +161,8 @@ def train(
         if folder is not None and log is not None:
             log.flush()
             state = {name: part.state_dict() for name, part in parts.items()}
-            save_state(folder / STATE, state | {"update": update, "fingerprint": identity})
+            known = {"update": update, "fingerprint": identity, "start": begun_from}
+            save_state(folder / STATE, state | known)
 
     batches = iter(_loader(metadata, training, settings, fabric, done))
     began = kept = time.monotonic()

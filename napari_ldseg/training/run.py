@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 
-from ..atomic import written_whole
+from ..atomic import remove_leftovers
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
@@ -24,10 +24,11 @@ from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
 from ..evaluation.readers import READER_SAMPLES, measure_agreement
 from ..evaluation.steps import measure_label_steps, measure_posterior_steps
+from ..inference.checks import outside_field_of_view
 from ..project.labelled import find_labelled
-from .config import TrainingConfig, config_text
+from .config import TrainingConfig, write_config
 from .data import prepare_case
-from .log import Progress
+from .log import LOG, Progress
 from .loop import STATE, TrainingStopped, train
 from .pictures import save_contact_sheet, save_curves
 
@@ -36,7 +37,7 @@ try:
 except ImportError:  # Windows has none.
     fcntl = None  # type: ignore[assignment]
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.yaml"
 SAMPLES = 10
 SECONDS_BETWEEN_LINES = 30
 PATIENCE_SECONDS = 12
@@ -67,6 +68,7 @@ def run_training(
     path = folder / CHECKPOINT
     if fabric.is_global_zero:
         with _alone_in(folder):
+            remove_leftovers(folder / STATE)
             return _run(config, folder, path, fabric, start, resume, stop, on_progress, say)
     return _run(config, folder, path, fabric, start, resume, stop, on_progress, say)
 
@@ -86,15 +88,17 @@ def _run(
         raise LDSegError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another folder."
         )
+    if (folder / LOG).exists() and not (folder / CONFIG).exists():
+        raise LDSegError(f"{folder} holds a {LOG} of your own; choose another folder for the run.")
     if resume and path.exists():
         say(f"{path} is already finished.")
         return path
     cases, fixed = find_labelled(config.data, [c.name for c in config.classes])
     split_file = config.data.split or folder / "split.json"
     if fabric.is_global_zero:
+        if not (folder / STATE).exists():
+            write_config(config, folder / CONFIG)
         settled_split(config.data, cases, split_file, fixed)
-        with written_whole(folder / "config.yaml", ".part") as temporary:
-            temporary.write_text(config_text(config))
     fabric.barrier()
     split = settled_split(config.data, cases, split_file)
     training, validation, test = (split.cases(p, cases) for p in ("training", "validation", "test"))
@@ -113,7 +117,12 @@ def _run(
     # Not met by the loop: a bad one would show only when the training is over.
     for case in [*validation, *test][fabric.global_rank :: fabric.world_size]:
         for image in single_images(case):
-            prepare_case(metadata, image)
+            prepare_case(metadata, image, blank_allowed=case.slices is not None)
+            outside = outside_field_of_view(metadata, image.read_scan())
+            if outside is not None:
+                raise LDSegError(
+                    f"{outside[0]}; leave it out, or write a split in which cases of its size are learnt from."
+                )
     checkpoint = train(
         metadata,
         training,
@@ -167,6 +176,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
         _lock(handle, folder)
         yield
     except OSError as error:
+        if error.filename and not Path(error.filename).is_relative_to(folder):
+            raise
         raise LDSegError(
             f"The run's folder {folder} cannot be written: {error.strerror}; make room or bring it back, "
             "then go on with --resume."

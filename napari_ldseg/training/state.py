@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,18 +46,19 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
         ) from error
 
 
-def load_state(path: Path, expected: str) -> dict[str, Any]:
+def load_state(path: Path, expected: str, begun_from: str = "") -> dict[str, Any]:
     """Read what ``save_state`` wrote; nothing in the file is executed.
 
     Raises
     ------
     LDSegError
-        If it is damaged or belongs to a run with other settings (another ``expected`` fingerprint).
+        If it is damaged, or belongs to a run with other settings (another ``expected`` fingerprint) or
+        another start (``begun_from`` is the SHA-256 of the checkpoint, empty without one).
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = state["fingerprint"]
-    except (OSError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, EOFError) as error:
+    except Exception as error:  # torch raises nearly anything on a damaged archive
         raise LDSegError(
             f"{path} is damaged and cannot be resumed; delete it to start from the beginning."
         ) from error
@@ -66,5 +66,11 @@ def load_state(path: Path, expected: str) -> dict[str, Any]:
         raise LDSegError(
             f"The run in {path.parent} has other settings, cases or classes than this configuration; "
             "choose another folder, or restore the configuration it was started with."
+        )
+    if state.get("start", begun_from) != begun_from:
+        known = "a checkpoint" if state["start"] else "no checkpoint"
+        raise LDSegError(
+            f"The run in {path.parent} was begun from {known}, not from what is given now; resume it "
+            "with the --start that it was begun with."
         )
     return state
