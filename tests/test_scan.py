@@ -163,6 +163,7 @@ def test_slices_and_frames(tmp_path, shape, shown):
     source = write(tmp_path / "scan.nii", data, affine_of())
     scan = read_scan(source)
     assert scan.shape == shown
+    assert len(shown) - scan.space == sum(n > 1 for n in shape[3:])
     frames = data.ndim > 3 and data.shape[3:]
     for frame in itertools.product(*map(range, frames)) if frames else [()]:
         cut = np.squeeze(data[(..., *frame)] if frame else data)

@@ -48,11 +48,10 @@ def extent_mismatch(metadata: Metadata, scan: Scan) -> float:
 
 
 def _check_dimensions(metadata: Metadata, scan: Scan) -> None:
-    dims = metadata.architecture.dims
-    if len(scan.shape) < dims:
+    if scan.space < metadata.architecture.dims:
+        found = "a single 2D image" if len(scan.shape) == 2 else "a loop of 2D images"
         raise LDSegError(
-            f"{metadata.name} segments 3D volumes, but {scan.name} is a single 2D image; choose a "
-            "2D checkpoint."
+            f"{metadata.name} segments 3D volumes, but {scan.name} is {found}; choose a 2D checkpoint."
         )
     if min(scan.shape) < 1:
         raise LDSegError(f"{scan.name} is empty; choose another image.")

@@ -70,7 +70,7 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
         return _write_nifti(
             path, _to_file_axes(array, source), source.affine, source.header, intent
         )
-    data = (array if array.ndim >= 3 else array[None]).T
+    data = (array if scan.space == 3 else np.expand_dims(array, -3)).T
     affine = scan.affine[:, [2, 1, 0, 3]]
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm" if scan.calibrated else "unknown")
@@ -176,6 +176,7 @@ def on_display_axes(
         calibrated,
         name,
         replace(source, order=order, flips=flips),
+        flat=bool(flat),
     )
 
 

@@ -36,6 +36,8 @@ class Scan:
         What to call the image in messages and in the provenance.
     source
         The file it was read from, as far as needed to write a result like it.
+    flat
+        Whether space is (y, x) whatever the number of axes: all before them are frames of one slice.
     """
 
     array: Any
@@ -44,6 +46,7 @@ class Scan:
     calibrated: bool = True
     name: str = "image"
     source: NiftiSource | None = None
+    flat: bool = False
 
     def __post_init__(self) -> None:
         if self.affine is None:
@@ -55,6 +58,11 @@ class Scan:
     def shape(self) -> tuple[int, ...]:
         """Sizes of all axes but the channels."""
         return tuple(self.array.shape[: self.array.ndim - self.channels])
+
+    @property
+    def space(self) -> int:
+        """Number of spatial axes, 3 or 2; those before them are frames."""
+        return min(2 if self.flat else 3, len(self.shape))
 
     @property
     def spacing(self) -> tuple[float, float, float]:

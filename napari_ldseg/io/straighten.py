@@ -53,11 +53,11 @@ def straightened(layer: Image | Labels) -> Layer:
 def _on_display_axes(scan: Scan) -> Scan:
     """Return ``scan`` as if it had been read from the file that it would be written to."""
     array = np.asarray(scan.array)
-    space = array.ndim - scan.channels
-    data = array.transpose(*reversed(range(space)), *range(space, array.ndim))
-    if space == 2:
-        data = data.reshape((*data.shape[:2], 1, *data.shape[2:]))
-    shape = data.shape[: max(3, space)]
+    axes = len(scan.shape)
+    data = array.transpose(*reversed(range(axes)), *range(axes, array.ndim))
+    if scan.space == 2:
+        data = np.expand_dims(data, 2)
+    shape = data.shape[: data.ndim - scan.channels]
     header = nib.Nifti1Header()
     header.set_xyzt_units("mm" if scan.calibrated else "unknown")
     source = NiftiSource(header, scan.affine[:, [2, 1, 0, 3]], shape, (), ())
