@@ -3,15 +3,18 @@
 import gzip
 import itertools
 import os
+import types
 
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from nibabel.orientations import aff2axcodes
+from PIL import Image
 from scipy.spatial.transform import Rotation
-from skimage.io import imsave
 
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.inference import memory
 from napari_ldseg.inference.files import read_scan, write_like
 from napari_ldseg.inference.scan import Scan, default_affine
 
@@ -349,12 +352,62 @@ def test_complex_values_and_impossible_sizes(tmp_path, assert_sentence):
     assert_sentence(error, "huge.nii", "voxels")
 
 
+def test_too_much_for_the_memory_is_refused_before_it_is_read(
+    tmp_path, monkeypatch, assert_sentence
+):
+    """Every file is small and says of itself that it is huge."""
+    free = types.SimpleNamespace(available=8 * 2**30)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((1200, 1200, 1200))
+    header.set_slope_inter(0.5, 0)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    (tmp_path / "scaled.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(1000)))
+    tifffile.imwrite(tmp_path / "slide.tif", volume((9, 12), np.uint8), metadata=None)
+    with tifffile.TiffFile(tmp_path / "slide.tif", mode="r+b") as file:
+        for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            file.pages[0].tags[tag].overwrite(61440)
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "photo.png")
+    for name, word in [("scaled.nii.gz", "GiB"), ("slide.tif", "2^31"), ("photo.png", "pixels")]:
+        with pytest.raises(LDSegError) as error:
+            read_scan(tmp_path / name)
+        assert_sentence(error, name, word, "crop")
+
+
 @pytest.mark.parametrize(
-    "shape, channels", [((9, 12), False), ((9, 12, 3), True), ((9, 12, 4), True)]
+    "shape, channels",
+    [((9, 12), False), ((9, 12, 2), False), ((9, 12, 3), True), ((9, 12, 4), True)],
 )
 def test_pictures(tmp_path, shape, channels):
+    """Grey, grey with transparency, RGB, RGB with transparency."""
     picture = volume(shape, np.uint8)
-    imsave(tmp_path / "picture.png", picture, check_contrast=False)
-    scan = read_scan(tmp_path / "picture.png")
-    assert scan.channels is channels and scan.shape == (9, 12) and not scan.calibrated
-    np.testing.assert_array_equal(scan.array, picture[..., :3] if channels else picture)
+    wanted = picture[..., :3] if channels else picture.reshape(9, 12, -1)[..., 0]
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    Image.fromarray(picture).save(tmp_path / "picture.tif")
+    for name in ("picture.png", "picture.tif"):
+        scan = read_scan(tmp_path / name)
+        assert scan.channels is channels and scan.shape == (9, 12) and not scan.calibrated
+        np.testing.assert_array_equal(scan.array, wanted)
+
+
+def test_tiff_says_itself_what_its_axes_are(tmp_path):
+    stack = volume((3, 9, 12), np.uint8)
+    for name, shown, options in [
+        ("colours", np.moveaxis(stack, 0, -1), {"photometric": "rgb", "planarconfig": "separate"}),
+        ("slices", stack, {"photometric": "minisblack"}),
+        ("stains", np.moveaxis(stack, 0, -1), {"imagej": True, "metadata": {"axes": "CYX"}}),
+    ]:
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack, **options)
+        scan = read_scan(tmp_path / f"{name}.tif")
+        assert scan.channels is (name != "slices")
+        np.testing.assert_array_equal(scan.array, shown)
+
+
+@pytest.mark.parametrize("name", ["print.jpg", "print.tif"])
+def test_colours_of_print_are_not_taken_for_rgb(tmp_path, name, assert_sentence):
+    red = np.full((9, 12, 3), (200, 30, 60), np.uint8)
+    Image.fromarray(red).convert("CMYK").save(tmp_path / name)
+    with pytest.raises(LDSegError) as error:
+        read_scan(tmp_path / name)
+    assert_sentence(error, name, "CMYK", "RGB")

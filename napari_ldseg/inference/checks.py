@@ -6,10 +6,10 @@ import math
 from numbers import Integral
 
 import numpy as np
-import psutil
 
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
+from .memory import check_room
 from .orientation import orientation_change
 from .scan import Scan
 
@@ -108,8 +108,5 @@ def check_memory(metadata: Metadata, scan: Scan, available: float | None = None)
     dims, classes = metadata.architecture.dims, metadata.architecture.classes
     running, one_sample = math.prod(scan.shape), math.prod(scan.shape[-dims:])
     needed = 4 * classes * (2 * running + 3 * one_sample)
-    if needed > (psutil.virtual_memory().available if available is None else available):
-        raise LDSegError(
-            f"The result on {scan.name} needs {needed / 2**30:.1f} GiB of memory; draw a box around "
-            "the structure and choose it under Region."
-        )
+    advice = "draw a box around the structure and choose it under Region"
+    check_room(f"The result on {scan.name}", needed, advice, available)

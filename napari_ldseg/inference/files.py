@@ -1,4 +1,4 @@
-"""Image files: NIfTI with its exact geometry, and 2D pictures."""
+"""Image files: NIfTI with its exact geometry, and pictures."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..atomic import written_whole
 from ..errors import LDSegError
+from .memory import check_size
+from .pictures import read_picture
 from .scan import NiftiSource, Scan, checked_affine
 
 DISPLAY_AXES = ("S", "P", "L")
-MAX_VOXELS = 2**31
 MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
@@ -39,14 +40,12 @@ def read_scan(path: str | os.PathLike) -> Scan:
     path = Path(path)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _read_nifti(path)
-    from skimage.io import imread
-
     try:
-        array = imread(path)
+        array, channels = read_picture(path)
+    except LDSegError:
+        raise
     except Exception as error:
         raise LDSegError(f"{path.name} cannot be read as a picture: {_reason(error)}.") from error
-    channels = array.ndim == 3 and array.shape[-1] in (3, 4)
-    array = array[..., :3] if channels else array
     return Scan(array, channels=channels, calibrated=False, name=path.name)
 
 
@@ -184,8 +183,7 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, tuple[i
     """Return the file's array, checked affine, header and shape."""
     try:
         image: Any = nib.load(path)
-        if math.prod(image.shape) > MAX_VOXELS:
-            raise LDSegError(f"{path.name} has more than 2^31 voxels; crop it first.")
+        check_size(path.name, image.shape, _bytes_per_voxel(image, path))
         data = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, dtype=np.float64)
     except LDSegError:
@@ -193,6 +191,13 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, tuple[i
     except Exception as error:
         raise LDSegError(f"{path.name} cannot be read as NIfTI: {_reason(error)}.") from error
     return data, checked_affine(affine, path.name), image.header.copy(), tuple(image.shape)
+
+
+def _bytes_per_voxel(image: Any, path: Path) -> int:
+    """Return the memory that reading takes: a scaled array, or a compressed file's own; else it is mapped."""
+    compressed = path.name.lower().endswith(".gz")
+    steps = (image.dataobj.slope != 1) + (image.dataobj.inter != 0)
+    return image.get_data_dtype().itemsize * compressed + steps * np.dtype(float).itemsize
 
 
 def _reason(error: Exception) -> str:
