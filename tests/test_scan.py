@@ -228,6 +228,26 @@ def test_units(tmp_path, unit, factor):
     assert_like(write_like(tmp_path / "out.nii", scan.array, scan), source, scan.array, scan)
 
 
+def test_files_of_other_programs_with_an_unknown_unit(tmp_path):
+    """A code that NIfTI does not know counts as none, as files of some programs have none: mm."""
+    for code in (4, 5, 7, 255):
+        source = write(tmp_path / f"{code}.nii", volume((4, 5, 6)), affine_of(), xyzt_units=code)
+        scan = read_scan(source)
+        np.testing.assert_allclose(scan.spacing, (2.5, 1.1, 0.7), rtol=1e-5)
+        assert scan.calibrated
+        assert_like(write_like(tmp_path / "out.nii", scan.array, scan), source, scan.array, scan)
+
+
+def test_a_result_on_a_picture_stays_in_pixels(tmp_path):
+    Image.fromarray(volume((9, 12), np.uint8)).save(tmp_path / "picture.png")
+    scan = read_scan(tmp_path / "picture.png")
+    label = read_scan(write_like(tmp_path / "label.nii.gz", scan.array > 50, scan))
+    assert label.shape == scan.shape and not label.calibrated
+    again = read_scan(write_like(tmp_path / "again.nii.gz", label.array, label))
+    np.testing.assert_array_equal(again.array, label.array)
+    assert not again.calibrated
+
+
 @pytest.mark.parametrize(
     "dtype", [bool, np.uint8, np.int64, np.uint64, np.float16, np.float32, np.float64]
 )

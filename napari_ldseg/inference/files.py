@@ -26,7 +26,9 @@ from .pictures import read_picture
 from .scan import NiftiSource, Scan, checked_affine
 
 DISPLAY_AXES = ("S", "P", "L")
-MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+# NIfTI's codes of length, in mm. A file without one counts as in mm too, unless it says UNCALIBRATED.
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
+UNCALIBRATED = b"LDSeg: sizes in pixels, not in mm"
 
 
 def read_scan(path: str | os.PathLike) -> Scan:
@@ -71,9 +73,16 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
         )
     data = (array if scan.space == 3 else np.expand_dims(array, -3)).T
     affine = scan.affine[:, [2, 1, 0, 3]]
+    return _write_nifti(path, data, affine, new_header(scan.calibrated), intent)
+
+
+def new_header(calibrated: bool) -> nib.Nifti1Header:
+    """Return the header of a NIfTI file that is not like another one; ``calibrated`` as in ``Scan``."""
     header = nib.Nifti1Header()
-    header.set_xyzt_units("mm" if scan.calibrated else "unknown")
-    return _write_nifti(path, data, affine, header, intent)
+    header.set_xyzt_units("mm" if calibrated else "unknown")
+    if not calibrated:
+        header["descrip"] = UNCALIBRATED
+    return header
 
 
 def read_like(path: str | os.PathLike, scan: Scan) -> np.ndarray:
@@ -118,9 +127,10 @@ def _read_nifti(path: Path) -> Scan:
         data = np.stack([data[name] for name in colours[:3]], axis=-1)
     if data.dtype.kind not in "uif":
         raise LDSegError(f"{path.name} holds {data.dtype} values; only real numbers can be shown.")
-    mm = MM_PER_UNIT[header.get_xyzt_units()[0]]
+    mm = MM_PER_UNIT.get(int(header["xyzt_units"]) % 8)
+    calibrated = mm is not None or header["descrip"].item() != UNCALIBRATED
     source = NiftiSource(header, affine, shape, (), ())
-    return on_display_axes(data, source, path.name, mm_per_unit=mm)
+    return on_display_axes(data, source, path.name, mm or 1.0, calibrated)
 
 
 def on_display_axes(

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import nibabel as nib
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from ..inference.files import on_display_axes
+from ..inference.files import new_header, on_display_axes
 from ..inference.scan import NiftiSource, Scan
 from .geometry import layer_geometry, layer_scan
 
@@ -58,8 +57,7 @@ def _on_display_axes(scan: Scan) -> Scan:
     if scan.space == 2:
         data = np.expand_dims(data, 2)
     shape = data.shape[: data.ndim - scan.channels]
-    header = nib.Nifti1Header()
-    header.set_xyzt_units("mm" if scan.calibrated else "unknown")
+    header = new_header(scan.calibrated)
     source = NiftiSource(header, scan.affine[:, [2, 1, 0, 3]], shape, (), ())
     return on_display_axes(data, source, scan.name, calibrated=scan.calibrated)
 

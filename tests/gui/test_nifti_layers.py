@@ -3,9 +3,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.io.geometry import layer_scan
+from napari_ldseg.io.geometry import derived_attributes, layer_scan, place
 from napari_ldseg.io.nifti import get_reader, read_layers, write_image
 
 AFFINE = np.diag([-0.8, -0.8, 2.0, 1.0])
@@ -77,6 +78,20 @@ def test_loop_of_a_single_slice_has_frames_instead_of_a_third_dimension(viewer, 
     assert moved.shape == (6, 7, 1, 5)
     np.testing.assert_allclose(np.linalg.norm(moved.affine[:2, :2], axis=0), 0.8, rtol=1e-6)
     assert read_layers(str(tmp_path / "moved.nii.gz"))[0][0].shape == (5, 7, 6)
+
+
+def test_labels_saved_from_a_picture_lie_on_it_again(viewer, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    (image,) = viewer.open(tmp_path / "picture.png")
+    labels = viewer.add_labels((picture > 99).astype(np.uint8), **derived_attributes(image))
+    labels.save(str(tmp_path / "labels.nii.gz"), plugin="napari-ldseg")
+    viewer.layers.remove(labels)
+    (labels,) = viewer.open(tmp_path / "labels.nii.gz", plugin="napari-ldseg")
+    assert place(labels) == place(image)
+    _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    viewer.layers.selection.active = labels
+    assert correct.corrector.unit == "px" and correct.corrector.images() == [image]
 
 
 def test_colour_images_are_refused_with_a_sentence(tmp_path):
