@@ -228,6 +228,58 @@ def test_units(tmp_path, unit, factor):
     assert_like(write_like(tmp_path / "out.nii", scan.array, scan), source, scan.array, scan)
 
 
+@pytest.mark.parametrize(
+    "unit, side", [("meter", 5e-5), ("micron", 50), ("mm", 0.05), ("mm", 1e-5)]
+)
+def test_voxels_may_be_small_in_any_unit(tmp_path, unit, side):
+    image = nib.Nifti1Image(volume((4, 5, 6)), np.diag([side, side, side, 1]))
+    image.header.set_xyzt_units(unit)
+    image.to_filename(tmp_path / "small.nii")
+    factor = {"meter": 1000, "micron": 0.001, "mm": 1}[unit]
+    np.testing.assert_allclose(read_scan(tmp_path / "small.nii").spacing, side * factor, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("pixdim", [1, np.nan, 1, 1, 1, 1, 1, 1]),
+        ("srow_x", [np.nan, 0, 0, 0]),
+        ("srow_y", [1000, 0, 0, 0]),
+        ("quatern_b", np.nan),
+        ("quatern_b", 5),
+        ("qoffset_x", np.inf),
+        ("dim", [3, -4, 5, 6, 1, 1, 1, 1]),
+        ("dim", [9, 4, 5, 6, 1, 1, 1, 1]),
+        ("scl_inter", np.nan),
+        ("vox_offset", np.inf),
+        ("datatype", 3),
+    ],
+)
+def test_what_other_programs_may_write_wrongly(tmp_path, field, value, assert_sentence):
+    source = write(tmp_path / "scan.nii", volume((4, 5, 6)), np.eye(4), scl_slope=1)
+    raw = source.read_bytes()
+    header = np.frombuffer(raw[:348], nib.Nifti1Header.template_dtype).copy()
+    header["scl_slope"], header[field] = 1, value
+    if not field.startswith("srow"):
+        header["sform_code"], header["qform_code"] = 0, 1
+    source.write_bytes(header.tobytes() + raw[348:])
+    with pytest.raises(LDSegError) as error:
+        read_scan(source)
+    assert_sentence(error, "scan.nii")
+
+
+def test_cifti_is_no_image(tmp_path, assert_sentence):
+    grid = nib.cifti2.BrainModelAxis.from_mask(
+        np.ones((2, 3, 3), bool), affine=np.eye(4), name="thalamus_left"
+    )
+    maps = nib.cifti2.ScalarAxis(["thickness"])
+    image = nib.Cifti2Image(np.zeros((1, 18), np.float32), (maps, grid))
+    nib.save(image, tmp_path / "brain.dscalar.nii")
+    with pytest.raises(LDSegError) as error:
+        read_scan(tmp_path / "brain.dscalar.nii")
+    assert_sentence(error, "brain.dscalar.nii", "Cifti2Image, not")
+
+
 def test_files_of_other_programs_with_an_unknown_unit(tmp_path):
     """A code that NIfTI does not know counts as none, as files of some programs have none: mm."""
     for code in (4, 5, 7, 255):

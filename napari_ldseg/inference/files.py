@@ -193,6 +193,10 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, tuple[i
     """Return the file's array, checked affine, header and shape."""
     try:
         image: Any = nib.load(path)
+        if not isinstance(image, nib.Nifti1Pair):
+            raise LDSegError(
+                f"{path.name} is a {type(image).__name__}, not a NIfTI image of voxels; choose another file."
+            )
         check_size(path.name, image.shape, _bytes_per_voxel(image, path))
         data = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, dtype=np.float64)

@@ -98,7 +98,10 @@ def checked_affine(affine: Any, name: str) -> np.ndarray:
     affine = np.asarray(affine, dtype=float)
     if affine.shape != (4, 4):
         raise LDSegError(f"{name}: the affine must be 4x4, not {affine.shape}.")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    # Relative to the voxel's sides: these may be of any size, in any unit.
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    upright = affine[:3, :3] / np.where(sides > 0, sides, 1)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(upright)) < 1e-6:
         raise LDSegError(
             f"{name} has an invalid affine (its voxels have no volume); correct the header."
         )
