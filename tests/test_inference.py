@@ -1,6 +1,7 @@
 """From image to posterior: reproducible, right at any number of samples, and plain about errors."""
 
 import dask.array as da
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -8,8 +9,10 @@ import torch
 from napari_ldseg.checkpoint.metadata import FieldOfView, Grid
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.devices import available_devices, choose_device
+from napari_ldseg.inference.files import read_scan
 from napari_ldseg.inference.noise import sample_noise
 from napari_ldseg.inference.preprocessing import GridMap, grid_map
+from napari_ldseg.inference.region import Region, crop
 from napari_ldseg.inference.scan import Scan, default_affine
 from napari_ldseg.inference.segment import PosteriorSampler, segment
 
@@ -354,6 +357,30 @@ def test_sizes_in_the_summary(tiny_checkpoint):
     wanted = {"seed": 5, "steps": 4, "samples": 3, "sampler": "ddim", "image": "mr"}
     assert wanted.items() <= summary["provenance"].items()
     assert segment(checkpoint, picture(3), 1).summary()["unit"] == "voxels"
+
+
+def test_loop_of_a_single_slice_has_the_sizes_of_one_frame(
+    tiny_checkpoint, tmp_path, assert_sentence
+):
+    frame = (picture(2) * 250).astype(np.uint8).T[:, :, None]
+    sizes = {}
+    for name, data in (("one", frame), ("loop", np.stack([frame] * 5, axis=-1))):
+        image = nib.Nifti1Image(data, np.diag([0.5, 0.5, 8, 1]))
+        image.header.set_xyzt_units("mm", "sec")
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+        scan = read_scan(tmp_path / f"{name}.nii.gz")
+        sizes[name] = segment(tiny_checkpoint(2, 3), scan, 3).summary()
+    assert sizes["loop"]["unit"] == sizes["one"]["unit"] == "mm2"
+    assert (sizes["one"]["time_points"], sizes["loop"]["time_points"]) == (1, 5)
+    for name, one in sizes["one"]["classes"].items():
+        for key in ("size", "sample_sizes", "interval"):
+            np.testing.assert_allclose(sizes["loop"]["classes"][name][key], one[key], atol=1)
+    box = Region((2, 3, 4), (4, 15, 17))
+    part = segment(tiny_checkpoint(2, 3), crop(scan, box), 1)
+    assert part.summary()["time_points"] == 2 and part.summary()["unit"] == "mm2"
+    with pytest.raises(LDSegError) as error:
+        segment(tiny_checkpoint(3), scan, 1)
+    assert_sentence(error, "loop.nii.gz", "2D")
 
 
 def test_resampled_and_padded_grid(tiny_checkpoint):

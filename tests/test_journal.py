@@ -2,9 +2,11 @@
 
 import errno
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +74,8 @@ def test_records_replay_to_the_same_arrays(tmp_path):
         values, flags = rng.integers(0, 4, len(indices)), rng.random(len(indices)) < 0.5
         label.reshape(-1)[indices], edited.reshape(-1)[indices] = values, flags
         size = journal.append(path, size, journal.encode(indices, values, flags))
-    shape, changes, valid = journal.read(path)
-    assert shape == SHAPE and len(changes) == 30 and valid == size == path.stat().st_size
+    changes = list(journal.read(path, SHAPE))
+    assert len(changes) == 30 and size == path.stat().st_size
     replayed, marks = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, bool)
     for change in changes:
         change.apply(replayed, marks)
@@ -93,13 +95,13 @@ def test_every_cut_and_every_flipped_byte_leaves_a_valid_prefix(tmp_path):
     whole = path.read_bytes()
     for cut in range(header, size):
         path.write_bytes(whole[:cut])
-        changes, valid = journal.read(path)[1:]
-        assert valid == max(e for e in ends if e <= cut) and len(changes) == ends.index(valid)
+        changes = list(journal.read(path, SHAPE))
+        assert len(changes) == ends.index(max(e for e in ends if e <= cut))
     for position in range(header, size, 3):
         broken = bytearray(whole)
         broken[position] ^= 0x55
         path.write_bytes(broken)
-        changes = journal.read(path)[1]
+        changes = list(journal.read(path, SHAPE))
         assert [int(c.labels[0]) for c in changes] == list(range(1, len(changes) + 1))
         assert len(changes) < 5 and ends[len(changes) + 1] > position
 
@@ -110,14 +112,23 @@ def test_append_overwrites_what_a_failed_attempt_left(tmp_path):
     one = journal.encode(np.array([3]), np.array([1]), np.array([True]))
     path.write_bytes(path.read_bytes() + one[:9])
     size = journal.append(path, size, one)
-    assert size == path.stat().st_size and len(journal.read(path)[1]) == 1
+    assert size == path.stat().st_size and len(list(journal.read(path, SHAPE))) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"{}\n", b"PK\x03\x04", b'{"LDSeg journal": 1}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}\n",
+        b"PK\x03\x04",
+        b'{"LDSeg journal": 1}\n',
+        b'{"LDSeg journal": 1, "shape": [1e999]}\n',
+    ],
+)
 def test_a_foreign_file_is_no_journal(tmp_path, content, assert_sentence):
     (tmp_path / "journal").write_bytes(content)
     with pytest.raises(LDSegError) as error:
-        journal.read(tmp_path / "journal")
+        list(journal.read(tmp_path / "journal", SHAPE))
     assert_sentence(error, "journal")
 
 
@@ -126,7 +137,37 @@ def test_a_record_beyond_the_grid_is_dropped_before_it_is_expanded(tmp_path):
     size = journal.begin(path, SHAPE)
     beyond = np.arange(np.prod(SHAPE) - 2, np.prod(SHAPE) + 2)
     journal.append(path, size, journal.encode(beyond, np.ones(4, int), np.ones(4, bool)))
-    assert journal.read(path)[1] == []
+    assert list(journal.read(path, SHAPE)) == []
+
+
+def test_a_journal_for_another_grid_is_refused_before_it_is_expanded(
+    project, recorded, assert_sentence
+):
+    """Some bytes of a journal may stand for as many voxels as they like: the label's shape decides."""
+    array, recorder, _ = recorded()
+    paint(array, recorder, (0, 0, 0), 1)
+    recorder.flush()
+    (case,) = project.cases()
+    runs = struct.pack("<IqIq?", 1, 0, 4_000_000_000, 1, True)
+    payload = zlib.compress(runs)
+    crc = zlib.crc32(payload, zlib.crc32(struct.pack("<d", 0)))
+    size = journal.begin(case.journal, (2**31, 4))
+    journal.append(case.journal, size, journal.HEAD.pack(len(payload), crc, 0) + payload)
+    with pytest.raises(LDSegError) as error:
+        case.load()
+    assert_sentence(error, "journal", str(SHAPE), "(2147483648, 4)")
+
+
+@pytest.mark.parametrize("value", [300, -1])
+def test_a_value_beyond_the_type_of_the_label_is_kept(project, recorded, value):
+    array, recorder, _ = recorded()
+    paint(array, recorder, (0, 0, 0), 1)
+    recorder.flush()
+    (case,) = project.cases()
+    assert case.load().label.dtype == np.uint8
+    record = journal.encode(np.arange(3), np.full(3, value), np.ones(3, bool))
+    journal.append(case.journal, case.journal.stat().st_size, record)
+    assert case.load().label[0, 0, :4].tolist() == [value] * 3 + [0]
 
 
 def test_painting_creates_the_case_and_reaches_the_disk_within_a_second(project, recorded):

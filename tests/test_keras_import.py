@@ -146,6 +146,14 @@ def test_the_schedule_of_the_training_can_be_told(pristine, tmp_path):
     assert load_checkpoint(target).model.schedule.alpha_bar(0) == pytest.approx(1 - 1e-4)
 
 
+def test_another_model_is_never_overwritten(pristine, tmp_path, assert_sentence):
+    target = tmp_path / "mine.safetensors"
+    target.write_bytes(b"months of work")
+    result = CliRunner().invoke(app, ["import-keras", str(pristine[2]), "-o", str(target)])
+    assert result.exit_code == 1 and target.read_bytes() == b"months of work"
+    assert_sentence(result.stderr.strip(), "mine.safetensors", "exists")
+
+
 def test_an_output_of_another_kind_is_refused(pristine, tmp_path):
     command = ["import-keras", str(pristine[2]), "-o", str(tmp_path / "model.hdf5")]
     result = CliRunner().invoke(app, command)

@@ -3,15 +3,18 @@
 import gzip
 import itertools
 import os
+import types
 
 import nibabel as nib
 import numpy as np
 import pytest
+import tifffile
 from nibabel.orientations import aff2axcodes
+from PIL import Image
 from scipy.spatial.transform import Rotation
-from skimage.io import imsave
 
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.inference import memory
 from napari_ldseg.inference.files import read_scan, write_like
 from napari_ldseg.inference.scan import Scan, default_affine
 
@@ -163,6 +166,7 @@ def test_slices_and_frames(tmp_path, shape, shown):
     source = write(tmp_path / "scan.nii", data, affine_of())
     scan = read_scan(source)
     assert scan.shape == shown
+    assert len(shown) - scan.space == sum(n > 1 for n in shape[3:])
     frames = data.ndim > 3 and data.shape[3:]
     for frame in itertools.product(*map(range, frames)) if frames else [()]:
         cut = np.squeeze(data[(..., *frame)] if frame else data)
@@ -222,6 +226,78 @@ def test_units(tmp_path, unit, factor):
     far = scan.affine @ [0, 4, 3, 1]
     np.testing.assert_allclose(far[:3], np.array([-31, 17.5, 102.25]) * factor, rtol=1e-5)
     assert_like(write_like(tmp_path / "out.nii", scan.array, scan), source, scan.array, scan)
+
+
+@pytest.mark.parametrize(
+    "unit, side", [("meter", 5e-5), ("micron", 50), ("mm", 0.05), ("mm", 1e-5)]
+)
+def test_voxels_may_be_small_in_any_unit(tmp_path, unit, side):
+    image = nib.Nifti1Image(volume((4, 5, 6)), np.diag([side, side, side, 1]))
+    image.header.set_xyzt_units(unit)
+    image.to_filename(tmp_path / "small.nii")
+    factor = {"meter": 1000, "micron": 0.001, "mm": 1}[unit]
+    np.testing.assert_allclose(read_scan(tmp_path / "small.nii").spacing, side * factor, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("pixdim", [1, np.nan, 1, 1, 1, 1, 1, 1]),
+        ("srow_x", [np.nan, 0, 0, 0]),
+        ("srow_y", [1000, 0, 0, 0]),
+        ("quatern_b", np.nan),
+        ("quatern_b", 5),
+        ("qoffset_x", np.inf),
+        ("dim", [3, -4, 5, 6, 1, 1, 1, 1]),
+        ("dim", [9, 4, 5, 6, 1, 1, 1, 1]),
+        ("scl_inter", np.nan),
+        ("vox_offset", np.inf),
+        ("datatype", 3),
+    ],
+)
+def test_what_other_programs_may_write_wrongly(tmp_path, field, value, assert_sentence):
+    source = write(tmp_path / "scan.nii", volume((4, 5, 6)), np.eye(4), scl_slope=1)
+    raw = source.read_bytes()
+    header = np.frombuffer(raw[:348], nib.Nifti1Header.template_dtype).copy()
+    header["scl_slope"], header[field] = 1, value
+    if not field.startswith("srow"):
+        header["sform_code"], header["qform_code"] = 0, 1
+    source.write_bytes(header.tobytes() + raw[348:])
+    with pytest.raises(LDSegError) as error:
+        read_scan(source)
+    assert_sentence(error, "scan.nii")
+
+
+def test_cifti_is_no_image(tmp_path, assert_sentence):
+    grid = nib.cifti2.BrainModelAxis.from_mask(
+        np.ones((2, 3, 3), bool), affine=np.eye(4), name="thalamus_left"
+    )
+    maps = nib.cifti2.ScalarAxis(["thickness"])
+    image = nib.Cifti2Image(np.zeros((1, 18), np.float32), (maps, grid))
+    nib.save(image, tmp_path / "brain.dscalar.nii")
+    with pytest.raises(LDSegError) as error:
+        read_scan(tmp_path / "brain.dscalar.nii")
+    assert_sentence(error, "brain.dscalar.nii", "Cifti2Image, not")
+
+
+def test_files_of_other_programs_with_an_unknown_unit(tmp_path):
+    """A code that NIfTI does not know counts as none, as files of some programs have none: mm."""
+    for code in (4, 5, 7, 255):
+        source = write(tmp_path / f"{code}.nii", volume((4, 5, 6)), affine_of(), xyzt_units=code)
+        scan = read_scan(source)
+        np.testing.assert_allclose(scan.spacing, (2.5, 1.1, 0.7), rtol=1e-5)
+        assert scan.calibrated
+        assert_like(write_like(tmp_path / "out.nii", scan.array, scan), source, scan.array, scan)
+
+
+def test_a_result_on_a_picture_stays_in_pixels(tmp_path):
+    Image.fromarray(volume((9, 12), np.uint8)).save(tmp_path / "picture.png")
+    scan = read_scan(tmp_path / "picture.png")
+    label = read_scan(write_like(tmp_path / "label.nii.gz", scan.array > 50, scan))
+    assert label.shape == scan.shape and not label.calibrated
+    again = read_scan(write_like(tmp_path / "again.nii.gz", label.array, label))
+    np.testing.assert_array_equal(again.array, label.array)
+    assert not again.calibrated
 
 
 @pytest.mark.parametrize(
@@ -348,12 +424,62 @@ def test_complex_values_and_impossible_sizes(tmp_path, assert_sentence):
     assert_sentence(error, "huge.nii", "voxels")
 
 
+def test_too_much_for_the_memory_is_refused_before_it_is_read(
+    tmp_path, monkeypatch, assert_sentence
+):
+    """Every file is small and says of itself that it is huge."""
+    free = types.SimpleNamespace(available=8 * 2**30)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape((1200, 1200, 1200))
+    header.set_slope_inter(0.5, 0)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    (tmp_path / "scaled.nii.gz").write_bytes(gzip.compress(header.binaryblock + bytes(1000)))
+    tifffile.imwrite(tmp_path / "slide.tif", volume((9, 12), np.uint8), metadata=None)
+    with tifffile.TiffFile(tmp_path / "slide.tif", mode="r+b") as file:
+        for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            file.pages[0].tags[tag].overwrite(61440)
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "photo.png")
+    for name, word in [("scaled.nii.gz", "GiB"), ("slide.tif", "2^31"), ("photo.png", "pixels")]:
+        with pytest.raises(LDSegError) as error:
+            read_scan(tmp_path / name)
+        assert_sentence(error, name, word, "crop")
+
+
 @pytest.mark.parametrize(
-    "shape, channels", [((9, 12), False), ((9, 12, 3), True), ((9, 12, 4), True)]
+    "shape, channels",
+    [((9, 12), False), ((9, 12, 2), False), ((9, 12, 3), True), ((9, 12, 4), True)],
 )
 def test_pictures(tmp_path, shape, channels):
+    """Grey, grey with transparency, RGB, RGB with transparency."""
     picture = volume(shape, np.uint8)
-    imsave(tmp_path / "picture.png", picture, check_contrast=False)
-    scan = read_scan(tmp_path / "picture.png")
-    assert scan.channels is channels and scan.shape == (9, 12) and not scan.calibrated
-    np.testing.assert_array_equal(scan.array, picture[..., :3] if channels else picture)
+    wanted = picture[..., :3] if channels else picture.reshape(9, 12, -1)[..., 0]
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    Image.fromarray(picture).save(tmp_path / "picture.tif")
+    for name in ("picture.png", "picture.tif"):
+        scan = read_scan(tmp_path / name)
+        assert scan.channels is channels and scan.shape == (9, 12) and not scan.calibrated
+        np.testing.assert_array_equal(scan.array, wanted)
+
+
+def test_tiff_says_itself_what_its_axes_are(tmp_path):
+    stack = volume((3, 9, 12), np.uint8)
+    for name, shown, options in [
+        ("colours", np.moveaxis(stack, 0, -1), {"photometric": "rgb", "planarconfig": "separate"}),
+        ("slices", stack, {"photometric": "minisblack"}),
+        ("stains", np.moveaxis(stack, 0, -1), {"imagej": True, "metadata": {"axes": "CYX"}}),
+    ]:
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack, **options)
+        scan = read_scan(tmp_path / f"{name}.tif")
+        assert scan.channels is (name != "slices")
+        np.testing.assert_array_equal(scan.array, shown)
+
+
+@pytest.mark.parametrize("name", ["print.jpg", "print.tif"])
+def test_colours_of_print_are_not_taken_for_rgb(tmp_path, name, assert_sentence):
+    red = np.full((9, 12, 3), (200, 30, 60), np.uint8)
+    Image.fromarray(red).convert("CMYK").save(tmp_path / name)
+    with pytest.raises(LDSegError) as error:
+        read_scan(tmp_path / name)
+    assert_sentence(error, name, "CMYK", "RGB")

@@ -80,7 +80,17 @@ def import_keras(
 def import_keras_file(
     folder: str | os.PathLike, output: str | os.PathLike, dims: int | None = None, **options: Any
 ) -> Path:
-    """Import ``folder`` as ``import_keras`` does and write the checkpoint to ``output``, or nothing."""
+    """Import ``folder`` as ``import_keras`` does and write the checkpoint to ``output``, or nothing.
+
+    Raises
+    ------
+    LDSegError
+        As ``import_keras``, or if ``output`` already exists.
+    """
+    if Path(output).exists():
+        raise LDSegError(
+            f"{output} already exists; choose another name, or remove that file first."
+        )
     return save_checkpoint(import_keras(folder, dims, **options), output)
 
 

@@ -51,7 +51,7 @@ def import_keras(
     3D model labelEncoder3D.hdf5, labelDecoder3D.hdf5, imageEncoder3D.hdf5 and denoiser3D.hdf5. Image
     size, channels and the number of classes come from the files; TensorFlow is not needed. The result
     segments as the authors' code does, preprocessing and sampler included. If a file does not fit,
-    nothing is written.
+    nothing is written; a checkpoint that already exists is never replaced.
 
     Example: napari-ldseg import-keras savedModels -o glas.safetensors --class gland
     """

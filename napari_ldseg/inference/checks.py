@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from numbers import Integral
 
 import numpy as np
-import psutil
 
 from ..checkpoint.metadata import FieldOfView, Metadata
 from ..errors import LDSegError
+from .memory import check_room
 from .orientation import orientation_change
 from .scan import Scan
 
@@ -87,11 +87,10 @@ def extent_mismatch(metadata: Metadata, scan: Scan) -> float:
 
 
 def _check_dimensions(metadata: Metadata, scan: Scan) -> None:
-    dims = metadata.architecture.dims
-    if len(scan.shape) < dims:
+    if scan.space < metadata.architecture.dims:
+        found = "a single 2D image" if len(scan.shape) == 2 else "a loop of 2D images"
         raise LDSegError(
-            f"{metadata.name} segments 3D volumes, but {scan.name} is a single 2D image; choose a "
-            "2D checkpoint."
+            f"{metadata.name} segments 3D volumes, but {scan.name} is {found}; choose a 2D checkpoint."
         )
     if min(scan.shape) < 1:
         raise LDSegError(f"{scan.name} is empty; choose another image.")
@@ -132,8 +131,5 @@ def check_memory(metadata: Metadata, scan: Scan, available: float | None = None)
     dims, classes = metadata.architecture.dims, metadata.architecture.classes
     running, one_sample = math.prod(scan.shape), math.prod(scan.shape[-dims:])
     needed = 4 * classes * (2 * running + 3 * one_sample)
-    if needed > (psutil.virtual_memory().available if available is None else available):
-        raise LDSegError(
-            f"The result on {scan.name} needs {needed / 2**30:.1f} GiB of memory; draw a box around "
-            "the structure and choose it under Region."
-        )
+    advice = "draw a box around the structure and choose it under Region"
+    check_room(f"The result on {scan.name}", needed, advice, available)

@@ -1,4 +1,4 @@
-"""Image files: NIfTI with its exact geometry, and 2D pictures."""
+"""Image files: NIfTI with its exact geometry, and pictures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..atomic import written_whole
 from ..errors import LDSegError
+from .memory import check_size
+from .pictures import read_picture
 from .scan import NiftiSource, Scan, checked_affine
 
 DISPLAY_AXES = ("S", "P", "L")
-MAX_VOXELS = 2**31
-MM_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
+# NIfTI's codes of length, in mm. A file without one counts as in mm too, unless it says UNCALIBRATED.
+MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
+UNCALIBRATED = b"LDSeg: sizes in pixels, not in mm"
 
 
 def read_scan(path: str | os.PathLike) -> Scan:
@@ -39,14 +42,12 @@ def read_scan(path: str | os.PathLike) -> Scan:
     path = Path(path)
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return _read_nifti(path)
-    from skimage.io import imread
-
     try:
-        array = imread(path)
+        array, channels = read_picture(path)
+    except LDSegError:
+        raise
     except Exception as error:
         raise LDSegError(f"{path.name} cannot be read as a picture: {_reason(error)}.") from error
-    channels = array.ndim == 3 and array.shape[-1] in (3, 4)
-    array = array[..., :3] if channels else array
     return Scan(array, channels=channels, calibrated=False, name=path.name)
 
 
@@ -70,11 +71,18 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
         return _write_nifti(
             path, _to_file_axes(array, source), source.affine, source.header, intent
         )
-    data = (array if array.ndim >= 3 else array[None]).T
+    data = (array if scan.space == 3 else np.expand_dims(array, -3)).T
     affine = scan.affine[:, [2, 1, 0, 3]]
+    return _write_nifti(path, data, affine, new_header(scan.calibrated), intent)
+
+
+def new_header(calibrated: bool) -> nib.Nifti1Header:
+    """Return the header of a NIfTI file that is not like another one; ``calibrated`` as in ``Scan``."""
     header = nib.Nifti1Header()
-    header.set_xyzt_units("mm" if scan.calibrated else "unknown")
-    return _write_nifti(path, data, affine, header, intent)
+    header.set_xyzt_units("mm" if calibrated else "unknown")
+    if not calibrated:
+        header["descrip"] = UNCALIBRATED
+    return header
 
 
 def read_like(path: str | os.PathLike, scan: Scan) -> np.ndarray:
@@ -119,9 +127,10 @@ def _read_nifti(path: Path) -> Scan:
         data = np.stack([data[name] for name in colours[:3]], axis=-1)
     if data.dtype.kind not in "uif":
         raise LDSegError(f"{path.name} holds {data.dtype} values; only real numbers can be shown.")
-    mm = MM_PER_UNIT[header.get_xyzt_units()[0]]
+    mm = MM_PER_UNIT.get(int(header["xyzt_units"]) % 8)
+    calibrated = mm is not None or header["descrip"].item() != UNCALIBRATED
     source = NiftiSource(header, affine, shape, (), ())
-    return on_display_axes(data, source, path.name, mm_per_unit=mm)
+    return on_display_axes(data, source, path.name, mm or 1.0, calibrated)
 
 
 def on_display_axes(
@@ -176,6 +185,7 @@ def on_display_axes(
         calibrated,
         name,
         replace(source, order=order, flips=flips),
+        flat=bool(flat),
     )
 
 
@@ -183,8 +193,11 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, tuple[i
     """Return the file's array, checked affine, header and shape."""
     try:
         image: Any = nib.load(path)
-        if math.prod(image.shape) > MAX_VOXELS:
-            raise LDSegError(f"{path.name} has more than 2^31 voxels; crop it first.")
+        if not isinstance(image, nib.Nifti1Pair):
+            raise LDSegError(
+                f"{path.name} is a {type(image).__name__}, not a NIfTI image of voxels; choose another file."
+            )
+        check_size(path.name, image.shape, _bytes_per_voxel(image, path))
         data = np.asanyarray(image.dataobj)
         affine = np.asarray(image.affine, dtype=np.float64)
     except LDSegError:
@@ -192,6 +205,13 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, tuple[i
     except Exception as error:
         raise LDSegError(f"{path.name} cannot be read as NIfTI: {_reason(error)}.") from error
     return data, checked_affine(affine, path.name), image.header.copy(), tuple(image.shape)
+
+
+def _bytes_per_voxel(image: Any, path: Path) -> int:
+    """Return the memory that reading takes: a scaled array, or a compressed file's own; else it is mapped."""
+    compressed = path.name.lower().endswith(".gz")
+    steps = (image.dataobj.slope != 1) + (image.dataobj.inter != 0)
+    return image.get_data_dtype().itemsize * compressed + steps * np.dtype(float).itemsize
 
 
 def _reason(error: Exception) -> str:

@@ -165,21 +165,20 @@ class Posterior:
         """mm^3 per voxel (mm^2 per pixel of a single slice), 1 where the image is not calibrated."""
         if not self.scan.calibrated:
             return 1.0
-        sizes = self.scan.spacing[-min(3, len(self.scan.shape)) :]
-        return float(np.prod(sizes))
+        return math.prod(self.scan.spacing[-self.scan.space :])
 
     def summary(self) -> dict:
         """Return classes with their sizes, the mean SD and the provenance, ready for JSON.
 
-        Sizes are per time point: their mean over the axes before the last three.
+        Sizes are per time point: their mean over the frames of a loop.
         """
-        time_points = math.prod(self.scan.shape[:-3])
+        time_points = math.prod(self.scan.shape[: -self.scan.space])
         unit_size = self.voxel_size / max(time_points, 1)
         counts = self.voxel_counts() * unit_size
         labels = np.bincount(self.labels.ravel(), minlength=len(self.class_names)) * unit_size
         unit = "voxels"
         if self.scan.calibrated:
-            unit = "mm3" if len(self.scan.shape) >= 3 else "mm2"
+            unit = "mm3" if self.scan.space == 3 else "mm2"
         sd = self.sample_sd
         intervals = self.volume_intervals()
         reason = self.intervals_not_calibrated

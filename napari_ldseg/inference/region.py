@@ -60,7 +60,7 @@ def bounding_region(points: np.ndarray, scan: Scan, metadata: Metadata) -> Regio
 
 def crop(scan: Scan, region: Region) -> Scan:
     """Return the part of ``scan`` inside ``region``; its affine still points at the same world."""
-    space = min(3, len(scan.shape))
+    space = scan.space
     offset = np.zeros(4)
     offset[3 - space : 3] = region.start[-space:]
     affine = np.array(scan.affine)

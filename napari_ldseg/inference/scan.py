@@ -36,6 +36,8 @@ class Scan:
         What to call the image in messages and in the provenance.
     source
         The file it was read from, as far as needed to write a result like it.
+    flat
+        Whether space is (y, x) whatever the number of axes: all before them are frames of one slice.
     """
 
     array: Any
@@ -44,6 +46,7 @@ class Scan:
     calibrated: bool = True
     name: str = "image"
     source: NiftiSource | None = None
+    flat: bool = False
 
     def __post_init__(self) -> None:
         if self.affine is None:
@@ -55,6 +58,11 @@ class Scan:
     def shape(self) -> tuple[int, ...]:
         """Sizes of all axes but the channels."""
         return tuple(self.array.shape[: self.array.ndim - self.channels])
+
+    @property
+    def space(self) -> int:
+        """Number of spatial axes, 3 or 2; those before them are frames."""
+        return min(2 if self.flat else 3, len(self.shape))
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -90,7 +98,10 @@ def checked_affine(affine: Any, name: str) -> np.ndarray:
     affine = np.asarray(affine, dtype=float)
     if affine.shape != (4, 4):
         raise LDSegError(f"{name}: the affine must be 4x4, not {affine.shape}.")
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    # Relative to the voxel's sides: these may be of any size, in any unit.
+    sides = np.linalg.norm(affine[:3, :3], axis=0)
+    upright = affine[:3, :3] / np.where(sides > 0, sides, 1)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(upright)) < 1e-6:
         raise LDSegError(
             f"{name} has an invalid affine (its voxels have no volume); correct the header."
         )

@@ -7,6 +7,7 @@ the layer's metadata and is used for every computation and every saved file.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,8 @@ RAS_FROM_WORLD = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0,
 
 def layer_geometry(scan: Scan) -> dict[str, Any]:
     """Return the layer attributes (scale, translate, units, metadata) that show ``scan``."""
-    ndim = len(scan.shape)
-    space = min(3, ndim)
-    frames = ndim - space
+    space = scan.space
+    frames = len(scan.shape) - space
     size = np.array((1,) * (3 - space) + scan.shape[frames:])
     centre = (size - 1) / 2
     world_centre = np.linalg.inv(RAS_FROM_WORLD) @ scan.affine @ [*centre, 1]
@@ -51,11 +51,12 @@ def layer_scan(layer: Layer) -> Scan:
     channels = bool(getattr(layer, "rgb", False))
     kept = layer.metadata.get(GEOMETRY_KEY)
     if kept is not None and _not_moved(layer, kept) and data.ndim - channels == layer.ndim:
-        known = kept["scan"]
-        return Scan(data, known.affine, channels, known.calibrated, layer.name, known.source)
-    factors, calibrated = _millimetres(layer)
+        return replace(kept["scan"], array=data, channels=channels, name=layer.name)
+    flat = kept is not None and kept["scan"].flat
+    space = min(2 if flat else 3, layer.ndim)
+    factors, calibrated = _millimetres(layer, space)
     affine = RAS_FROM_WORLD @ _data_to_world(layer, factors)
-    return Scan(data, affine, channels, calibrated, layer.name)
+    return Scan(data, affine, channels, calibrated, layer.name, flat=flat)
 
 
 def derived_attributes(layer: Layer) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def place(layer: Layer) -> tuple:
 def scan_without_array(scan: Scan) -> Scan:
     """Return ``scan`` with an empty array in place of its voxels."""
     empty = np.empty((0,) * (len(scan.shape) + scan.channels), dtype=np.uint8)
-    return Scan(empty, scan.affine, scan.channels, scan.calibrated, scan.name, scan.source)
+    return replace(scan, array=empty)
 
 
 def _not_moved(layer: Layer, kept: dict[str, Any]) -> bool:
@@ -99,26 +100,26 @@ def _not_moved(layer: Layer, kept: dict[str, Any]) -> bool:
     )
 
 
-def _millimetres(layer: Layer) -> tuple[np.ndarray, bool]:
-    """Return mm per world unit for the last three axes, and whether the units are lengths."""
-    units = layer.units[-3:]
+def _millimetres(layer: Layer, space: int) -> tuple[np.ndarray, bool]:
+    """Return mm per world unit for the last ``space`` axes, and whether the units are lengths."""
+    units = layer.units[-space:]
     lengths = [unit.dimensionality == {"[length]": 1.0} for unit in units]
     factors = [
         float((1 * unit).to("mm").magnitude) if length else 1.0
         for unit, length in zip(units, lengths, strict=True)
     ]
-    return np.array([1.0] * (3 - len(factors)) + factors), all(lengths)
+    return np.array(factors), all(lengths)
 
 
 def _data_to_world(layer: Layer, factors: np.ndarray) -> np.ndarray:
-    """Return the 4x4 matrix of the last (up to) three axes from data to world, in mm."""
-    space = min(3, layer.ndim)
+    """Return the 4x4 matrix of the last axes, one per factor, from data to world, in mm."""
+    space = len(factors)
     origin = np.array(layer.data_to_world((0.0,) * layer.ndim))
     matrix = np.eye(4)
     for axis in range(space):
         unit = np.zeros(layer.ndim)
         unit[layer.ndim - space + axis] = 1.0
         column = np.array(layer.data_to_world(tuple(unit))) - origin
-        matrix[3 - space : 3, 3 - space + axis] = column[-space:] * factors[-space:]
-    matrix[3 - space : 3, 3] = origin[-space:] * factors[-space:]
+        matrix[3 - space : 3, 3 - space + axis] = column[-space:] * factors
+    matrix[3 - space : 3, 3] = origin[-space:] * factors
     return matrix

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import nibabel as nib
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from ..inference.files import on_display_axes
+from ..inference.files import new_header, on_display_axes
 from ..inference.scan import NiftiSource, Scan
 from .geometry import layer_geometry, layer_scan
 
@@ -53,13 +52,12 @@ def straightened(layer: Image | Labels) -> Layer:
 def _on_display_axes(scan: Scan) -> Scan:
     """Return ``scan`` as if it had been read from the file that it would be written to."""
     array = np.asarray(scan.array)
-    space = array.ndim - scan.channels
-    data = array.transpose(*reversed(range(space)), *range(space, array.ndim))
-    if space == 2:
-        data = data.reshape((*data.shape[:2], 1, *data.shape[2:]))
-    shape = data.shape[: max(3, space)]
-    header = nib.Nifti1Header()
-    header.set_xyzt_units("mm" if scan.calibrated else "unknown")
+    axes = len(scan.shape)
+    data = array.transpose(*reversed(range(axes)), *range(axes, array.ndim))
+    if scan.space == 2:
+        data = np.expand_dims(data, 2)
+    shape = data.shape[: data.ndim - scan.channels]
+    header = new_header(scan.calibrated)
     source = NiftiSource(header, scan.affine[:, [2, 1, 0, 3]], shape, (), ())
     return on_display_axes(data, source, scan.name, calibrated=scan.calibrated)
 

@@ -170,17 +170,11 @@ class CaseFolder:
         if not self.journal.exists():
             return masks
         try:
-            shape, changes, _ = journal.read(self.journal)
+            for change in journal.read(self.journal, masks.label.shape):
+                limits = np.iinfo(masks.label.dtype)
+                if ((change.labels < limits.min) | (change.labels > limits.max)).any():
+                    masks = replace(masks, label=masks.label.astype(np.int32))
+                change.apply(masks.label, masks.edited)
         except OSError as error:
             raise LDSegError(f"{self.journal} cannot be read: {error.strerror}.") from error
-        if shape != masks.label.shape:
-            raise LDSegError(
-                f"The journal of {self.name} was written on a grid of {shape}, but the label has "
-                f"{masks.label.shape}; put back the label of that time."
-            )
-        largest = max((int(c.labels.max(initial=0)) for c in changes), default=0)
-        if largest > np.iinfo(masks.label.dtype).max:
-            masks = replace(masks, label=masks.label.astype(np.int32))
-        for change in changes:
-            change.apply(masks.label, masks.edited)
         return masks

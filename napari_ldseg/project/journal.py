@@ -9,10 +9,12 @@ its CRC and is dropped.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,20 +94,23 @@ def append(path: Path, size: int, records: bytes) -> int:
     return size + len(records)
 
 
-def read(path: Path) -> tuple[tuple[int, ...], list[Change], int]:
-    """Return the grid's shape, all whole changes in order, and the size of what is valid.
+def read(path: Path, shape: tuple[int, ...]) -> Iterator[Change]:
+    """Yield all whole changes in order, one at a time in memory, of a journal for a grid of ``shape``.
 
     Raises
     ------
     LDSegError
-        If the file is no journal.
+        If the file is no journal, or one for another grid.
     OSError
         If it cannot be read.
     """
     data = path.read_bytes()
-    shape, position = _header(path, data)
-    voxels = int(np.prod(shape, dtype=object))
-    changes: list[Change] = []
+    own, position = _header(path, data)
+    if own != shape:
+        raise LDSegError(
+            f"{path} was written on a grid of {own}, but the label has {shape}; put back the label of "
+            "that time."
+        )
     while position + HEAD.size <= len(data):
         length, crc, when = HEAD.unpack_from(data, position)
         payload = data[position + HEAD.size : position + HEAD.size + length]
@@ -113,12 +118,11 @@ def read(path: Path) -> tuple[tuple[int, ...], list[Change], int]:
             break
         if zlib.crc32(payload, zlib.crc32(struct.pack("<d", when))) != crc:
             break
-        change = _decode(payload, when, voxels)
+        change = _decode(payload, when, math.prod(shape))
         if change is None:
             break
-        changes.append(change)
+        yield change
         position += HEAD.size + length
-    return shape, changes, position
 
 
 def _header(path: Path, data: bytes) -> tuple[tuple[int, ...], int]:
@@ -128,7 +132,7 @@ def _header(path: Path, data: bytes) -> tuple[tuple[int, ...], int]:
         shape = tuple(int(n) for n in header["shape"])
         if header["LDSeg journal"] != 1 or not shape or min(shape) < 1:
             raise ValueError("not a journal of this version")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise LDSegError(
             f"{path} is not a journal of this plugin; it was left as it is."
         ) from error
@@ -152,7 +156,9 @@ def _decode(payload: bytes, when: float, voxels: int) -> Change | None:
     gaps, lengths, labels, edited = columns
     starts, sizes = np.cumsum(gaps), lengths.astype(np.int64)
     ends = starts + sizes
-    if count and (starts[0] < 0 or (starts[1:] < ends[:-1]).any() or ends[-1] > voxels):
+    if count and (starts.min() < 0 or max(starts.max(), ends[-1]) > voxels):
+        return None
+    if (starts[1:] < ends[:-1]).any():
         return None
     before = np.cumsum(sizes) - sizes
     indices = np.repeat(starts - before, sizes) + np.arange(sizes.sum())

@@ -80,9 +80,10 @@ def _reviewed(folder: CaseFolder) -> np.ndarray:
 
 def _label(folder: CaseFolder, values: np.ndarray) -> np.ndarray:
     label = folder.load().label
-    if label.max(initial=0) >= len(values):
+    low, high = int(label.min(initial=0)), int(label.max(initial=0))
+    if low < 0 or high >= len(values):
         raise LDSegError(
-            f"The label of {folder.name} holds the value {label.max()}, which has no class; name it "
-            "in the Correct widget."
+            f"The label of {folder.name} holds the value {low if low < 0 else high}, which has no class; "
+            "name it in the Correct widget, or erase it there."
         )
     return values[label]

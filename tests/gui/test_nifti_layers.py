@@ -3,8 +3,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.io.geometry import derived_attributes, layer_scan, place
 from napari_ldseg.io.nifti import get_reader, read_layers, write_image
 
 AFFINE = np.diag([-0.8, -0.8, 2.0, 1.0])
@@ -59,6 +61,37 @@ def test_4d_file_opens_frames_first_and_is_saved_as_it_was(viewer, tmp_path):
     again = nib.load(tmp_path / "again.nii.gz")
     np.testing.assert_array_equal(np.asarray(again.dataobj), array)
     np.testing.assert_array_equal(again.affine, nib.load(path).affine)
+
+
+def test_loop_of_a_single_slice_has_frames_instead_of_a_third_dimension(viewer, tmp_path):
+    array = np.random.default_rng(0).random((6, 7, 1, 5)).astype(np.float32)
+    (layer,) = viewer.open(write(tmp_path / "loop.nii.gz", array), plugin="napari-ldseg")
+    assert layer.data.shape == (5, 7, 6)
+    np.testing.assert_allclose(layer.scale, (1, 0.8, 0.8), rtol=1e-6)
+    assert [str(unit) for unit in layer.units] == ["pixel", "millimeter", "millimeter"]
+    # Frames they stay where the file's own affine no longer counts: the layer was moved.
+    layer.translate = np.add(layer.translate, (0, 4, 0))
+    scan = layer_scan(layer)
+    assert scan.space == 2 and scan.calibrated
+    layer.save(str(tmp_path / "moved.nii.gz"), plugin="napari-ldseg")
+    moved = nib.load(tmp_path / "moved.nii.gz")
+    assert moved.shape == (6, 7, 1, 5)
+    np.testing.assert_allclose(np.linalg.norm(moved.affine[:2, :2], axis=0), 0.8, rtol=1e-6)
+    assert read_layers(str(tmp_path / "moved.nii.gz"))[0][0].shape == (5, 7, 6)
+
+
+def test_labels_saved_from_a_picture_lie_on_it_again(viewer, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    (image,) = viewer.open(tmp_path / "picture.png")
+    labels = viewer.add_labels((picture > 99).astype(np.uint8), **derived_attributes(image))
+    labels.save(str(tmp_path / "labels.nii.gz"), plugin="napari-ldseg")
+    viewer.layers.remove(labels)
+    (labels,) = viewer.open(tmp_path / "labels.nii.gz", plugin="napari-ldseg")
+    assert place(labels) == place(image)
+    _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    viewer.layers.selection.active = labels
+    assert correct.corrector.unit == "px" and correct.corrector.images() == [image]
 
 
 def test_colour_images_are_refused_with_a_sentence(tmp_path):
