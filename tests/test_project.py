@@ -13,6 +13,8 @@ import pytest
 from skimage.io import imsave
 from typer.testing import CliRunner
 
+from napari_ldseg.checkpoint.bundled import find_checkpoint
+from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.cli import app
 from napari_ldseg.datasets.settings import DataSettings
@@ -22,9 +24,10 @@ from napari_ldseg.inference.scan import Scan
 from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.exchange import export, import_from
-from napari_ldseg.project.folder import Project, patient_of
+from napari_ldseg.project.folder import Project
 from napari_ldseg.project.images import ImageMissing
 from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.project.patient import patient_of, patients_of
 from napari_ldseg.project.schema import SignOff
 from napari_ldseg.project.update import propose
 
@@ -204,11 +207,106 @@ def test_the_split_is_by_patient_and_fixed(project, oblique):
         ("patient0033_4CH_ED", "patient0033"),
         ("sub-01_ses-2_T1w", "sub-01"),
         ("hippocampus_001", "hippocampus_001"),
-        ("MRI phantom", "MRI phantom"),
+        ("P012_ED", "P012"),
+        ("P012_ES", "P012"),
+        ("012 2CH ES", "012"),
+        ("MRN-4711_baseline", "MRN-4711"),
+        ("MRN-4711_followup", "MRN-4711"),
+        ("case12_t0", "case12"),
+        ("Patient 12 ED", "Patient 12"),
+        ("T1_P012", "P012"),
+        ("site1_P012", "P012"),
+        ("TCGA-02-0006_flair", "TCGA-02-0006"),
+        ("20240131_0815", "0815"),
+        ("patella12-left", "patella12"),
+        ("Smith_T2w [1]", "Smith"),
+        ("T1", "T1"),
+        ("heart", "heart"),
     ],
 )
 def test_the_patient_is_read_from_the_name(name, patient):
     assert patient_of(name) == patient
+
+
+@pytest.mark.parametrize(
+    ("file", "patient"),
+    [
+        ("patient_1/T1", "patient_1"),
+        ("patient_1/ses-2/anat/T2w", "patient_1"),
+        ("Gray/T1", "Gray"),
+        ("ward7/IM0001", "ward7"),
+        ("BraTS20_Training_001/BraTS20_Training_001_t1", "BraTS20_Training_001"),
+        ("set1/images/organ_001", "organ_001"),
+        ("set1/P012_ED", "P012"),
+    ],
+)
+def test_where_the_name_cannot_tell_the_folder_does(tmp_path, file, patient):
+    path = tmp_path / f"{file}.nii.gz"
+    for here in (path, tmp_path / "other2" / file.partition("/")[2]):
+        here.parent.mkdir(parents=True, exist_ok=True)
+        here.with_name(path.name).touch()
+    assert patient_of(path.name.removesuffix(".nii.gz"), path) == patient
+
+
+def test_a_number_that_a_whole_data_set_shares_is_not_the_patients():
+    names = [f"BraTS20_Training_{i:03}_t1" for i in range(3)]
+    assert len(set(patients_of(names, [None] * 3))) == 3
+    assert patients_of(["P012_ED", "P012_ES"], [None] * 2) == ["P012"] * 2
+
+
+def test_one_file_name_in_a_folder_per_patient_is_many_patients(project):
+    array = np.zeros((8, 8), np.uint8)
+    for patient in range(5):
+        for phase in ("ED", "ES"):
+            folder = project.folder.parent / f"patient_{patient}"
+            folder.mkdir(exist_ok=True)
+            imsave(folder / f"{phase}.png", array, check_contrast=False)
+    for patient in range(5):
+        for phase in ("ED", "ES"):
+            path = project.folder.parent / f"patient_{patient}" / f"{phase}.png"
+            project.add_case(phase, read_scan(path), path, CLASSES, None)
+    records = project.records().values()
+    assert {r.patient for r in records} == {f"patient_{i}" for i in range(5)}
+    assert len({(r.patient, r.split) for r in records}) == 5
+    assert {r.split for r in records} == {"training", "validation"}
+
+
+def test_a_case_goes_to_the_split_of_its_patient(project, oblique, assert_sentence):
+    scan = read_scan(oblique)
+    for i in range(10):
+        project.add_case(f"case_{i}", scan, oblique, CLASSES, None)
+    splits = {r.split: name for name, r in project.records().items()}
+    aside, learning = splits["validation"], splits["training"]
+    # A renamed patient keeps the split; the same name in other letters is the same patient.
+    assert project.patient_changes(aside, "Gray") == {"patient": "Gray", "split": "validation"}
+    changes = project.patient_changes(learning, " gray ")
+    assert changes == {"patient": "Gray", "split": "validation"}
+    project.case(learning).change(**changes)
+    assert project.records()[learning].split == "validation"
+    with pytest.raises(LDSegError) as error:
+        project.patient_changes(learning, " ")
+    assert_sentence(error, learning)
+
+
+def test_a_removed_case_is_kept_aside_and_its_patient_stays_in_its_split(project, oblique):
+    scan = read_scan(oblique)
+    masks = random_masks(scan.shape)
+    for i in range(5):
+        project.add_case(f"case_{i}", scan, oblique, CLASSES, masks)
+    splits = {name: record.split for name, record in project.records().items()}
+    for _ in range(2):
+        for name in splits:
+            project.remove_case(name)
+        assert not project.records()
+        project.close()
+        project = Project(project.folder)
+        for name in reversed(splits):
+            project.add_case(name, scan, oblique, CLASSES, masks)
+        assert {name: r.split for name, r in project.records().items()} == splits
+    moved = project.folder / "removed" / "case_3-2"
+    moved.rename(project.folder / "cases" / "back")
+    assert_same(project.case("back").load(), masks)
+    np.testing.assert_array_equal(project.images.read(project.case("back")).array, scan.array)
 
 
 def test_states_of_a_case(project, oblique):
@@ -542,3 +640,29 @@ def test_a_project_without_reviewed_cases_cannot_be_trained_on(project, oblique,
     with pytest.raises(LDSegError) as error:
         find_labelled(DataSettings(folder=project.folder), ["background", "ventricle", "atrium"])
     assert_sentence(error, "reviewed")
+
+
+def test_imported_classes_get_the_colours_that_their_names_have(project, oblique, tmp_path):
+    scan = read_scan(oblique)
+    classes = [CLASSES[0], *(ClassInfo(name=n, colour="#123456") for n in ("a", "b", "c", "d"))]
+    masks = Masks(np.full(scan.shape, 4, np.uint8), *[np.ones(scan.shape, bool)] * 2)
+    project.add_case("heart", scan, oblique, classes, masks)
+    export(project, tmp_path / "out", "nnU-Net")
+    description = tmp_path / "out" / "dataset.json"
+    said = json.loads(description.read_text())
+    names = ("background", "Ventricle", "Left atrium", "valve", "anterior")
+    said["labels"] = {name: value for value, name in enumerate(names)}
+    description.write_text(json.dumps(said))
+    other = Project(tmp_path / "other", create=True)
+    other.learn_classes(CLASSES)
+    import_from(other, tmp_path / "out")
+    colours = {c.name: c.colour for c in other.record.classes}
+    other.close()
+    of_model = {
+        model: {c.name: c.colour for c in read_metadata(find_checkpoint(model)).classes}
+        for model in ("camus", "hippocampus")
+    }
+    assert colours["Ventricle"] == "#ff0000"
+    assert colours["Left atrium"] == of_model["camus"]["left atrium"]
+    assert colours["anterior"] == of_model["hippocampus"]["anterior"]
+    assert len({colours[name] for name in names}) == 5

@@ -74,6 +74,11 @@ def candidates(
             problem = f"It is {len(shape)}D, the model is {dims}D."
         elif unknown:
             problem = f"It has the class {unknown[0]}, which the model does not know."
+        elif record.unnamed_value is not None:
+            problem = (
+                f"Its label holds the value {record.unnamed_value}, which has no class: give it a name "
+                "under Edit classes in the Correct tab, or erase it."
+            )
         elif record.image is None:
             problem = (
                 "The project has no image for it; open it in the Project tab and locate the image."

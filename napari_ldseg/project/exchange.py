@@ -6,12 +6,16 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ..checkpoint.bundled import bundled_checkpoints
+from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import ClassInfo
 from ..datasets.folders import find_cases, read_description
 from ..datasets.settings import DataSettings
@@ -21,6 +25,7 @@ from ..inference.scan import Scan
 from .case import LABEL_INTENT, Masks
 from .folder import Project
 from .images import refers_to_file
+from .patient import patients_of
 
 Layout = Literal["nnU-Net", "Decathlon"]
 PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0", "#f032e6")
@@ -123,9 +128,11 @@ def import_from(
         If the project cannot be written.
     """
     described = read_description(folder)
-    classes = _classes(described.get("labels"), folder)
+    classes = _classes(described.get("labels"), folder, _known_colours(project))
     done, left_out = 0, []
-    for found in find_cases(DataSettings(folder=folder)):
+    cases = find_cases(DataSettings(folder=folder))
+    patients = patients_of([found.name for found in cases], [found.file for found in cases])
+    for found, patient in zip(cases, patients, strict=True):
         progress(found.name)
         try:
             if found.file is None:
@@ -143,7 +150,7 @@ def import_from(
             left_out.append(f"{found.name}: {error}")
             continue
         masks = replace(Masks.untouched(label), reviewed=np.ones(label.shape, bool))
-        project.add_case(found.name, image, path, classes, masks)
+        project.add_case(found.name, image, path, classes, masks, patient=patient)
         done += 1
     return Outcome(done, tuple(left_out))
 
@@ -189,8 +196,18 @@ def _decathlon_json(name: str, classes: list[str], cases: list[str], channels: i
     }
 
 
-def _classes(labels: Any, folder: Path) -> list[ClassInfo]:
-    """Return the classes of either layout: name to value, or value to name."""
+def _known_colours(project: Project) -> dict[str, str]:
+    """Return the colours by lower-case name of the bundled models' classes and the project's own."""
+    known: dict[str, str] = {}
+    for path in bundled_checkpoints().values():
+        with suppress(LDSegError):
+            known.update((c.name.casefold(), c.colour) for c in read_metadata(path).classes)
+    known.update((c.name.casefold(), c.colour) for c in project.record.classes)
+    return known
+
+
+def _classes(labels: Any, folder: Path, known: dict[str, str]) -> list[ClassInfo]:
+    """Return the classes of either layout (name to value, or value to name), in ``known`` colours."""
     try:
         pairs = [
             (int(k), str(v)) if str(k).isdigit() else (int(v), str(k)) for k, v in labels.items()
@@ -201,9 +218,15 @@ def _classes(labels: Any, folder: Path) -> list[ClassInfo]:
         names = [values[i] for i in range(len(values))]
         if len(set(names)) != len(names):
             raise ValueError("twice")
+        colours = {known.get(name.casefold()) for name in names}
+        free = cycle([colour for colour in PALETTE if colour not in colours] or PALETTE)
+        background, *structures = names
         return [
-            ClassInfo(name=n, colour=PALETTE[(i - 1) % len(PALETTE)] if i else "#000000")
-            for i, n in enumerate(names)
+            ClassInfo(name=background, colour="#000000"),
+            *(
+                ClassInfo(name=name, colour=known.get(name.casefold()) or next(free))
+                for name in structures
+            ),
         ]
     except (AttributeError, TypeError, ValueError) as error:
         raise LDSegError(

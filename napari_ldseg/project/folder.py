@@ -18,6 +18,7 @@ from ..inference.scan import Scan
 from . import lock
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of
+from .patient import patient_of
 from .schema import (
     CaseRecord,
     ProjectRecord,
@@ -26,7 +27,7 @@ from .schema import (
 )
 
 VALIDATION_EVERY = 5
-PATIENT = re.compile(r"^((?:sub|pat|patient|subject)[-_]?[a-z]*\d+)", re.IGNORECASE)
+REMOVED = "removed"
 
 
 class Project:
@@ -76,7 +77,7 @@ class Project:
         except LDSegError:
             self.close()
             raise
-        self._splits = {r.patient: r.split for r in self.records().values()}
+        self._splits = self._splits_so_far()
 
     @classmethod
     def for_reading(cls, folder: Path) -> Project:
@@ -146,7 +147,7 @@ class Project:
         runs
             Provenance of the runs that the label came from.
         patient
-            Who is shown; by default read from the name.
+            Who is shown; by default guessed from the name and the file's folder.
         copy
             Whether to copy the image where it has no file.
 
@@ -161,7 +162,7 @@ class Project:
             if not (self.folder / "project.json").is_file():
                 raise FileNotFoundError(f"{self.folder} is not there")
             self.learn_classes(classes)
-            patient = (patient or patient_of(name))[:200]
+            patient = self._known((patient or patient_of(name, path))[:200])
             record = CaseRecord(
                 patient=patient,
                 split=self._splits.get(patient) or self._draw(),
@@ -176,7 +177,7 @@ class Project:
             building = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.folder / "cases"))
             try:
                 case = CaseFolder(building)
-                final = self._free_name(name)
+                final = self._free_name(name, self.folder / "cases")
                 reference = None
                 if path is not None or copy:
                     reference = self.images.refer(image, path, building, final)
@@ -190,6 +191,36 @@ class Project:
                 raise
             self._splits[patient] = record.split
             return CaseFolder(final)
+
+    def patient_changes(self, name: str, patient: str) -> dict[str, str]:
+        """Return what the case's record is to say so that it is of ``patient``: ``patient`` and ``split``.
+
+        The split is that patient's. A new patient keeps the split of one that the case was alone in, and
+        gets one of its own otherwise.
+
+        Raises
+        ------
+        LDSegError
+            If no patient is named, or the case cannot be read.
+        """
+        with self._guard:
+            records = self.records()
+            if name not in records:
+                raise LDSegError(self.unreadable.get(name, f"{name} is no case of the project."))
+            if not patient.strip():
+                raise LDSegError(f"Name the patient whose image {name} is.")
+            patient, old = self._known(patient.strip()[:200]), records.pop(name)
+            shared = any(record.patient == old.patient for record in records.values())
+            split = self._splits.get(patient) or (self._draw() if shared else old.split)
+            self._splits[patient] = split
+            return {"patient": patient, "split": split}
+
+    def remove_case(self, name: str) -> Path:
+        """Move a case's folder out of ``cases`` into ``removed`` and return where. Raises OSError."""
+        with self._guard:
+            removed = self.folder / REMOVED
+            removed.mkdir(exist_ok=True)
+            return self.case(name).folder.rename(self._free_name(name, removed))
 
     def set_classes(self, classes: Sequence[ClassInfo]) -> None:
         """Replace the project's classes.
@@ -257,17 +288,25 @@ class Project:
         digest = hashlib.sha256(f"{self.record.created} {block}".encode()).digest()
         return "validation" if digest[0] % VALIDATION_EVERY == place else "training"
 
-    def _free_name(self, name: str) -> Path:
+    def _splits_so_far(self) -> dict[str, str]:
+        """Return each patient's split, those included whose cases were removed: models may know them."""
+        splits: dict[str, str] = {}
+        for path in (self.folder / REMOVED).glob("*/case.json"):
+            with suppress(LDSegError):
+                record = CaseFolder(path.parent).record()
+                splits[record.patient] = record.split
+        splits.update((r.patient, r.split) for r in self.records().values())
+        return splits
+
+    def _known(self, patient: str) -> str:
+        """Return ``patient`` as the project writes it, in whatever case it is given."""
+        alike = (known for known in self._splits if known.casefold() == patient.casefold())
+        return next(alike, patient)
+
+    def _free_name(self, name: str, cases: Path) -> Path:
         stem = re.sub(r"[^\w.() -]+", "_", name).strip(" .")[:100] or "case"
-        cases = self.folder / "cases"
         taken = {path.name.casefold() for path in cases.iterdir()}
         free, number = stem, 2
         while free.casefold() in taken:
             free, number = f"{stem}-{number}", number + 1
         return cases / free
-
-
-def patient_of(name: str) -> str:
-    """Return the patient that a case of this name probably shows: sub-01_T1 is of sub-01."""
-    found = PATIENT.match(name)
-    return found.group(1) if found else name

@@ -48,6 +48,9 @@ class Recorder:
         can be again.
     case
         The case, if there is one already; then ``open_case`` is not called.
+    on_change
+        Told, in the recorder's thread, when the case is in another state: the first voxel is edited or the
+        last one no longer is, the sign-off is withdrawn, or a value without a class appears or goes.
     """
 
     def __init__(
@@ -59,13 +62,14 @@ class Recorder:
         open_case: Callable[[], CaseFolder],
         on_problem: Callable[[str | None], None] = lambda text: None,
         case: CaseFolder | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ):
         self.name = name
         self.case = case
         self.problem: str | None = None
         self._array = array
         self._grid = grid
-        self._open_case, self._on_problem = open_case, on_problem
+        self._open_case, self._on_problem, self._on_change = open_case, on_problem, on_change
         self._base = masks.label
         self._seen = np.array(masks.label, order="C")
         self._previous: np.ndarray | None = None
@@ -74,12 +78,14 @@ class Recorder:
         self._flags += masks.reviewed * np.uint8(REVIEWED)
         self._pending = b""
         self._size = 0
+        self._withdrawn = 0
         self._touched = self._done = 0
         self._painted = False
         self._flush = self._stop = False
         self._changes: dict[str, object] | None = None
         self._wake = threading.Condition()
         self._state = threading.RLock()
+        self._told = self._summary()
         self._thread = threading.Thread(target=self._work, name=f"journal of {name}", daemon=True)
         self._thread.start()
 
@@ -110,6 +116,20 @@ class Recorder:
     def counts(self) -> tuple[int, int]:
         """Return how many voxels are edited and how many reviewed, as last seen."""
         return self._count(EDITED), self._count(REVIEWED)
+
+    def reviewed_along(self, axes: tuple[int, ...]) -> np.ndarray:
+        """Return the reviewed fraction at each position along ``axes``: of each slice, if one axis."""
+        others = tuple(axis for axis in range(self._seen.ndim) if axis not in axes)
+        with self._state:
+            return ((self._flags & REVIEWED) != 0).mean(axis=others)
+
+    def unnamed_value(self, classes: int) -> int | None:
+        """Return the largest reviewed label value if none of ``classes`` has it, else None."""
+        with self._state:
+            if self._seen.max(initial=0) < classes:
+                return None
+            highest = self._seen[(self._flags & REVIEWED) != 0].max(initial=0)
+        return int(highest) if highest >= classes else None
 
     def mark_reviewed(self, where: tuple[slice, ...], reviewed: bool) -> None:
         """Set or clear the reviewed mask in a box, and save it."""
@@ -162,11 +182,15 @@ class Recorder:
     def close(self, timeout: float = 30.0) -> bool:
         """Save and end the thread; return whether everything is on the disk."""
         saved = self.put_down(timeout)
+        self.stop()
+        self._thread.join(timeout)
+        return saved
+
+    def stop(self) -> None:
+        """End the thread without saving."""
         with self._wake:
             self._stop = True
             self._wake.notify_all()
-        self._thread.join(timeout)
-        return saved
 
     def _count(self, flag: int) -> int:
         with self._state:
@@ -240,6 +264,16 @@ class Recorder:
         if text != self.problem:
             self.problem = text
             self._on_problem(text)
+        summary = self._summary()
+        if summary != self._told:
+            self._told = summary
+            self._on_change()
+
+    def _summary(self) -> tuple:
+        """Return what the case's state in words depends on, as far as it changes by itself."""
+        with self._state:
+            edited = bool((self._flags & EDITED).any())
+            return edited, self._withdrawn, int(self._seen.max(initial=0))
 
     def _try_write(self) -> None:
         with self._wake:
@@ -281,7 +315,9 @@ class Recorder:
         if pending:
             # First the journal: a crash between label and mask must not part them.
             self._append(case, pending)
-        case.save(self._grid, masks, **changes)
+        record = case.record().model_copy(update=changes)
+        unnamed = self.unnamed_value(len(record.values))
+        case.save(self._grid, masks, unnamed_value=unnamed, **changes)
         self._size = 0
 
     def _withdraw_sign_off(self, case: CaseFolder) -> None:
@@ -290,6 +326,7 @@ class Recorder:
         if record.sign_off is not None:
             earlier = (*record.earlier_sign_offs, record.sign_off)
             case.change(sign_off=None, earlier_sign_offs=earlier)
+            self._withdrawn += 1
 
     def _drop_pending(self, written: bytes) -> None:
         with self._state:

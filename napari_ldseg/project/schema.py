@@ -73,11 +73,13 @@ class CaseRecord(_Part):
     patient
         Keeps the cases of one person in one split.
     split
-        Drawn once, when the patient's first case is added.
+        Drawn once, when the patient's first case is added; all cases of the patient are in it.
     image
         None where the project could not keep a reference or a copy.
     values
         The class names by label value; each is a class of the project.
+    unnamed_value
+        A label value above those of ``values`` that is reviewed all the same: nothing can learn from it.
     runs
         Provenance of the runs that the label came from.
     """
@@ -91,6 +93,7 @@ class CaseRecord(_Part):
     labelled: bool = True
     edited_voxels: Count = 0
     reviewed_voxels: Count = 0
+    unnamed_value: Count | None = None
     sign_off: SignOff | None = None
     earlier_sign_offs: tuple[SignOff, ...] = ()
     runs: Annotated[tuple[dict[str, Any], ...], Field(max_length=100)] = ()

@@ -124,6 +124,14 @@ class LabelKeeper(QObject):
             if own.recorder is not None and own.recorder.problem:
                 own.recorder.touch(own.layer.data, painted=False)
 
+    def forget(self, recorders: Sequence[Recorder]) -> None:
+        """Record no longer, until the user edits again, the labels that ``recorders`` write."""
+        for own in self._own:
+            if own.recorder in recorders:
+                own.recorder = None
+        for recorder in recorders:
+            recorder.stop()
+
     def shut_down(self) -> None:
         """Save and end all recorders."""
         viewer = self._viewer_ref()
@@ -147,6 +155,7 @@ class LabelKeeper(QObject):
             partial(self._add_case, own, scan, masks),
             lambda text: self.tell(),
             case,
+            self.tell,
         )
 
     def _on_painted(self, event: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.qt.threading import create_worker
@@ -22,7 +23,9 @@ from ..io.geometry import layer_scan
 from ..project.case import CaseFolder, Masks, now
 from ..project.folder import Project
 from ..project.images import ImageMissing, refers_to_file
-from ..project.schema import CaseRecord
+from ..project.patient import NUMBERED_LAYER, patient_of
+from ..project.recorder import Recorder
+from ..project.schema import CaseRecord, SignOff
 from .case_layers import FILE_KEY, Opened, read_case, show_case
 from .own_labels import LabelKeeper, OwnLabels
 from .result_layers import REVIEWED_KEY, RUNS_KEY
@@ -98,9 +101,14 @@ class ProjectState(QObject):
         for recorder in self.labels.recorders:
             if recorder.case is not None and recorder.case.name in records:
                 edited, reviewed = recorder.counts()
-                counted = {"edited_voxels": edited, "reviewed_voxels": reviewed}
                 record = records[recorder.case.name]
-                records[recorder.case.name] = record.model_copy(update=counted)
+                records[recorder.case.name] = record.model_copy(
+                    update={
+                        "edited_voxels": edited,
+                        "reviewed_voxels": reviewed,
+                        "unnamed_value": recorder.unnamed_value(len(record.values)),
+                    }
+                )
         return records
 
     def choose(self, folder: Path) -> None:
@@ -134,31 +142,74 @@ class ProjectState(QObject):
 
     def mark_reviewed(self, layer: Labels, where: tuple[slice, ...], reviewed: bool) -> None:
         """Set or clear the reviewed mask in a box, which protects it. Raises LDSegError."""
+        if reviewed:
+            self._check_named(layer, where)
         self.labels.recorded(layer).mark_reviewed(where, reviewed)
         layer.metadata[REVIEWED_KEY] = any(self.labels.recorded(layer).counts())
-        self._after_save(layer)
+        self._after_save(self.labels.recorded(layer))
 
     def sign_off(self, layer: Labels, who: str) -> None:
         """Let ``who`` answer for the whole label. Raises LDSegError."""
         if not who.strip():
             raise LDSegError("Enter your name first; a sign-off names who answers for the label.")
+        self._check_named(layer)
         self.labels.recorded(layer).sign_off(who.strip()[:200], now())
         layer.metadata[REVIEWED_KEY] = True
-        self._after_save(layer)
+        self._after_save(self.labels.recorded(layer))
+
+    def sign_off_of(self, layer: Labels) -> SignOff | None:
+        """Return who answers for a label layer of ours, None if nobody does."""
+        own = self.labels.own(layer)
+        case = own.recorder.case if own is not None and own.recorder is not None else None
+        with suppress(LDSegError):
+            return case.record().sign_off if case is not None else None
+        return None
+
+    def set_patient(self, name: str, patient: str) -> CaseRecord:
+        """Say whose image a case is and return its record; that patient decides the split. Raises LDSegError."""
+        project = self._opened(create=False)
+        case, changes = project.case(name), project.patient_changes(name, patient)
+        recorders = self._recorders_of(name)
+        for recorder in recorders:
+            recorder.save(**changes)
+            self._after_save(recorder)
+        if not recorders:
+            try:
+                case.change(**changes)
+            except OSError as error:
+                raise LDSegError(f"{case.folder} cannot be written: {error.strerror}.") from error
+            self.changed.emit()
+        return case.record().model_copy(update=changes)
+
+    def remove_case(self, name: str) -> None:
+        """Move a case out of the project in the background; its layer stays and is recorded no longer."""
+        project, recorders = self._opened(create=False), self._recorders_of(name)
+
+        def work() -> Path:
+            for recorder in recorders:
+                if not recorder.put_down():
+                    raise LDSegError(recorder.problem or f"{name} cannot be saved.")
+            return project.remove_case(name)
+
+        def then(removed: Path) -> None:
+            self.labels.forget(recorders)
+            self.done.emit(
+                f"{name} is no longer in the project; its files are in {removed.parent.name}/"
+                f"{removed.name} of the project folder."
+            )
+
+        self._in_background(f"Removing {name} …", work, then)
 
     def open_case(self, name: str) -> None:
         """Show a case's image and labels; reads them in the background, one at a time."""
         if self.busy:
             return
-        if any(
-            r.case is not None and r.case.name == name
-            for r in self.labels.recorders
-            if r not in self.labels.parting
-        ):
+        ours = self._recorders_of(name)
+        parting = [recorder for recorder in ours if recorder in self.labels.parting]
+        if len(parting) < len(ours):
             self.failed.emit(f"{name} is open already; see the layer list.")
             return
         project = self._opened(create=False)
-        parting = [r for r in self.labels.parting if r.case is not None and r.case.name == name]
 
         def work() -> Opened:
             for recorder in parting:
@@ -217,6 +268,19 @@ class ProjectState(QObject):
         self._leave()
         self.ended.emit()
 
+    def _check_named(self, layer: Labels, where: tuple[slice, ...] = (...,)) -> None:
+        own = self.labels.own(layer)
+        highest = int(np.max(layer.data[where], initial=0))
+        if own is not None and highest >= len(own.classes):
+            raise LDSegError(
+                f"{layer.name} holds the value {highest}, which has no class: give it a name under Edit "
+                "classes in the Correct tab, or erase it."
+            )
+
+    def _recorders_of(self, name: str) -> list[Recorder]:
+        """Return the recorders that write the case of that name."""
+        return [r for r in self.labels.recorders if r.case is not None and r.case.name == name]
+
     def _opened(self, create: bool) -> Project:
         """Return the project, opened if need be; also called from recorders' threads."""
         with self._guard:
@@ -237,7 +301,7 @@ class ProjectState(QObject):
     def _add_case(self, own: OwnLabels, scan: Scan, masks: Masks) -> CaseFolder:
         """Add the image to the project; called in the recorder's thread."""
         project = self._opened(create=True)
-        image, file = own.image, None
+        image, file, patient = own.image, None, None
         shown = None if image is None else layer_scan(image)
         if shown is None or shown.shape != scan.shape:
             shown = None
@@ -245,14 +309,16 @@ class ProjectState(QObject):
             path = image.metadata.get(FILE_KEY) or image.source.path
             # The label's own geometry: the image may have been moved since.
             scan = replace(scan, array=shown.array, channels=shown.channels, name=shown.name)
+            patient = patient_of(scan.name, Path(path) if path else None)
             file = Path(path) if path and refers_to_file(scan, Path(path)) else None
         case = project.add_case(
-            scan.name,
+            NUMBERED_LAYER.sub("", scan.name),
             scan,
             file,
             own.classes,
             masks,
             own.layer.metadata.get(RUNS_KEY, ())[-100:],
+            patient,
             copy=shown is not None,
         )
         self.labels.tell()
@@ -304,9 +370,9 @@ class ProjectState(QObject):
             self._on_error(error)
             return
         own.recorder.save(values=tuple(c.name for c in own.classes))
+        self._after_save(own.recorder)
 
-    def _after_save(self, layer: Labels) -> None:
-        own = self.labels.own(layer)
-        worker = create_worker(own.recorder.flush, _start_thread=False, _ignore_errors=True)
+    def _after_save(self, recorder: Recorder) -> None:
+        worker = create_worker(recorder.flush, _start_thread=False, _ignore_errors=True)
         worker.finished.connect(self.changed)
         worker.start()

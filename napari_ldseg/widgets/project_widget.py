@@ -6,36 +6,45 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from napari.layers import Labels, Shapes
+from napari.layers import Labels
 from qtpy.QtCore import QEvent, QSettings
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
+    QCompleter,
     QFileDialog,
     QFormLayout,
+    QGridLayout,
     QGroupBox,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QLineEdit,
     QMenu,
+    QMessageBox,
     QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
 from ..errors import LDSegError
 from ..project.exchange import Layout, Outcome, export, import_from
-from ..project.folder import Project
+from ..project.folder import REMOVED, Project
+from ..project.schema import CaseRecord
 from .docking import dock_as_tab
 from .notice import ProjectNotice
+from .project_list import ProjectList
 from .project_state import project_of
-from .style import WIDTH, StatusLine
+from .review_part import (
+    SLICE,
+    choices,
+    hidden_axes,
+    part_of,
+    reviewed_words,
+    shown_position,
+)
+from .style import WIDTH, StatusLine, breakable
 
 NAME_KEY = "reviewer"
-WHOLE, SLICE = "the whole case", "the slice shown"
 LEFT_OUT_SHOWN = 3
 
 
@@ -47,6 +56,8 @@ class ProjectWidget(QWidget):
         self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.state = project_of(napari_viewer)
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
+        self._records: dict[str, CaseRecord] = {}
+        self._reviewed = np.zeros(())
         self._build_controls()
         self._lay_out()
         self._connect()
@@ -57,25 +68,23 @@ class ProjectWidget(QWidget):
         self.folder.setWordWrap(True)
         self.change = QPushButton("Change …")
         self.notice = ProjectNotice(self.state)
-        self.cases = QTableWidget(0, 3)
-        self.cases.setHorizontalHeaderLabels(["case", "state", "used for"])
-        self.cases.verticalHeader().hide()
-        self.cases.setShowGrid(False)
-        self.cases.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.cases.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.cases.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.cases.setMinimumHeight(120)
-        header = self.cases.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        self.cases = ProjectList()
+        self.patient = QLineEdit()
+        self.patient.setMaxLength(200)
+        self.patient.setToolTip(
+            "Whose image the selected case is. All images of one patient are used for the same: they are "
+            "learnt from, or kept aside to compare models"
+        )
         self.open = QPushButton("Open")
         self.open.setToolTip("Show the selected case's image and labels")
+        self.remove = QPushButton("Remove …")
+        self.remove.setToolTip(
+            "Take the selected case out of the project; its files are kept aside"
+        )
         self.locate = QPushButton("Locate image …")
         self.take_in = QPushButton("Import …")
         self.take_in.setToolTip("Add the cases of an nnU-Net or Decathlon folder")
         self.export = QPushButton("Export …")
-        self.export.setToolTip("Write the reviewed cases for other training programs")
         self.reviewing = QLabel()
         self.reviewing.setWordWrap(True)
         self.extent = QComboBox()
@@ -93,9 +102,11 @@ class ProjectWidget(QWidget):
         where = QHBoxLayout()
         where.addWidget(self.folder, 1)
         where.addWidget(self.change)
-        actions = QHBoxLayout()
-        for button in (self.open, self.take_in, self.export):
-            actions.addWidget(button)
+        whose = QFormLayout()
+        whose.addRow("Patient", self.patient)
+        actions = QGridLayout()
+        for place, button in enumerate((self.open, self.remove, self.take_in, self.export)):
+            actions.addWidget(button, *divmod(place, 2))
         self.review = QGroupBox("Review")
         form = QFormLayout(self.review)
         form.addRow(self.reviewing)
@@ -112,6 +123,7 @@ class ProjectWidget(QWidget):
         layout.addLayout(where)
         layout.addWidget(self.notice)
         layout.addWidget(self.cases, 1)
+        layout.addLayout(whose)
         layout.addLayout(actions)
         layout.addWidget(self.locate)
         layout.addWidget(self.review)
@@ -128,6 +140,10 @@ class ProjectWidget(QWidget):
             layers.selection.events.active,
         ):
             event.connect(self._refresh_review)
+        dims = self.viewer.dims.events
+        for event in (dims.order, dims.ndisplay, dims.ndim):
+            event.connect(self._refresh_review)
+        dims.current_step.connect(self._say_reviewed)
         self.state.changed.connect(self._refresh)
         self.state.failed.connect(self._on_failed)
         self.state.image_missing.connect(self.locate.show)
@@ -135,13 +151,16 @@ class ProjectWidget(QWidget):
         self.change.clicked.connect(self._on_change)
         self.cases.itemSelectionChanged.connect(self._on_selection)
         self.cases.itemDoubleClicked.connect(lambda item: self._on_open())
+        self.patient.editingFinished.connect(self._on_patient)
         self.open.clicked.connect(self._on_open)
+        self.remove.clicked.connect(self._on_remove)
         self.locate.clicked.connect(self._on_locate)
         self.take_in.clicked.connect(self._on_import)
         menu = QMenu(self)
         for layout in ("nnU-Net", "Decathlon"):
             menu.addAction(f"for {layout} …", lambda kind=layout: self._on_export(kind))
         self.export.setMenu(menu)
+        self.extent.currentIndexChanged.connect(self._say_reviewed)
         self.mark.clicked.connect(lambda: self._on_mark(True))
         self.unmark.clicked.connect(lambda: self._on_mark(False))
         self.sign.clicked.connect(self._on_sign)
@@ -155,19 +174,6 @@ class ProjectWidget(QWidget):
         dock_as_tab(self)
         super().showEvent(event)
 
-    @property
-    def chosen(self) -> str | None:
-        """The name of the case that is selected in the list."""
-        row = self.cases.currentRow()
-        item = self.cases.item(row, 0) if self.cases.selectedItems() else None
-        return item.text() if item is not None else None
-
-    def select(self, name: str) -> None:
-        """Select a case in the list."""
-        for row in range(self.cases.rowCount()):
-            if self.cases.item(row, 0).text() == name:
-                self.cases.selectRow(row)
-
     def _refresh(self) -> None:
         state = self.state
         self.folder.setText(str(state.folder))
@@ -178,104 +184,89 @@ class ProjectWidget(QWidget):
             self.status.say(state.busy)
         elif self.status.text().endswith("…"):
             self.status.say("")
-        chosen = self.chosen
-        self.cases.blockSignals(True)
-        self._fill()
-        if chosen is not None:
-            self.select(chosen)
-        self.cases.blockSignals(False)
+        self._records = state.records()
+        broken = {} if state.project is None else state.project.unreadable
+        self.cases.fill(self._records, broken)
         self._refresh_review()
         self._refresh_buttons()
 
-    def _fill(self) -> None:
-        records = self.state.records()
-        broken = {} if self.state.project is None else self.state.project.unreadable
-        self.cases.setRowCount(len(records) + len(broken))
-        for row, (name, record) in enumerate(records.items()):
-            cells = (name, record.state, record.split)
-            for column, text in enumerate(cells):
-                item = QTableWidgetItem(text)
-                self.cases.setItem(row, column, item)
-            tip = f"Patient: {record.patient}"
-            if record.sign_off is not None:
-                signed = record.sign_off
-                tip += f"\nSigned off by {signed.who}, {signed.when}: {signed.verdict}"
-            elif record.earlier_sign_offs:
-                tip += f"\nChanged since {record.earlier_sign_offs[-1].who} signed it off"
-            self.cases.item(row, 0).setToolTip(tip)
-            self.cases.item(row, 1).setToolTip(tip)
-        for row, (name, reason) in enumerate(broken.items(), start=len(records)):
-            for column, text in enumerate((name, "cannot be read", "")):
-                item = QTableWidgetItem(text)
-                item.setToolTip(reason)
-                self.cases.setItem(row, column, item)
-
     def _refresh_buttons(self) -> None:
-        idle = not self.state.busy
-        self.open.setEnabled(self.chosen is not None and idle)
-        self.export.setEnabled(self.cases.rowCount() > 0 and idle)
+        idle, chosen = not self.state.busy, self.cases.chosen
+        self.open.setEnabled(chosen is not None and idle)
+        self.remove.setEnabled(chosen is not None and idle)
+        ready = any(r.labelled and r.reviewed_voxels >= r.voxels for r in self._records.values())
+        self.export.setEnabled(ready and idle)
+        self.export.setToolTip(
+            "Write the reviewed cases for other training programs"
+            if ready
+            else "No case is reviewed as a whole yet; mark cases as reviewed first"
+        )
         self.take_in.setEnabled(idle)
+        record = self._records.get(chosen or "")
+        self.patient.setEnabled(record is not None and idle)
+        if not self.patient.isModified():
+            self.patient.setText(record.patient if record is not None else "")
 
     def _on_selection(self) -> None:
         self.locate.hide()
+        self.patient.setModified(False)
         self._refresh_buttons()
+        known = sorted({record.patient for record in self._records.values()})
+        self.patient.setCompleter(QCompleter(known, self.patient))
 
     def _refresh_review(self, event: object = None) -> None:
         labels = self._labels()
         kept = self.extent.currentText()
-        self.extent.clear()
-        choices = [WHOLE]
-        if labels is not None and labels.ndim > 2:
-            choices.append(SLICE)
-        boxes = [layer.name for layer in self.viewer.layers if isinstance(layer, Shapes)]
-        self.extent.addItems(choices + [f"inside {name}" for name in boxes])
-        self.extent.setCurrentIndex(max(0, self.extent.findText(kept)))
-        for control in (self.extent, self.mark, self.unmark, self.name, self.sign):
+        with signals_blocked(self.extent):
+            self.extent.clear()
+            self.extent.addItems(choices(self.viewer, labels))
+            self.extent.setCurrentIndex(max(0, self.extent.findText(kept)))
+        for control in (self.extent, self.mark, self.name, self.sign):
             control.setEnabled(labels is not None)
-        self.reviewing.setText(
-            labels.name if labels is not None else "Select a label layer of LDSeg to review it."
+        recorder = self.state.labels.own(labels).recorder if labels is not None else None
+        self._reviewed = (
+            recorder.reviewed_along(hidden_axes(self.viewer, labels))
+            if recorder is not None
+            else np.zeros(())
         )
+        self._say_reviewed()
+
+    def _say_reviewed(self, event: object = None) -> None:
+        """Say what of the labels is reviewed, the slice shown first; also after each scrolling."""
+        labels = self._labels()
+        if labels is None:
+            self.reviewing.setText("Select a label layer of LDSeg to review it.")
+            self.unmark.setEnabled(False)
+            return
+        axes = hidden_axes(self.viewer, labels)
+        shown = shown_position(self.viewer, labels) if self._reviewed.ndim == len(axes) else None
+        words = reviewed_words(self._reviewed, shown)
+        self.reviewing.setText(f"{breakable(labels.name)}\n{words}")
+        of_slice = self.extent.currentText() == SLICE and shown is not None
+        self.unmark.setEnabled(bool((self._reviewed[shown] if of_slice else self._reviewed).any()))
 
     def _labels(self) -> Labels | None:
         active = self.viewer.layers.selection.active
         layer = next((x for x in self.viewer.layers if x is active), None)
         return layer if self.state.labels.own(layer) is not None else None
 
-    def _extent(self, labels: Labels) -> tuple[slice, ...]:
-        """Return the chosen part of ``labels`` as slices. Raises LDSegError."""
-        chosen = self.extent.currentText()
-        everything = (slice(None),) * labels.ndim
-        if chosen == WHOLE:
-            return everything
-        if chosen == SLICE:
-            if self.viewer.dims.ndisplay != 2:
-                raise LDSegError("Turn the view back to 2D to mark the slice that is shown.")
-            hidden = self.viewer.dims.not_displayed
-            offset = self.viewer.dims.ndim - labels.ndim
-            point = labels.world_to_data(self.viewer.dims.point)[-labels.ndim :]
-            box = list(everything)
-            for axis in (axis - offset for axis in hidden if axis >= offset):
-                index = round(float(point[axis]))
-                if not 0 <= index < labels.data.shape[axis]:
-                    raise LDSegError(
-                        f"The slice shown lies outside {labels.name}; go to one inside."
-                    )
-                box[axis] = slice(index, index + 1)
-            return tuple(box)
-        return _box(self.viewer.layers[chosen.removeprefix("inside ")], labels)
-
     def _on_mark(self, reviewed: bool) -> None:
-        labels = self._labels()
+        labels, extent = self._labels(), self.extent.currentText()
+        signed = self.state.sign_off_of(labels)
         try:
-            self.state.mark_reviewed(labels, self._extent(labels), reviewed)
+            self.state.mark_reviewed(labels, part_of(self.viewer, labels, extent), reviewed)
         except LDSegError as error:
             self.status.say(str(error), error=True)
             return
-        extent = self.extent.currentText()
-        self.status.say(
-            f"{extent[0].upper()}{extent[1:]} of {labels.name} "
-            f"{'is marked as reviewed' if reviewed else 'is no longer marked as reviewed'}."
-        )
+        shown = shown_position(self.viewer, labels)
+        if extent == SLICE and shown is not None and len(shown) == 1:
+            extent = f"slice {shown[0]}"
+        done = "is marked as reviewed" if reviewed else "is no longer marked as reviewed"
+        words = f"{extent[0].upper()}{extent[1:]} of {labels.name} {done}"
+        if signed is not None and not reviewed:
+            words += f", and {signed.who}'s sign-off is withdrawn"
+        self.status.say(f"{words}.")
+        self._refresh_review()
 
     def _on_sign(self) -> None:
         labels = self._labels()
@@ -301,14 +292,54 @@ class ProjectWidget(QWidget):
             self._try(lambda: self.state.choose(Path(chosen)))
 
     def _on_open(self) -> None:
-        if self.chosen is not None:
-            self._try(lambda: self.state.open_case(self.chosen))
+        if self.cases.chosen is not None:
+            self._try(lambda: self.state.open_case(self.cases.chosen))
+
+    def _on_patient(self) -> None:
+        name, patient = self.cases.chosen, self.patient.text().strip()
+        old = self._records.get(name or "")
+        self.patient.setModified(False)
+        if old is not None and patient != old.patient:
+            self._try(lambda: self._set_patient(name, patient, old))
+            self._refresh_buttons()
+
+    def _set_patient(self, name: str, patient: str, old: CaseRecord) -> None:
+        record = self.state.set_patient(name, patient)
+        aside = record.split == "validation"
+        use = "kept aside to compare models" if aside else "learnt from"
+        words = f"{name} is of {record.patient} now, whose images are all {use}."
+        if aside and old.split == "training":
+            words += " Models made before may have learnt from it."
+        self.status.say(words)
+
+    def _on_remove(self) -> None:
+        name = self.cases.chosen
+        box = QMessageBox(
+            QMessageBox.Icon.Question,
+            "Remove a case",
+            f"Take {name} out of the project?",
+            parent=self,
+        )
+        box.setInformativeText(
+            "It is not used for training or export any more. Its labels and its record move to the folder "
+            f"{REMOVED} of the project; moving them back to cases brings it back. Its image file and what "
+            "is shown in the window stay, and painting on its labels again adds it anew."
+        )
+        yes = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
+        box.exec()
+        if box.clickedButton() is yes:
+            self._try(lambda: self.state.remove_case(name))
 
     def _on_locate(self) -> None:
-        name = self.chosen
+        name = self.cases.chosen
         path, _ = QFileDialog.getOpenFileName(self, f"Where is the image of {name}?")
         if path and name:
-            self._try(lambda: self.state.locate(name, Path(path)))
+            self._try(lambda: self._locate(name, Path(path)))
+
+    def _locate(self, name: str, path: Path) -> None:
+        self.state.locate(name, path)
+        self.locate.hide()
 
     def _on_import(self) -> None:
         chosen = QFileDialog.getExistingDirectory(
@@ -340,28 +371,6 @@ class ProjectWidget(QWidget):
 
     def _on_failed(self, text: str) -> None:
         self.status.say(text, error=True)
-
-
-def _box(shapes: Shapes, labels: Labels) -> tuple[slice, ...]:
-    """Return the box around the only shape of ``shapes``, all of the axes it does not spread along."""
-    if len(shapes.data) != 1:
-        raise LDSegError(f"{shapes.name} holds {len(shapes.data)} shapes; keep one box.")
-    corners = np.asarray(shapes.data[0])
-    world = np.zeros((len(corners), labels.ndim))
-    drawn = np.array([shapes.data_to_world(c) for c in corners])[:, -labels.ndim :]
-    world[:, labels.ndim - drawn.shape[1] :] = drawn
-    points = np.array([labels.world_to_data(p) for p in world])
-    box = []
-    for axis, size in enumerate(labels.data.shape):
-        low, high = points[:, axis].min(), points[:, axis].max()
-        if high - low < 1e-6:
-            box.append(slice(None))
-            continue
-        start, stop = max(0, int(np.floor(low + 0.5))), min(size, int(np.ceil(high + 0.5)))
-        if stop <= start:
-            raise LDSegError(f"The box lies outside {labels.name}; draw it over the structure.")
-        box.append(slice(start, stop))
-    return tuple(box)
 
 
 def _import(project: Project, folder: Path) -> str:

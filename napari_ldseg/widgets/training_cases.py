@@ -77,7 +77,7 @@ class TrainingCases(QWidget):
         share = f"{max(1, int(100 * candidate.reviewed))} %" if candidate.reviewed else "–"
         role = ROLES[candidate.split] if not candidate.problem else "not usable"
         tip = KEPT_ASIDE if candidate.split == "validation" else LEARNS
-        tip = f"{candidate.problem or tip + '.'}\nPatient: {candidate.patient}"
+        tip = f"{candidate.name}\n{candidate.problem or tip + '.'}\nPatient: {candidate.patient}"
         for column, text in enumerate((candidate.name, role, share)):
             item = QTableWidgetItem(text)
             item.setToolTip(tip)
@@ -116,6 +116,11 @@ class TrainingCases(QWidget):
                 verb = "is" if aside == 1 else "are"
                 parts.append(f"{_cases(aside)} {verb} kept aside to compare the models")
                 parts[-1] += "." if aside >= FEWEST_CASES else f" ({FEWEST_CASES} give a verdict)."
+        patients = {c.patient for c in self.chosen}
+        if len(patients) == 1 < len(self.chosen):
+            parts.append(
+                f"All are of the patient {patients.pop()}; correct that in the Project tab if it is wrong."
+            )
         if unusable:
             parts.append(f"{_cases(unusable)} cannot be used; point at one to read why.")
         self.summary.setText(" ".join(parts))

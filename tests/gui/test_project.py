@@ -12,13 +12,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.inference.files import read_scan
 from napari_ldseg.io.geometry import derived_attributes
-from napari_ldseg.project.case import CaseFolder
+from napari_ldseg.project.case import CaseFolder, Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.widgets.project_state import project_of
 
@@ -505,6 +506,7 @@ def test_cases_open_from_the_list_and_lost_images_can_be_located(
     click(panel.locate)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
     np.testing.assert_array_equal(result_layer(viewer, "labels").data, painted)
+    assert not panel.locate.isVisible()
 
 
 def test_a_case_that_cannot_be_read_stays_in_the_list(
@@ -528,6 +530,11 @@ def test_import_and_export_by_clicks(
     qtbot, viewer, panel, segmented, folder, tmp_path, monkeypatch
 ):
     viewer.layers.selection.active = segmented[1]
+    panel.extent.setCurrentText("the slice shown")
+    click(panel.mark)
+    qtbot.waitUntil(lambda: states(panel) == ["12 % reviewed"], timeout=5000)
+    assert not panel.export.isEnabled() and "reviewed as a whole" in panel.export.toolTip()
+    panel.extent.setCurrentText("the whole case")
     click(panel.mark)
     settle(viewer)
     qtbot.waitUntil(lambda: panel.export.isEnabled(), timeout=5000)
@@ -613,3 +620,189 @@ def test_a_restore_that_fails_says_why_where_it_was_pressed(
     click(fresh.project_notice.first)
     qtbot.waitUntil(lambda: "put it back or locate it" in fresh.status.text(), timeout=5000)
     assert fresh.project_notice.isVisible()
+
+
+def test_images_of_one_name_are_of_the_patients_of_their_folders(
+    qtbot, viewer, widget, run, panel, model_file, tmp_path, folder
+):
+    widget.model.choose(model_file(2, classes=3))
+    for patient in ("patient_0", "patient_1"):
+        path = tmp_path / patient / "T1.nii.gz"
+        path.parent.mkdir()
+        noise = np.random.default_rng(0).integers(0, 99, (20, 18, 4)).astype(np.int16)
+        nib.save(nib.Nifti1Image(noise, np.eye(4)), path)
+        widget.image.value = viewer.open(path, plugin="napari-ldseg")[0]
+        run(samples=1)
+        viewer.layers.selection.active = result_layer(viewer, "labels")
+        click(panel.mark)
+        settle(viewer)
+    records = Project.for_reading(folder).records()
+    assert {name: r.patient for name, r in records.items()} == {
+        "T1": "patient_0",
+        "T1-2": "patient_1",
+    }
+
+
+def test_the_review_part_speaks_of_the_slice_shown(qtbot, viewer, panel, segmented, folder):
+    labels = segmented[1]
+    viewer.layers.selection.active = labels
+    panel.extent.setCurrentText("the slice shown")
+    assert "Nothing of it is reviewed" in panel.reviewing.text() and not panel.unmark.isEnabled()
+    for index in (1, 2, 3, 5):
+        viewer.dims.set_current_step(0, index)
+        click(panel.mark)
+        if index == 1:
+            assert "Slice 1 is reviewed. Reviewed: slice 1." in panel.reviewing.text()
+    assert panel.status.text().startswith("Slice 5 of ")
+    assert "Slice 5 is reviewed. Reviewed: slices 1 to 3, 5." in panel.reviewing.text()
+    assert panel.unmark.isEnabled()
+    viewer.dims.set_current_step(0, 6)
+    assert "Slice 6 is not reviewed. Reviewed: slices 1 to 3, 5." in panel.reviewing.text()
+    assert not panel.unmark.isEnabled()
+    panel.extent.setCurrentText("the whole case")
+    assert panel.unmark.isEnabled()
+    click(panel.unmark)
+    assert "Nothing of it is reviewed" in panel.reviewing.text() and not panel.unmark.isEnabled()
+
+
+def test_taking_back_a_slice_says_that_the_sign_off_goes(qtbot, viewer, panel, segmented, folder):
+    viewer.layers.selection.active = segmented[1]
+    panel.name.setText("Dr. Gray")
+    click(panel.sign)
+    qtbot.waitUntil(lambda: states(panel) == ["signed off"], timeout=3000)
+    panel.extent.setCurrentText("the slice shown")
+    click(panel.unmark)
+    assert panel.status.text().endswith(", and Dr. Gray's sign-off is withdrawn.")
+    settle(viewer)
+    assert only_case(folder).record().sign_off is None
+
+
+def test_a_value_without_a_class_is_not_reviewed_nor_learnt_from(
+    qtbot, viewer, panel, segmented, folder, assert_sentence
+):
+    labels = segmented[1]
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), 7)
+    panel.name.setText("Dr. Gray")
+    viewer.dims.set_current_step(0, 4)
+    for extent, button in (
+        ("the whole case", panel.sign),
+        ("the whole case", panel.mark),
+        ("the slice shown", panel.mark),
+    ):
+        panel.extent.setCurrentText(extent)
+        click(button)
+        assert_sentence(panel.status.text(), labels.name, "the value 7", "Edit classes")
+    settle(viewer)
+    assert not only_case(folder).load().reviewed.any()
+    labels.undo()
+    click(panel.sign)
+    qtbot.waitUntil(lambda: states(panel) == ["signed off"], timeout=3000)
+    _, train = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
+    drag(viewer, labels, (4, 10, 8), (4, 10, 18), 7)
+    cases = train.setup.cases.table
+    qtbot.waitUntil(lambda: "the value 7" in cases.item(0, 0).toolTip(), timeout=3000)
+    assert cases.item(0, 0).text() == cases.item(0, 0).toolTip().split("\n")[0]
+    assert cases.item(0, 1).text() == "not usable" and not train.setup.start.isEnabled()
+    remove_all(qtbot, viewer)
+    qtbot.waitUntil(lambda: only_case(folder).record().unnamed_value == 7, timeout=5000)
+    train.setup.refresh()
+    assert cases.item(0, 1).text() == "not usable"
+
+
+def test_undoing_every_stroke_shows_in_the_list(qtbot, viewer, panel, segmented):
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    qtbot.waitUntil(lambda: states(panel) == ["edited"], timeout=3000)
+    settle(viewer)
+    labels.undo()
+    qtbot.waitUntil(lambda: states(panel) == ["unreviewed"], timeout=3000)
+
+
+@pytest.fixture
+def pair(panel, folder, scan_file):
+    """A project with cases of five patients, of which one is kept aside; returns their names."""
+    panel.state.exchange("Adding …", lambda project: "")
+    scan = read_scan(scan_file)
+    classes = [ClassInfo(name=name, colour="#000000") for name in ("background", "organ")]
+    masks = Masks.untouched(np.zeros(scan.shape, np.uint8))
+    for i in range(5):
+        panel.state.project.add_case(f"case_{i}", scan, scan_file, classes, masks)
+    panel.state.changed.emit()
+    splits = {r.split: name for name, r in panel.state.records().items()}
+    return splits["training"], splits["validation"]
+
+
+def test_the_patient_of_a_case_can_be_changed(qtbot, viewer, panel, pair):
+    learning, aside = pair
+    panel.cases.choose(learning)
+    assert panel.patient.text() == learning
+    panel.patient.selectAll()
+    QTest.keyClicks(panel.patient, aside)
+    QTest.keyClick(panel.patient, Qt.Key.Key_Return)
+    assert panel.status.text() == (
+        f"{learning} is of {aside} now, whose images are all kept aside to compare models. Models made "
+        "before may have learnt from it."
+    )
+    record = panel.state.project.case(learning).record()
+    assert (record.patient, record.split) == (aside, "validation")
+    row = panel.cases.currentRow()
+    assert panel.cases.item(row, 2).text() == "validation" and panel.patient.text() == aside
+    panel.patient.selectAll()
+    QTest.keyClick(panel.patient, Qt.Key.Key_Backspace)
+    QTest.keyClick(panel.patient, Qt.Key.Key_Return)
+    assert "Name the patient" in panel.status.text() and panel.patient.text() == aside
+    # Of a case whose labels are open too, sign-off and label as they were.
+    click(panel.open)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    panel.name.setText("Dr. Gray")
+    click(panel.sign)
+    qtbot.waitUntil(lambda: states(panel)[row] == "signed off", timeout=3000)
+    panel.patient.selectAll()
+    QTest.keyClicks(panel.patient, "Miller")
+    QTest.keyClick(panel.patient, Qt.Key.Key_Return)
+    settle(viewer)
+    record = panel.state.project.case(learning).record()
+    assert record.patient == "Miller" and record.sign_off.who == "Dr. Gray"
+
+
+def answer(words):
+    """Press the button ``words`` of the question that comes next; return what it said."""
+    said = []
+
+    def press():
+        box = QApplication.activeModalWidget()
+        if box is None:
+            QTimer.singleShot(50, press)
+            return
+        said.append(box.informativeText())
+        click(next(b for b in box.buttons() if b.text().replace("&", "") == words))
+
+    QTimer.singleShot(50, press)
+    return said
+
+
+def test_a_case_can_be_removed_and_its_layer_stays(qtbot, viewer, panel, segmented, folder):
+    labels = segmented[1]
+    paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
+    settle(viewer)
+    qtbot.waitUntil(lambda: states(panel) == ["edited"], timeout=3000)
+    assert not panel.remove.isEnabled()
+    panel.cases.selectRow(0)
+    answer("Cancel")
+    click(panel.remove)
+    assert states(panel) == ["edited"]
+    said = answer("Remove")
+    click(panel.remove)
+    assert "removed" in said[0]
+    qtbot.waitUntil(lambda: panel.cases.rowCount() == 0, timeout=5000)
+    assert "removed/patient01_mr" in panel.status.text()
+    assert not list((folder / "cases").iterdir()) and labels in viewer.layers
+    removed = CaseFolder(folder / "removed" / "patient01_mr")
+    np.testing.assert_array_equal(removed.load().label, labels.data)
+    assert not panel.state.problem
+    stroke = labels.data != removed.load().label
+    paint_at(viewer, labels, (2, 10, 8), other_value(labels, (2, 10, 8)))
+    qtbot.waitUntil(lambda: states(panel) == ["edited"], timeout=5000)
+    settle(viewer)
+    assert not stroke.any() and only_case(folder).load().edited.sum() == 2
+    np.testing.assert_array_equal(only_case(folder).load().label, labels.data)

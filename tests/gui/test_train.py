@@ -19,6 +19,7 @@ from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import launch
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
+from napari_ldseg.finetuning.plan import Candidate
 from napari_ldseg.finetuning.request import Request, Status, write_request, write_status
 from napari_ldseg.project import lock
 from napari_ldseg.project.case import CaseFolder, Masks
@@ -26,6 +27,7 @@ from napari_ldseg.project.folder import Project
 from napari_ldseg.widgets.model_tree import ModelTree
 from napari_ldseg.widgets.project_state import project_of
 from napari_ldseg.widgets.style import PROMINENT
+from napari_ldseg.widgets.training_cases import TrainingCases
 from napari_ldseg.widgets.training_state import training_of
 
 from ..discs import disc
@@ -193,6 +195,22 @@ def test_cases_are_listed_with_their_role_and_why_not(qtbot, viewer, project, do
     widget.setup.classes.setCurrentIndex(1)
     found = {row[0]: row[1:] for row in rows(table)}
     assert found["ringed"][0] in ("learns", "kept aside")
+
+
+def test_cases_of_one_long_name_differ_in_a_scrolled_list(qtbot):
+    cases = TrainingCases()
+    qtbot.addWidget(cases)
+    cases.setFixedWidth(240)
+    names = [f"patient{i:04d}_4CH_{phase}" for i in range(6) for phase in ("ED", "ES")]
+    cases.show_candidates([Candidate(n, "patient0003", "training", 1.0, 1, "") for n in names])
+    cases.show()
+    table = cases.table
+    table.clearSelection()
+    rows = [table.visualRect(table.model().index(row, 0)) for row in (0, 1)]
+    first, second = (table.viewport().grab(rect).toImage() for rect in rows)
+    assert first != second
+    assert table.item(1, 0).toolTip().startswith(names[1])
+    assert "All are of the patient patient0003" in cases.summary.text()
 
 
 def test_start_says_what_is_missing_and_how_long_it_takes(qtbot, trainer):
