@@ -14,7 +14,7 @@ from ..checkpoint.metadata import ClassInfo
 from ..io.geometry import derived_attributes
 from ..project.update import Update
 from .own_labels import OwnLabels
-from .result_layers import RESULT_KEY, RUNS_KEY
+from .result_layers import PREVIEW_KEY, RESULT_KEY, RUNS_KEY, add_unselected
 
 REMOVED_COLOUR = "#ffffff"
 REDRAW_MS = 150
@@ -40,11 +40,11 @@ class ProposedUpdate:
         self.own, self.new, self.update = own, new, update
         viewer = getattr(viewer, "__wrapped__", viewer)
         self._viewer, self._classes = viewer, classes
-        active = set(viewer.layers.selection)
         new.visible = False
+        if viewer.layers.selection.active is new:
+            viewer.layers.selection.active = own.layer
         self.preview = self._preview_layer()
-        viewer.add_layer(self.preview)
-        viewer.layers.selection = active
+        add_unselected(viewer, self.preview)
 
     @property
     def sentence(self) -> str:
@@ -111,7 +111,7 @@ class ProposedUpdate:
         colours |= {i: c.colour for i, c in enumerate(self._classes) if i > 0}
         colours[removed] = REMOVED_COLOUR
         names = [c.name for c in self._classes]
-        return Labels(
+        preview = Labels(
             data,
             name=f"would change · {self.own.layer.name}",
             colormap=DirectLabelColormap(color_dict=colours),
@@ -119,3 +119,6 @@ class ProposedUpdate:
             opacity=0.9,
             **derived_attributes(self.own.layer),
         )
+        preview.metadata[PREVIEW_KEY] = True
+        preview.editable = False
+        return preview

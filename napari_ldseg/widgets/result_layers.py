@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SD_RANGE = (0.0, 0.5)
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
+PREVIEW_KEY = "napari_ldseg_preview"
 REVIEWED_KEY = "napari_ldseg_reviewed"
 
 
@@ -71,12 +72,16 @@ class ResultLayers:
         """Whether a layer of the result is still in the viewer."""
         return any(self._present(x) for x in (self.labels, self.sample_sd, self.predictive_sd))
 
-    def begin(self, partial: bool) -> dict[str, np.ndarray]:
-        """Prepare for a run on a part or all of the image; return what is shown, by ``Picture``'s names."""
+    def begin(self, partial: bool, others_edited: bool = False) -> dict[str, np.ndarray]:
+        """Prepare for a run on a part or all of the image; return what is shown, by ``Picture``'s names.
+
+        ``others_edited`` says that the user works on other labels of the image, which stay selected.
+        """
         moved = self._place is not None and self._place != place(self.image)
-        self.kept_an_edit = self._edited()
+        edited = self._edited()
+        self.kept_an_edit = edited or others_edited
         self._removed = set()
-        if self.kept_an_edit or (moved and self.labels is not None):
+        if edited or (moved and self.labels is not None):
             self._let_go()
         if moved:
             self.sample_sd = self.predictive_sd = None
@@ -107,10 +112,9 @@ class ResultLayers:
         if picture.summary is not None:
             self._record(picture.summary)
         first = active is None or not had_labels
-        if first and not self.kept_an_edit and not _in_use(active):
-            active = self.labels
-        if self._present(active):
-            tolerate_cursor(lambda: setattr(self._viewer.layers.selection, "active", active))
+        if first and not self.kept_an_edit and not _in_use(active) and self._present(self.labels):
+            selection = self._viewer.layers.selection
+            tolerate_cursor(lambda: setattr(selection, "active", self.labels))
 
     def _record(self, summary: dict) -> None:
         """Keep the latest run's summary, and those of all runs that the layers are made of."""
@@ -166,7 +170,7 @@ class ResultLayers:
 
     def _add(self, layer: Layer) -> None:
         layer.metadata[RESULT_KEY] = {}
-        tolerate_cursor(lambda: self._viewer.add_layer(layer))
+        add_unselected(self._viewer, layer)
 
     def _active_layer(self) -> Layer | None:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
@@ -208,6 +212,15 @@ class ResultLayers:
         name = f"{what} · {self.image.name}"
         taken = any(layer.name == name for layer in self._viewer.layers)
         return f"{name} · {self.metadata.name}" if taken else name
+
+
+def add_unselected(viewer: ViewerModel, layer: Layer) -> None:
+    """Add ``layer`` and leave what the user has selected, so that no widget turns to the new layer."""
+    layers = getattr(viewer, "__wrapped__", viewer).layers
+    selected = set(layers.selection)
+    with layers.selection.events.active.blocker():
+        tolerate_cursor(lambda: layers.append(layer))
+        layers.selection = selected
 
 
 def tolerate_cursor(action: Callable[[], None]) -> None:

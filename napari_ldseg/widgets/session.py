@@ -86,7 +86,8 @@ class Session(QObject):
         self.decide(None)
         self._current = self._results_for(choices.image, metadata)
         partial = region != whole(scan)
-        shown = self._current.begin(partial)
+        mine = self.project.labels.of(choices.image, but=self._current.labels)
+        shown = self._current.begin(partial, others_edited=mine is not None)
         self._request = Request(
             scan,
             region,
@@ -198,9 +199,9 @@ class Session(QObject):
         n = snapshot.picture.summary["samples"]
         words = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
         if self.proposal is not None:
-            return f"{words} Your edited labels were kept; see what the new ones would change."
+            return f"{words} Your labels were kept; see what the new ones would change."
         if self._current is not None and self._current.kept_an_edit:
-            words += " Your edited labels were kept; the new ones are in a new layer."
+            words += " Your labels were kept; the new ones are in a layer of their own."
         return words
 
     def _forget_run(self) -> None:
