@@ -39,6 +39,36 @@ def test_click_gives_labels_with_class_names_and_sd(viewer, widget, run, model_f
     assert provenance["samples"] == 4 and provenance["seed"] == 0 and provenance["steps"] == 4
 
 
+def test_the_image_opened_or_selected_last_is_the_one_segmented(viewer, widget, run, model_file):
+    first = viewer.add_image(image_2d(), name="first")
+    widget.model.choose(model_file())
+    run(samples=2)
+    second = viewer.add_image(image_2d(), name="second")
+    assert widget.image.value == second
+    run(samples=2)
+    assert result_layer(viewer, "labels").name == "labels · second"
+    viewer.layers.selection.active = result_layer(viewer, "uncertainty")
+    assert widget.image.value == second
+    viewer.layers.selection.active = first
+    assert widget.image.value == first
+    widget.image.value = second
+    viewer.layers.selection.active = viewer.layers["labels · first"]
+    run(samples=2)
+    assert widget.image.value == second
+
+
+def test_an_image_opened_during_a_run_is_the_next_one(qtbot, viewer, widget, model_file):
+    first = viewer.add_image(image_2d(shape=(200, 200)), name="first")
+    widget.model.choose(model_file())
+    widget.samples.setValue(1000)
+    click(widget.segment)
+    second = viewer.add_image(image_2d(), name="second")
+    assert widget.session.running and widget.image.value == first
+    click(widget.cancel)
+    qtbot.waitUntil(lambda: not widget.session.running, timeout=20_000)
+    assert widget.image.value == second
+
+
 def test_a_long_name_pushes_nothing_out_of_the_widget(viewer, request, model_file):
     """The image is open before the widget is, as it mostly is."""
     viewer.add_image(image_2d(), name="sub_001_session_02_acquisition_T1w_space_native_denoised")
