@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .sampling import Picture
 
 SD_RANGE = (0.0, 0.5)
+DENSEST = 0.7
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
 PREVIEW_KEY = "napari_ldseg_preview"
@@ -25,9 +26,9 @@ REVIEWED_KEY = "napari_ldseg_reviewed"
 
 
 def sd_colormap() -> Colormap:
-    """Return inferno, transparent at 0 and opaque from the middle on, so that the image shows through."""
+    """Return inferno, transparent at 0 and never so dense that the image does not show through."""
     colours = ensure_colormap("inferno").colors.copy()
-    colours[:, 3] = np.minimum(1, np.linspace(0, 2, len(colours)))
+    colours[:, 3] = DENSEST * np.minimum(1, np.linspace(0, 2, len(colours)))
     return Colormap(colours, name="uncertainty")
 
 
@@ -102,9 +103,9 @@ class ResultLayers:
         if self._edited():
             self._let_go()
             self.kept_an_edit = True
+        self._show_labels(picture)
         if picture.predictive_sd is not None:
             self._show_image("predictive_sd", picture.predictive_sd, "doubt", False)
-        self._show_labels(picture)
         if picture.sample_sd is not None:
             self._show_image("sample_sd", picture.sample_sd, "uncertainty", True)
         elif picture.last and picture.summary is not None:
@@ -166,11 +167,18 @@ class ResultLayers:
             **derived_attributes(self.image),
         )
         setattr(self, name, layer)
-        self._add(layer)
+        self._add(layer, self._under_labels())
 
-    def _add(self, layer: Layer) -> None:
+    def _add(self, layer: Layer, position: int | None = None) -> None:
         layer.metadata[RESULT_KEY] = {}
-        add_unselected(self._viewer, layer)
+        add_unselected(self._viewer, layer, position)
+
+    def _under_labels(self) -> int:
+        """Return the place just below all labels that lie on the image, where nothing hides a stroke."""
+        layers, here = list(self._viewer.layers), place(self.image)
+        above = layers.index(self.image) + 1 if self.image in layers else 0
+        on_it = (isinstance(layer, Labels) and place(layer) == here for layer in layers[above:])
+        return next((i for i, on in enumerate(on_it, start=above) if on), len(layers))
 
     def _active_layer(self) -> Layer | None:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
@@ -214,12 +222,12 @@ class ResultLayers:
         return f"{name} · {self.metadata.name}" if taken else name
 
 
-def add_unselected(viewer: ViewerModel, layer: Layer) -> None:
-    """Add ``layer`` and leave what the user has selected, so that no widget turns to the new layer."""
+def add_unselected(viewer: ViewerModel, layer: Layer, position: int | None = None) -> None:
+    """Add ``layer``, by default on top, and leave what is selected, so that no widget turns to it."""
     layers = getattr(viewer, "__wrapped__", viewer).layers
     selected = set(layers.selection)
     with layers.selection.events.active.blocker():
-        tolerate_cursor(lambda: layers.append(layer))
+        tolerate_cursor(lambda: layers.insert(len(layers) if position is None else position, layer))
         layers.selection = selected
 
 
