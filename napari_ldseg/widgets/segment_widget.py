@@ -272,10 +272,18 @@ class SegmentWidget(QWidget):
             return
         self.update_notice.show_text(
             proposal.sentence,
-            ("Apply", lambda: self._decide(True, "Updated; Ctrl-Z takes the whole update back.")),
-            ("Keep both", lambda: self._decide(False, "Both label layers were kept.")),
+            ("Apply", self._on_apply),
+            ("Keep both", self._on_keep_both),
         )
 
-    def _decide(self, apply: bool, words: str) -> None:
-        self.session.decide(apply)
-        self.status.say(words)
+    def _on_apply(self) -> None:
+        changed = self.session.decide(True)
+        self.status.say(
+            f"{changed:,} voxels updated; Ctrl-Z takes the whole update back."
+            if changed
+            else "Nothing was updated: you have edited, reviewed or removed those labels since."
+        )
+
+    def _on_keep_both(self) -> None:
+        self.session.decide(False)
+        self.status.say("Both label layers were kept.")

@@ -124,17 +124,22 @@ class Session(QObject):
             self._worker.quit()
             self._forget_run()
 
-    def decide(self, apply: bool | None) -> None:
-        """Apply the proposed update, keep both labels, or, with None, withdraw the proposal."""
+    def decide(self, apply: bool | None) -> int:
+        """Apply the proposed update, keep both labels, or, with None, withdraw the proposal.
+
+        Returns how many voxels changed.
+        """
         proposal, self.proposal = self.proposal, None
+        changed = 0
         if proposal is not None:
             if apply is None:
                 proposal.withdraw()
             elif apply:
-                proposal.apply()
+                changed = proposal.apply()
             else:
                 proposal.keep_both()
             self.proposed.emit()
+        return changed
 
     def _propose(self, snapshot: Snapshot) -> str:
         """Offer to fill the unprotected rest of edited labels; return what to say about it."""
@@ -155,8 +160,10 @@ class Session(QObject):
         update = propose(
             masks.label, new.data, masks.protected, request.region.slices, len(classes)
         )
+        if masks.protected[request.region.slices].all():
+            return " You have edited or reviewed all that was segmented, so no update is offered."
         if not len(update):
-            return " It says the same as your labels wherever you have not edited or reviewed."
+            return " They say the same as yours wherever you have not edited or reviewed."
         self.proposal = ProposedUpdate(self._viewer, own, new, update, classes)
         self.proposed.emit()
         return ""

@@ -4,6 +4,8 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
+from napari_ldseg.widgets.class_labels import classes_of, set_classes
+
 from .conftest import (
     click,
     drag,
@@ -170,3 +172,29 @@ def test_the_tools_never_work_on_the_preview(qtbot, viewer, widget, run, segment
     qtbot.waitUntil(lambda: not correct.corrector.busy, timeout=10_000)
     assert not np.array_equal(labels.data, mine)
     np.testing.assert_array_equal(preview.data, shown)
+
+
+def test_the_preview_has_the_colours_of_the_labels_it_would_change(viewer, widget, run, segmented):
+    labels = segmented[1]
+    own = {
+        v: c.model_copy(update={"colour": f"#0{v}{v}{v}0f"}) for v, c in classes_of(labels).items()
+    }
+    set_classes(labels, own)
+    propose(viewer, widget, run, segmented)
+    preview = result_layer(viewer, "would change")
+    for value in own:
+        np.testing.assert_array_equal(preview.get_color(value), labels.get_color(value))
+
+
+def test_says_so_when_nothing_was_left_to_update(viewer, widget, panel, run, segmented):
+    labels, mine, _, _ = propose(viewer, widget, run, segmented)
+    steps = len(labels._undo_history)
+    panel.name.setText("Dr. Gray")
+    click(panel.sign)
+    click(widget.update_notice.first)
+    assert widget.status.text().startswith("Nothing was updated")
+    np.testing.assert_array_equal(labels.data, mine)
+    assert len(labels._undo_history) == steps
+    widget.seed.setValue(9)
+    words = run(samples=2)
+    assert "all that was segmented" in words and "say the same" not in words
