@@ -15,7 +15,7 @@ from ..io.geometry import layer_scan, place
 from .class_labels import classes_of, labels_on, redefine_classes, unnamed_class
 from .piece_click import Index, PieceClick
 from .project_state import project_of
-from .result_layers import RESULT_KEY, tolerate_cursor
+from .result_layers import PREVIEW_KEY, RESULT_KEY, tolerate_cursor
 from .straight_layers import straighten
 from .threshold_brush import ThresholdBrush
 from .tool_runner import ToolRunner
@@ -225,7 +225,8 @@ class Corrector(QObject):
 
     def _labels(self) -> list[Labels]:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
-        return [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        layers = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        return [layer for layer in layers if PREVIEW_KEY not in layer.metadata]
 
     def _find_target(self, event=None) -> None:
         labels = self._labels()

@@ -143,6 +143,7 @@ class ProjectState(QObject):
     def mark_reviewed(self, layer: Labels, where: tuple[slice, ...], reviewed: bool) -> None:
         """Set or clear the reviewed mask in a box, which protects it. Raises LDSegError."""
         if reviewed:
+            _check_seen(layer)
             self._check_named(layer, where)
         self.labels.recorded(layer).mark_reviewed(where, reviewed)
         layer.metadata[REVIEWED_KEY] = any(self.labels.recorded(layer).counts())
@@ -152,6 +153,7 @@ class ProjectState(QObject):
         """Let ``who`` answer for the whole label. Raises LDSegError."""
         if not who.strip():
             raise LDSegError("Enter your name first; a sign-off names who answers for the label.")
+        _check_seen(layer)
         self._check_named(layer)
         self.labels.recorded(layer).sign_off(who.strip()[:200], now())
         layer.metadata[REVIEWED_KEY] = True
@@ -376,3 +378,11 @@ class ProjectState(QObject):
         worker = create_worker(recorder.flush, _start_thread=False, _ignore_errors=True)
         worker.finished.connect(self.changed)
         worker.start()
+
+
+def _check_seen(layer: Labels) -> None:
+    if not layer.visible:
+        raise LDSegError(
+            f"{layer.name} is hidden, so nobody has looked at it; press the eye beside its name, or "
+            "select the labels that you see."
+        )

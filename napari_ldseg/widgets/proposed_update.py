@@ -13,8 +13,9 @@ from qtpy.QtCore import QTimer
 from ..checkpoint.metadata import ClassInfo
 from ..io.geometry import derived_attributes
 from ..project.update import Update
+from .class_labels import classes_of
 from .own_labels import OwnLabels
-from .result_layers import RESULT_KEY, RUNS_KEY
+from .result_layers import PREVIEW_KEY, RESULT_KEY, RUNS_KEY, add_unselected
 
 REMOVED_COLOUR = "#ffffff"
 REDRAW_MS = 150
@@ -40,11 +41,11 @@ class ProposedUpdate:
         self.own, self.new, self.update = own, new, update
         viewer = getattr(viewer, "__wrapped__", viewer)
         self._viewer, self._classes = viewer, classes
-        active = set(viewer.layers.selection)
         new.visible = False
+        if viewer.layers.selection.active is new:
+            viewer.layers.selection.active = own.layer
         self.preview = self._preview_layer()
-        viewer.add_layer(self.preview)
-        viewer.layers.selection = active
+        add_unselected(viewer, self.preview)
 
     @property
     def sentence(self) -> str:
@@ -66,27 +67,29 @@ class ProposedUpdate:
         kept = self.update.kept
         return f"{text} ({kept:,} voxels where it says otherwise)." if kept else f"{text}."
 
-    def apply(self) -> None:
-        """Take the update into the labels as one undo step; the new layer goes.
+    def apply(self) -> int:
+        """Take the update into the labels as one undo step; the new layer goes. Return the voxels changed.
 
         What was edited or reviewed since the proposal stays too.
         """
         layer, update = self.own.layer, self.update
         if layer not in self._viewer.layers:
             self.keep_both()
-            return
+            return 0
         free = ~self.own.recorder.masks().protected[update.indices]
 
         def change() -> np.ndarray:
             layer.data_setitem(tuple(i[free] for i in update.indices), update.labels[free])
             return layer.data
 
-        runs = [*layer.metadata.get(RUNS_KEY, ()), self.new.metadata.get(RESULT_KEY, {})][-100:]
-        self.own.recorder.take_update(change, runs=tuple(runs))
-        layer.metadata[RUNS_KEY] = runs
+        if free.any():
+            runs = [*layer.metadata.get(RUNS_KEY, ()), self.new.metadata.get(RESULT_KEY, {})][-100:]
+            self.own.recorder.take_update(change, runs=tuple(runs))
+            layer.metadata[RUNS_KEY] = runs
         self.withdraw()
         # napari crashes on Mesa when two layers go without a drawing in between.
         QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
+        return int(np.count_nonzero(free))
 
     def keep_both(self) -> None:
         """Leave the labels alone and show the new layer beside them."""
@@ -108,10 +111,11 @@ class ProposedUpdate:
         data = np.zeros(self.own.layer.data.shape, np.uint8)
         data[self.update.indices] = np.where(self.update.labels == 0, removed, self.update.labels)
         colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-        colours |= {i: c.colour for i, c in enumerate(self._classes) if i > 0}
+        shown = dict(enumerate(self._classes)) | classes_of(self.own.layer)
+        colours |= {i: shown[i].colour for i in range(1, removed)}
         colours[removed] = REMOVED_COLOUR
         names = [c.name for c in self._classes]
-        return Labels(
+        preview = Labels(
             data,
             name=f"would change · {self.own.layer.name}",
             colormap=DirectLabelColormap(color_dict=colours),
@@ -119,3 +123,6 @@ class ProposedUpdate:
             opacity=0.9,
             **derived_attributes(self.own.layer),
         )
+        preview.metadata[PREVIEW_KEY] = True
+        preview.editable = False
+        return preview

@@ -18,15 +18,17 @@ if TYPE_CHECKING:
     from .sampling import Picture
 
 SD_RANGE = (0.0, 0.5)
+DENSEST = 0.7
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
+PREVIEW_KEY = "napari_ldseg_preview"
 REVIEWED_KEY = "napari_ldseg_reviewed"
 
 
 def sd_colormap() -> Colormap:
-    """Return inferno, transparent at 0 and opaque from the middle on, so that the image shows through."""
+    """Return inferno, transparent at 0 and never so dense that the image does not show through."""
     colours = ensure_colormap("inferno").colors.copy()
-    colours[:, 3] = np.minimum(1, np.linspace(0, 2, len(colours)))
+    colours[:, 3] = DENSEST * np.minimum(1, np.linspace(0, 2, len(colours)))
     return Colormap(colours, name="uncertainty")
 
 
@@ -71,12 +73,16 @@ class ResultLayers:
         """Whether a layer of the result is still in the viewer."""
         return any(self._present(x) for x in (self.labels, self.sample_sd, self.predictive_sd))
 
-    def begin(self, partial: bool) -> dict[str, np.ndarray]:
-        """Prepare for a run on a part or all of the image; return what is shown, by ``Picture``'s names."""
+    def begin(self, partial: bool, others_edited: bool = False) -> dict[str, np.ndarray]:
+        """Prepare for a run on a part or all of the image; return what is shown, by ``Picture``'s names.
+
+        ``others_edited`` says that the user works on other labels of the image, which stay selected.
+        """
         moved = self._place is not None and self._place != place(self.image)
-        self.kept_an_edit = self._edited()
+        edited = self._edited()
+        self.kept_an_edit = edited or others_edited
         self._removed = set()
-        if self.kept_an_edit or (moved and self.labels is not None):
+        if edited or (moved and self.labels is not None):
             self._let_go()
         if moved:
             self.sample_sd = self.predictive_sd = None
@@ -97,9 +103,9 @@ class ResultLayers:
         if self._edited():
             self._let_go()
             self.kept_an_edit = True
+        self._show_labels(picture)
         if picture.predictive_sd is not None:
             self._show_image("predictive_sd", picture.predictive_sd, "doubt", False)
-        self._show_labels(picture)
         if picture.sample_sd is not None:
             self._show_image("sample_sd", picture.sample_sd, "uncertainty", True)
         elif picture.last and picture.summary is not None:
@@ -107,10 +113,9 @@ class ResultLayers:
         if picture.summary is not None:
             self._record(picture.summary)
         first = active is None or not had_labels
-        if first and not self.kept_an_edit and not _in_use(active):
-            active = self.labels
-        if self._present(active):
-            tolerate_cursor(lambda: setattr(self._viewer.layers.selection, "active", active))
+        if first and not self.kept_an_edit and not _in_use(active) and self._present(self.labels):
+            selection = self._viewer.layers.selection
+            tolerate_cursor(lambda: setattr(selection, "active", self.labels))
 
     def _record(self, summary: dict) -> None:
         """Keep the latest run's summary, and those of all runs that the layers are made of."""
@@ -162,11 +167,18 @@ class ResultLayers:
             **derived_attributes(self.image),
         )
         setattr(self, name, layer)
-        self._add(layer)
+        self._add(layer, self._under_labels())
 
-    def _add(self, layer: Layer) -> None:
+    def _add(self, layer: Layer, position: int | None = None) -> None:
         layer.metadata[RESULT_KEY] = {}
-        tolerate_cursor(lambda: self._viewer.add_layer(layer))
+        add_unselected(self._viewer, layer, position)
+
+    def _under_labels(self) -> int:
+        """Return the place just below all labels that lie on the image, where nothing hides a stroke."""
+        layers, here = list(self._viewer.layers), place(self.image)
+        above = layers.index(self.image) + 1 if self.image in layers else 0
+        on_it = (isinstance(layer, Labels) and place(layer) == here for layer in layers[above:])
+        return next((i for i, on in enumerate(on_it, start=above) if on), len(layers))
 
     def _active_layer(self) -> Layer | None:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
@@ -208,6 +220,15 @@ class ResultLayers:
         name = f"{what} · {self.image.name}"
         taken = any(layer.name == name for layer in self._viewer.layers)
         return f"{name} · {self.metadata.name}" if taken else name
+
+
+def add_unselected(viewer: ViewerModel, layer: Layer, position: int | None = None) -> None:
+    """Add ``layer``, by default on top, and leave what is selected, so that no widget turns to it."""
+    layers = getattr(viewer, "__wrapped__", viewer).layers
+    selected = set(layers.selection)
+    with layers.selection.events.active.blocker():
+        tolerate_cursor(lambda: layers.insert(len(layers) if position is None else position, layer))
+        layers.selection = selected
 
 
 def tolerate_cursor(action: Callable[[], None]) -> None:

@@ -45,10 +45,12 @@ class SegmentWidget(QWidget):
         self.session = Session(napari_viewer, self)
         self.training = training_of(napari_viewer)
         self._suggested_for: Image | None = None
+        self._next_image: Image | None = None
         self._build_controls()
         self._lay_out()
         self._connect()
         self._refresh()
+        self._on_active()
         self.device.find()
 
     def _build_controls(self) -> None:
@@ -125,7 +127,8 @@ class SegmentWidget(QWidget):
         layers = self.viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.renamed, layers.reordered):
             event.connect(self._refresh)
-        self.image.changed.connect(self._refresh_slices)
+        self.viewer.layers.selection.events.active.connect(self._on_active)
+        self.image.changed.connect(self._on_image)
         self.model.changed.connect(self._refresh)
         self.model.failed.connect(lambda text: self.status.say(text, error=True))
         self.segment.clicked.connect(self._on_segment)
@@ -175,6 +178,23 @@ class SegmentWidget(QWidget):
         self.region.reset_choices()
         self._refresh_slices()
         self._refresh_buttons()
+
+    def _on_active(self, event=None) -> None:
+        """Choose the image that was opened or selected; during a run it waits for the end."""
+        active = self.viewer.layers.selection.active
+        image = next((i for i in self._images() if i == active), None)
+        if image is not None:
+            self._next_image = image
+            self._take_next_image()
+
+    def _take_next_image(self) -> None:
+        if not self.session.running and self._next_image in self._images():
+            self.image.value = self._next_image
+            self._next_image = None
+
+    def _on_image(self, event=None) -> None:
+        self._next_image = None
+        self._refresh_slices()
 
     def _refresh_slices(self, event=None) -> None:
         if self.image.value is not None and self.image.value is not self._suggested_for:
@@ -234,6 +254,7 @@ class SegmentWidget(QWidget):
 
     def _on_ended(self, message: str, error: bool) -> None:
         self.status.say(message, error)
+        self._take_next_image()
         self._refresh_buttons()
 
     def _offer_model(self) -> None:
@@ -251,10 +272,18 @@ class SegmentWidget(QWidget):
             return
         self.update_notice.show_text(
             proposal.sentence,
-            ("Apply", lambda: self._decide(True, "Updated; Ctrl-Z takes the whole update back.")),
-            ("Keep both", lambda: self._decide(False, "Both label layers were kept.")),
+            ("Apply", self._on_apply),
+            ("Keep both", self._on_keep_both),
         )
 
-    def _decide(self, apply: bool, words: str) -> None:
-        self.session.decide(apply)
-        self.status.say(words)
+    def _on_apply(self) -> None:
+        changed = self.session.decide(True)
+        self.status.say(
+            f"{changed:,} voxels updated; Ctrl-Z takes the whole update back."
+            if changed
+            else "Nothing was updated: you have edited, reviewed or removed those labels since."
+        )
+
+    def _on_keep_both(self) -> None:
+        self.session.decide(False)
+        self.status.say("Both label layers were kept.")

@@ -86,7 +86,8 @@ class Session(QObject):
         self.decide(None)
         self._current = self._results_for(choices.image, metadata)
         partial = region != whole(scan)
-        shown = self._current.begin(partial)
+        mine = self.project.labels.of(choices.image, but=self._current.labels)
+        shown = self._current.begin(partial, others_edited=mine is not None)
         self._request = Request(
             scan,
             region,
@@ -123,17 +124,22 @@ class Session(QObject):
             self._worker.quit()
             self._forget_run()
 
-    def decide(self, apply: bool | None) -> None:
-        """Apply the proposed update, keep both labels, or, with None, withdraw the proposal."""
+    def decide(self, apply: bool | None) -> int:
+        """Apply the proposed update, keep both labels, or, with None, withdraw the proposal.
+
+        Returns how many voxels changed.
+        """
         proposal, self.proposal = self.proposal, None
+        changed = 0
         if proposal is not None:
             if apply is None:
                 proposal.withdraw()
             elif apply:
-                proposal.apply()
+                changed = proposal.apply()
             else:
                 proposal.keep_both()
             self.proposed.emit()
+        return changed
 
     def _propose(self, snapshot: Snapshot) -> str:
         """Offer to fill the unprotected rest of edited labels; return what to say about it."""
@@ -154,8 +160,10 @@ class Session(QObject):
         update = propose(
             masks.label, new.data, masks.protected, request.region.slices, len(classes)
         )
+        if masks.protected[request.region.slices].all():
+            return " You have edited or reviewed all that was segmented, so no update is offered."
         if not len(update):
-            return " It says the same as your labels wherever you have not edited or reviewed."
+            return " They say the same as yours wherever you have not edited or reviewed."
         self.proposal = ProposedUpdate(self._viewer, own, new, update, classes)
         self.proposed.emit()
         return ""
@@ -198,9 +206,9 @@ class Session(QObject):
         n = snapshot.picture.summary["samples"]
         words = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
         if self.proposal is not None:
-            return f"{words} Your edited labels were kept; see what the new ones would change."
+            return f"{words} Your labels were kept; see what the new ones would change."
         if self._current is not None and self._current.kept_an_edit:
-            words += " Your edited labels were kept; the new ones are in a new layer."
+            words += " Your labels were kept; the new ones are in a layer of their own."
         return words
 
     def _forget_run(self) -> None:

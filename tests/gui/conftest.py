@@ -12,6 +12,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.file import save_checkpoint
+from napari_ldseg.project.case import CaseFolder
+from napari_ldseg.widgets.project_state import project_of
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,6 +93,38 @@ def oblique_file(tmp_path):
     return path, array, np.asarray(nib.load(path).affine)
 
 
+@pytest.fixture
+def panel(viewer):
+    """The Project widget, docked."""
+    _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
+    return panel
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The project folder of the test's settings."""
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def scan_file(tmp_path):
+    """A NIfTI volume on the disk."""
+    array = np.random.default_rng(0).integers(0, 99, (30, 28, 8)).astype(np.int16)
+    path = tmp_path / "images" / "patient01_mr.nii.gz"
+    path.parent.mkdir()
+    nib.save(nib.Nifti1Image(array, np.diag([0.8, 0.8, 2.5, 1])), path)
+    return path
+
+
+@pytest.fixture
+def segmented(viewer, widget, run, model_file, scan_file):
+    """The scan from its file, segmented; returns the image and the labels layers."""
+    (image,) = viewer.open(scan_file, plugin="napari-ldseg")
+    widget.model.choose(model_file(2, classes=3))
+    run(samples=2)
+    return image, result_layer(viewer, "labels")
+
+
 def click(button):
     """Click a native Qt button."""
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
@@ -162,3 +196,21 @@ def remove_all(qtbot, viewer):
 def result_layer(viewer, word):
     """Return the newest layer whose name starts with ``word``."""
     return [layer for layer in viewer.layers if layer.name.startswith(word)][-1]
+
+
+def other_value(labels, index):
+    """Return a class that the voxel is not, of three."""
+    return (int(labels.data[index]) + 1) % 3
+
+
+def settle(viewer):
+    """Wait until every correction is on the disk."""
+    for own in project_of(viewer).labels._own:
+        if own.recorder is not None:
+            assert own.recorder.flush(10)
+
+
+def only_case(folder):
+    """Return the only case of the project in ``folder``."""
+    (file,) = (folder / "cases").glob("*/case.json")
+    return CaseFolder(file.parent)

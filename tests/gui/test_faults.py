@@ -80,7 +80,7 @@ def test_painting_mid_run_keeps_the_stroke_and_refines_in_a_new_layer(
     finish(qtbot, widget)
     np.testing.assert_array_equal(labels.data, mine)
     assert result_layer(viewer, "labels") is not labels
-    assert "edited labels were kept" in widget.status.text()
+    assert "Your labels were kept" in widget.status.text()
     assert viewer.layers.selection.active is labels
 
 
@@ -96,7 +96,7 @@ def test_running_again_never_overwrites_an_edit_even_one_undone(
     labels.undo()
     before = labels.data.copy()
     widget.seed.setValue(9)
-    assert "edited labels were kept" in run()
+    assert "Your labels were kept" in run()
     np.testing.assert_array_equal(labels.data, before)
     labels.redo()
     assert labels.data[9, 12] == value

@@ -23,61 +23,23 @@ from napari_ldseg.project.case import CaseFolder, Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.widgets.project_state import project_of
 
-from .conftest import click, drag, paint_at, remove_all, result_layer
+from .conftest import (
+    click,
+    drag,
+    only_case,
+    other_value,
+    paint_at,
+    remove_all,
+    result_layer,
+    settle,
+)
 
 KILL = Path(__file__).parents[2] / "benchmarks" / "window_kill.py"
 DIALOG = "napari_ldseg.widgets.project_widget.QFileDialog"
 
 
-@pytest.fixture
-def panel(viewer):
-    """The Project widget, docked."""
-    _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
-    return panel
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """The project folder of the test's settings."""
-    return tmp_path / "project"
-
-
-@pytest.fixture
-def scan_file(tmp_path):
-    """A NIfTI volume on the disk."""
-    array = np.random.default_rng(0).integers(0, 99, (30, 28, 8)).astype(np.int16)
-    path = tmp_path / "images" / "patient01_mr.nii.gz"
-    path.parent.mkdir()
-    nib.save(nib.Nifti1Image(array, np.diag([0.8, 0.8, 2.5, 1])), path)
-    return path
-
-
-@pytest.fixture
-def segmented(viewer, widget, run, model_file, scan_file):
-    """The scan from its file, segmented; returns the image and the labels layers."""
-    (image,) = viewer.open(scan_file, plugin="napari-ldseg")
-    widget.model.choose(model_file(2, classes=3))
-    run(samples=2)
-    return image, result_layer(viewer, "labels")
-
-
-def other_value(labels, index):
-    return (int(labels.data[index]) + 1) % 3
-
-
-def settle(viewer):
-    for own in project_of(viewer).labels._own:
-        if own.recorder is not None:
-            assert own.recorder.flush(10)
-
-
 def states(panel):
     return [panel.cases.item(row, 1).text() for row in range(panel.cases.rowCount())]
-
-
-def only_case(folder):
-    (file,) = (folder / "cases").glob("*/case.json")
-    return CaseFolder(file.parent)
 
 
 def test_nothing_is_written_until_the_user_edits(viewer, segmented, folder):
@@ -183,98 +145,6 @@ def test_labels_made_without_a_model_are_kept_and_their_classes_followed(
     assert record.values == ("background", "organ", "label 2", "tumour")
     assert len(project_of(viewer).project.classes_of(record)) == 4
     np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
-
-
-def propose(viewer, widget, run, segmented, seed=7):
-    """Edit a stroke, segment again; return the labels, their data, and the stroke's mask."""
-    labels = segmented[1]
-    before = labels.data.copy()
-    value = other_value(labels, (4, 10, 8))
-    drag(viewer, labels, (4, 10, 8), (4, 10, 18), value, size=5)
-    stroke = labels.data != before
-    widget.seed.setValue(seed)
-    words = run(samples=2)
-    return labels, labels.data.copy(), stroke, words
-
-
-def test_a_new_segmentation_shows_what_would_change_then_fills_only_the_rest(
-    qtbot, viewer, widget, run, segmented, folder
-):
-    labels, mine, stroke, words = propose(viewer, widget, run, segmented)
-    assert words == (
-        "Done: 2 samples. Your edited labels were kept; see what the new ones would change."
-    )
-    np.testing.assert_array_equal(labels.data, mine)
-    preview = result_layer(viewer, "would change")
-    new = result_layer(viewer, "labels")
-    assert new is not labels and not new.visible
-    fresh = new.data.copy()
-    expected = np.where(stroke, mine, fresh)
-    assert widget.update_notice.isVisible()
-    text = widget.update_notice.text.text()
-    assert f"would change {(expected != mine).sum():,} voxels" in text and "class 1 +" in text
-    np.testing.assert_array_equal(preview.data != 0, expected != mine)
-    assert viewer.layers.selection.active is labels
-    click(widget.update_notice.first)
-    np.testing.assert_array_equal(labels.data, expected)
-    qtbot.waitUntil(lambda: new not in viewer.layers, timeout=2000)
-    assert preview not in viewer.layers and not widget.update_notice.isVisible()
-    settle(viewer)
-    masks = only_case(folder).load()
-    np.testing.assert_array_equal(masks.label, expected)
-    np.testing.assert_array_equal(masks.edited, stroke)
-    record = only_case(folder).record()
-    assert [r["provenance"]["seed"] for r in record.runs] == [0, 7]
-    labels.undo()
-    np.testing.assert_array_equal(labels.data, mine)
-    settle(viewer)
-    masks = only_case(folder).load()
-    np.testing.assert_array_equal(masks.label, mine)
-    np.testing.assert_array_equal(masks.edited, stroke)
-
-
-def test_what_is_painted_after_the_proposal_stays_too(viewer, widget, run, segmented):
-    labels, _, _, _ = propose(viewer, widget, run, segmented)
-    preview = result_layer(viewer, "would change")
-    index = tuple(int(i) for i in np.argwhere(preview.data != 0)[0])
-    third = ({0, 1, 2} - {int(labels.data[index]), int(preview.data[index]) % 3}).pop()
-    paint_at(viewer, labels, index, third)
-    assert labels.data[index] == third
-    click(widget.update_notice.first)
-    assert labels.data[index] == third
-
-
-def test_keep_both_leaves_the_labels_and_shows_the_new_layer(qtbot, viewer, widget, run, segmented):
-    labels, mine, _, _ = propose(viewer, widget, run, segmented)
-    click(widget.update_notice.second)
-    np.testing.assert_array_equal(labels.data, mine)
-    new = result_layer(viewer, "labels")
-    assert new is not labels and new.visible
-    assert not [x for x in viewer.layers if x.name.startswith("would change")]
-
-
-def test_a_slice_run_proposes_nothing_outside_its_slice(qtbot, viewer, widget, run, segmented):
-    labels = segmented[1]
-    drag(viewer, labels, (4, 10, 8), (4, 10, 18), other_value(labels, (4, 10, 8)))
-    mine = labels.data.copy()
-    viewer.dims.set_current_step(0, 4)
-    widget.this_slice.setChecked(True)
-    widget.seed.setValue(3)
-    run(samples=2)
-    click(widget.update_notice.first)
-    rest = np.arange(8) != 4
-    np.testing.assert_array_equal(labels.data[rest], mine[rest])
-    assert not np.array_equal(labels.data[4], mine[4])
-
-
-def test_running_again_withdraws_the_first_proposal(qtbot, viewer, widget, run, segmented):
-    labels, mine, stroke, _ = propose(viewer, widget, run, segmented)
-    qtbot.wait(100)
-    widget.seed.setValue(11)
-    run(samples=2)
-    assert len([x for x in viewer.layers if x.name.startswith("would change")]) == 1
-    click(widget.update_notice.first)
-    np.testing.assert_array_equal(labels.data[stroke], mine[stroke])
 
 
 def test_reviewed_labels_are_protected_too_and_can_be_taken_back(

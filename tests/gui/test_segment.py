@@ -15,7 +15,7 @@ from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.widgets import sampling
 
-from .conftest import click, remove_all, result_layer
+from .conftest import canvas_position, click, paint_at, remove_all, result_layer
 
 
 def image_2d(dtype=np.uint8, shape=(20, 28)):
@@ -37,6 +37,69 @@ def test_click_gives_labels_with_class_names_and_sd(viewer, widget, run, model_f
     assert widget.legend.isVisible() and widget.legend._sd.isVisible()
     provenance = labels.metadata["napari_ldseg_result"]["provenance"]
     assert provenance["samples"] == 4 and provenance["seed"] == 0 and provenance["steps"] == 4
+
+
+def test_the_image_opened_or_selected_last_is_the_one_segmented(viewer, widget, run, model_file):
+    first = viewer.add_image(image_2d(), name="first")
+    widget.model.choose(model_file())
+    run(samples=2)
+    second = viewer.add_image(image_2d(), name="second")
+    assert widget.image.value == second
+    run(samples=2)
+    assert result_layer(viewer, "labels").name == "labels · second"
+    viewer.layers.selection.active = result_layer(viewer, "uncertainty")
+    assert widget.image.value == second
+    viewer.layers.selection.active = first
+    assert widget.image.value == first
+    widget.image.value = second
+    viewer.layers.selection.active = viewer.layers["labels · first"]
+    run(samples=2)
+    assert widget.image.value == second
+
+
+def test_an_image_opened_during_a_run_is_the_next_one(qtbot, viewer, widget, model_file):
+    first = viewer.add_image(image_2d(shape=(200, 200)), name="first")
+    widget.model.choose(model_file())
+    widget.samples.setValue(1000)
+    click(widget.segment)
+    second = viewer.add_image(image_2d(), name="second")
+    assert widget.session.running and widget.image.value == first
+    click(widget.cancel)
+    qtbot.waitUntil(lambda: not widget.session.running, timeout=20_000)
+    assert widget.image.value == second
+
+
+def colour_at(viewer, layer, index):
+    """Return what the screen shows of a voxel: red, green and blue from 0 to 255."""
+    place = canvas_position(viewer, layer.data_to_world(index))
+    ratio = viewer.window._qt_viewer.canvas.native.devicePixelRatio()
+    picture = viewer.screenshot(canvas_only=True, flash=False)
+    return picture[int(place.y() * ratio), int(place.x() * ratio), :3].astype(int)
+
+
+def test_labels_strokes_and_uncertainty_are_all_seen_where_the_model_is_unsure(
+    viewer, widget, run, model_file
+):
+    image = viewer.add_image(image_2d())
+    widget.model.choose(model_file(2, classes=3))
+    run(samples=6)
+    labels, sd = result_layer(viewer, "labels"), result_layer(viewer, "uncertainty")
+    index = tuple(int(i) for i in np.unravel_index(np.argmax(sd.data), sd.data.shape))
+    assert sd.data[index] > 0.3
+    before = colour_at(viewer, labels, index)
+    paint_at(viewer, labels, index, (int(labels.data[index]) + 1) % 3)
+    painted = colour_at(viewer, labels, index)
+    assert np.abs(painted - before).max() > 20
+    sd.visible = False
+    assert np.abs(colour_at(viewer, labels, index) - painted).max() > 20
+    sd.visible = True
+    # The corrected labels, too, lie above the uncertainty of a new run.
+    widget.model.choose(model_file(2, classes=3, name="other", file_name="other.safetensors"))
+    run(samples=6)
+    layers = list(viewer.layers)
+    for layer in layers:
+        if layer.name.startswith(("uncertainty", "doubt")):
+            assert layers.index(image) < layers.index(layer) < layers.index(labels)
 
 
 def test_a_long_name_pushes_nothing_out_of_the_widget(viewer, request, model_file):
