@@ -17,6 +17,7 @@ import torch
 from skimage.io import imsave
 from typer.testing import CliRunner
 
+from napari_ldseg.alone import alone_in
 from napari_ldseg.atomic import written_whole
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Calibration
@@ -233,6 +234,19 @@ def test_a_folder_that_cannot_be_written_stops_the_run_at_once(
     result = run(scans)
     assert result.exit_code == 2 and not result.stdout
     assert_sentence(result.stderr.strip(), "Permission denied")
+
+
+def test_two_runs_do_not_share_a_folder(run, scans, model, tmp_path, assert_sentence):
+    out = tmp_path / "out"
+    assert run(scans).exit_code == 0
+    before = contents(out)
+    with alone_in(out):
+        arguments = command([scans], out, model, "--devices", "2", "--seed", "1")
+        second = subprocess.run(arguments, capture_output=True, text=True, env=environment())
+    assert second.returncode == 2 and not second.stdout
+    assert_sentence(second.stderr.strip(), "Another run", str(out))
+    assert contents(out) == before
+    assert "5 already there" in run(scans).stdout
 
 
 def test_json_on_standard_output(scans, model, tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 
+from ..alone import alone_in
 from ..checkpoint.file import Checkpoint
 from ..distribution import device_name
 from ..durations import about
@@ -60,8 +62,9 @@ def segment_cohort(
 ) -> CohortReport | None:
     """Segment ``inputs`` into ``folder``; results that are there already are not made again.
 
-    Process r of w takes the cases r, r + w, r + 2 w, ... They meet only at the end, where the first one
-    writes the table of what the records say; the others return None. A case that fails is recorded and
+    Process r of w takes the cases r, r + w, r + 2 w, ... They meet at the start, where the first one
+    keeps other runs out of the folder, and at the end, where it writes the table of what the records
+    say; the others return None. A case that fails is recorded and
     the rest go on. A case is finished if all its files are there and were made from the same image file
     with the same checkpoint, seed, samples and steps.
 
@@ -86,7 +89,7 @@ def segment_cohort(
     Raises
     ------
     LDSegError
-        If the table cannot be written.
+        If another run works in the folder, or the table cannot be written.
     Stopped
         If ``stop`` says so.
     """
@@ -99,6 +102,31 @@ def segment_cohort(
         "samples": samples,
         "steps": steps,
     }
+    with ExitStack() as stack:
+        refused = None
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(alone_in(folder))
+            except LDSegError as error:
+                refused = str(error)
+        refused = fabric.broadcast(refused)
+        if refused is None:
+            return _segment_share(checkpoint, inputs, folder, fabric, settings, stop, say)
+    if fabric.is_global_zero:
+        raise LDSegError(refused)
+    return None
+
+
+def _segment_share(
+    checkpoint: Checkpoint,
+    inputs: Sequence[Input],
+    folder: Path,
+    fabric: Fabric,
+    settings: dict[str, Any],
+    stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> CohortReport | None:
+    """Segment this process's share; return the report in the first one."""
     share = inputs[fabric.global_rank :: fabric.world_size]
     counts, parent = torch.zeros(2, dtype=torch.int64), os.getppid()
     started, skipped_seconds = time.monotonic(), 0.0
