@@ -334,6 +334,54 @@ def test_a_full_disk_leaves_no_half_case(run, scans, tmp_path, monkeypatch):
     assert run(scans / "scan0.nii.gz").exit_code == 0
 
 
+def test_a_failed_second_run_leaves_the_first_ones_results(run, scans, tmp_path, monkeypatch):
+    scan, out = scans / "scan0.nii.gz", tmp_path / "out"
+    run(scan)
+    before, record = contents(out)[0], (out / "records" / "scan0.json").read_bytes()
+    real = nib.save
+
+    def full(image, path):
+        real(image, path)
+        if "predictive_sd" in str(path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nibabel.save", full)
+    result = run(scan, n=2)
+    assert result.exit_code == 2 and "No space left" in result.stderr
+    assert contents(out)[0] == before and not leftovers(out)
+    assert (out / "records" / "scan0.json").read_bytes() == record
+    assert "1 already there" in run(scan).stdout
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_killed_between_two_files(corrected, run, scans, tmp_path, monkeypatch):
+    scan, out = scans / "scan0.nii.gz", tmp_path / "out"
+    label = out / "labels" / "scan0.nii.gz"
+    run(scan)
+    first, real = label.read_bytes(), os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def kill(source, target):
+        if Path(target).parent.name == "sample_sd":
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr("os.replace", kill)
+    with pytest.raises(Killed):
+        run(scan, n=2)
+    monkeypatch.setattr("os.replace", real)
+    assert label.read_bytes() != first
+    if corrected:
+        image = nib.load(label)
+        nib.save(nib.Nifti1Image(1 - np.asarray(image.dataobj), image.affine, image.header), label)
+    before = label.read_bytes()
+    result = run(scan, n=2)
+    assert label.read_bytes() == before
+    assert corrected or "1 segmented" in result.stdout
+
+
 def test_pictures_and_slices_with_a_2d_model(tiny_checkpoint, run, tmp_path):
     path = save_checkpoint(tiny_checkpoint(2), tmp_path / "flat.safetensors")
     picture = np.random.default_rng(0).integers(0, 255, (20, 17)).astype(np.uint8)
@@ -407,12 +455,15 @@ def test_stopped_in_the_middle_and_gone_on(number, uninterrupted, tmp_path):
 
 
 def test_what_a_killed_process_left_of_a_case_is_cleared_away(run, scans, tmp_path):
-    target = tmp_path / "out" / "labels" / "scan0.nii.gz"
-    writing = written_whole(target, ".nii.gz")
-    stale = writing.__enter__()
-    assert stale.exists() and stale.name.startswith(".")
+    out = tmp_path / "out"
+    killed = [
+        written_whole(path, ".part")
+        for path in (out / ".unfinished" / "old.labels.nii.gz", out / "records" / "scan0.json")
+    ]
+    stale = [writing.__enter__() for writing in killed]
+    assert all(path.exists() for path in stale)
     assert run(scans / "scan0.nii.gz").exit_code == 0
-    assert not stale.exists() and target.exists()
+    assert not leftovers(out) and not (out / ".unfinished").exists()
 
 
 def test_processes_end_with_the_one_that_started_them(uninterrupted, tmp_path):

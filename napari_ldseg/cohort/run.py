@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from ..hashing import sha256_of
 from ..inference.files import read_scan
 from ..inference.segment import PosteriorSampler
 from .inputs import Input
-from .results import CaseResults, was_made_with
+from .results import HASH, UNFINISHED, CaseResults, was_made_with
 from .table import write_table
 
 SKIPPED = "already there"
@@ -107,6 +108,7 @@ def segment_cohort(
         if fabric.is_global_zero:
             try:
                 stack.enter_context(alone_in(folder))
+                shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             except LDSegError as error:
                 refused = str(error)
         refused = fabric.broadcast(refused)
@@ -150,6 +152,7 @@ def _segment_share(
     total = fabric.all_reduce(counts.to(fabric.device), reduce_op="sum")
     if not fabric.is_global_zero:
         return None
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     failed = [
         failure for item in inputs if (failure := _failure(item, folder, settings)) is not None
     ]
@@ -170,11 +173,11 @@ def _one_case(
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
-        made_with["image_file_sha256"] = sha256_of(item.path)
+        made_with[HASH] = sha256_of(item.path)
         if results.finished(made_with):
             results.forget_failure()
             return SKIPPED
-        results.check_replaceable(item.path)
+        results.check_replaceable(item.path, made_with)
         begun = time.monotonic()
         sampler = PosteriorSampler(
             checkpoint,
