@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from napari_ldseg.alone import alone_in
 from napari_ldseg.atomic import written_whole
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import Calibration
+from napari_ldseg.checkpoint.metadata import Calibration, ClassInfo
 from napari_ldseg.cli import app
 from napari_ldseg.cohort.inputs import find_inputs
 from napari_ldseg.errors import LDSegError
@@ -162,6 +162,21 @@ def test_calibrated_intervals_reach_the_table(tiny_checkpoint, run, scans, tmp_p
     )
 
 
+def test_classes_called_as_other_columns_are(tiny_checkpoint, run, scans, tmp_path):
+    names = ("background", "image", "a", "a low", "samples")
+    bare = tiny_checkpoint(3, 5)
+    classes = tuple(ClassInfo(name=name, colour=f"#00000{i}") for i, name in enumerate(names))
+    renamed = Checkpoint(bare.metadata.model_copy(update={"classes": classes}), bare.model)
+    path = save_checkpoint(renamed, tmp_path / "c.safetensors")
+    assert run(scans / "scan0.nii.gz", model=path).exit_code == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["image"] == str(scans / "scan0.nii.gz") and row["samples"] == "3"
+    record = json.loads((tmp_path / "out" / "records" / "scan0.json").read_text())["classes"]
+    for name, column in (("image", "class image"), ("a", "a"), ("a low", "class a low")):
+        assert float(row[column]) == pytest.approx(record[name]["size"], abs=1e-3)
+        assert float(row[f"{column} low"]) == pytest.approx(record[name]["interval"][0], abs=1e-3)
+
+
 def test_finished_cases_are_skipped_until_something_changes(run, scans, tmp_path):
     out = tmp_path / "out"
     run(scans)
@@ -299,17 +314,57 @@ def test_files_of_one_name_in_different_folders_keep_their_own_results(run, tmp_
     assert "1 already there" in run(one, out=tmp_path / "later").stdout
 
 
-def test_a_corrected_label_is_never_written_over(run, scans, tmp_path):
-    label = tmp_path / "out" / "labels" / "scan0.nii.gz"
-    run(scans)
+def correct(label, change):
+    """Save ``label`` as another program would, with its values changed."""
     image = nib.load(label)
-    nib.save(nib.Nifti1Image(1 - np.asarray(image.dataobj), image.affine, image.header), label)
-    corrected = label.read_bytes()
-    assert "5 already there" in run(scans).stdout
-    for _ in range(2):
-        result = run(scans, n=2)
-        assert result.exit_code == 1 and "was changed after it was made" in result.stderr
+    data = change(np.asarray(image.dataobj).copy())
+    nib.save(nib.Nifti1Image(data, image.affine, image.header), label)
+    return label.read_bytes()
+
+
+def test_a_corrected_label_is_kept_and_its_own_volumes_listed(run, scans, tmp_path):
+    out = tmp_path / "out"
+    label = out / "labels" / "scan0.nii.gz"
+    run(scans)
+    (before,) = [row for row in rows(out) if row["case"] == "scan0"]
+    corrected = correct(label, lambda data: data * (np.arange(12) < 6))
+    voxel = abs(np.linalg.det(oblique_affine()[:3, :3]))
+    volume = (np.asarray(nib.load(label).dataobj) == 1).sum() * voxel
+    assert volume < float(before["class 1"])
+    for n, told in ((3, "0 segmented, 4 already there"), (2, "4 segmented, 0 already there")):
+        result = run(scans, n=n)
+        assert result.exit_code == 0 and f"{told}, 1 corrected and kept, 0 failed" in result.stdout
         assert label.read_bytes() == corrected
+        *others, row = rows(out)
+        assert row["case"] == "scan0" and row["corrected"] == "yes"
+        assert float(row["class 1"]) == pytest.approx(volume, rel=1e-5)
+        assert row["doubt"] == row["class 1 low"] == row["intervals"] == ""
+        assert len(others) == 4 and {row["corrected"] for row in others} == {"no"}
+    # Moved away, it is made again.
+    label.unlink()
+    assert "1 segmented, 4 already there, 0 failed" in run(scans, n=2).stdout
+    assert {row["corrected"] for row in rows(out)} == {"no"}
+
+
+def test_a_correction_of_no_use_is_told_and_kept(run, scans, tmp_path, assert_sentence):
+    out, scan = tmp_path / "out", scans / "scan0.nii.gz"
+    label = out / "labels" / "scan0.nii.gz"
+    run(scan)
+    cropped = correct(label, lambda data: data[1:])
+    result = run(scan)
+    assert result.exit_code == 2 and label.read_bytes() == cropped and not rows(out)
+    assert_sentence(result.stderr.splitlines()[-1].split(": ", 2)[2], "labels/scan0", "grid")
+    # Of another image than the one that lies there now.
+    label.unlink()
+    run(scan)
+    corrected = correct(label, lambda data: 1 - data)
+    write_volume(scan, seed=77)
+    result = run(scan)
+    assert result.exit_code == 2 and "was changed after it was made" in result.stderr
+    assert label.read_bytes() == corrected
+
+
+def test_a_result_of_something_else_is_never_written_over(run, scans, tmp_path):
     foreign = write_volume(tmp_path / "other" / "labels" / "scan0.nii.gz")
     before = foreign.read_bytes()
     for _ in range(2):
@@ -373,13 +428,10 @@ def test_killed_between_two_files(corrected, run, scans, tmp_path, monkeypatch):
         run(scan, n=2)
     monkeypatch.setattr("os.replace", real)
     assert label.read_bytes() != first
-    if corrected:
-        image = nib.load(label)
-        nib.save(nib.Nifti1Image(1 - np.asarray(image.dataobj), image.affine, image.header), label)
-    before = label.read_bytes()
+    before = correct(label, lambda data: 1 - data) if corrected else label.read_bytes()
     result = run(scan, n=2)
     assert label.read_bytes() == before
-    assert corrected or "1 segmented" in result.stdout
+    assert ("1 corrected and kept" if corrected else "1 segmented") in result.stdout
 
 
 def test_pictures_and_slices_with_a_2d_model(tiny_checkpoint, run, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ..atomic import remove_leftovers, written_whole
 from ..errors import LDSegError
 from ..hashing import sha256_of
 from ..inference.doubt import doubt
-from ..inference.files import write_like
+from ..inference.files import read_scan, write_like
 from ..inference.posterior import Posterior
 from .inputs import KINDS
 
@@ -57,6 +58,42 @@ class CaseResults:
             and record.get("made_with") == made_with
             and all((self.folder / name).is_file() for name in record["files"])
         )
+
+    def corrected(self, classes: Sequence[str]) -> bool:
+        """Return whether the label, of these ``classes``, was changed after it was written."""
+        record, path = self.record(), self.path("labels")
+        written = _written(record, self._shown("labels"))
+        return (
+            list(record.get("classes", {})) == list(classes)
+            and bool(written)
+            and path.is_file()
+            and sha256_of(path) not in written
+        )
+
+    def corrected_sizes(self) -> dict[str, float]:
+        """Return each class's size in the label as it is now, in the record's unit, per time point.
+
+        Empty where an older record does not tell the voxel size.
+
+        Raises
+        ------
+        LDSegError
+            If the label cannot be read or is not on the image's grid.
+        """
+        record, shown = self.record(), self._shown("labels")
+        if "voxel_size" not in record:
+            return {}
+        label = read_scan(self.path("labels")).array
+        if label.size != record["voxels"]:
+            raise LDSegError(
+                f"{shown} was changed and now has {label.size} voxels, but its image has "
+                f"{record['voxels']}; save it on the image's own grid, or move it away."
+            )
+        size = record["voxel_size"] / max(record["time_points"], 1)
+        return {
+            name: np.count_nonzero(label == c) * size
+            for c, name in enumerate(record["classes"], start=1)
+        }
 
     def check_replaceable(self, image: Path, made_with: dict[str, Any]) -> None:
         """Raise LDSegError where writing would destroy something that is not this case's old result."""
@@ -98,6 +135,8 @@ class CaseResults:
             "files": files,
             "doubt": doubt(posterior),
             "seconds": round(seconds, 3),
+            "voxels": posterior.labels.size,
+            "voxel_size": posterior.voxel_size,
             **posterior.summary(),
         }
         new = {kind: self.folder / UNFINISHED / f"{self.name}.{kind}.nii.gz" for kind in KINDS}

@@ -25,7 +25,7 @@ from .inputs import Input
 from .results import HASH, UNFINISHED, CaseResults, was_made_with
 from .table import write_table
 
-SKIPPED = "already there"
+SKIPPED, KEPT = "already there", "corrected, kept"
 SECONDS_BETWEEN_LINES = 30
 
 
@@ -45,6 +45,7 @@ class CohortReport(NamedTuple):
 
     segmented: int
     skipped: int
+    corrected: int
     failed: tuple[Failure, ...]
     table: Path
 
@@ -65,9 +66,9 @@ def segment_cohort(
 
     Process r of w takes the cases r, r + w, r + 2 w, ... They meet at the start, where the first one
     keeps other runs out of the folder, and at the end, where it writes the table of what the records
-    say; the others return None. A case that fails is recorded and
-    the rest go on. A case is finished if all its files are there and were made from the same image file
-    with the same checkpoint, seed, samples and steps.
+    say; the others return None. A case that fails is recorded and the rest go on. A case is finished if
+    all its files are there and were made from the same image file with the same checkpoint, seed, samples
+    and steps. A label that was corrected since is kept.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def _segment_share(
 ) -> CohortReport | None:
     """Segment this process's share; return the report in the first one."""
     share = inputs[fabric.global_rank :: fabric.world_size]
-    counts, parent = torch.zeros(2, dtype=torch.int64), os.getppid()
+    counts, parent = torch.zeros(3, dtype=torch.int64), os.getppid()
     started, skipped_seconds = time.monotonic(), 0.0
     for done, item in enumerate(share, start=1):
         # A process whose launcher was killed would work on unseen, and twice once it is restarted.
@@ -141,9 +142,9 @@ def _segment_share(
         begun = time.monotonic()
         outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric), stop, say)
         seconds = time.monotonic() - begun
-        counts += torch.tensor([outcome is None, outcome == SKIPPED])
-        skipped_seconds += seconds if outcome == SKIPPED else 0
-        worked = done - int(counts[1])
+        counts += torch.tensor([outcome is None, outcome == SKIPPED, outcome == KEPT])
+        skipped_seconds += seconds if outcome in (SKIPPED, KEPT) else 0
+        worked = done - int(counts[1:].sum())
         per_case = (time.monotonic() - started - skipped_seconds) / max(worked, 1)
         say(
             f"{item.name}: {outcome or f'segmented in {seconds:.1f} s'} "
@@ -153,11 +154,12 @@ def _segment_share(
     if not fabric.is_global_zero:
         return None
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-    failed = [
-        failure for item in inputs if (failure := _failure(item, folder, settings)) is not None
-    ]
-    segmented, skipped = (int(n) for n in total)  # type: ignore[union-attr]
-    return CohortReport(segmented, skipped, tuple(failed), write_table(folder, settings))
+    classes = _classes(checkpoint)
+    failures = (_failure(item, folder, settings, classes) for item in inputs)
+    failed = tuple(failure for failure in failures if failure is not None)
+    segmented, skipped, corrected = (int(n) for n in total)  # type: ignore[union-attr]
+    table = write_table(folder, settings, classes)
+    return CohortReport(segmented, skipped, corrected, failed, table)
 
 
 def _one_case(
@@ -169,11 +171,16 @@ def _one_case(
     stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> str | None:
-    """Segment one image; return None, ``SKIPPED``, or why it failed as a sentence."""
+    """Segment one image; return None, ``SKIPPED``, ``KEPT``, or why it failed as a sentence."""
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
         made_with[HASH] = sha256_of(item.path)
+        same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
+        if same_image and results.corrected(_classes(checkpoint)):
+            results.corrected_sizes()  # says if the label is of no use
+            results.forget_failure()
+            return KEPT
         if results.finished(made_with):
             results.forget_failure()
             return SKIPPED
@@ -215,11 +222,19 @@ def _one_case(
     return reason
 
 
-def _failure(item: Input, folder: Path, settings: dict[str, Any]) -> Failure | None:
+def _classes(checkpoint: Checkpoint) -> list[str]:
+    return [info.name for info in checkpoint.metadata.classes[1:]]
+
+
+def _failure(
+    item: Input, folder: Path, settings: dict[str, Any], classes: Sequence[str]
+) -> Failure | None:
     """Return why there is no result of ``item`` with ``settings``; None if there is one."""
     results = CaseResults(folder, item.name)
     reason = results.failure(item.path)
-    if reason is None and not was_made_with(results.record(), settings):
+    if reason is None and not (
+        was_made_with(results.record(), settings) or results.corrected(classes)
+    ):
         reason = f"{item.path.name} has no result and no record; is the disk full?"
     return None if reason is None else Failure(str(item.path), reason)
 

@@ -53,8 +53,8 @@ def segment(
     expects of its label map, 0 to 1.
 
     Run the same command again after any interruption: finished cases are not made again. A label that
-    you have corrected in the folder is never written over. An image that cannot be segmented is listed
-    at the end; the others go on.
+    you have corrected in the folder is never written over; the table then has its volumes. An image that
+    cannot be segmented is listed at the end; the others go on.
 
     Exit codes: 0 all segmented, 1 some failed, 2 nothing could be segmented, 130 stopped (Ctrl-C, SIGTERM).
 
@@ -103,19 +103,21 @@ def segment(
 
 
 def _tell(report: CohortReport, as_json: bool) -> None:
-    done = report.segmented + report.skipped
+    done = report.segmented + report.skipped + report.corrected
     if as_json:
         told = {
             "segmented": report.segmented,
             "skipped": report.skipped,
+            "corrected": report.corrected,
             "failed": [failure._asdict() for failure in report.failed],
             "table": str(report.table),
         }
         typer.echo(json.dumps(told, indent=1))
     else:
+        kept = f"{report.corrected} corrected and kept, " if report.corrected else ""
         typer.echo(
-            f"{report.segmented} segmented, {report.skipped} already there, {len(report.failed)} "
-            f"failed; volumes and doubts are in {report.table}."
+            f"{report.segmented} segmented, {report.skipped} already there, {kept}"
+            f"{len(report.failed)} failed; volumes and doubts are in {report.table}."
         )
     for failure in report.failed:
         typer.echo(f"failed: {failure.image}: {failure.reason}", err=True)
