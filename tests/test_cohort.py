@@ -22,7 +22,7 @@ from napari_ldseg.atomic import written_whole
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Calibration, ClassInfo
 from napari_ldseg.cli import app
-from napari_ldseg.cohort.inputs import find_inputs
+from napari_ldseg.cohort.inputs import find_images, name_images
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.doubt import doubt
 from napari_ldseg.inference.files import read_scan
@@ -286,7 +286,9 @@ def test_names_of_files_and_folders(tmp_path):
         write_volume(tmp_path / name)
     write_volume(tmp_path / "a" / "Only.nii")
     (tmp_path / "a" / "notes.txt").write_text("no image")
-    found = find_inputs([tmp_path / "**" / "*.nii*", tmp_path / "a"], tmp_path / "out")
+    found = name_images(
+        find_images([tmp_path / "**" / "*.nii*", tmp_path / "a"], tmp_path / "out"), {}
+    )
     names = {item.path.relative_to(tmp_path).as_posix(): item.name for item in found}
     assert names == {
         "a/only.nii.gz": "only_nii_gz",
@@ -297,7 +299,7 @@ def test_names_of_files_and_folders(tmp_path):
     }
     out = tmp_path / "a" / "out"
     write_volume(out / "labels" / "old.nii.gz")
-    assert len(find_inputs([tmp_path / "a" / "**" / "*.nii.gz"], out)) == 2
+    assert len(find_images([tmp_path / "a" / "**" / "*.nii.gz"], out)) == 2
 
 
 def test_files_of_one_name_in_different_folders_keep_their_own_results(run, tmp_path):
@@ -567,7 +569,7 @@ def test_a_link_is_called_by_its_own_name(tmp_path):
     store = write_volume(tmp_path / "store" / "3f2a9c.nii.gz")
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "patient1.nii.gz").symlink_to(store)
-    (found,) = find_inputs([tmp_path / "scans"], tmp_path / "out")
+    (found,) = name_images(find_images([tmp_path / "scans"], tmp_path / "out"), {})
     assert found.name == "patient1" and found.path.parent == tmp_path / "scans"
 
 
@@ -575,4 +577,73 @@ def test_no_name_stands_for_two_images(tmp_path):
     for name in ("x.nii", "x.png", "x_nii.nii"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(LDSegError, match="name of two images"):
-        find_inputs([tmp_path], tmp_path / "out")
+        name_images(find_images([tmp_path], tmp_path / "out"), {})
+
+
+def test_images_in_sub_folders_are_not_left_out_in_silence(run, tmp_path, assert_sentence):
+    write_volume(tmp_path / "only" / "p1" / "T1.nii.gz")
+    write_volume(tmp_path / "only" / "p2" / "T1.nii.gz", 1)
+    result = run(tmp_path / "only")
+    pattern = f"{tmp_path}/only/**/*"
+    assert result.exit_code == 2
+    assert_sentence(result.stderr.strip(), "2 images in sub-folders", f"'{pattern}'")
+    write_volume(tmp_path / "only" / "loose.nii.gz", 2)
+    write_volume(tmp_path / "only" / ".trash" / "gone.nii.gz", 2)
+    result = run(tmp_path / "only", out=tmp_path / "only" / "out")
+    assert "1 segmented" in result.stdout and "Left out: 2 images in sub" in result.stderr
+    found = []
+    find_images([tmp_path / "only", tmp_path / "only" / "p1", pattern], tmp_path, found.append)
+    assert not found
+    result = run(pattern, out=tmp_path / "only" / "out")
+    assert "2 segmented, 1 already there" in result.stdout and "Left out" not in result.stderr
+
+
+def test_a_folder_that_holds_itself(run, tmp_path):
+    write_volume(tmp_path / "scans" / "one.nii.gz")
+    (tmp_path / "scans" / "again").symlink_to(".")
+    result = run(tmp_path / "scans" / "**" / "*.nii.gz")
+    assert "1 segmented" in result.stdout and rows(tmp_path / "out")[0]["case"] == "one"
+    result = run(tmp_path / "scans")
+    assert "1 already there" in result.stdout and "Left out" not in result.stderr
+
+
+def test_an_image_keeps_its_name_when_others_join(run, tmp_path):
+    for i, name in enumerate("abc"):
+        write_volume(tmp_path / name / "scan.nii.gz", i)
+    run(tmp_path / "a")
+    assert "1 segmented, 1 already" in run(tmp_path / "a", tmp_path / "b").stdout
+    assert "1 segmented, 2 already" in run(*(tmp_path / name for name in "cba")).stdout
+    names = {row["image"]: row["case"] for row in rows(tmp_path / "out")}
+    assert len(rows(tmp_path / "out")) == 3
+    assert {Path(image).parent.name: case for image, case in names.items()} == {
+        "a": "scan",
+        "b": "b__scan",
+        "c": "c__scan",
+    }
+
+
+def test_what_cannot_be_an_image_is_told_before_anything_is_made(
+    run, scans, tmp_path, assert_sentence, monkeypatch
+):
+    (scans / "slice1.dcm").write_bytes(b"x")
+    result = run(scans / "slice1.dcm", scans / "scan0.nii.gz")
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert_sentence(result.stderr.strip(), "slice1.dcm", "DICOM", "NIfTI")
+    result = run("x" * 300)
+    assert result.exit_code == 2
+    assert "x cannot be read: File name too long" in result.stderr
+    (tmp_path / "latin").mkdir()
+    (tmp_path / "latin" / os.fsdecode(b"sch\xe4del.png")).write_bytes(b"")
+    result = run(tmp_path / "latin")
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert_sentence(result.stderr.strip(), "del.png", "rename")
+    result = run(scans, out=tmp_path / ("y" * 300))
+    assert result.exit_code == 2 and "File name too long" in result.stderr
+
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    result = run(scans)
+    assert result.exit_code == 2
+    assert_sentence(result.stderr.strip(), str(scans), "Permission denied")

@@ -207,6 +207,16 @@ def read_record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def known_names(folder: Path) -> dict[str, str]:
+    """Return which case each image of ``folder``'s records is, by the image's path."""
+    names: dict[str, str] = {}
+    for path in sorted((folder / RECORDS).glob("*.json")):
+        image = read_record(path).get("image")
+        if isinstance(image, str):
+            names.setdefault(image, path.stem)
+    return names
+
+
 def _written(record: dict[str, Any], shown: str) -> list[str]:
     """Return the hashes that the file called ``shown`` may have unless somebody changed it."""
     hashes = [record.get("files", {}).get(shown), *record.get("replaced", {}).get(shown, ())]

@@ -21,8 +21,8 @@ from ..errors import LDSegError
 from ..hashing import sha256_of
 from ..inference.files import read_scan
 from ..inference.segment import PosteriorSampler
-from .inputs import Input
-from .results import HASH, UNFINISHED, CaseResults, was_made_with
+from .inputs import Input, name_images
+from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table
 
 SKIPPED, KEPT = "already there", "corrected, kept"
@@ -52,7 +52,7 @@ class CohortReport(NamedTuple):
 
 def segment_cohort(
     checkpoint: Checkpoint,
-    inputs: Sequence[Input],
+    images: Sequence[Path],
     folder: Path,
     fabric: Fabric,
     *,
@@ -62,7 +62,7 @@ def segment_cohort(
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda text: None,
 ) -> CohortReport | None:
-    """Segment ``inputs`` into ``folder``; results that are there already are not made again.
+    """Segment ``images`` into ``folder``; results that are there already are not made again.
 
     Process r of w takes the cases r, r + w, r + 2 w, ... They meet at the start, where the first one
     keeps other runs out of the folder, and at the end, where it writes the table of what the records
@@ -74,8 +74,8 @@ def segment_cohort(
     ----------
     checkpoint
         Loaded from a file.
-    inputs
-        What ``find_inputs`` returns, the same in every process.
+    images
+        What ``find_images`` returns, the same in every process.
     folder
         For the results; see ``cohort.results`` and ``cohort.table``.
     fabric
@@ -91,7 +91,7 @@ def segment_cohort(
     Raises
     ------
     LDSegError
-        If another run works in the folder, or the table cannot be written.
+        If another run works in the folder, two images would have one name, or the table cannot be written.
     Stopped
         If ``stop`` says so.
     """
@@ -105,14 +105,16 @@ def segment_cohort(
         "steps": steps,
     }
     with ExitStack() as stack:
+        inputs: list[Input] = []
         refused = None
         if fabric.is_global_zero:
             try:
                 stack.enter_context(alone_in(folder))
                 shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+                inputs = name_images(images, known_names(folder))
             except LDSegError as error:
                 refused = str(error)
-        refused = fabric.broadcast(refused)
+        inputs, refused = fabric.broadcast((inputs, refused))
         if refused is None:
             return _segment_share(checkpoint, inputs, folder, fabric, settings, stop, say)
     if fabric.is_global_zero:

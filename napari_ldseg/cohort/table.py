@@ -11,7 +11,7 @@ from typing import Any
 
 from ..atomic import remove_leftovers, written_whole
 from ..errors import LDSegError
-from .results import RECORDS, CaseResults, was_made_with
+from .results import CaseResults, known_names, was_made_with
 
 TABLE = "volumes.csv"
 BEFORE = ("case", "image", "doubt", "corrected", "unit")
@@ -33,17 +33,17 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
         If it cannot be written.
     """
     rows, columns = [], _columns(classes)
-    for case in sorted((folder / RECORDS).glob("*.json")):
-        results = CaseResults(folder, case.stem)
+    for image, case in known_names(folder).items():
+        results = CaseResults(folder, case)
         record = results.record()
         # A failure means that the image has changed since.
-        if results.failure(record.get("image", "")) is not None:
+        if results.failure(image) is not None:
             continue
         with suppress(LDSegError):  # a label that cannot be read has no row
             if results.corrected(classes):
-                rows.append(_row(case.stem, record, columns, results.corrected_sizes()))
+                rows.append(_row(case, record, columns, results.corrected_sizes()))
             elif was_made_with(record, settings):
-                rows.append(_row(case.stem, record, columns))
+                rows.append(_row(case, record, columns))
     rows.sort(key=lambda row: (-row.get("doubt", -1), row["case"]))
     path = folder / TABLE
     try:

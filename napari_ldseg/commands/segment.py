@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,11 +63,12 @@ def segment(
     """
     with plain_errors(NOTHING_DONE):
         from ..checkpoint.bundled import find_checkpoint
-        from ..cohort.inputs import find_inputs
+        from ..cohort.inputs import find_images
 
-        inputs = find_inputs(files, output)
+        left_out: list[str] = []
+        images = find_images(files, output, left_out.append)
         path = find_checkpoint(model)
-        if output.exists() and not output.is_dir():
+        if os.path.isfile(output):
             raise LDSegError(f"{output} is a file; give a folder after -o.")
 
         from ..checkpoint.file import load_checkpoint
@@ -83,10 +85,13 @@ def segment(
             ) from error
         fabric = make_fabric(accelerator, devices, nodes, patience=datetime.timedelta(days=30))
         process = f"process {fabric.global_rank}: " if fabric.world_size > 1 else ""
+        if fabric.is_global_zero:
+            for line in left_out:
+                typer.echo(line, err=True)
         try:
             report = segment_cohort(
                 checkpoint,
-                inputs,
+                images,
                 output,
                 fabric,
                 samples=samples,
