@@ -245,7 +245,6 @@ def test_a_folder_that_cannot_be_written_stops_the_run_at_once(
 
     (tmp_path / "out").mkdir()
     monkeypatch.setattr("napari_ldseg.atomic.tempfile.TemporaryFile", read_only)
-    monkeypatch.setattr("napari_ldseg.atomic.tempfile.mkstemp", read_only)
     result = run(scans)
     assert result.exit_code == 2 and not result.stdout
     assert_sentence(result.stderr.strip(), "Permission denied")
@@ -506,6 +505,21 @@ def test_stopped_in_the_middle_and_gone_on(number, uninterrupted, tmp_path):
     told = json.loads(result.stdout)
     assert told["skipped"] > 0 and told["segmented"] + told["skipped"] == 40
     assert contents(out) == contents(whole) and not leftovers(out)
+
+
+def test_results_honour_the_umask_and_other_programs_files_stay(run, scans, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    swap = out / ".volumes.csv.swp"
+    swap.write_text("an open editor's")
+    before = os.umask(0o077)
+    try:
+        assert run(scans / "scan0.nii.gz").exit_code == 0
+    finally:
+        os.umask(before)
+    assert swap.exists()
+    made = [out / "volumes.csv", *out.rglob("scan0*")]
+    assert len(made) == 5 and {path.stat().st_mode & 0o777 for path in made} == {0o600}
 
 
 def test_what_a_killed_process_left_of_a_case_is_cleared_away(run, scans, tmp_path):
