@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +19,11 @@ def written_whole(path: Path, suffix: str) -> Iterator[Path]:
     ``suffix`` is the temporary file's; missing parent folders are made. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
-    os.close(handle)
-    temporary = Path(name)
+    # Unlike mkstemp this leaves the permissions to the umask.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o644)
         _to_disk(temporary)
         os.replace(temporary, path)
     except BaseException:
@@ -48,5 +49,7 @@ def make_writable(folder: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of ``path`` that a killed process left behind."""
+    made = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}(\.\w+)+")
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        leftover.unlink(missing_ok=True)
+        if made.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)

@@ -17,11 +17,12 @@ import torch
 from skimage.io import imsave
 from typer.testing import CliRunner
 
+from napari_ldseg.alone import alone_in
 from napari_ldseg.atomic import written_whole
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import Calibration
+from napari_ldseg.checkpoint.metadata import Calibration, ClassInfo
 from napari_ldseg.cli import app
-from napari_ldseg.cohort.inputs import find_inputs
+from napari_ldseg.cohort.inputs import find_images, name_images
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.doubt import doubt
 from napari_ldseg.inference.files import read_scan
@@ -161,6 +162,21 @@ def test_calibrated_intervals_reach_the_table(tiny_checkpoint, run, scans, tmp_p
     )
 
 
+def test_classes_called_as_other_columns_are(tiny_checkpoint, run, scans, tmp_path):
+    names = ("background", "image", "a", "a low", "samples")
+    bare = tiny_checkpoint(3, 5)
+    classes = tuple(ClassInfo(name=name, colour=f"#00000{i}") for i, name in enumerate(names))
+    renamed = Checkpoint(bare.metadata.model_copy(update={"classes": classes}), bare.model)
+    path = save_checkpoint(renamed, tmp_path / "c.safetensors")
+    assert run(scans / "scan0.nii.gz", model=path).exit_code == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["image"] == str(scans / "scan0.nii.gz") and row["samples"] == "3"
+    record = json.loads((tmp_path / "out" / "records" / "scan0.json").read_text())["classes"]
+    for name, column in (("image", "class image"), ("a", "a"), ("a low", "class a low")):
+        assert float(row[column]) == pytest.approx(record[name]["size"], abs=1e-3)
+        assert float(row[f"{column} low"]) == pytest.approx(record[name]["interval"][0], abs=1e-3)
+
+
 def test_finished_cases_are_skipped_until_something_changes(run, scans, tmp_path):
     out = tmp_path / "out"
     run(scans)
@@ -229,10 +245,22 @@ def test_a_folder_that_cannot_be_written_stops_the_run_at_once(
 
     (tmp_path / "out").mkdir()
     monkeypatch.setattr("napari_ldseg.atomic.tempfile.TemporaryFile", read_only)
-    monkeypatch.setattr("napari_ldseg.atomic.tempfile.mkstemp", read_only)
     result = run(scans)
     assert result.exit_code == 2 and not result.stdout
     assert_sentence(result.stderr.strip(), "Permission denied")
+
+
+def test_two_runs_do_not_share_a_folder(run, scans, model, tmp_path, assert_sentence):
+    out = tmp_path / "out"
+    assert run(scans).exit_code == 0
+    before = contents(out)
+    with alone_in(out):
+        arguments = command([scans], out, model, "--devices", "2", "--seed", "1")
+        second = subprocess.run(arguments, capture_output=True, text=True, env=environment())
+    assert second.returncode == 2 and not second.stdout
+    assert_sentence(second.stderr.strip(), "Another run", str(out))
+    assert contents(out) == before
+    assert "5 already there" in run(scans).stdout
 
 
 def test_json_on_standard_output(scans, model, tmp_path):
@@ -257,7 +285,9 @@ def test_names_of_files_and_folders(tmp_path):
         write_volume(tmp_path / name)
     write_volume(tmp_path / "a" / "Only.nii")
     (tmp_path / "a" / "notes.txt").write_text("no image")
-    found = find_inputs([tmp_path / "**" / "*.nii*", tmp_path / "a"], tmp_path / "out")
+    found = name_images(
+        find_images([tmp_path / "**" / "*.nii*", tmp_path / "a"], tmp_path / "out"), {}
+    )
     names = {item.path.relative_to(tmp_path).as_posix(): item.name for item in found}
     assert names == {
         "a/only.nii.gz": "only_nii_gz",
@@ -268,7 +298,7 @@ def test_names_of_files_and_folders(tmp_path):
     }
     out = tmp_path / "a" / "out"
     write_volume(out / "labels" / "old.nii.gz")
-    assert len(find_inputs([tmp_path / "a" / "**" / "*.nii.gz"], out)) == 2
+    assert len(find_images([tmp_path / "a" / "**" / "*.nii.gz"], out)) == 2
 
 
 def test_files_of_one_name_in_different_folders_keep_their_own_results(run, tmp_path):
@@ -285,17 +315,57 @@ def test_files_of_one_name_in_different_folders_keep_their_own_results(run, tmp_
     assert "1 already there" in run(one, out=tmp_path / "later").stdout
 
 
-def test_a_corrected_label_is_never_written_over(run, scans, tmp_path):
-    label = tmp_path / "out" / "labels" / "scan0.nii.gz"
-    run(scans)
+def correct(label, change):
+    """Save ``label`` as another program would, with its values changed."""
     image = nib.load(label)
-    nib.save(nib.Nifti1Image(1 - np.asarray(image.dataobj), image.affine, image.header), label)
-    corrected = label.read_bytes()
-    assert "5 already there" in run(scans).stdout
-    for _ in range(2):
-        result = run(scans, n=2)
-        assert result.exit_code == 1 and "was changed after it was made" in result.stderr
+    data = change(np.asarray(image.dataobj).copy())
+    nib.save(nib.Nifti1Image(data, image.affine, image.header), label)
+    return label.read_bytes()
+
+
+def test_a_corrected_label_is_kept_and_its_own_volumes_listed(run, scans, tmp_path):
+    out = tmp_path / "out"
+    label = out / "labels" / "scan0.nii.gz"
+    run(scans)
+    (before,) = [row for row in rows(out) if row["case"] == "scan0"]
+    corrected = correct(label, lambda data: data * (np.arange(12) < 6))
+    voxel = abs(np.linalg.det(oblique_affine()[:3, :3]))
+    volume = (np.asarray(nib.load(label).dataobj) == 1).sum() * voxel
+    assert volume < float(before["class 1"])
+    for n, told in ((3, "0 segmented, 4 already there"), (2, "4 segmented, 0 already there")):
+        result = run(scans, n=n)
+        assert result.exit_code == 0 and f"{told}, 1 corrected and kept, 0 failed" in result.stdout
         assert label.read_bytes() == corrected
+        *others, row = rows(out)
+        assert row["case"] == "scan0" and row["corrected"] == "yes"
+        assert float(row["class 1"]) == pytest.approx(volume, rel=1e-5)
+        assert row["doubt"] == row["class 1 low"] == row["intervals"] == ""
+        assert len(others) == 4 and {row["corrected"] for row in others} == {"no"}
+    # Moved away, it is made again.
+    label.unlink()
+    assert "1 segmented, 4 already there, 0 failed" in run(scans, n=2).stdout
+    assert {row["corrected"] for row in rows(out)} == {"no"}
+
+
+def test_a_correction_of_no_use_is_told_and_kept(run, scans, tmp_path, assert_sentence):
+    out, scan = tmp_path / "out", scans / "scan0.nii.gz"
+    label = out / "labels" / "scan0.nii.gz"
+    run(scan)
+    cropped = correct(label, lambda data: data[1:])
+    result = run(scan)
+    assert result.exit_code == 2 and label.read_bytes() == cropped and not rows(out)
+    assert_sentence(result.stderr.splitlines()[-1].split(": ", 2)[2], "labels/scan0", "grid")
+    # Of another image than the one that lies there now.
+    label.unlink()
+    run(scan)
+    corrected = correct(label, lambda data: 1 - data)
+    write_volume(scan, seed=77)
+    result = run(scan)
+    assert result.exit_code == 2 and "was changed after it was made" in result.stderr
+    assert label.read_bytes() == corrected
+
+
+def test_a_result_of_something_else_is_never_written_over(run, scans, tmp_path):
     foreign = write_volume(tmp_path / "other" / "labels" / "scan0.nii.gz")
     before = foreign.read_bytes()
     for _ in range(2):
@@ -318,6 +388,51 @@ def test_a_full_disk_leaves_no_half_case(run, scans, tmp_path, monkeypatch):
     assert not list((tmp_path / "out").rglob("*.nii.gz")) and not leftovers(tmp_path / "out")
     monkeypatch.setattr("nibabel.save", real)
     assert run(scans / "scan0.nii.gz").exit_code == 0
+
+
+def test_a_failed_second_run_leaves_the_first_ones_results(run, scans, tmp_path, monkeypatch):
+    scan, out = scans / "scan0.nii.gz", tmp_path / "out"
+    run(scan)
+    before, record = contents(out)[0], (out / "records" / "scan0.json").read_bytes()
+    real = nib.save
+
+    def full(image, path):
+        real(image, path)
+        if "predictive_sd" in str(path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("nibabel.save", full)
+    result = run(scan, n=2)
+    assert result.exit_code == 2 and "No space left" in result.stderr
+    assert contents(out)[0] == before and not leftovers(out)
+    assert (out / "records" / "scan0.json").read_bytes() == record
+    assert "1 already there" in run(scan).stdout
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_killed_between_two_files(corrected, run, scans, tmp_path, monkeypatch):
+    scan, out = scans / "scan0.nii.gz", tmp_path / "out"
+    label = out / "labels" / "scan0.nii.gz"
+    run(scan)
+    first, real = label.read_bytes(), os.replace
+
+    class Killed(BaseException):
+        pass
+
+    def kill(source, target):
+        if Path(target).parent.name == "sample_sd":
+            raise Killed
+        real(source, target)
+
+    monkeypatch.setattr("os.replace", kill)
+    with pytest.raises(Killed):
+        run(scan, n=2)
+    monkeypatch.setattr("os.replace", real)
+    assert label.read_bytes() != first
+    before = correct(label, lambda data: 1 - data) if corrected else label.read_bytes()
+    result = run(scan, n=2)
+    assert label.read_bytes() == before
+    assert ("1 corrected and kept" if corrected else "1 segmented") in result.stdout
 
 
 def test_pictures_and_slices_with_a_2d_model(tiny_checkpoint, run, tmp_path):
@@ -392,13 +507,31 @@ def test_stopped_in_the_middle_and_gone_on(number, uninterrupted, tmp_path):
     assert contents(out) == contents(whole) and not leftovers(out)
 
 
+def test_results_honour_the_umask_and_other_programs_files_stay(run, scans, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    swap = out / ".volumes.csv.swp"
+    swap.write_text("an open editor's")
+    before = os.umask(0o077)
+    try:
+        assert run(scans / "scan0.nii.gz").exit_code == 0
+    finally:
+        os.umask(before)
+    assert swap.exists()
+    made = [out / "volumes.csv", *out.rglob("scan0*")]
+    assert len(made) == 5 and {path.stat().st_mode & 0o777 for path in made} == {0o600}
+
+
 def test_what_a_killed_process_left_of_a_case_is_cleared_away(run, scans, tmp_path):
-    target = tmp_path / "out" / "labels" / "scan0.nii.gz"
-    writing = written_whole(target, ".nii.gz")
-    stale = writing.__enter__()
-    assert stale.exists() and stale.name.startswith(".")
+    out = tmp_path / "out"
+    killed = [
+        written_whole(path, ".part")
+        for path in (out / ".unfinished" / "old.labels.nii.gz", out / "records" / "scan0.json")
+    ]
+    stale = [writing.__enter__() for writing in killed]
+    assert all(path.exists() for path in stale)
     assert run(scans / "scan0.nii.gz").exit_code == 0
-    assert not stale.exists() and target.exists()
+    assert not leftovers(out) and not (out / ".unfinished").exists()
 
 
 def test_processes_end_with_the_one_that_started_them(uninterrupted, tmp_path):
@@ -450,7 +583,7 @@ def test_a_link_is_called_by_its_own_name(tmp_path):
     store = write_volume(tmp_path / "store" / "3f2a9c.nii.gz")
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "patient1.nii.gz").symlink_to(store)
-    (found,) = find_inputs([tmp_path / "scans"], tmp_path / "out")
+    (found,) = name_images(find_images([tmp_path / "scans"], tmp_path / "out"), {})
     assert found.name == "patient1" and found.path.parent == tmp_path / "scans"
 
 
@@ -458,4 +591,73 @@ def test_no_name_stands_for_two_images(tmp_path):
     for name in ("x.nii", "x.png", "x_nii.nii"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(LDSegError, match="name of two images"):
-        find_inputs([tmp_path], tmp_path / "out")
+        name_images(find_images([tmp_path], tmp_path / "out"), {})
+
+
+def test_images_in_sub_folders_are_not_left_out_in_silence(run, tmp_path, assert_sentence):
+    write_volume(tmp_path / "only" / "p1" / "T1.nii.gz")
+    write_volume(tmp_path / "only" / "p2" / "T1.nii.gz", 1)
+    result = run(tmp_path / "only")
+    pattern = f"{tmp_path}/only/**/*"
+    assert result.exit_code == 2
+    assert_sentence(result.stderr.strip(), "2 images in sub-folders", f"'{pattern}'")
+    write_volume(tmp_path / "only" / "loose.nii.gz", 2)
+    write_volume(tmp_path / "only" / ".trash" / "gone.nii.gz", 2)
+    result = run(tmp_path / "only", out=tmp_path / "only" / "out")
+    assert "1 segmented" in result.stdout and "Left out: 2 images in sub" in result.stderr
+    found = []
+    find_images([tmp_path / "only", tmp_path / "only" / "p1", pattern], tmp_path, found.append)
+    assert not found
+    result = run(pattern, out=tmp_path / "only" / "out")
+    assert "2 segmented, 1 already there" in result.stdout and "Left out" not in result.stderr
+
+
+def test_a_folder_that_holds_itself(run, tmp_path):
+    write_volume(tmp_path / "scans" / "one.nii.gz")
+    (tmp_path / "scans" / "again").symlink_to(".")
+    result = run(tmp_path / "scans" / "**" / "*.nii.gz")
+    assert "1 segmented" in result.stdout and rows(tmp_path / "out")[0]["case"] == "one"
+    result = run(tmp_path / "scans")
+    assert "1 already there" in result.stdout and "Left out" not in result.stderr
+
+
+def test_an_image_keeps_its_name_when_others_join(run, tmp_path):
+    for i, name in enumerate("abc"):
+        write_volume(tmp_path / name / "scan.nii.gz", i)
+    run(tmp_path / "a")
+    assert "1 segmented, 1 already" in run(tmp_path / "a", tmp_path / "b").stdout
+    assert "1 segmented, 2 already" in run(*(tmp_path / name for name in "cba")).stdout
+    names = {row["image"]: row["case"] for row in rows(tmp_path / "out")}
+    assert len(rows(tmp_path / "out")) == 3
+    assert {Path(image).parent.name: case for image, case in names.items()} == {
+        "a": "scan",
+        "b": "b__scan",
+        "c": "c__scan",
+    }
+
+
+def test_what_cannot_be_an_image_is_told_before_anything_is_made(
+    run, scans, tmp_path, assert_sentence, monkeypatch
+):
+    (scans / "slice1.dcm").write_bytes(b"x")
+    result = run(scans / "slice1.dcm", scans / "scan0.nii.gz")
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert_sentence(result.stderr.strip(), "slice1.dcm", "DICOM", "NIfTI")
+    result = run("x" * 300)
+    assert result.exit_code == 2
+    assert "x cannot be read: File name too long" in result.stderr
+    (tmp_path / "latin").mkdir()
+    (tmp_path / "latin" / os.fsdecode(b"sch\xe4del.png")).write_bytes(b"")
+    result = run(tmp_path / "latin")
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert_sentence(result.stderr.strip(), "del.png", "rename")
+    result = run(scans, out=tmp_path / ("y" * 300))
+    assert result.exit_code == 2 and "File name too long" in result.stderr
+
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    result = run(scans)
+    assert result.exit_code == 2
+    assert_sentence(result.stderr.strip(), str(scans), "Permission denied")

@@ -272,7 +272,7 @@ def test_stopped_while_measuring_a_run_is_resumed_there(data, tmp_path, monkeypa
 
 
 def test_one_run_at_a_time_in_a_folder(data, tmp_path, assert_sentence, monkeypatch):
-    monkeypatch.setattr("napari_ldseg.training.run.PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("napari_ldseg.alone.PATIENCE_SECONDS", 0.5)
     folder = tmp_path / "run"
     folder.mkdir()
     handle = os.open(folder, os.O_RDONLY)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 
+from ..alone import alone_in
 from ..checkpoint.file import Checkpoint
 from ..distribution import device_name
 from ..durations import about
@@ -18,11 +21,11 @@ from ..errors import LDSegError
 from ..hashing import sha256_of
 from ..inference.files import read_scan
 from ..inference.segment import PosteriorSampler
-from .inputs import Input
-from .results import CaseResults, was_made_with
+from .inputs import Input, name_images
+from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table
 
-SKIPPED = "already there"
+SKIPPED, KEPT = "already there", "corrected, kept"
 SECONDS_BETWEEN_LINES = 30
 
 
@@ -42,13 +45,14 @@ class CohortReport(NamedTuple):
 
     segmented: int
     skipped: int
+    corrected: int
     failed: tuple[Failure, ...]
     table: Path
 
 
 def segment_cohort(
     checkpoint: Checkpoint,
-    inputs: Sequence[Input],
+    images: Sequence[Path],
     folder: Path,
     fabric: Fabric,
     *,
@@ -58,19 +62,20 @@ def segment_cohort(
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda text: None,
 ) -> CohortReport | None:
-    """Segment ``inputs`` into ``folder``; results that are there already are not made again.
+    """Segment ``images`` into ``folder``; results that are there already are not made again.
 
-    Process r of w takes the cases r, r + w, r + 2 w, ... They meet only at the end, where the first one
-    writes the table of what the records say; the others return None. A case that fails is recorded and
-    the rest go on. A case is finished if all its files are there and were made from the same image file
-    with the same checkpoint, seed, samples and steps.
+    Process r of w takes the cases r, r + w, r + 2 w, ... They meet at the start, where the first one
+    keeps other runs out of the folder, and at the end, where it writes the table of what the records
+    say; the others return None. A case that fails is recorded and the rest go on. A case is finished if
+    all its files are there and were made from the same image file with the same checkpoint, seed, samples
+    and steps. A label that was corrected since is kept.
 
     Parameters
     ----------
     checkpoint
         Loaded from a file.
-    inputs
-        What ``find_inputs`` returns, the same in every process.
+    images
+        What ``find_images`` returns, the same in every process.
     folder
         For the results; see ``cohort.results`` and ``cohort.table``.
     fabric
@@ -86,7 +91,7 @@ def segment_cohort(
     Raises
     ------
     LDSegError
-        If the table cannot be written.
+        If another run works in the folder, two images would have one name, or the table cannot be written.
     Stopped
         If ``stop`` says so.
     """
@@ -99,8 +104,36 @@ def segment_cohort(
         "samples": samples,
         "steps": steps,
     }
+    with ExitStack() as stack:
+        inputs: list[Input] = []
+        refused = None
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(alone_in(folder))
+                shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+                inputs = name_images(images, known_names(folder))
+            except LDSegError as error:
+                refused = str(error)
+        inputs, refused = fabric.broadcast((inputs, refused))
+        if refused is None:
+            return _segment_share(checkpoint, inputs, folder, fabric, settings, stop, say)
+    if fabric.is_global_zero:
+        raise LDSegError(refused)
+    return None
+
+
+def _segment_share(
+    checkpoint: Checkpoint,
+    inputs: Sequence[Input],
+    folder: Path,
+    fabric: Fabric,
+    settings: dict[str, Any],
+    stop: Callable[[], bool],
+    say: Callable[[str], None],
+) -> CohortReport | None:
+    """Segment this process's share; return the report in the first one."""
     share = inputs[fabric.global_rank :: fabric.world_size]
-    counts, parent = torch.zeros(2, dtype=torch.int64), os.getppid()
+    counts, parent = torch.zeros(3, dtype=torch.int64), os.getppid()
     started, skipped_seconds = time.monotonic(), 0.0
     for done, item in enumerate(share, start=1):
         # A process whose launcher was killed would work on unseen, and twice once it is restarted.
@@ -111,9 +144,9 @@ def segment_cohort(
         begun = time.monotonic()
         outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric), stop, say)
         seconds = time.monotonic() - begun
-        counts += torch.tensor([outcome is None, outcome == SKIPPED])
-        skipped_seconds += seconds if outcome == SKIPPED else 0
-        worked = done - int(counts[1])
+        counts += torch.tensor([outcome is None, outcome == SKIPPED, outcome == KEPT])
+        skipped_seconds += seconds if outcome in (SKIPPED, KEPT) else 0
+        worked = done - int(counts[1:].sum())
         per_case = (time.monotonic() - started - skipped_seconds) / max(worked, 1)
         say(
             f"{item.name}: {outcome or f'segmented in {seconds:.1f} s'} "
@@ -122,11 +155,13 @@ def segment_cohort(
     total = fabric.all_reduce(counts.to(fabric.device), reduce_op="sum")
     if not fabric.is_global_zero:
         return None
-    failed = [
-        failure for item in inputs if (failure := _failure(item, folder, settings)) is not None
-    ]
-    segmented, skipped = (int(n) for n in total)  # type: ignore[union-attr]
-    return CohortReport(segmented, skipped, tuple(failed), write_table(folder, settings))
+    shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+    classes = _classes(checkpoint)
+    failures = (_failure(item, folder, settings, classes) for item in inputs)
+    failed = tuple(failure for failure in failures if failure is not None)
+    segmented, skipped, corrected = (int(n) for n in total)  # type: ignore[union-attr]
+    table = write_table(folder, settings, classes)
+    return CohortReport(segmented, skipped, corrected, failed, table)
 
 
 def _one_case(
@@ -138,15 +173,20 @@ def _one_case(
     stop: Callable[[], bool],
     say: Callable[[str], None],
 ) -> str | None:
-    """Segment one image; return None, ``SKIPPED``, or why it failed as a sentence."""
+    """Segment one image; return None, ``SKIPPED``, ``KEPT``, or why it failed as a sentence."""
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
-        made_with["image_file_sha256"] = sha256_of(item.path)
+        made_with[HASH] = sha256_of(item.path)
+        same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
+        if same_image and results.corrected(_classes(checkpoint)):
+            results.corrected_sizes()  # says if the label is of no use
+            results.forget_failure()
+            return KEPT
         if results.finished(made_with):
             results.forget_failure()
             return SKIPPED
-        results.check_replaceable(item.path)
+        results.check_replaceable(item.path, made_with)
         begun = time.monotonic()
         sampler = PosteriorSampler(
             checkpoint,
@@ -184,11 +224,19 @@ def _one_case(
     return reason
 
 
-def _failure(item: Input, folder: Path, settings: dict[str, Any]) -> Failure | None:
+def _classes(checkpoint: Checkpoint) -> list[str]:
+    return [info.name for info in checkpoint.metadata.classes[1:]]
+
+
+def _failure(
+    item: Input, folder: Path, settings: dict[str, Any], classes: Sequence[str]
+) -> Failure | None:
     """Return why there is no result of ``item`` with ``settings``; None if there is one."""
     results = CaseResults(folder, item.name)
     reason = results.failure(item.path)
-    if reason is None and not was_made_with(results.record(), settings):
+    if reason is None and not (
+        was_made_with(results.record(), settings) or results.corrected(classes)
+    ):
         reason = f"{item.path.name} has no result and no record; is the disk full?"
     return None if reason is None else Failure(str(item.path), reason)
 

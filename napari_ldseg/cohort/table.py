@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..atomic import remove_leftovers, written_whole
 from ..errors import LDSegError
-from .results import RECORDS, CaseResults, was_made_with
+from .results import CaseResults, known_names, was_made_with
 
 TABLE = "volumes.csv"
+BEFORE = ("case", "image", "doubt", "corrected", "unit")
+AFTER = ("intervals calibrated", "intervals", "samples", "steps", "seed")
 
 
-def write_table(folder: Path, settings: dict[str, Any]) -> Path:
-    """Write volumes.csv with every case in ``folder`` that was finished with ``settings``.
+def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) -> Path:
+    """Write volumes.csv with every case in ``folder`` that was finished with ``settings`` or corrected.
 
-    Columns: case, image, doubt (``inference.doubt``), unit (mm3, mm2, or voxels where an image tells no
-    size), per class its volume in the label map and the interval's low and high end, whether the
-    intervals are calibrated, and what they promise.
+    Columns: case, image, doubt (``inference.doubt``), whether the label was corrected since, unit (mm3,
+    mm2, or voxels where an image tells no size), per class its volume in the label map and the interval's
+    low and high end, whether the intervals are calibrated, and what they promise. Of a corrected label
+    (with these ``classes``, whatever it was made with) the volumes are its own, and doubt and intervals
+    are left empty. A class that is called as another column is has "class " in front.
+
+    Raises
+    ------
+    LDSegError
+        If it cannot be written.
     """
-    rows = []
-    for case in sorted((folder / RECORDS).glob("*.json")):
-        results = CaseResults(folder, case.stem)
+    rows, columns = [], _columns(classes)
+    for image, case in known_names(folder).items():
+        results = CaseResults(folder, case)
         record = results.record()
         # A failure means that the image has changed since.
-        if was_made_with(record, settings) and results.failure(record["image"]) is None:
-            rows.append(_row(case.stem, record))
-    rows.sort(key=lambda row: (-row["doubt"], row["case"]))
+        if results.failure(image) is not None:
+            continue
+        with suppress(LDSegError):  # a label that cannot be read has no row
+            if results.corrected(classes):
+                rows.append(_row(case, record, columns, results.corrected_sizes()))
+            elif was_made_with(record, settings):
+                rows.append(_row(case, record, columns))
+    rows.sort(key=lambda row: (-row.get("doubt", -1), row["case"]))
     path = folder / TABLE
     try:
         remove_leftovers(path)
@@ -35,7 +52,7 @@ def write_table(folder: Path, settings: dict[str, Any]) -> Path:
             written_whole(path, ".csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, list(rows[0]) if rows else ["case"])
+            writer = csv.DictWriter(file, [*BEFORE, *chain(*columns.values()), *AFTER])
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
@@ -43,22 +60,42 @@ def write_table(folder: Path, settings: dict[str, Any]) -> Path:
     return path
 
 
-def _row(name: str, record: dict[str, Any]) -> dict[str, Any]:
+def _columns(classes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+    """Return each class's columns for its size and the interval's ends, all of different names."""
+    columns: dict[str, tuple[str, str, str]] = {}
+    taken = {*BEFORE, *AFTER}
+    for name in classes:
+        shown = name
+        while not taken.isdisjoint(own := (shown, f"{shown} low", f"{shown} high")):
+            shown = f"class {shown}"
+        columns[name] = own
+        taken.update(own)
+    return columns
+
+
+def _row(
+    name: str,
+    record: dict[str, Any],
+    columns: dict[str, tuple[str, str, str]],
+    corrected: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Return the row of a case; ``corrected`` has each class's size in a corrected label."""
     row = {
         "case": name,
         "image": record["image"],
-        "doubt": round(record["doubt"], 5),
+        "corrected": "no" if corrected is None else "yes",
         "unit": record["unit"],
-    }
-    for class_name, sizes in record["classes"].items():
-        low, high = sizes["interval"] or (None, None)
-        for column, value in (("", sizes["size"]), (" low", low), (" high", high)):
-            row[class_name + column] = value if value is None else round(value, 3)
-    calibrated = record["calibrated"]
-    return row | {
-        "intervals calibrated": "yes" if calibrated["intervals"] else "no",
-        "intervals": calibrated["meaning"],
         "samples": record["samples"],
         "steps": record["provenance"]["steps"],
         "seed": record["provenance"]["seed"],
+    }
+    if corrected is not None:
+        return row | {columns[c][0]: round(size, 3) for c, size in corrected.items()}
+    for class_name, sizes in record["classes"].items():
+        values = (sizes["size"], *(sizes["interval"] or ()))
+        row |= {column: round(v, 3) for column, v in zip(columns[class_name], values, strict=False)}
+    return row | {
+        "doubt": round(record["doubt"], 5),
+        "intervals calibrated": "yes" if record["calibrated"]["intervals"] else "no",
+        "intervals": record["calibrated"]["meaning"],
     }

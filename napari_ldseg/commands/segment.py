@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,8 +54,8 @@ def segment(
     expects of its label map, 0 to 1.
 
     Run the same command again after any interruption: finished cases are not made again. A label that
-    you have corrected in the folder is never written over. An image that cannot be segmented is listed
-    at the end; the others go on.
+    you have corrected in the folder is never written over; the table then has its volumes. An image that
+    cannot be segmented is listed at the end; the others go on.
 
     Exit codes: 0 all segmented, 1 some failed, 2 nothing could be segmented, 130 stopped (Ctrl-C, SIGTERM).
 
@@ -62,11 +63,12 @@ def segment(
     """
     with plain_errors(NOTHING_DONE):
         from ..checkpoint.bundled import find_checkpoint
-        from ..cohort.inputs import find_inputs
+        from ..cohort.inputs import find_images
 
-        inputs = find_inputs(files, output)
+        left_out: list[str] = []
+        images = find_images(files, output, left_out.append)
         path = find_checkpoint(model)
-        if output.exists() and not output.is_dir():
+        if os.path.isfile(output):
             raise LDSegError(f"{output} is a file; give a folder after -o.")
 
         from ..checkpoint.file import load_checkpoint
@@ -83,10 +85,13 @@ def segment(
             ) from error
         fabric = make_fabric(accelerator, devices, nodes, patience=datetime.timedelta(days=30))
         process = f"process {fabric.global_rank}: " if fabric.world_size > 1 else ""
+        if fabric.is_global_zero:
+            for line in left_out:
+                typer.echo(line, err=True)
         try:
             report = segment_cohort(
                 checkpoint,
-                inputs,
+                images,
                 output,
                 fabric,
                 samples=samples,
@@ -103,19 +108,21 @@ def segment(
 
 
 def _tell(report: CohortReport, as_json: bool) -> None:
-    done = report.segmented + report.skipped
+    done = report.segmented + report.skipped + report.corrected
     if as_json:
         told = {
             "segmented": report.segmented,
             "skipped": report.skipped,
+            "corrected": report.corrected,
             "failed": [failure._asdict() for failure in report.failed],
             "table": str(report.table),
         }
         typer.echo(json.dumps(told, indent=1))
     else:
+        kept = f"{report.corrected} corrected and kept, " if report.corrected else ""
         typer.echo(
-            f"{report.segmented} segmented, {report.skipped} already there, {len(report.failed)} "
-            f"failed; volumes and doubts are in {report.table}."
+            f"{report.segmented} segmented, {report.skipped} already there, {kept}"
+            f"{len(report.failed)} failed; volumes and doubts are in {report.table}."
         )
     for failure in report.failed:
         typer.echo(f"failed: {failure.image}: {failure.reason}", err=True)

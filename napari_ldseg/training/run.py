@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
 
+from ..alone import alone_in
 from ..atomic import remove_leftovers
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metric
@@ -32,15 +32,9 @@ from .log import LOG, Progress
 from .loop import STATE, TrainingStopped, train
 from .pictures import save_contact_sheet, save_curves
 
-try:
-    import fcntl
-except ImportError:  # Windows has none.
-    fcntl = None  # type: ignore[assignment]
-
 CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.yaml"
 SAMPLES = 10
 SECONDS_BETWEEN_LINES = 30
-PATIENCE_SECONDS = 12
 SPREAD_CASES, SPREAD_SAMPLES, STEPS_CASES, WATCHED_CASES, SHOWN_CASES = 3, 8, 20, 16, 5
 
 
@@ -66,11 +60,18 @@ def run_training(
         If the folder holds another run, another process works in it, or anything of ``train`` fails.
     """
     path = folder / CHECKPOINT
-    if fabric.is_global_zero:
-        with _alone_in(folder):
-            remove_leftovers(folder / STATE)
+    with alone_in(folder) if fabric.is_global_zero else nullcontext():
+        try:
+            if fabric.is_global_zero:
+                remove_leftovers(folder / STATE)
             return _run(config, folder, path, fabric, start, resume, stop, on_progress, say)
-    return _run(config, folder, path, fabric, start, resume, stop, on_progress, say)
+        except OSError as error:
+            if error.filename and not Path(error.filename).is_relative_to(folder):
+                raise
+            raise LDSegError(
+                f"The run's folder {folder} cannot be written: {error.strerror}; make room or bring "
+                "it back, then go on with --resume."
+            ) from error
 
 
 def _run(
@@ -151,56 +152,6 @@ def _run(
     check()
     save_contact_sheet(folder, checkpoint, _spread_out(validation, SHOWN_CASES), SAMPLES, device)
     return save_checkpoint(checkpoint, path)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and keep other runs out of it; the system lets go when this process ends.
-
-    Raises
-    ------
-    LDSegError
-        If another run works in it, or it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LDSegError(
-            f"The run's folder {folder} cannot be made: {error.strerror}; choose another one."
-        ) from error
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(handle, folder)
-        yield
-    except OSError as error:
-        if error.filename and not Path(error.filename).is_relative_to(folder):
-            raise
-        raise LDSegError(
-            f"The run's folder {folder} cannot be written: {error.strerror}; make room or bring it back, "
-            "then go on with --resume."
-        ) from error
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int, folder: Path) -> None:
-    """Lock the open ``folder``; the readers of a killed run may hold it for some seconds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            if time.monotonic() > deadline:
-                raise LDSegError(
-                    f"Another run is at work in {folder}; wait for it or choose another folder."
-                ) from error
-            time.sleep(0.2)
-        except OSError:
-            return  # Some network file systems lock no folders.
 
 
 def measured(
