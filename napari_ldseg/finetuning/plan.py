@@ -25,7 +25,7 @@ WATCHED_IMAGES = 8
 NOT_RETRAINED = (
     "{} is a baseline without diffusion, which is not retrained here; choose an LDSeg model."
 )
-FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder", "image_encoder")
+FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder")
 
 
 class Candidate(NamedTuple):
@@ -107,8 +107,8 @@ def free_name(project: Path, base: str) -> str:
 def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> TrainingSettings:
     """Return the settings of a pace for the model ``metadata`` that starts from ``base``.
 
-    If both have the same classes, the denoiser alone learns, and the result goes ``BLEND`` of the way to
-    what it learnt, so that little of the base is forgotten (``benchmarks/forgetting.py``). With other
+    If both have the same classes, image encoder and denoiser learn, and the result goes ``BLEND`` of the way
+    to what they learnt, so that little of the base is forgotten (``benchmarks/forgetting.py``). With other
     classes, or without a base, all weights learn.
     """
     scratch = base is None
@@ -118,7 +118,7 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
     return TrainingSettings(
         updates=updates * (4 if scratch else 1),
         batch_size=8 if flat else 2,
-        learning_rate=2e-3 if scratch or same else 1e-3,
+        learning_rate=2e-3 if scratch else 5e-4 if same else 1e-3,
         warmup=20,
         ema_decay=0.98 if pace == "quick" else 0.99,
         validate_every=20 if pace == "quick" else 100,
