@@ -145,6 +145,15 @@ def test_smoothing_keeps_thin_parts_and_never_cuts_a_piece():
     assert new[4, 2, 4] == 0  # but a corner is rounded
 
 
+@pytest.mark.parametrize("slices", [1, 2, 3, 4, 5])
+def test_smoothing_never_takes_a_slice_from_a_plate(slices):
+    labels = np.zeros((15, 40, 40), np.uint8)
+    labels[4 : 4 + slices, 8:32, 8:32] = 1
+    new = applied(labels, smooth(labels, 1, 2.0, (1, 1, 1)))
+    for plane in range(4, 4 + slices):
+        assert (new[plane, 12:28, 12:28] == 1).all()
+
+
 def test_smoothing_leaves_no_gap_to_the_other_class_and_never_changes_it():
     rng = np.random.default_rng(1)
     labels = np.zeros((20, 30, 30), np.uint8)

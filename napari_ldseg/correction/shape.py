@@ -122,8 +122,11 @@ def _blurred(mask: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 def _with_thin_parts(
     mask: np.ndarray, smoothed: np.ndarray, reach: float, spacing: Sequence[float]
 ) -> np.ndarray:
-    """Give ``smoothed`` back the parts of ``mask`` that lie further than ``reach`` from it."""
-    lost = _beyond(np.argwhere(mask & ~smoothed), smoothed, reach, spacing)
+    """Give ``smoothed`` back the parts of ``mask`` that lie further than ``reach`` from what is sound in it."""
+    # What is left of a part that all but vanished is no thicker than a third of the reach.
+    core = ~within(~smoothed, reach / 3, spacing)
+    sound = smoothed & within(core, 2 * reach / 3, spacing)
+    lost = _beyond(np.argwhere(mask & ~sound), sound, reach, spacing)
     if not len(lost):
         return smoothed
     again = reach + max(spacing)

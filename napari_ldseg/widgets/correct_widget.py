@@ -223,8 +223,8 @@ class CorrectWidget(QWidget):
         for name, button in self.buttons.items():
             button.show_reason(corrector.reason(name))
             button.setChecked(corrector.armed == name)
-        for widget in (self.undo, self.redo):
-            widget.setEnabled(corrector.target is not None and not corrector.busy)
+        for widget, steps in zip((self.undo, self.redo), corrector.steps, strict=True):
+            widget.setEnabled(steps > 0 and not corrector.busy)
         self.scope_row.setVisible(corrector.target is None or corrector.target.ndim >= 3)
         self.straighten.setVisible(corrector.oblique())
         # What stops every tool is said once, in sight.

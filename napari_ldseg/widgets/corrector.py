@@ -27,6 +27,7 @@ OBLIQUE = (
     "{name} lies oblique in the window, where napari paints into other slices; press Straighten to "
     "correct it on straight axes. Its true position is kept and saved."
 )
+DATA_EVENTS = ("paint", "set_data")
 LAYER_EVENTS = ("selected_label", "mode", "visible", "name", "features", "colormap")
 
 
@@ -55,6 +56,7 @@ class Corrector(QObject):
         self._click = PieceClick(self._on_click)
         self._runner = ToolRunner(self, self._view)
         self._classes: dict[int, ClassInfo] = {}
+        self._steps = (0, 0)
         layers = viewer.layers
         self._watched = (
             (layers.selection.events.active, self._find_target),
@@ -166,6 +168,13 @@ class Corrector(QObject):
         else:
             self._runner.start(name, None)
 
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How many steps of the target can be undone, and how many done again."""
+        if self.target is None:
+            return 0, 0
+        return len(self.target._undo_history), len(self.target._redo_history)
+
     def undo(self) -> None:
         """Take the last step back, as Ctrl+Z does with the layer selected."""
         if self.target is not None and not self.busy:
@@ -250,12 +259,17 @@ class Corrector(QObject):
         if self.target is not None:
             for name in LAYER_EVENTS:
                 getattr(self.target.events, name).disconnect(self._on_layer)
+            for name in DATA_EVENTS:
+                getattr(self.target.events, name).disconnect(self._on_data)
         self.target = layer
         self._classes = {}
         if layer is not None:
             self._classes = classes_of(layer) if not layer.multiscale else {}
             for name in LAYER_EVENTS:
                 getattr(layer.events, name).connect(self._on_layer)
+            for name in DATA_EVENTS:
+                getattr(layer.events, name).connect(self._on_data)
+        self._steps = self.steps
 
     def _on_layer(self, event=None) -> None:
         if event.type in ("features", "colormap"):
@@ -265,6 +279,13 @@ class Corrector(QObject):
             if self.target.mode != wanted:
                 self._arm(None)
         self.changed.emit()
+
+    def _on_data(self, event=None) -> None:
+        before, self._steps = self._steps, self.steps
+        if self._steps[1] > before[1]:
+            self.said.emit("Taken back.", False)
+        if self._steps != before:
+            self.changed.emit()
 
     def _on_view(self, event=None) -> None:
         if self.armed is not None and self.reason(self.armed):

@@ -136,6 +136,17 @@ def test_each_tool_is_a_button_that_does_what_the_key_does(qtbot, viewer, correc
         np.testing.assert_array_equal(volume.data, before)
 
 
+def test_undo_is_offered_where_there_is_a_step_and_says_that_it_was_done(
+    viewer, correct, press, volume
+):
+    assert not correct.undo.isEnabled() and not correct.redo.isEnabled()
+    press("G")
+    assert correct.undo.isEnabled() and "changed" in correct.status.text()
+    press("Z", CTRL)
+    assert correct.status.text() == "Taken back."
+    assert not correct.undo.isEnabled() and correct.redo.isEnabled()
+
+
 def test_keys_collide_with_nothing_of_napari(viewer, correct):
     layer = viewer.add_labels(np.zeros((4, 4), np.uint8))
     from napari.utils.shortcuts import default_shortcuts
