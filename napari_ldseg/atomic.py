@@ -22,8 +22,10 @@ def written_whole(path: Path, suffix: str) -> Iterator[Path]:
     # Unlike mkstemp this leaves the permissions to the umask.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    permissions = temporary.stat().st_mode
     try:
         yield temporary
+        temporary.chmod(permissions)  # safetensors puts a file of its own there
         _to_disk(temporary)
         os.replace(temporary, path)
     except BaseException:
