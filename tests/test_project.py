@@ -352,7 +352,10 @@ def test_what_a_killed_process_was_writing_is_swept(project, oblique):
     scan = read_scan(oblique)
     case = project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
     project.close()
-    torn = [case.folder / ".label.nii.gz.01cd45ef.nii.gz", project.folder / ".project.json.89ab23cd.json"]
+    torn = [
+        case.folder / ".label.nii.gz.01cd45ef.nii.gz",
+        project.folder / ".project.json.89ab23cd.json",
+    ]
     for path in (*torn, case.folder / "my notes.json"):
         path.write_bytes(b"half")
     (project.folder / "cases" / ".adding-x").mkdir()
