@@ -374,15 +374,21 @@ def test_a_result_of_something_else_is_never_written_over(run, scans, tmp_path):
         assert foreign.read_bytes() == before
 
 
-def test_a_full_disk_leaves_no_half_case(run, scans, tmp_path, monkeypatch):
+def fill_disk_at(kind, monkeypatch):
+    """Let writing the files of this kind fail; return the function that writes."""
     real = nib.save
 
     def full(image, path):
         real(image, path)
-        if "sample_sd" in str(path):
+        if kind in str(path):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("nibabel.save", full)
+    return real
+
+
+def test_a_full_disk_leaves_no_half_case(run, scans, tmp_path, monkeypatch):
+    real = fill_disk_at("sample_sd", monkeypatch)
     result = run(scans / "scan0.nii.gz")
     assert result.exit_code == 2 and "No space left" in result.stderr
     assert not list((tmp_path / "out").rglob("*.nii.gz")) and not leftovers(tmp_path / "out")
@@ -394,14 +400,7 @@ def test_a_failed_second_run_leaves_the_first_ones_results(run, scans, tmp_path,
     scan, out = scans / "scan0.nii.gz", tmp_path / "out"
     run(scan)
     before, record = contents(out)[0], (out / "records" / "scan0.json").read_bytes()
-    real = nib.save
-
-    def full(image, path):
-        real(image, path)
-        if "predictive_sd" in str(path):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("nibabel.save", full)
+    fill_disk_at("predictive_sd", monkeypatch)
     result = run(scan, n=2)
     assert result.exit_code == 2 and "No space left" in result.stderr
     assert contents(out)[0] == before and not leftovers(out)
