@@ -146,6 +146,7 @@ def test_a_few_slices_stand_for_many_volumes():
     volumes = [by_slice(loop_case(i)) for i in range(3)]
     assert [case.slices for case in sample_slices(volumes, 8)] == [(0, 4)] * 3
     assert len(sample_slices(volumes * 5, 8)) == 8
+    assert [case.slices for case in sample_slices(volumes, 3)] == [(3,)] * 3, "of one, the middle"
     single = discs(2, 2)
     assert sample_slices(single, 8) == single and sample_slices([], 8) == []
 

@@ -120,8 +120,9 @@ def sample_slices(cases: Sequence[Case], most: int) -> list[Case]:
 
 
 def far_apart(items: Sequence[Item], most: int) -> Sequence[Item]:
-    """Return every so many of ``items``, from the first on, so that there are at most ``most``."""
-    return items[:: -(-len(items) // most)]
+    """Return every so many of ``items``, at most ``most``; what is left over is halved between both ends."""
+    step = -(-len(items) // most)
+    return items[(len(items) - 1) % step // 2 :: step]
 
 
 def _image(
