@@ -92,8 +92,10 @@ def test_a_refused_resume_leaves_the_runs_settings(tmp_path, assert_sentence):
     assert answer.exit_code == 1
     assert_sentence(last_line(answer), "other settings", "restore the configuration")
     assert (folder / "config.yaml").read_bytes() == before
-    answer = run(folder / "config.yaml", folder, "--resume")
+    (folder / "config.yaml").rename(tmp_path / "kept.yaml")
+    answer = run(tmp_path / "kept.yaml", folder, "--resume")
     assert answer.exit_code == 0, answer.stderr
+    assert (folder / "config.yaml").read_bytes() == before
 
 
 def test_a_run_is_resumed_from_the_checkpoint_that_it_began_with(

@@ -85,11 +85,12 @@ def _run(
     on_progress: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> Path | None:
-    if not resume and ((folder / STATE).exists() or path.exists()):
+    begun = (folder / STATE).exists()
+    if not resume and (begun or path.exists()):
         raise LDSegError(
             f"{folder} already holds a run; add --resume to go on with it, or choose another folder."
         )
-    if (folder / LOG).exists() and not (folder / CONFIG).exists():
+    if not begun and (folder / LOG).exists() and not (folder / CONFIG).exists():
         raise LDSegError(f"{folder} holds a {LOG} of your own; choose another folder for the run.")
     if resume and path.exists():
         say(f"{path} is already finished.")
@@ -97,7 +98,7 @@ def _run(
     cases, fixed = find_labelled(config.data, [c.name for c in config.classes])
     split_file = config.data.split or folder / "split.json"
     if fabric.is_global_zero:
-        if not (folder / STATE).exists():
+        if not begun or not (folder / CONFIG).exists():
             write_config(config, folder / CONFIG)
         settled_split(config.data, cases, split_file, fixed)
     fabric.barrier()
