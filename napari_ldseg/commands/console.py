@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import typer
 
 from ..durations import clock
-from ..errors import LDSegError
+from ..errors import LDSegError, is_out_of_memory, os_error_sentence
 
 INTERRUPTED = 130
 
@@ -36,11 +36,8 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, LDSegError):
         return str(error)
     if isinstance(error, OSError):
-        place = f"{error.filename} cannot be used" if error.filename else "A file cannot be used"
-        return f"{place}: {error.strerror or error}."
-    # CUDA has an exception of its own; MPS and the CPU only say it in words.
-    words = ("out of memory", "can't allocate memory")
-    if isinstance(error, MemoryError) or any(word in str(error) for word in words):
+        return os_error_sentence(error)
+    if is_out_of_memory(error):
         return (
             "There is too little memory for this; close other programs, or take a smaller batch, "
             "smaller images or fewer samples."

@@ -10,7 +10,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import LDSegError
+from ..errors import LDSegError, is_out_of_memory, os_error_sentence
 from ..project import lock
 from .request import Phase, Status, read_request, read_status, write_status
 
@@ -82,16 +82,13 @@ def _plain(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The disk is full; make room, then resume."
     if isinstance(error, OSError):
-        return (
-            f"{error.filename or 'A file'} could not be read or written: {error.strerror or error}."
-        )
-    words = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate" in words:
+        return os_error_sentence(error)
+    if is_out_of_memory(error):
         return (
             "The memory did not suffice for training; close other programs or choose the CPU as the "
             "device, then resume."
         )
-    return f"The training failed: {type(error).__name__}: {' '.join(words.split())[:200]}."
+    return f"The training failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}."
 
 
 def _status(folder: Path) -> Status:

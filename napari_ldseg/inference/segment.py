@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.file import Checkpoint
-from ..errors import LDSegError
+from ..errors import LDSegError, is_out_of_memory
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
 from .checks import check_fit, check_memory, check_whole
@@ -286,11 +286,7 @@ class PosteriorSampler:
 
     def _halve_batch(self, error: RuntimeError) -> None:
         """Halve the batch after running out of memory; raise any other error again."""
-        # CUDA has an exception of its own; MPS and the CPU only say it in words.
-        words = ("out of memory", "can't allocate memory")
-        if not isinstance(error, torch.OutOfMemoryError) and all(
-            w not in str(error) for w in words
-        ):
+        if not is_out_of_memory(error):
             raise error
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from lightning_fabric import Fabric
 from ..alone import alone_in
 from ..atomic import remove_leftovers
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
-from ..checkpoint.metadata import Metric
+from ..checkpoint.metadata import Metadata, Metric
 from ..datasets.case import Case
 from ..datasets.slices import by_slice, one_image, sample_slices, single_images
 from ..datasets.split import Split, settled_split
@@ -118,13 +119,7 @@ def _run(
         )
     # Not met by the loop: a bad one would show only when the training is over.
     for case in [*validation, *test][fabric.global_rank :: fabric.world_size]:
-        for image in single_images(case):
-            prepare_case(metadata, image, blank_allowed=case.slices is not None)
-            outside = outside_field_of_view(metadata, image.read_scan())
-            if outside is not None:
-                raise LDSegError(
-                    f"{outside[0]}; leave it out, or write a split in which cases of its size are learnt from."
-                )
+        _check_case(metadata, case)
     checkpoint = train(
         metadata,
         training,
@@ -153,6 +148,19 @@ def _run(
     check()
     save_contact_sheet(folder, checkpoint, _spread_out(validation, SHOWN_CASES), SAMPLES, device)
     return save_checkpoint(checkpoint, path)
+
+
+def _check_case(metadata: Metadata, case: Case) -> None:
+    """Raise LDSegError if a case kept aside could not be measured."""
+    for image in single_images(case):
+        scan = image.read_scan()
+        read_once = replace(image, read_scan=lambda scan=scan: scan)  # type: ignore[misc]
+        prepare_case(metadata, read_once, blank_allowed=case.slices is not None)
+        outside = outside_field_of_view(metadata, scan)
+        if outside is not None:
+            raise LDSegError(
+                f"{outside[0]}; leave it out, or write a split in which cases of its size are learnt from."
+            )
 
 
 def measured(
