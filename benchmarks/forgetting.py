@@ -31,8 +31,8 @@ from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.overlap import evaluate
 from napari_ldseg.finetuning.plan import settings_for
-from napari_ldseg.inference.scan import Scan
 from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.loop import train
 

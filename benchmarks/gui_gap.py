@@ -17,7 +17,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
-from napari_ldseg.io.samples import sample_folder
+from napari_ldseg.layers.samples import sample_folder
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from napari_ldseg.checkpoint.metadata import ClassInfo
-from napari_ldseg.inference.scan import Scan
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.project.recorder import Recorder
+from napari_ldseg.scans.scan import Scan
 
 SHAPE = (128, 256, 256)
 STROKES, DABS, RADIUS = 20, 30, 10

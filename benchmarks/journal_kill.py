@@ -35,10 +35,10 @@ def places() -> np.ndarray:
 def child(folder: Path) -> None:
     """Paint until killed."""
     from napari_ldseg.checkpoint.metadata import ClassInfo
-    from napari_ldseg.inference.scan import Scan
     from napari_ldseg.project.case import Masks
     from napari_ldseg.project.folder import Project
     from napari_ldseg.project.recorder import Recorder
+    from napari_ldseg.scans.scan import Scan
 
     project = Project(folder, create=True)
     array = np.zeros(SHAPE, np.uint8)

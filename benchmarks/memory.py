@@ -13,14 +13,14 @@ import sys
 import time
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
-from napari_ldseg.io.samples import sample_folder
+from napari_ldseg.layers.samples import sample_folder
 
 
 def measure(model: str, scan: str, n: int) -> None:
     """Segment once and print the peak resident memory in MiB and the seconds."""
     from napari_ldseg.checkpoint.file import load_checkpoint
-    from napari_ldseg.inference.files import read_scan
     from napari_ldseg.inference.segment import segment
+    from napari_ldseg.scans.files import read_scan
 
     loaded, image = load_checkpoint(bundled_checkpoints()[model]), read_scan(scan)
     started = time.monotonic()

@@ -30,7 +30,7 @@ from napari_ldseg.datasets.case import Case
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.finetuning.comparison import read_comparison
-from napari_ldseg.widgets.project_state import project_of
+from napari_ldseg.widgets.project.state import project_of
 
 RADIUS, MOST_STROKES = 12, 80
 

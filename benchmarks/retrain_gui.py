@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -27,10 +28,12 @@ from qtpy.QtTest import QTest
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
-from napari_ldseg.inference.scan import Scan
-from napari_ldseg.io.phantoms import echo_phantom
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
+from napari_ldseg.scans.scan import Scan
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from phantoms import echo_phantom
 
 LEARNING, ASIDE = 5, 8
 

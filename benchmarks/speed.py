@@ -1,6 +1,6 @@
 """Seconds per image: python benchmarks/speed.py [steps | size | samples | gains ...] [--model NAME].
 
-NAME is a preset (glas, glas-fast, ...), or released-2d or released-3d for the authors' networks. Their
+NAME is a preset (glas, glas-fast, ...), or authors-2d or authors-3d for the authors' networks. Their
 weights come from the folder LDSEG_OFFICIAL (default ../shared/official from the repository) where it
 exists; every other weight is random, which changes no time. Set OMP_NUM_THREADS to the cores to use.
 Prints Markdown tables; the last column says how many cores other processes kept busy meanwhile.
@@ -23,23 +23,23 @@ from machine import describe, peak_mib, seconds, table
 from napari_ldseg.checkpoint.file import Checkpoint, build_model
 from napari_ldseg.checkpoint.keras import import_keras
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, Intensity, Metadata, TrainingRecord
-from napari_ldseg.inference.scan import Scan
 from napari_ldseg.inference.segment import segment
+from napari_ldseg.model.authors_sizes import authors_architecture
 from napari_ldseg.model.fast import inference_copy
 from napari_ldseg.model.presets import PRESETS
-from napari_ldseg.model.released_sizes import released_architecture
+from napari_ldseg.scans.scan import Scan
 
 OFFICIAL = Path(os.environ.get("LDSEG_OFFICIAL", Path(__file__).parents[2] / "shared" / "official"))
-RELEASED = {"released-2d": (2, 3, 2, (512, 512)), "released-3d": (3, 1, 3, (128, 128, 256))}
+AUTHORS = {"authors-2d": (2, 3, 2, (512, 512)), "authors-3d": (3, 1, 3, (128, 128, 256))}
 
 
 def model_for(name: str, size: tuple[int, ...] | None = None) -> Checkpoint:
     """Return a checkpoint of the networks called ``name``, for images of ``size``."""
-    if name in RELEASED:
-        dims, channels, classes, usual = RELEASED[name]
+    if name in AUTHORS:
+        dims, channels, classes, usual = AUTHORS[name]
         if OFFICIAL.is_dir() and size in (None, usual):
             return import_keras(OFFICIAL, dims)
-        architecture, networks = released_architecture(dims, channels, classes), "released"
+        architecture, networks = authors_architecture(dims, channels, classes), "authors"
     else:
         architecture, usual = PRESETS[name].architecture, PRESETS[name].size
         networks = "ldseg"
@@ -48,7 +48,7 @@ def model_for(name: str, size: tuple[int, ...] | None = None) -> Checkpoint:
         description="Untrained networks, to measure their speed.",
         architecture=architecture,
         networks=networks,
-        parametrisation="plain-difference" if networks == "released" else "velocity",
+        parametrisation="plain-difference" if networks == "authors" else "velocity",
         channels=tuple(f"channel {c}" for c in range(architecture.image_channels)),
         classes=tuple(
             ClassInfo(name=f"class {c}", colour="#808080") for c in range(architecture.classes)
@@ -69,8 +69,8 @@ def image_for(checkpoint: Checkpoint) -> Scan:
     file = OFFICIAL / f"ref{arch.dims}d_components.npz"
     if (
         file.exists()
-        and metadata.networks == "released"
-        and size == RELEASED[f"released-{arch.dims}d"][3]
+        and metadata.networks == "authors"
+        and size == AUTHORS[f"authors-{arch.dims}d"][3]
     ):
         key = "image" if arch.dims == 2 else "image_case1_uint8"
         array = np.load(file)[key][0].astype(np.float32)
@@ -200,7 +200,7 @@ def main() -> None:
     """Print the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=PARTS, default=["steps"])
-    parser.add_argument("--model", choices=[*RELEASED, *PRESETS], default="released-2d")
+    parser.add_argument("--model", choices=[*AUTHORS, *PRESETS], default="authors-2d")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--samples", type=int, default=1)

@@ -47,7 +47,7 @@ def paint(folder: Path) -> None:
     from qtpy.QtWidgets import QApplication
 
     from napari_ldseg.checkpoint.metadata import ClassInfo
-    from napari_ldseg.widgets.project_state import project_of
+    from napari_ldseg.widgets.project.state import project_of
 
     viewer, _ = window(folder)
     image = viewer.add_image(np.random.default_rng(0).integers(0, 99, SHAPE).astype(np.int16))

@@ -23,10 +23,10 @@ _HOMES = {
     "save_checkpoint": "checkpoint.file",
     "Posterior": "inference.posterior",
     "PosteriorSampler": "inference.segment",
-    "Scan": "inference.scan",
-    "read_scan": "inference.files",
+    "Scan": "scans.scan",
+    "read_scan": "scans.files",
     "segment": "inference.segment",
-    "write_like": "inference.files",
+    "write_like": "scans.files",
     "LDSegError": "errors",
 }
 __all__ = ["__version__", *_HOMES]

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from phantoms import echo_phantom, mri_phantom
+
 from napari_ldseg.datasets.split import Split
-from napari_ldseg.inference.files import write_like
-from napari_ldseg.inference.scan import Scan
-from napari_ldseg.io.phantoms import echo_phantom, mri_phantom
+from napari_ldseg.scans.files import write_like
+from napari_ldseg.scans.scan import Scan
 
 MAKERS = {"echo": echo_phantom, "mri": mri_phantom}
 FIRST_VALIDATION_SEED = 5000

@@ -10,7 +10,7 @@ from demo import run, wait
 from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.metadata import ClassInfo
-from napari_ldseg.widgets.class_labels import set_classes
+from napari_ldseg.widgets.common.class_labels import set_classes
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

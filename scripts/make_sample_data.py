@@ -4,17 +4,13 @@ Run from anywhere: ``python scripts/make_sample_data.py``. The bytes depend on t
 """
 
 import gzip
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from phantoms import echo_phantom, mri_phantom
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from napari_ldseg.io.phantoms import echo_phantom, mri_phantom  # noqa: E402
-
 # Training draws seeds below 10_000, so these cases are unseen by any shipped model.
 ECHO_SEED = 10_009
 MRI_SEED = 10_001

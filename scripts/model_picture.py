@@ -22,7 +22,7 @@ from napari_ldseg.evaluation.alternatives import (
     DISTANCE,
     READINGS,
 )
-from napari_ldseg.evaluation.figures import alternatives_and_readers, drawn
+from napari_ldseg.evaluation.plots import alternatives_and_readers, drawn
 
 GREY = "#222222"
 FEWEST_VOXELS = 100  # of a bin that is drawn

@@ -6,7 +6,7 @@ import torch
 from skimage.io import imsave
 
 from napari_ldseg.datasets.case import Case
-from napari_ldseg.inference.scan import Scan
+from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.settings import Augmentation, TrainingSettings
 
 STILL = Augmentation(rotation=0, scale=0, shift=0, noise=0, contrast=0, blur=0)

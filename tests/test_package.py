@@ -10,9 +10,9 @@ import pytest
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.file import load_checkpoint
-from napari_ldseg.inference.files import read_scan
 from napari_ldseg.inference.segment import segment
-from napari_ldseg.io.samples import sample_folder
+from napari_ldseg.layers.samples import sample_folder
+from napari_ldseg.scans.files import read_scan
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("camus", "echo-phantom", "glas", "hippocampus", "lidc", "mri-phantom")
@@ -22,7 +22,7 @@ import json, sys
 import npe2, napari_ldseg
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
-from napari_ldseg.io.samples import sample_folder
+from napari_ldseg.layers.samples import sample_folder
 manager = npe2.PluginManager.instance()
 manager.discover()
 manifest = manager.get_manifest("napari-ldseg")

@@ -11,12 +11,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..atomic import written_whole
 from ..errors import LDSegError
+from ..model.authors import authors_networks
 from ..model.ldseg import LDSeg
-from ..model.released import released_networks
 from ..model.res_unet import ResUNet
 from ..model.schedule import NoiseSchedule
+from ..utils.atomic import atomic_write
 from .header import METADATA_KEY, read_metadata
 from .metadata import Metadata
 
@@ -40,8 +40,8 @@ def build_model(metadata: Metadata) -> LDSeg | ResUNet:
         return ResUNet(metadata.architecture)
     schedule = NoiseSchedule(metadata.schedule_length, metadata.schedule)
     networks = None
-    if metadata.networks == "released":
-        networks = released_networks(metadata.architecture, metadata.grid.size or ())
+    if metadata.networks == "authors":
+        networks = authors_networks(metadata.architecture, metadata.grid.size or ())
     return LDSeg(metadata.architecture, metadata.parametrisation, schedule, networks)
 
 
@@ -51,7 +51,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike) -> Path:
     weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
     header = {METADATA_KEY: checkpoint.metadata.model_dump_json()}
     try:
-        with written_whole(path, ".part") as temporary:
+        with atomic_write(path, ".part") as temporary:
             save_file(weights, temporary, header)
     except (OSError, SafetensorError) as error:
         raise LDSegError(f"The checkpoint could not be written to {path}: {error}.") from error

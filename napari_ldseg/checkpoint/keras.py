@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ..errors import LDSegError
 from ..model.architecture import Architecture
-from ..model.released_sizes import check_released, released_architecture
+from ..model.authors_sizes import authors_architecture, check_authors
 from ..model.schedule import ScheduleName
 from .file import Checkpoint, build_model, save_checkpoint
 from .hdf5 import read_hdf5
@@ -26,7 +26,7 @@ STEMS = dict(
 )
 SUFFIXES = {2: ".hdf5", 3: "3D.hdf5"}
 COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-# The released code's own default; an exact denoiser keeps 0.92 of the spread at 15 steps.
+# The authors' code's own default; an exact denoiser keeps 0.92 of the spread at 15 steps.
 POSTERIOR_STEPS = 15
 DESCRIPTION = (
     "{dims}D, {classes} classes, images resized to {size}: imported from the Keras weights of the "
@@ -145,7 +145,7 @@ def _derive(layers: dict[str, Layers]) -> tuple[Architecture, tuple[int, ...]]:
     if len(attention) < 3:
         raise denoiser.refuse("attention_block/gamma:0", "is missing")
     try:
-        architecture = released_architecture(
+        architecture = authors_architecture(
             dims,
             image.kernel(0)[-2],
             decoder.kernel(-1)[-1],
@@ -154,7 +154,7 @@ def _derive(layers: dict[str, Layers]) -> tuple[Architecture, tuple[int, ...]]:
             (denoiser.kernel(0)[-1], attention[0], attention[2]),
         )
         size = tuple(n * architecture.stride for n in latent)
-        check_released(architecture, size)
+        check_authors(architecture, size)
     except ValueError as error:
         raise LDSegError(f"{label.file} and the files beside it do not fit: {error}.") from error
     return architecture, size
@@ -181,12 +181,12 @@ def _metadata(
     }
     try:
         return Metadata(
-            name=(name or paths["denoiser"].parent.resolve().name or "released")[:100],
+            name=(name or paths["denoiser"].parent.resolve().name or "authors")[:100],
             description=DESCRIPTION.format(
                 dims=dims, classes=classes, size=" x ".join(str(n) for n in size)
             ),
             architecture=architecture,
-            networks="released",
+            networks="authors",
             parametrisation="plain-difference",
             schedule=schedule,
             channels=("red", "green", "blue")

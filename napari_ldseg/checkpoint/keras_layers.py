@@ -1,7 +1,7 @@
 """A Keras weight file's layers in their order of creation, and their way into the torch networks.
 
 Keras stores ``layer/.../weight:0``. Layers of one type, sorted by the number at the end of their names,
-are in the order in which the released code made them; the numbers have offsets and gaps.
+are in the order in which the authors' code made them; the numbers have offsets and gaps.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LDSegError
+from ..model.authors import AttentionOfNormed, BatchNorm
 from ..model.blocks import GroupNorm, ResidualBlock, SelfAttention
-from ..model.released import AttentionOfNormed, BatchNorm
 from .hdf5 import shown
 
 # The layer that only this network's file has; a label decoder has none of them.
@@ -219,7 +219,7 @@ def _attention(
 
 
 def _in_creation_order(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, layer with weights); within a type the order is the released code's."""
+    """Yield (name, layer with weights); within a type the order is the authors' code's."""
     if (
         isinstance(module, SelfAttention)
         or next(module.parameters(recurse=False), None) is not None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ..model.architecture import Architecture
-from ..model.released_sizes import check_released
+from ..model.authors_sizes import check_authors
 
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -18,6 +18,11 @@ Millimetres = Annotated[float, Field(gt=0.001, lt=10_000, allow_inf_nan=False)]
 MAX_GRID_VOXELS = 2**28
 MIN_CASES_FOR_INTERVALS = 19
 MIN_CASES_FOR_COVERAGE = 40
+
+
+def _renamed_networks(name: object) -> object:
+    """Return today's name of the authors' networks, which the first checkpoints called "released"."""
+    return "authors" if name == "released" else name
 
 
 class _Part(BaseModel):
@@ -109,7 +114,7 @@ class TrainingRecord(_Part):
 
 
 class Calibration(_Part):
-    """What was measured on validation cases so that a result's doubt can be taken at its word.
+    """What was measured on validation cases so that a result's uncertainty means what it says.
 
     Holds for results of ``samples`` samples N with ``steps`` steps K of ``sampler`` alone. See
     ``inference.calibration`` for what ``temperature`` and ``volume_factors`` (one per class but the
@@ -144,7 +149,9 @@ class Metadata(_Part):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     description: Text
     architecture: Architecture
-    networks: Literal["ldseg", "released", "res-unet"] = "ldseg"
+    networks: Annotated[
+        Literal["ldseg", "authors", "res-unet"], BeforeValidator(_renamed_networks)
+    ] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
     schedule_length: Annotated[int, Field(ge=2, le=100_000)] = 1000
@@ -189,6 +196,6 @@ class Metadata(_Part):
         factors = None if self.calibration is None else self.calibration.volume_factors
         if factors is not None and len(factors) != arch.classes - 1:
             raise ValueError(f"{len(factors)} volume factors for {arch.classes - 1} classes")
-        if self.networks == "released":
-            check_released(arch, self.grid.size or ())
+        if self.networks == "authors":
+            check_authors(arch, self.grid.size or ())
         return self

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import typer
 
-from ..durations import clock
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
+from ..utils.durations import clock
 
 INTERRUPTED = 130
 

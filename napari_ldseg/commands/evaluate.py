@@ -15,7 +15,7 @@ from .console import Countdown, plain_errors
 
 if TYPE_CHECKING:
     from ..datasets.case import Case
-    from ..evaluation.runs import Model
+    from ..evaluation.predictions import Model
 
 T = TypeVar("T", int, float, str)
 
@@ -230,7 +230,7 @@ def _drawn(cases: list[Case], number: int | None, seed: int) -> list[Case]:
 def _models(paths: list[Path]) -> list[Model]:
     """Return the checkpoints with labels that tell them apart."""
     from ..checkpoint.file import load_checkpoint
-    from ..evaluation.runs import Model
+    from ..evaluation.predictions import Model
 
     loaded = [load_checkpoint(path) for path in paths]
     labels = _labels([one.metadata.name for one in loaded], paths)

@@ -80,8 +80,8 @@ def describe_calibration(found: Calibration | None) -> str:
     )
     if found.volume_factors is None:
         return f"{text}no volume intervals (too few cases)"
-    doubt = "" if found.claims_coverage else " (too few cases to promise their coverage)"
-    return f"{text}{found.level:.0%} volume intervals{doubt}"
+    few = "" if found.claims_coverage else " (too few cases to promise their coverage)"
+    return f"{text}{found.level:.0%} volume intervals{few}"
 
 
 def _times(values: tuple[float, ...]) -> str:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..atomic import make_writable
 from ..errors import LDSegError
+from ..utils.atomic import make_writable
 from .console import INTERRUPTED, plain_errors, stop_signals
 
 if TYPE_CHECKING:
-    from ..cohort.run import CohortReport
+    from ..batch.run import BatchReport
 
 NOTHING_DONE = 2
 
@@ -50,7 +50,7 @@ def segment(
 
     The folder gets labels/, sample_sd/ and predictive_sd/, each with one NIfTI file per image on the
     image's own grid, records/ with how each was made, and volumes.csv: every case's volumes with
-    intervals and its doubt, the most doubtful first. Doubt is one minus the Dice that the model itself
+    intervals and its expected error, the highest first. It is one minus the Dice that the model itself
     expects of its label map, 0 to 1.
 
     Run the same command again after any interruption: finished cases are not made again. A label that
@@ -62,8 +62,8 @@ def segment(
     Example: napari-ldseg segment scans/ -o results --model hippocampus
     """
     with plain_errors(NOTHING_DONE):
+        from ..batch.inputs import find_images
         from ..checkpoint.bundled import find_checkpoint
-        from ..cohort.inputs import find_images
 
         left_out: list[str] = []
         images = find_images(files, output, left_out.append)
@@ -71,9 +71,9 @@ def segment(
         if os.path.isfile(output):
             raise LDSegError(f"{output} is a file; give a folder after -o.")
 
+        from ..batch.run import Stopped, segment_batch
         from ..checkpoint.file import load_checkpoint
-        from ..cohort.run import Stopped, segment_cohort
-        from ..distribution import make_fabric
+        from ..inference.distributed import make_fabric
 
         checkpoint = load_checkpoint(path)
         try:
@@ -89,7 +89,7 @@ def segment(
             for line in left_out:
                 typer.echo(line, err=True)
         try:
-            report = segment_cohort(
+            report = segment_batch(
                 checkpoint,
                 images,
                 output,
@@ -107,7 +107,7 @@ def segment(
             _tell(report, as_json)
 
 
-def _tell(report: CohortReport, as_json: bool) -> None:
+def _tell(report: BatchReport, as_json: bool) -> None:
     done = report.segmented + report.skipped + report.corrected
     if as_json:
         told = {
@@ -122,7 +122,7 @@ def _tell(report: CohortReport, as_json: bool) -> None:
         kept = f"{report.corrected} corrected and kept, " if report.corrected else ""
         typer.echo(
             f"{report.segmented} segmented, {report.skipped} already there, {kept}"
-            f"{len(report.failed)} failed; volumes and doubts are in {report.table}."
+            f"{len(report.failed)} failed; volumes and expected errors are in {report.table}."
         )
     for failure in report.failed:
         typer.echo(f"failed: {failure.image}: {failure.reason}", err=True)

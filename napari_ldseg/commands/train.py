@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..durations import clock
+from ..utils.durations import clock
 from .console import INTERRUPTED, plain_errors, stop_signals
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def train(
 
         told = read_config(config)
 
-        from ..distribution import make_fabric
+        from ..inference.distributed import make_fabric
         from ..training.loop import TrainingStopped
         from ..training.run import run_training
 

@@ -59,12 +59,12 @@ def _between(
     box = bounding_box(first | last, 1)
     assert box is not None
     one, other = _signed(first[box], spacing), _signed(last[box], spacing)
-    way = np.zeros(2)
+    offset = np.zeros(2)
     if label_pieces(first[box])[1] == label_pieces(last[box])[1] == 1:
-        way = np.subtract(ndimage.center_of_mass(last[box]), ndimage.center_of_mass(first[box]))
+        offset = np.subtract(ndimage.center_of_mass(last[box]), ndimage.center_of_mass(first[box]))
     for step in range(1, count + 1):
         t = step / (count + 1)
-        a, b = _moved(one, t * way), _moved(other, (t - 1) * way)
+        a, b = _moved(one, t * offset), _moved(other, (t - 1) * offset)
         shape = np.zeros_like(first)
         shape[box] = (1 - t) * a + t * b > 0
         yield shape
@@ -80,7 +80,7 @@ def _signed(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
     return signed[1:-1, 1:-1].astype(np.float32)
 
 
-def _moved(signed: np.ndarray, way: np.ndarray) -> np.ndarray:
-    if np.abs(way).max() < 0.25:
+def _moved(signed: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    if np.abs(offset).max() < 0.25:
         return signed
-    return ndimage.shift(signed, way, order=1, mode="nearest")
+    return ndimage.shift(signed, offset, order=1, mode="nearest")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..inference.scan import Scan
+from ..scans.scan import Scan
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..inference.files import read_scan
-from ..inference.scan import Scan
+from ..scans.files import read_scan
+from ..scans.scan import Scan
 from .case import Case
 from .settings import DataSettings
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ..errors import LDSegError
-from ..inference.scan import Scan
+from ..scans.scan import Scan
 from .case import Case
 
 Item = TypeVar("Item")

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from ..atomic import written_whole
 from ..errors import LDSegError
+from ..utils.atomic import atomic_write
 from .case import Case
 from .settings import DataSettings
 
@@ -95,7 +95,7 @@ def read_split(path: Path) -> Split:
         raise LDSegError(f"{path} cannot be read as a split: {reason}.") from error
 
 
-def settled_split(
+def load_or_draw_split(
     settings: DataSettings, cases: Sequence[Case], path: Path, fixed: Split | None = None
 ) -> Split:
     """Return the split in ``path``; if there is none, write ``fixed``, or one drawn now, there first."""
@@ -103,6 +103,6 @@ def settled_split(
         return read_split(path)
     split = fixed or draw_split(cases, settings.validation, settings.test, settings.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path, ".json") as temporary:
+    with atomic_write(path, ".json") as temporary:
         temporary.write_text(split.model_dump_json(indent=1))
     return split

@@ -104,7 +104,7 @@ def share_covered(
     return float((1 - pairwise_iou(readers, outlines, classes).max(1) <= DIFFERENT).mean())
 
 
-def alternative_figures(
+def alternative_metrics(
     found: Sequence[Alternative],
     samples: Sequence[np.ndarray],
     readers: Sequence[np.ndarray],

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..inference.scan import Scan
+from ..scans.scan import Scan
 
 
-def telling_slice(expert: np.ndarray, label: np.ndarray) -> int | None:
+def representative_slice(expert: np.ndarray, label: np.ndarray) -> int | None:
     """Return the index of the leading axis with most of the expert's structures; None in 2D.
 
     Without any, that with most of the label's; without these, the middle.
@@ -25,7 +25,7 @@ def telling_slice(expert: np.ndarray, label: np.ndarray) -> int | None:
 
 
 class Gallery:
-    """Pictures (y, x) or (..., y, x) per case and name."""
+    """Panels (y, x) or (..., y, x) per case and name."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ldseg-evaluate-")
@@ -46,7 +46,7 @@ class Gallery:
         self._folder.cleanup()
 
 
-def picture(scan: Scan, index: int | None) -> np.ndarray:
+def display_slice(scan: Scan, index: int | None) -> np.ndarray:
     """Return a slice of ``scan`` for the eye: uint8 (y, x), or (y, x, 3) if it is in colour.
 
     The range is that of the whole scan, 0.5 % clipped at both ends; of several channels that are not

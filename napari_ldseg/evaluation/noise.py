@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..inference.scan import Scan
+from ..scans.scan import Scan
 
 
 def add_noise(scan: Scan, sd: float, seed: int = 0) -> Scan:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..datasets.case import Case
 from ..errors import LDSegError
-from .runs import Model
+from .predictions import Model
 
 PARTS = ("overlap", "steps", "noise", "uncertainty", "readers")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from ..atomic import make_writable, written_whole
 from ..errors import LDSegError
-from .chapter import Section
+from ..utils.atomic import atomic_write, make_writable
 from .results import results
+from .section import Section
 from .sections import sections
 from .study import Study
 
@@ -39,7 +39,7 @@ def write_report(study: Study, folder: Path, source: str, available: int) -> dic
             ("report.json", json.dumps(found, indent=1, allow_nan=False)),
             ("report.html", page),
         ):
-            with written_whole(folder / name, ".part") as temporary:
+            with atomic_write(folder / name, ".part") as temporary:
                 temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise LDSegError(

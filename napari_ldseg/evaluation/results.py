@@ -22,7 +22,7 @@ from .alternatives import (
 from .bootstrap import INTERVAL, RESAMPLES, Estimate
 from .machine import describe_machine
 from .observations import Key
-from .runs import Model
+from .predictions import Model
 from .study import Study
 from .uncertainty import BAND, BINS, Reliability, reliability
 
@@ -62,8 +62,8 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
         },
         "settings": {
             "parts": list(settings.parts),
-            "samples": study.main_run.samples,
-            "steps": study.main_run.steps,
+            "samples": study.main_sampling.samples,
+            "steps": study.main_sampling.steps,
             "sampler": "ddim",
             "sweep_steps": list(settings.steps) if "steps" in settings.parts else [],
             "noise": list(settings.noise) if "noise" in settings.parts else [],

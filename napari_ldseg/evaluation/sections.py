@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..checkpoint.metadata import MIN_CASES_FOR_COVERAGE
-from . import figures
+from . import plots as figures
 from .bootstrap import Estimate
-from .chapter import (
-    Picture,
+from .observations import ALL_CLASSES, Key
+from .readers_section import readers_section
+from .results import reliabilities
+from .section import (
+    Plot,
     Section,
     Table,
     classes_of,
     counted,
     examples,
-    run_text,
+    sampling_text,
     shown,
 )
-from .observations import ALL_CLASSES, Key
-from .readers_chapter import readers_chapter
-from .results import reliabilities
 from .study import CALIBRATED, Study
 from .uncertainty import BAND, BINS
 
@@ -33,7 +33,7 @@ def sections(study: Study, found: dict[str, Any]) -> list[Section]:
     chapters += [_noise(study)] if "noise" in parts else []
     chapters += [_ablation(study, found)] if study.compared else []
     chapters += [_uncertainty(study)] if "uncertainty" in parts else []
-    chapters += [readers_chapter(study)] if "readers" in parts else []
+    chapters += [readers_section(study)] if "readers" in parts else []
     return [*chapters, _time(study, found)]
 
 
@@ -47,19 +47,23 @@ def _overlap(study: Study) -> Section:
     tables, unit = [], study.unit
     for model in dict.fromkeys(k.model for k in study.observations.keys(part="overlap")):
         rows: list[tuple[str, ...]] = []
-        run = None
+        sampling = None
         for name in _rows(study):
             wanted = {"part": "overlap", "model": model, "class_name": name}
             found = {key.metric: (key, e) for key, e in study.observations.estimates(**wanted)}
             if not found:
                 rows.append((name, "-", "-", "-", "-", "0"))
                 continue
-            run, first = found["DSC"]
+            sampling, first = found["DSC"]
             digits = {"DSC": 3, "IoU": 3, "HD95": 2, "NSD": 3}
             texts = [shown(found[metric][1], digits[metric]) for metric in digits]
             rows.append((name, *texts, str(first.cases)))
         header = ("class", "DSC", "IoU", f"HD95 in {unit}", f"NSD, {study.tolerance:g} {unit}")
-        caption = model if run is None else f"{model}, {run_text(run.samples, run.steps)}"
+        caption = (
+            model
+            if sampling is None
+            else f"{model}, {sampling_text(sampling.samples, sampling.steps)}"
+        )
         tables.append(Table(caption, (*header, "cases"), rows))
     models = [study.model.label, *([study.baseline.label] if study.baseline else [])]
     drawing = figures.predictions(examples(study), classes_of(study), models)
@@ -72,7 +76,7 @@ def _overlap(study: Study) -> Section:
         "slice with most of the expert's structures."
     )
     return Section(
-        "overlap", "Overlap with the expert", (text,), tuple(tables), (Picture(drawing, caption),)
+        "overlap", "Overlap with the expert", (text,), tuple(tables), (Plot(drawing, caption),)
     )
 
 
@@ -124,7 +128,7 @@ def _steps(study: Study) -> Section:
     )
     header = ("model", "K", "DSC", "IoU", "seconds per image")
     table = Table(f"{_summary_rows(study)}, N = 1", header, rows)
-    picture = Picture(
+    picture = Plot(
         drawing, "DSC against the number of sampling steps; the shade is the 95 % interval."
     )
     return Section("steps", "Sampling steps", (text,), (table,), (picture,))
@@ -139,13 +143,13 @@ def _noise(study: Study) -> Section:
     ranked = study.examples()
     name = ranked.get("median", ranked["best"])
     drawings = (
-        Picture(
+        Plot(
             figures.noise_examples(
                 study.gallery[name], study.settings.noise, classes_of(study), models
             ),
             f"{name} at each strength of noise.",
         ),
-        Picture(
+        Plot(
             figures.curves(
                 _curve(study, "noise", "noise"), classes_of(study), "SD of the added noise"
             ),
@@ -208,7 +212,7 @@ def _uncertainty(study: Study) -> Section:
         ],
     )
     pictures = [
-        Picture(
+        Plot(
             figures.uncertainty_maps(examples(study), classes_of(study)),
             "The cases with the best, the median and the worst DSC. Mean prediction: the classes' "
             "colours mixed by their mean probability. Errors: white where the label is not the "
@@ -221,7 +225,7 @@ def _uncertainty(study: Study) -> Section:
             for (model, detail), c in found.items()
         }
         pictures.append(
-            Picture(
+            Plot(
                 figures.reliability_diagram(sources),
                 "Reliability: how often the most probable class is right, by its probability. "
                 "Bins with less than 0.1 % of the voxels are left out.",

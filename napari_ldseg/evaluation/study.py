@@ -1,4 +1,4 @@
-"""The study behind ``napari-ldseg evaluate``: which runs, and what is measured on each case."""
+"""The study behind ``napari-ldseg evaluate``: which predictions, and what is measured on each case."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.posterior import Posterior
 from ..inference.preprocessing import check_finite
-from ..inference.scan import Scan
-from .alternatives import Alternative, alternative_figures, find_alternatives
-from .gallery import Gallery, picture, pixel_aspect, telling_slice
+from ..scans.scan import Scan
+from .alternatives import Alternative, alternative_metrics, find_alternatives
+from .gallery import Gallery, display_slice, pixel_aspect, representative_slice
 from .noise import add_noise
 from .observations import Key, Observations
 from .overlap import mean_dsc, overlap
 from .plan import StudySettings, check_plan
+from .predictions import CasePredictions, Model, Sampling
 from .readers import energy_distance, matched_iou, sample_labels
-from .runs import CaseRuns, Model, Run
-from .surface import surface_figures
+from .surface import surface_metrics
 from .uncertainty import (
     BAND,
     boundary_distance,
@@ -73,24 +73,24 @@ class Study:
         self.not_calibrated: str | None = None
         self.unit, self.tolerance = "mm", self._tolerance(1.0)
         steps, samples = self._posterior_steps(self.model), self.settings.samples
-        self.main_run = Run(self.model.label, samples, steps)
+        self.main_sampling = Sampling(self.model.label, samples, steps)
         if self.model.deterministic:
-            self.main_run = self._single(self.model)
+            self.main_sampling = self._single(self.model)
 
     @property
     def models(self) -> list[Model]:
         """The judged model, the baseline and the compared ones."""
         return [self.model, *([self.baseline] if self.baseline else []), *self.compared]
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[Sampling]:
         """Return the distinct runs that each case needs."""
         parts, wanted = self.settings.parts, []
         if {"overlap", "uncertainty", "readers"} & set(parts):
-            wanted.append(self.main_run)
+            wanted.append(self.main_sampling)
             if self.baseline and {"overlap", "uncertainty"} & set(parts):
                 wanted.append(self._single(self.baseline))
         if "steps" in parts:
-            wanted += [Run(self.model.label, 1, steps) for steps in self.settings.steps]
+            wanted += [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
             wanted += [self._single(self.baseline)] if self.baseline else []
         if "noise" in parts:
             wanted += [self._noisy(m, sd) for m in self._pair for sd in self.settings.noise]
@@ -140,7 +140,7 @@ class Study:
     def run(self, on_samples: Callable[[int], None] = lambda number: None) -> None:
         """Segment and measure every case; ``on_samples`` hears of each batch of samples."""
         checkpoints = {model.label: model.checkpoint for model in self.models}
-        keep = {self.main_run}
+        keep = {self.main_sampling}
         if self.baseline:
             keep.add(self._single(self.baseline))
         for case in self.cases:
@@ -148,17 +148,19 @@ class Study:
             readers = [np.asarray(read()).astype(np.uint8) for read in case.read_labels]
             expert = readers[0] if len(readers) == 1 else consensus(readers)
             settings = self.settings
-            runs = CaseRuns(scan, checkpoints, keep, settings.seed, settings.device, on_samples)
-            for run in self.runs():
-                self._measure_time(case.name, runs, run)
+            predictions = CasePredictions(
+                scan, checkpoints, keep, settings.seed, settings.device, on_samples
+            )
+            for sampling in self.runs():
+                self._measure_time(case.name, predictions, sampling)
             for part in settings.parts:
                 if part == "readers":
-                    self._measure_readers(case.name, runs, readers)
+                    self._measure_readers(case.name, predictions, readers)
                 else:
-                    getattr(self, f"_measure_{part}")(case.name, runs, expert)
+                    getattr(self, f"_measure_{part}")(case.name, predictions, expert)
             if self.compared:
-                self._measure_ablation(case.name, runs, expert)
-            self._show(case.name, runs, expert, readers)
+                self._measure_ablation(case.name, predictions, expert)
+            self._show(case.name, predictions, expert, readers)
 
     def _tolerance(self, usual: float) -> float:
         told = self.settings.tolerance
@@ -173,19 +175,26 @@ class Study:
         return model.checkpoint.metadata.posterior_steps
 
     @staticmethod
-    def _single(model: Model) -> Run:
+    def _single(model: Model) -> Sampling:
         """One sample with the model's ``label_steps``: its quick label map."""
-        return Run(model.label, 1, model.checkpoint.metadata.label_steps)
+        return Sampling(model.label, 1, model.checkpoint.metadata.label_steps)
 
-    def _noisy(self, model: Model, sd: float) -> Run:
+    def _noisy(self, model: Model, sd: float) -> Sampling:
         return self._single(model)._replace(noise=sd or None)
 
-    def _key(self, part: str, metric: str, run: Run, **more: object) -> Key:
-        return Key(part, metric, run.model, samples=run.samples, steps=run.steps, **more)  # type: ignore[arg-type]
+    def _key(self, part: str, metric: str, sampling: Sampling, **more: object) -> Key:
+        return Key(
+            part,
+            metric,
+            sampling.model,
+            samples=sampling.samples,
+            steps=sampling.steps,
+            **more,  # type: ignore[arg-type]
+        )
 
     def reader_key(self, metric: str, detail: str | None = None) -> Key:
         """Return what a figure of the part ``readers`` is noted under."""
-        return self._key("readers", metric, self.main_run, detail=detail)
+        return self._key("readers", metric, self.main_sampling, detail=detail)
 
     def _add_dsc(self, case: str, key: Key, labels: np.ndarray, expert: np.ndarray) -> None:
         for metric, values in zip(
@@ -195,51 +204,61 @@ class Study:
                 case, key._replace(metric=metric), self.classes[1:], values
             )
 
-    def _measure_time(self, case: str, runs: CaseRuns, run: Run) -> None:
-        seconds = runs[run].seconds
-        if run.noise is None:
-            self.observations.add(case, self._key("time", "seconds", run), seconds)
+    def _measure_time(self, case: str, predictions: CasePredictions, sampling: Sampling) -> None:
+        seconds = predictions[sampling].seconds
+        if sampling.noise is None:
+            self.observations.add(case, self._key("time", "seconds", sampling), seconds)
 
-    def _measure_overlap(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
-        wanted = [self.main_run, *([self._single(self.baseline)] if self.baseline else [])]
-        spacing = runs.scan.spacing[-expert.ndim :] if self.unit == "mm" else (1.0,) * expert.ndim
-        for run in wanted:
-            labels = runs[run].labels
-            self._add_dsc(case, self._key("overlap", "DSC", run), labels, expert)
-            figures = surface_figures(labels, expert, len(self.classes), spacing, self.tolerance)
+    def _measure_overlap(self, case: str, predictions: CasePredictions, expert: np.ndarray) -> None:
+        wanted = [self.main_sampling, *([self._single(self.baseline)] if self.baseline else [])]
+        spacing = (
+            predictions.scan.spacing[-expert.ndim :] if self.unit == "mm" else (1.0,) * expert.ndim
+        )
+        for sampling in wanted:
+            labels = predictions[sampling].labels
+            self._add_dsc(case, self._key("overlap", "DSC", sampling), labels, expert)
+            figures = surface_metrics(labels, expert, len(self.classes), spacing, self.tolerance)
             for metric, values in zip(("HD95", "NSD"), figures, strict=True):
-                key = self._key("overlap", metric, run)
+                key = self._key("overlap", metric, sampling)
                 self.observations.add_classes(case, key, self.classes[1:], values)
 
-    def _measure_steps(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
-        wanted = [Run(self.model.label, 1, steps) for steps in self.settings.steps]
+    def _measure_steps(self, case: str, predictions: CasePredictions, expert: np.ndarray) -> None:
+        wanted = [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
         wanted += [self._single(self.baseline)] if self.baseline else []
-        for run in wanted:
-            self._add_dsc(case, self._key("steps", "DSC", run), runs[run].labels, expert)
+        for sampling in wanted:
+            self._add_dsc(
+                case, self._key("steps", "DSC", sampling), predictions[sampling].labels, expert
+            )
 
-    def _measure_noise(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
+    def _measure_noise(self, case: str, predictions: CasePredictions, expert: np.ndarray) -> None:
         for model in self._pair:
             for sd in self.settings.noise:
-                run = self._noisy(model, sd)
-                key = self._key("noise", "DSC", run, noise=sd)
-                self._add_dsc(case, key, runs[run].labels, expert)
+                sampling = self._noisy(model, sd)
+                key = self._key("noise", "DSC", sampling, noise=sd)
+                self._add_dsc(case, key, predictions[sampling].labels, expert)
 
-    def _measure_ablation(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
+    def _measure_ablation(
+        self, case: str, predictions: CasePredictions, expert: np.ndarray
+    ) -> None:
         for model in self.models:
-            run = self._single(model)
-            self._add_dsc(case, self._key("ablation", "DSC", run), runs[run].labels, expert)
+            sampling = self._single(model)
+            self._add_dsc(
+                case, self._key("ablation", "DSC", sampling), predictions[sampling].labels, expert
+            )
 
-    def _measure_uncertainty(self, case: str, runs: CaseRuns, expert: np.ndarray) -> None:
-        posterior = runs.posterior(self.main_run)
+    def _measure_uncertainty(
+        self, case: str, predictions: CasePredictions, expert: np.ndarray
+    ) -> None:
+        posterior = predictions.posterior(self.main_sampling)
         distance = boundary_distance(posterior.labels)
         scores = {"predictive SD": posterior.predictive_sd}
         if posterior.sample_sd is not None:
             scores = {"sample SD": posterior.sample_sd, **scores}
         scores |= {} if distance is None else {"distance to the boundary": -distance}
         if self.baseline:
-            other = runs.posterior(self._single(self.baseline))
+            other = predictions.posterior(self._single(self.baseline))
             scores[f"entropy of {self.baseline.label}"] = entropy(other.mean_probability)
-        self._auroc(case, self.main_run, posterior.labels, expert, distance, scores)
+        self._auroc(case, self.main_sampling, posterior.labels, expert, distance, scores)
         self.not_calibrated = posterior.not_calibrated
         calibrated = posterior.calibrated_probability
         detail = "" if calibrated is None else "before calibration"
@@ -252,15 +271,15 @@ class Study:
             self._measure_volumes(case, posterior, expert)
         if self.baseline:
             own = {"entropy, own errors": entropy(other.mean_probability)}
-            run, around = self._single(self.baseline), boundary_distance(other.labels)
-            self._auroc(case, run, other.labels, expert, around, own)
+            sampling, around = self._single(self.baseline), boundary_distance(other.labels)
+            self._auroc(case, sampling, other.labels, expert, around, own)
             source = (self.baseline.label, "")
             self._reliability(case, source, other.labels, other.mean_probability, expert)
 
     def _auroc(
         self,
         case: str,
-        run: Run,
+        sampling: Sampling,
         labels: np.ndarray,
         expert: np.ndarray,
         distance: np.ndarray | None,
@@ -269,7 +288,7 @@ class Study:
         band = distance <= BAND if distance is not None else np.zeros(labels.shape, bool)
         error = (labels != expert)[band]
         for name, score in scores.items():
-            key = self._key("uncertainty", "AUROC", run, detail=name)
+            key = self._key("uncertainty", "AUROC", sampling, detail=name)
             self.observations.add(case, key, error_auroc(score[band], error))
 
     def _reliability(
@@ -293,45 +312,47 @@ class Study:
             intervals[CALIBRATED] = calibrated
         truth = np.bincount(expert.ravel(), minlength=len(self.classes))[1:]
         for detail, ends in intervals.items():
-            key = self._key("uncertainty", "coverage", self.main_run, detail=detail)
+            key = self._key("uncertainty", "coverage", self.main_sampling, detail=detail)
             inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
             for name, value in zip(self.classes[1:], inside, strict=True):
                 self.observations.add(case, key._replace(class_name=name), value)
 
-    def _measure_readers(self, case: str, runs: CaseRuns, readers: list[np.ndarray]) -> None:
-        samples = sample_labels(runs.posterior(self.main_run))
+    def _measure_readers(
+        self, case: str, predictions: CasePredictions, readers: list[np.ndarray]
+    ) -> None:
+        samples = sample_labels(predictions.posterior(self.main_sampling))
         classes = len(self.classes)
         for metric, measure in (("GED^2", energy_distance), ("matched IoU", matched_iou)):
             self.observations.add(case, self.reader_key(metric), measure(samples, readers, classes))
         found = self.alternatives[case] = find_alternatives(samples, classes)
-        figures = alternative_figures(found, samples, readers, classes)
+        figures = alternative_metrics(found, samples, readers, classes)
         for (metric, detail), value in figures.items():
             self.observations.add(case, self.reader_key(metric, detail), value)
 
     def _show(
-        self, case: str, runs: CaseRuns, expert: np.ndarray, readers: list[np.ndarray]
+        self, case: str, predictions: CasePredictions, expert: np.ndarray, readers: list[np.ndarray]
     ) -> None:
         """Keep one slice of everything that a figure may want to show."""
         done = self.runs()
-        label = runs[done[0]].labels
+        label = predictions[done[0]].labels
         self.dsc[case] = mean_dsc(label, expert, len(self.classes))
-        index = telling_slice(expert, label)
+        index = representative_slice(expert, label)
 
         def cut(array: np.ndarray) -> np.ndarray:
             """The slice of an array whose last axes are the image's."""
             return array if index is None else array[..., index, :, :]
 
         pictures = {
-            "image": picture(runs.scan, index),
-            "aspect": np.array(pixel_aspect(runs.scan)),
+            "image": display_slice(predictions.scan, index),
+            "aspect": np.array(pixel_aspect(predictions.scan)),
             "index": np.array(-1 if index is None else index),
             "expert": cut(expert),
             "label": cut(label),
         }
         if self.baseline:
-            pictures["baseline"] = cut(runs[self._single(self.baseline)].labels)
-        if self.main_run in done:
-            posterior = runs.posterior(self.main_run)
+            pictures["baseline"] = cut(predictions[self._single(self.baseline)].labels)
+        if self.main_sampling in done:
+            posterior = predictions.posterior(self.main_sampling)
             pictures["mean"] = cut(posterior.mean_probability).astype(np.float16)
             pictures["predictive_sd"] = cut(posterior.predictive_sd)
             if posterior.sample_sd is not None:
@@ -342,10 +363,10 @@ class Study:
                 pictures |= self._alternative_pictures(case, samples)
         if "noise" in self.settings.parts:
             levels = self.settings.noise
-            noisy = [self._noise_picture(runs.scan, sd, index) for sd in levels]
+            noisy = [self._noise_picture(predictions.scan, sd, index) for sd in levels]
             pictures["noise_image"] = np.stack(noisy)
             for number, model in enumerate(self._pair):
-                found = [cut(runs[self._noisy(model, sd)].labels) for sd in levels]
+                found = [cut(predictions[self._noisy(model, sd)].labels) for sd in levels]
                 pictures[f"noise_label_{number}"] = np.stack(found)
         self.gallery.put(case, pictures)
 
@@ -363,4 +384,4 @@ class Study:
         }
 
     def _noise_picture(self, scan: Scan, sd: float, index: int | None) -> np.ndarray:
-        return picture(add_noise(scan, sd, self.settings.seed) if sd else scan, index)
+        return display_slice(add_noise(scan, sd, self.settings.seed) if sd else scan, index)

@@ -12,7 +12,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from .overlap import one_hot, present
 
 
-def surface_figures(
+def surface_metrics(
     label: np.ndarray,
     expert: np.ndarray,
     classes: int,

@@ -14,10 +14,10 @@ from ..errors import LDSegError
 from ..inference.checks import field_of_view
 from ..inference.orientation import orientation_change
 from ..inference.preprocessing import grid_map
-from ..inference.scan import Scan
 from ..model.architecture import Architecture
+from ..scans.scan import Scan
+from .config import FineTuningConfig
 from .frozen import content_hash
-from .request import Request
 
 FLAT_SIZE = (128, 128)
 WIDTHS = {
@@ -40,7 +40,10 @@ MOST_VOXELS = 2**21
 
 
 def describe(
-    request: Request, base: Checkpoint | None, training: Sequence[Case], validation: Sequence[Case]
+    config: FineTuningConfig,
+    base: Checkpoint | None,
+    training: Sequence[Case],
+    validation: Sequence[Case],
 ) -> Metadata:
     """Return the description of the checkpoint to make.
 
@@ -61,9 +64,9 @@ def describe(
         aside = [_without_voxels(case.read_scan()) for case in validation]
     images = sum(len(case.slices) for case in training if case.slices is not None)
     slices = f" ({images} slices of them)" if images else ""
-    words = f"{len(training)} corrected cases{slices} of the project {request.project.name}"
+    words = f"{len(training)} corrected cases{slices} of the project {config.project.name}"
     if base is None:
-        old = _new(request, [*learnt, *aside])
+        old = _new(config, [*learnt, *aside])
         record = TrainingRecord(data=words, licence="not stated", split=split, cases=hashes)
     else:
         old = base.metadata
@@ -75,13 +78,13 @@ def describe(
             cases=hashes,
             parent_name=old.name,
         )
-    architecture = replace(old.architecture, classes=len(request.classes))
+    architecture = replace(old.architecture, classes=len(config.classes))
     return Metadata.model_validate(
         old.model_dump()
         | {
-            "name": request.name,
+            "name": config.name,
             "architecture": architecture,
-            "classes": request.classes,
+            "classes": config.classes,
             "grid": _grid(old, [*learnt, *aside]),
             "field_of_view": field_of_view(old, learnt),
             "training": record,
@@ -98,7 +101,7 @@ def _without_voxels(scan: Scan) -> Scan:
     return replace(scan, array=np.broadcast_to(array.dtype.type(0), array.shape))
 
 
-def _new(request: Request, scans: Sequence[Scan]) -> Metadata:
+def _new(config: FineTuningConfig, scans: Sequence[Scan]) -> Metadata:
     kinds = {(len(scan.shape), scan.channel_count) for scan in scans}
     if len(kinds) > 1:
         raise LDSegError(
@@ -108,14 +111,14 @@ def _new(request: Request, scans: Sequence[Scan]) -> Metadata:
     architecture = Architecture(
         dims=dims,
         image_channels=channels,
-        classes=len(request.classes),
+        classes=len(config.classes),
         latent_channels=4,
         dropout=0.0,
         **WIDTHS[dims],  # type: ignore[arg-type]
     )
     metadata = Metadata(
-        name=request.name,
-        description=f"{', '.join(c.name for c in request.classes[1:])}; trained on corrected cases."[
+        name=config.name,
+        description=f"{', '.join(c.name for c in config.classes[1:])}; trained on corrected cases."[
             :2000
         ],
         architecture=architecture,
@@ -123,7 +126,7 @@ def _new(request: Request, scans: Sequence[Scan]) -> Metadata:
         channels=("image",)
         if channels == 1
         else tuple(f"channel {i + 1}" for i in range(channels)),
-        classes=request.classes,
+        classes=config.classes,
         orientation="SPL" if dims == 3 else None,
         grid=Grid(size=FLAT_SIZE) if dims == 2 else Grid(spacing=(1.0, 1.0, 1.0)),
         intensity=Intensity(method="min-max", jointly=channels > 1),

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..datasets.slices import by_slice, counted_scan, is_taken_by_slice
 from ..errors import LDSegError
 from ..evaluation.overlap import renumbered
-from ..inference.scan import Scan
 from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
 from ..project.folder import Project
 from ..project.images import ImageMissing
 from ..project.labelled import labelled_case
 from ..project.schema import write_record
+from ..scans.scan import Scan
+from ..utils.atomic import atomic_write
 
 REST = "rest.npy"
 
@@ -113,7 +113,7 @@ def fill_in(
             if case.slices is not None:
                 found, labels = labels, np.zeros(case.read_reviewed().shape, np.uint8)
                 labels[list(case.slices)] = found
-            with written_whole(path, ".part") as temporary, temporary.open("wb") as file:
+            with atomic_write(path, ".part") as temporary, temporary.open("wb") as file:
                 np.save(file, labels)
 
 

@@ -13,19 +13,19 @@ from pathlib import Path
 
 from ..errors import LDSegError
 from ..project import lock
-from .request import Request, Status, read_request, read_status, write_request, write_status
+from .config import FineTuningConfig, Status, read_config, read_status, write_config, write_status
 
 MODELS, RUNS = "models", "training"
 PAUSE, STOP = "pause", "stop"
 STARTING_SECONDS = 60
 
 
-class Run:
+class FineTuningRun:
     """A run's folder. Its process only writes into it; it obeys the empty files ``pause`` and ``stop``."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.request = read_request(folder)
+        self.config = read_config(folder)
 
     @property
     def alive(self) -> bool:
@@ -41,7 +41,7 @@ class Run:
         if status.phase == "starting" and self._age() < STARTING_SECONDS:
             return status
         text = (
-            f"The training of {self.request.name} was ended from outside, perhaps for want of memory; it "
+            f"The training of {self.config.name} was ended from outside, perhaps for want of memory; it "
             "can go on from its last state."
         )
         return status.model_copy(update={"phase": "killed", "text": text, "seconds_left": None})
@@ -50,7 +50,7 @@ class Run:
         """Have the process wait after the update it is at. Raises OSError."""
         (self.folder / PAUSE).touch()
 
-    def go_on(self) -> None:
+    def unpause(self) -> None:
         """End the pause. Raises OSError."""
         (self.folder / PAUSE).unlink(missing_ok=True)
 
@@ -66,10 +66,10 @@ class Run:
         LDSegError
             If a run of the project is at work, or the process cannot be started.
         """
-        other = active(self.request.project)
+        other = active(self.config.project)
         if other is not None:
             raise LDSegError(
-                f"{other.request.name} is being trained; wait for it or cancel it first."
+                f"{other.config.name} is being trained; wait for it or cancel it first."
             )
         try:
             for name in (PAUSE, STOP):
@@ -90,7 +90,7 @@ class Run:
             If its process is at work.
         """
         if not self.status().ended:
-            raise LDSegError(f"{self.request.name} is being trained; cancel it first.")
+            raise LDSegError(f"{self.config.name} is being trained; cancel it first.")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _age(self) -> float:
@@ -99,7 +99,7 @@ class Run:
         return STARTING_SECONDS
 
 
-def start(request: Request) -> Run:
+def start(config: FineTuningConfig) -> FineTuningRun:
     """Make a run's folder in the project and start its process, which outlives this one.
 
     Raises
@@ -108,19 +108,19 @@ def start(request: Request) -> Run:
         If another run of the project is at work, or the folder cannot be written.
     """
     stamp = time.strftime("%Y-%m-%d-%H%M%S")
-    name = re.sub(r"[^\w.-]+", "-", request.name).strip("-.") or "model"
-    folder, number = request.project / RUNS / f"{stamp}-{name}", 2
+    name = re.sub(r"[^\w.-]+", "-", config.name).strip("-.") or "model"
+    folder, number = config.project / RUNS / f"{stamp}-{name}", 2
     while folder.exists():
-        folder, number = request.project / RUNS / f"{stamp}-{name}-{number}", number + 1
+        folder, number = config.project / RUNS / f"{stamp}-{name}-{number}", number + 1
     try:
         folder.mkdir(parents=True)
-        write_request(folder, request)
+        write_config(folder, config)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise LDSegError(
             f"The training cannot be started in {folder}: {error.strerror or error}."
         ) from error
-    run = Run(folder)
+    run = FineTuningRun(folder)
     try:
         run.resume()
     except LDSegError:
@@ -129,18 +129,18 @@ def start(request: Request) -> Run:
     return run
 
 
-def runs(project: Path) -> list[Run]:
+def runs(project: Path) -> list[FineTuningRun]:
     """Return the project's runs, the newest first; folders that are none are left out."""
     found = []
     for folder in sorted((project / RUNS).glob("*/"), reverse=True):
         with suppress(LDSegError):
-            run = Run(folder)
+            run = FineTuningRun(folder)
             run.status()
             found.append(run)
     return found
 
 
-def active(project: Path) -> Run | None:
+def active(project: Path) -> FineTuningRun | None:
     """Return the run of the project that a process works on, or is being started for."""
     return next((run for run in runs(project) if not run.status().ended), None)
 

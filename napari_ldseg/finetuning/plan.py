@@ -14,8 +14,8 @@ from ..datasets.slices import is_taken_by_slice
 from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
+from .config import ALLOWED_IN_NAMES, Pace
 from .launch import MODELS, RUNS
-from .request import ALLOWED_IN_NAMES, Pace
 
 SPEED = "speed.json"
 SECONDS_PER_VOXEL = 3.2e-6
@@ -95,7 +95,7 @@ def free_name(project: Path, base: str) -> str:
     fit = re.sub(f"[^{ALLOWED_IN_NAMES}]+", "-", base).strip("-. ")
     stem = re.sub(r"-\d+$", "", fit)[:90] or "model"
     taken = {path.stem for path in (project / MODELS).glob("*.safetensors")}
-    for path in (project / RUNS).glob("*/request.json"):
+    for path in (project / RUNS).glob("*/config.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             taken.add(json.loads(path.read_text())["name"])
     number = 2

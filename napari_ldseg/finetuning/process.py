@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
 from ..project import lock
-from .request import Phase, Status, read_request, read_status, write_status
+from .config import Phase, Status, read_config, read_status, write_status
 
 NICENESS = 10
 ATTEMPTS = 20
@@ -62,7 +62,7 @@ def _worked(folder: Path) -> tuple[Phase, str, Path | None]:
     from .retrain import retrain
 
     try:
-        name = read_request(folder).name
+        name = read_config(folder).name
         path = retrain(folder, Reporter(folder))
         # The largest of the run's files, and there is nothing to go on with any more.
         with suppress(OSError):

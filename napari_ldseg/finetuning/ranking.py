@@ -1,4 +1,4 @@
-"""Which cases to annotate next: those the model doubts, and no two alike."""
+"""Which cases to annotate next: those with the highest expected error, and no two alike."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from ..checkpoint.file import Checkpoint
 from ..datasets.slices import far_apart
 from ..errors import LDSegError
 from ..inference.checks import check_fit
-from ..inference.doubt import doubt
 from ..inference.preprocessing import grid_map, preprocess
-from ..inference.scan import Scan
 from ..inference.segment import segment
 from ..model.ldseg import LDSeg
 from ..project.folder import Project
+from ..scans.scan import Scan
 
 SAMPLES = 8
 SLICES = 8
 
 
 class Suggestion(NamedTuple):
-    """A case to annotate; ``doubt`` is 0 to 1, ``problem`` says why it could not be looked at."""
+    """A case to annotate; ``expected_error`` is 0 to 1, ``problem`` says why it could not be looked at."""
 
     name: str
-    doubt: float
+    expected_error: float
     reason: str
     problem: str = ""
 
@@ -42,14 +41,14 @@ def rank(
 ) -> list[Suggestion]:
     """Return the cases ``names`` in the order in which to annotate them.
 
-    The next one is always that with the most of doubt * (1 + novelty) / 2. The doubt is one minus the
+    The next one is always that with the highest expected error * (1 + novelty) / 2. The expected error is one minus the
     Dice that the model expects of its own label; the novelty, 0 to 1, is the distance of the image's
     embedding from the nearest of the cases ``known`` and those ranked before, over the median distance
     of two cases (a greedy core-set: Sener and Savarese, arXiv 1708.00489). ``on_case`` is called after
     every case, also of ``known``, and may raise to end it. Of a volume that a 2D model segments slice by
     slice, about 8 slices far apart are looked at. Cases that cannot be segmented come last.
     """
-    doubts: dict[str, float] = {}
+    errors: dict[str, float] = {}
     places: dict[str, np.ndarray] = {}
     problems: dict[str, str] = {}
     for name in [*known, *names]:
@@ -59,23 +58,22 @@ def rank(
             if name in names:
                 leading = scan.shape[: -checkpoint.metadata.architecture.dims]
                 frames = far_apart(list(np.ndindex(leading)), SLICES)
-                doubts[name] = doubt(
-                    segment(checkpoint, scan, SAMPLES, device=device, frames=frames)
-                )
+                posterior = segment(checkpoint, scan, SAMPLES, device=device, frames=frames)
+                errors[name] = posterior.expected_error()
         except LDSegError as error:
             problems[name] = str(error)
         on_case()
     near = [places[name] for name in known if name in places]
     scale = _median_distance(list(places.values()))
-    left, order = set(doubts), []
+    left, order = set(errors), []
     while left:
         novel = {name: _novelty(places[name], near, scale) for name in left}
-        best = max(sorted(left), key=lambda name: doubts[name] * (1 + novel[name]) / 2)
+        best = max(sorted(left), key=lambda name: errors[name] * (1 + novel[name]) / 2)
         left.remove(best)
         near.append(places[best])
         unlike = "unlike the cases before it" if novel[best] >= 0.5 else "like a case before it"
-        words = f"expected Dice {1 - doubts[best]:.2f}, {unlike}"
-        order.append(Suggestion(best, doubts[best], words))
+        words = f"expected Dice {1 - errors[best]:.2f}, {unlike}"
+        order.append(Suggestion(best, errors[best], words))
     failed = [Suggestion(n, 0.0, "", problems[n]) for n in names if n in problems]
     return order + failed
 

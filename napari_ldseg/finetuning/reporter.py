@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..training.log import Progress
 from ..training.loop import TrainingStopped
+from .config import Phase, Status, write_status
 from .launch import PAUSE, STOP
-from .request import Phase, Status, write_status
 
 SECONDS_BETWEEN_WORDS = 0.5
 SECONDS_BETWEEN_LOOKS = 0.1

@@ -13,29 +13,29 @@ import numpy as np
 from lightning_fabric import Fabric
 from pydantic import BaseModel, ConfigDict
 
-from ..atomic import written_whole
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
 from ..datasets.slices import sample_slices, single_images
-from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
 from ..inference.devices import choose_device, computes_bfloat16
+from ..inference.distributed import device_name
 from ..project.schema import read_record, write_record
 from ..training.data import prepare_case
 from ..training.log import Progress, read_log
 from ..training.loop import train
+from ..utils.atomic import atomic_write
 from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison, read_comparison
+from .config import read_config
 from .describe import describe
 from .frozen import fill_in, find_images, freeze, frozen_cases
 from .launch import MODELS, RUNS
-from .pictures import LivePictures, save_comparison
 from .plan import NOT_RETRAINED, SPEED, WATCHED_IMAGES, settings_for, speed_key
+from .plots import LivePlots, save_comparison
 from .reporter import Reporter
-from .request import read_request
 
 SAMPLES = 10
 GPU_SHARE = 0.6
@@ -53,18 +53,18 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         If the window asked for it.
     """
     began = time.monotonic()
-    request = read_request(folder)
-    made = _made_before(folder, request.project / MODELS)
+    config = read_config(folder)
+    made = _made_before(folder, config.project / MODELS)
     if made is not None:
         return made
-    names = [c.name for c in request.classes]
+    names = [c.name for c in config.classes]
     reporter.say("preparing", "Reading the cases …")
     frozen = folder / "frozen"
     if not frozen.is_dir():
-        freeze(request.project, request.cases, frozen)
+        freeze(config.project, config.cases, frozen)
     else:
-        find_images(frozen, request.project)
-    base = load_checkpoint(request.base) if request.base else None
+        find_images(frozen, config.project)
+    base = load_checkpoint(config.base) if config.base else None
     if base is not None and base.metadata.networks == "res-unet":
         raise LDSegError(NOT_RETRAINED.format(base.metadata.name))
     training, validation = frozen_cases(
@@ -74,8 +74,8 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         raise LDSegError(
             "None of the chosen cases is one to learn from; review a case that is not kept aside."
         )
-    metadata = describe(request, base, training, validation)
-    device = choose_device(request.device)
+    metadata = describe(config, base, training, validation)
+    device = choose_device(config.device)
     if device.type == "cuda":
         import torch
 
@@ -90,10 +90,10 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         fill_in(training, base, names, reporter.check, str(device))
     before = _before(folder, base, validation, names, str(device), reporter)
 
-    settings = settings_for(request.pace, metadata, base.metadata if base else None)
-    if request.updates is not None:
-        settings = settings.model_copy(update={"updates": request.updates})
-    settings = settings.model_copy(update={"seed": request.seed})
+    settings = settings_for(config.pace, metadata, base.metadata if base else None)
+    if config.updates is not None:
+        settings = settings.model_copy(update={"updates": config.updates})
+    settings = settings.model_copy(update={"seed": config.seed})
     if not computes_bfloat16(device):
         settings = settings.model_copy(update={"precision": "32-true"})
     fabric = Fabric(
@@ -103,7 +103,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     )
     watched = sample_slices(validation, WATCHED_IMAGES)
     shown = watched or sample_slices(training, 1)
-    pictures = LivePictures(folder, shown[0], base, names, device_name(fabric))
+    pictures = LivePlots(folder, shown[0], base, names, device_name(fabric))
     pictures.rows.extend(read_log(folder / "log.csv"))
     reporter.say("training", "Learning …", updates=settings.updates)
     prepared = time.monotonic() - began
@@ -134,7 +134,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     checkpoint = _measured(checkpoint, validation, after, str(device), reporter)
     comparison = Comparison(
         base=base and base.metadata.name,
-        name=request.name,
+        name=config.name,
         classes=tuple(names[1:]),
         unseen=unseen,
         changes=tuple(
@@ -143,10 +143,10 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         ),
     )
     save_comparison(folder, base, checkpoint, validation, comparison, str(device))
-    path = _keep(folder, request.project / MODELS, checkpoint, comparison)
+    path = _keep(folder, config.project / MODELS, checkpoint, comparison)
     write_record(folder / COMPARISON, comparison)
     fixed = prepared + time.monotonic() - learned
-    _remember_speed(request.project, speed_key(metadata, settings), fixed, taken / settings.updates)
+    _remember_speed(config.project, speed_key(metadata, settings), fixed, taken / settings.updates)
     return path
 
 
@@ -167,7 +167,7 @@ def _before(
     scored = reporter.counted("before", "Measuring the model as it is", len(validation))
     figures = evaluate(base, validation, device=device, on_case=scored, classes=names)[:, 0]
     found = {case.name: row.tolist() for case, row in zip(validation, figures, strict=True)}
-    with written_whole(path, ".part") as temporary:
+    with atomic_write(path, ".part") as temporary:
         temporary.write_text(json.dumps(found))
     return found
 
@@ -280,5 +280,5 @@ def _remember_speed(project: Path, key: str, fixed: float, update: float) -> Non
         known = {}
     known[key] = {"fixed": round(fixed, 1), "update": round(update, 4)}
     # The model is there already; a full disk does not spoil it.
-    with suppress(OSError), written_whole(path, ".part") as temporary:
+    with suppress(OSError), atomic_write(path, ".part") as temporary:
         temporary.write_text(json.dumps(known))

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..checkpoint.metadata import FieldOfView, Metadata
 from ..errors import LDSegError
-from .memory import check_room
+from ..scans.memory import check_room
+from ..scans.scan import Scan
 from .orientation import orientation_change
-from .scan import Scan
 
 TOO_LARGE, TOO_SMALL = 1.5, 0.4
 
@@ -69,8 +69,8 @@ def outside_field_of_view(metadata: Metadata, scan: Scan) -> tuple[str, str] | N
     usual = " x ".join(
         f"{low:.0f}-{high:.0f}" for low, high in zip(fov.smallest, fov.largest, strict=True)
     )
-    doubt = "" if scan.calibrated else " (its units are not known and were taken as mm)"
-    trained = f"{doubt}, but {metadata.name} was trained on {usual} mm"
+    assumed = "" if scan.calibrated else " (its units are not known and were taken as mm)"
+    trained = f"{assumed}, but {metadata.name} was trained on {usual} mm"
     if large:
         advice = "draw a box around the structure and choose it under Region"
         return f"{scan.name} covers {shown} mm{trained}", advice

@@ -20,11 +20,11 @@ LINEAR = {2: "bilinear", 3: "trilinear"}
 
 @dataclass(frozen=True)
 class GridMap:
-    """The way from one image's grid to the networks' grid and back.
+    """The mapping from one image's grid to the networks' grid and back.
 
     All arrays are channels-first: (channels, *space). ``order`` and ``flips`` reorient the image's
     axes, ``inner`` is the resampled size, ``pads`` the (before, after) padding per axis, ``resampling``
-    the way of ``metadata.Grid``.
+    the way that ``metadata.Grid`` says.
     """
 
     order: tuple[int, ...]
@@ -128,7 +128,7 @@ def _interpolate(values: Tensor, axis: int, places: np.ndarray) -> Tensor:
 
 
 def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> GridMap:
-    """Return the way for an image of spatial ``shape`` whose last axes have the 4x4 ``affine``.
+    """Return the mapping for an image of spatial ``shape`` whose last axes have the 4x4 ``affine``.
 
     Raises
     ------
@@ -158,11 +158,11 @@ def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> 
 def preprocess(
     metadata: Metadata,
     image: np.ndarray,
-    way: GridMap,
+    mapping: GridMap,
     name: str = "image",
     blank_allowed: bool = False,
 ) -> Tensor:
-    """Return the networks' input (channels, *way.size), float32 in [0, 1], for (channels, *shape).
+    """Return the networks' input (channels, *mapping.size), float32 in [0, 1], for (channels, *shape).
 
     With ``blank_allowed`` a constant channel becomes 0, as the border slices of a volume may be.
 
@@ -175,14 +175,14 @@ def preprocess(
     early = metadata.intensity.before_resampling
     if early:
         image = normalise(metadata, image.astype(np.float32), name, blank_allowed)
-    inner = way.image_to_grid(image)
+    inner = mapping.image_to_grid(image)
     if not np.isfinite(inner).all():
         raise LDSegError(
             f"{name} holds values too large for float32; rescale its intensities first."
         )
     if not early:
         inner = normalise(metadata, inner, name, blank_allowed)
-    return torch.from_numpy(way.pad(inner))
+    return torch.from_numpy(mapping.pad(inner))
 
 
 def check_finite(image: np.ndarray, name: str) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
+from ..scans.scan import Scan
 from .orientation import orientation_change
-from .scan import Scan
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError, is_out_of_memory
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
+from ..scans.scan import Scan
 from .checks import check_fit, check_memory, check_whole
 from .devices import PRECISIONS, choose_device, choose_precision, is_float64
-from .noise import sample_noise
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
-from .scan import Scan
 
 # Voxels decoded or resampled at once, and the denoiser's evaluations of latent cells in one batch of
 # samples: enough to be fast, few enough to stop within a second.
@@ -296,3 +295,15 @@ class PosteriorSampler:
                 "draw a box around the structure."
             ) from error
         self._batch, self._shrunk = max(1, self._batch // 2), True
+
+
+def sample_noise(seed: int, sample: int, shape: tuple[int, ...], step: int = -1) -> Tensor:
+    """Return standard normal noise of ``shape``, float32 on the CPU.
+
+    ``step`` -1 is the initial noise z_l(T) of sample number ``sample``; 0 and up are the per-step
+    noises of an ancestral sampler. The same field serves every slice of a volume, and it depends
+    on no batch size, device or order.
+    """
+    state = np.random.SeedSequence([seed, sample, step + 1]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state))
+    return torch.randn(shape, generator=generator)

@@ -20,18 +20,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .blocks import CHANNELS_LAST, Upsample
-from .ldseg import LDSeg
-from .released import (
+from .authors import (
     KERAS_EPSILON,
+    AuthorsImageEncoder,
+    AuthorsLabelDecoder,
     BatchNorm,
     ConvBlock,
     ImageBlock,
     PaddedAfter,
-    ReleasedImageEncoder,
-    ReleasedLabelDecoder,
     TransposedConv,
 )
+from .blocks import CHANNELS_LAST, Upsample
+from .ldseg import LDSeg
 
 SLAB_VOXELS = {2: 2**17, 3: 2**21}  # of the full-size grid, computed at once
 
@@ -163,9 +163,9 @@ class HalvingConv(nn.Module):
 
 
 class SlabImageEncoder(nn.Module):
-    """A ``ReleasedImageEncoder`` with its full-size stage in slabs."""
+    """A ``AuthorsImageEncoder`` with its full-size stage in slabs."""
 
-    def __init__(self, encoder: ReleasedImageEncoder):
+    def __init__(self, encoder: AuthorsImageEncoder):
         super().__init__()
         self.stem: Any = encoder.layers[0]
         self.first: Any = encoder.layers[1]
@@ -184,9 +184,9 @@ class SlabImageEncoder(nn.Module):
 
 
 class SlabLabelDecoder(nn.Module):
-    """A ``ReleasedLabelDecoder`` with its full-size stage in slabs; float32 logits."""
+    """A ``AuthorsLabelDecoder`` with its full-size stage in slabs; float32 logits."""
 
-    def __init__(self, decoder: ReleasedLabelDecoder):
+    def __init__(self, decoder: AuthorsLabelDecoder):
         super().__init__()
         self.head, self.tail = decoder.layers[:-2], decoder.layers[-2:]
         self.out = folded(decoder.out, decoder.norm)
@@ -290,8 +290,8 @@ def _rewritten(module: Any) -> nn.Module:
         return InPlaceImageBlock(module)
     for name, child in module.named_children():
         setattr(module, name, _rewritten(child))
-    if isinstance(module, ReleasedImageEncoder):
+    if isinstance(module, AuthorsImageEncoder):
         return SlabImageEncoder(module)
-    if isinstance(module, ReleasedLabelDecoder):
+    if isinstance(module, AuthorsLabelDecoder):
         return SlabLabelDecoder(module)
     return module

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..inference.files import read_like, read_scan, write_like
-from ..inference.scan import Scan
+from ..scans.files import read_like, read_scan, write_like
+from ..scans.scan import Scan
 from . import journal
 from .schema import CaseRecord, read_record, write_record
 

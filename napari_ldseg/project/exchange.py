@@ -20,8 +20,8 @@ from ..checkpoint.metadata import ClassInfo
 from ..datasets.folders import find_cases, read_description
 from ..datasets.settings import DataSettings
 from ..errors import LDSegError
-from ..inference.files import write_like
-from ..inference.scan import Scan
+from ..scans.files import write_like
+from ..scans.scan import Scan
 from .case import LABEL_INTENT, Masks
 from .folder import Project
 from .images import refers_to_file

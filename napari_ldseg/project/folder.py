@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..atomic import remove_leftovers
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
-from ..inference.scan import Scan
+from ..scans.scan import Scan
+from ..utils.atomic import remove_leftovers
 from . import lock
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..hashing import sha256_of
-from ..inference.files import read_like, read_scan, write_like
-from ..inference.scan import Scan
+from ..scans.files import read_like, read_scan, write_like
+from ..scans.scan import Scan
+from ..utils.hashing import sha256_of
 from .case import CaseFolder
 from .schema import Geometry, ImageReference
 

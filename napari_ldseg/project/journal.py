@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import written_whole
 from ..errors import LDSegError
+from ..utils.atomic import atomic_write
 
 HEAD = struct.Struct("<IId")
 COUNT = struct.Struct("<I")
@@ -68,7 +68,7 @@ def encode(indices: np.ndarray, labels: np.ndarray, edited: np.ndarray) -> bytes
 def begin(path: Path, shape: tuple[int, ...]) -> int:
     """Write an empty journal for a grid of ``shape`` in place of any other; return its size."""
     line = (json.dumps({"LDSeg journal": 1, "shape": list(shape)}) + "\n").encode()
-    with written_whole(path, ".part") as temporary:
+    with atomic_write(path, ".part") as temporary:
         temporary.write_bytes(line)
     return len(line)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..errors import LDSegError
-from ..inference.scan import Scan
+from ..scans.scan import Scan
 from . import journal
 from .case import CaseFolder, Masks
 from .schema import SignOff
@@ -171,7 +171,7 @@ class Recorder:
             self._touched += 1
             self._wake.notify_all()
 
-    def put_down(self, timeout: float = 30.0) -> bool:
+    def finish_writing(self, timeout: float = 30.0) -> bool:
         """Save what the journal holds, so that it can go; return whether everything is on the disk."""
         self.flush(timeout)
         if self._size or self._pending or self.problem:
@@ -181,7 +181,7 @@ class Recorder:
 
     def close(self, timeout: float = 30.0) -> bool:
         """Save and end the thread; return whether everything is on the disk."""
-        saved = self.put_down(timeout)
+        saved = self.finish_writing(timeout)
         self.stop()
         self._thread.join(timeout)
         return saved

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..atomic import written_whole
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
+from ..utils.atomic import atomic_write
 
 MAX_BYTES = 4 * 2**20
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -160,5 +160,5 @@ def read_record(path: Path, kind: type[Record]) -> Record:
 def write_record(path: Path, record: BaseModel) -> None:
     """Write ``record`` as JSON, whole or not at all. Raises OSError."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    with written_whole(path, ".json") as temporary:
+    with atomic_write(path, ".json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from ..atomic import written_whole
 from ..checkpoint.metadata import (
     ClassInfo,
     Grid,
@@ -24,6 +23,7 @@ from ..datasets.settings import DataSettings
 from ..errors import LDSegError
 from ..inference.checks import field_of_view
 from ..model.architecture import Architecture
+from ..utils.atomic import atomic_write
 from .settings import TrainingSettings
 
 # Twelve colours that stay apart beside each other; the first is the background's.
@@ -199,7 +199,7 @@ def write_config(config: TrainingConfig, path: Path) -> None:
             f"{path.parent} holds a {path.name} of your own; choose another folder for the run."
         )
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with written_whole(path, ".part") as temporary:
+    with atomic_write(path, ".part") as temporary:
         temporary.write_text(MADE_BY + text)
 
 

@@ -173,21 +173,21 @@ def prepare_case(metadata: Metadata, case: Case, blank_allowed: bool = False) ->
             f"{case.name} has {scan.channel_count} channels instead of {arch.image_channels}; leave "
             "it out or convert it."
         )
-    way = grid_map(metadata, scan.shape, scan.affine)
+    mapping = grid_map(metadata, scan.shape, scan.affine)
     wanted = metadata.grid.size or metadata.grid.minimum_size
-    if wanted is not None and way.size != tuple(wanted):
+    if wanted is not None and mapping.size != tuple(wanted):
         raise LDSegError(
-            f"{case.name} needs a grid of {way.size} voxels, more than the {tuple(wanted)} of "
+            f"{case.name} needs a grid of {mapping.size} voxels, more than the {tuple(wanted)} of "
             "grid.minimum_size; raise it to the largest image's."
         )
     array = np.asarray(scan.array)
     channels = np.moveaxis(array, -1, 0) if scan.channels else array[None]
-    image = preprocess(metadata, channels, way, case.name, blank_allowed).numpy()
+    image = preprocess(metadata, channels, mapping, case.name, blank_allowed).numpy()
     labels = []
     for read_label in case.read_labels:
         label = np.asarray(read_label())
         check_label(case.name, scan, label, arch.classes)
-        labels.append(way.label_to_grid(label, arch.classes))
+        labels.append(mapping.label_to_grid(label, arch.classes))
     if case.read_reviewed is None:
         return image, np.stack(labels), None
     missing = ~np.asarray(case.read_reviewed(), bool)
@@ -195,4 +195,4 @@ def prepare_case(metadata: Metadata, case: Case, blank_allowed: bool = False) ->
         raise LDSegError(
             f"{case.name}: the reviewed mask's size {missing.shape} is not the image's {scan.shape}."
         )
-    return image, np.stack(labels), 1 - way.label_to_grid(missing.astype(np.uint8), 2)
+    return image, np.stack(labels), 1 - mapping.label_to_grid(missing.astype(np.uint8), 2)

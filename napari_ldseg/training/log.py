@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ..atomic import written_whole
 from ..errors import LDSegError
 from ..model.losses import LossTerms
+from ..utils.atomic import atomic_write
 
 LOG = "log.csv"
 COLUMNS = ("update", *LossTerms._fields, "learning_rate", "validation_dsc")
@@ -40,7 +40,7 @@ class RunLog:
             # The last line has no end if the run was killed while it was written.
             whole = self.path.read_text(errors="replace").rpartition("\n")[0].splitlines()[1:]
             kept = [line for line in whole if _update_of(line) <= start]
-        with written_whole(self.path, ".part") as temporary:
+        with atomic_write(self.path, ".part") as temporary:
             temporary.write_text("".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
         self._waiting: list[dict[str, float | int]] = []
         self._board = None

@@ -23,9 +23,9 @@ from ..checkpoint.file import Checkpoint, build_model
 from ..checkpoint.inherit import inherit
 from ..checkpoint.metadata import Metadata, TrainingRecord
 from ..datasets.case import Case
-from ..distribution import device_name
 from ..errors import LDSegError
 from ..evaluation.overlap import evaluate
+from ..inference.distributed import device_name
 from ..model.blocks import CHANNELS_LAST
 from ..model.ldseg import LDSeg
 from ..model.losses import LossTerms, deterministic_loss, training_loss

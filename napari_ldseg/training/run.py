@@ -11,27 +11,27 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 
-from ..alone import alone_in
-from ..atomic import remove_leftovers
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metadata, Metric
 from ..datasets.case import Case
 from ..datasets.slices import by_slice, one_image, sample_slices, single_images
-from ..datasets.split import Split, settled_split
-from ..distribution import device_name
-from ..durations import clock
+from ..datasets.split import Split, load_or_draw_split
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
 from ..evaluation.readers import READER_SAMPLES, measure_agreement
 from ..evaluation.steps import measure_label_steps, measure_posterior_steps
 from ..inference.checks import outside_field_of_view
+from ..inference.distributed import device_name
 from ..project.labelled import find_labelled
+from ..utils.atomic import remove_leftovers
+from ..utils.durations import clock
+from ..utils.locking import exclusive_lock
 from .config import TrainingConfig, write_config
 from .data import prepare_case
 from .log import LOG, Progress
 from .loop import STATE, TrainingStopped, train
-from .pictures import save_contact_sheet, save_curves
+from .plots import save_contact_sheet, save_curves
 
 CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.yaml"
 SAMPLES = 10
@@ -61,7 +61,7 @@ def run_training(
         If the folder holds another run, another process works in it, or anything of ``train`` fails.
     """
     path = folder / CHECKPOINT
-    with alone_in(folder) if fabric.is_global_zero else nullcontext():
+    with exclusive_lock(folder) if fabric.is_global_zero else nullcontext():
         try:
             if fabric.is_global_zero:
                 remove_leftovers(folder / STATE)
@@ -101,9 +101,9 @@ def _run(
     if fabric.is_global_zero:
         if not begun or not (folder / CONFIG).exists():
             write_config(config, folder / CONFIG)
-        settled_split(config.data, cases, split_file, fixed)
+        load_or_draw_split(config.data, cases, split_file, fixed)
     fabric.barrier()
-    split = settled_split(config.data, cases, split_file)
+    split = load_or_draw_split(config.data, cases, split_file)
     training, validation, test = (split.cases(p, cases) for p in ("training", "validation", "test"))
     if not validation:
         raise LDSegError(

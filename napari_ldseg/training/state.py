@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from ..atomic import written_whole
 from ..checkpoint.metadata import Metadata
 from ..datasets.case import Case
 from ..errors import LDSegError
+from ..utils.atomic import atomic_write
 from .settings import TrainingSettings
 
 
@@ -33,7 +33,7 @@ def fingerprint(metadata: Metadata, settings: TrainingSettings, cases: Sequence[
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors, numbers and strings) whole; the one before stays if that fails."""
     try:
-        with written_whole(path, ".part") as temporary, temporary.open("wb") as file:
+        with atomic_write(path, ".part") as temporary, temporary.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())

@@ -1,0 +1,109 @@
+"""The segmentations of one case that an evaluation needs, each computed once and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..checkpoint.file import Checkpoint
+from ..inference.posterior import Posterior
+from ..inference.segment import PosteriorSampler
+from ..scans.scan import Scan
+from .noise import add_noise
+
+
+class Model(NamedTuple):
+    """A checkpoint under the name that the report calls it by."""
+
+    label: str
+    checkpoint: Checkpoint
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all samples of an image are equal."""
+        return self.checkpoint.metadata.networks == "res-unet"
+
+
+class Sampling(NamedTuple):
+    """What to compute: ``samples`` segmentations with ``steps`` times.
+
+    Noise of SD ``noise`` is added first; None leaves the image as it is.
+    """
+
+    model: str
+    samples: int
+    steps: int
+    noise: float | None = None
+
+
+class Segmentation(NamedTuple):
+    """A label map, the seconds it took from the image to it, and the posterior if it was kept."""
+
+    labels: np.ndarray
+    seconds: float
+    posterior: Posterior | None
+
+
+class CasePredictions:
+    """All runs on one scan; asking for the same one again costs nothing.
+
+    Parameters
+    ----------
+    models
+        By label.
+    keep
+        The runs whose whole posterior, each sample's labels included, will be asked for.
+    on_samples
+        Called with the number of samples done.
+    """
+
+    def __init__(
+        self,
+        scan: Scan,
+        models: dict[str, Checkpoint],
+        keep: set[Sampling],
+        seed: int,
+        device: str,
+        on_samples: Callable[[int], None],
+    ):
+        self.scan = scan
+        self._models, self._keep, self._seed, self._device = models, keep, seed, device
+        self._on_samples = on_samples
+        self._done: dict[Sampling, Segmentation] = {}
+
+    def __getitem__(self, sampling: Sampling) -> Segmentation:
+        if sampling not in self._done:
+            self._done[sampling] = self._compute(sampling)
+        return self._done[sampling]
+
+    def posterior(self, sampling: Sampling) -> Posterior:
+        """Return the posterior of a sampling that is kept."""
+        posterior = self[sampling].posterior
+        assert posterior is not None, f"{sampling} is not kept"
+        return posterior
+
+    def _compute(self, sampling: Sampling) -> Segmentation:
+        scan = (
+            self.scan
+            if sampling.noise is None
+            else add_noise(self.scan, sampling.noise, self._seed)
+        )
+        started = time.perf_counter()
+        sampler = PosteriorSampler(
+            self._models[sampling.model],
+            scan,
+            seed=self._seed,
+            steps=sampling.steps,
+            device=self._device,
+            keep_labels=sampling in self._keep,
+        )
+        done = 0
+        for posterior in sampler.run(sampling.samples):
+            self._on_samples(posterior.n - done)
+            done = posterior.n
+        labels = sampler.posterior.labels
+        seconds = time.perf_counter() - started
+        return Segmentation(labels, seconds, sampler.posterior if sampling in self._keep else None)

@@ -1,0 +1,129 @@
+"""Processes and devices for training and cohorts: one place that knows how they were started."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+from ..errors import LDSegError
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+
+
+def make_fabric(
+    accelerator: str = "auto",
+    devices: str | None = None,
+    nodes: int | None = None,
+    precision: str = "32-true",
+    patience: datetime.timedelta = datetime.timedelta(minutes=30),
+) -> Fabric:
+    """Return a Fabric that is already launched: every process of the run comes out of this call.
+
+    Under torchrun, ``fabric run`` or SLURM's srun the processes exist; with several ``devices`` on one
+    machine this call starts the others by running the same command line again. Call it once, before
+    any work and before anything is written.
+
+    Parameters
+    ----------
+    accelerator
+        ``"auto"``, ``"cpu"``, ``"gpu"``, ``"cuda"`` or ``"mps"``.
+    devices
+        Per node: a number, ``"auto"`` for all GPUs, or a list of GPUs as in ``"0,2"``; on the CPU the
+        number of processes. None takes as many as the launcher started, or one.
+    nodes
+        Machines; None takes as many as the launcher uses, or one.
+    precision
+        A precision of Lightning Fabric.
+    patience
+        How long one process may wait for another before it gives up.
+
+    Raises
+    ------
+    LDSegError
+        If this machine cannot do what is asked.
+    """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    launched_devices, launched_nodes = _launched()
+    devices = devices or launched_devices or "1"
+    nodes = (launched_nodes or 1) if nodes is None else nodes
+    if accelerator not in ACCELERATORS:
+        raise LDSegError(
+            f"{accelerator!r} is no accelerator; choose one of {', '.join(ACCELERATORS)}."
+        )
+    if nodes < 1:
+        raise LDSegError(f"The number of nodes must be at least 1, not {nodes}.")
+    if not (devices == "auto" or _numbers(devices)):
+        raise LDSegError(
+            f"{devices!r} are no devices; give a number, 'auto', or a list of GPUs such as 0,2."
+        )
+    _check_gpus(accelerator, devices)
+    alone = nodes == 1 and (devices == "1" or (devices == "auto" and torch.cuda.device_count() < 2))
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=precision,  # type: ignore[arg-type]
+            strategy="auto" if alone else DDPStrategy(timeout=patience),
+        )
+        if not os.environ.get("LT_CLI_USED"):
+            fabric.launch()
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise LDSegError(
+            f"The run cannot start with --devices {devices} and --nodes {nodes}: {reason[:250]}."
+        ) from error
+    return fabric
+
+
+def device_name(fabric: Fabric) -> str:
+    """Return this process's device as ``inference.devices.choose_device`` calls it."""
+    device = fabric.device
+    return f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
+
+
+def _launched() -> tuple[str | None, int | None]:
+    """Return the devices per node and the nodes that torchrun, ``fabric run`` or srun started."""
+    if TorchElasticEnvironment.detect():
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return str(local), int(os.environ["WORLD_SIZE"]) // local
+    if SLURMEnvironment.detect():
+        nodes = int(os.environ.get("SLURM_NNODES", 1))
+        tasks = os.environ.get("SLURM_NTASKS_PER_NODE")
+        return tasks or str(max(1, int(os.environ.get("SLURM_NTASKS", 1)) // nodes)), nodes
+    return None, None
+
+
+def _numbers(devices: str) -> list[int]:
+    """Return the numbers of ``"2"`` or ``"0,2"``; empty if it is neither."""
+    parts = [part.strip() for part in devices.split(",")]
+    numbers = [int(part) for part in parts if part.isdecimal()]
+    return numbers if len(numbers) == len(parts) and numbers != [0] else []
+
+
+def _check_gpus(accelerator: str, devices: str) -> None:
+    """Raise LDSegError if GPUs are asked for that are not there."""
+    gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda", "mps") and not (mps if accelerator == "mps" else gpus or mps):
+        raise LDSegError(
+            "This machine has no GPU that torch can use; leave --accelerator out or set it to cpu."
+        )
+    listed = "," in devices
+    wanted = 0 if devices == "auto" else max(_numbers(devices)) + listed
+    if accelerator == "cpu" or (accelerator == "auto" and not gpus and not mps):
+        if listed:
+            raise LDSegError(f"--devices {devices} lists GPUs, but this run uses the CPU.")
+        return
+    # torchrun and srun may show each process only its own GPU.
+    if wanted > max(gpus, int(mps)) and _launched() == (None, None):
+        raise LDSegError(
+            f"--devices {devices} asks for more GPUs than the {max(gpus, int(mps))} of this machine; "
+            "give fewer, or add --accelerator cpu."
+        )

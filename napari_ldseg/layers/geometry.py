@@ -1,0 +1,125 @@
+"""Between a scan's affine and the transform of a napari layer.
+
+napari's world is taken as (superior, posterior, left) in mm; images read from files lie on these
+axes without rotation, since napari paints wrongly on rotated layers. Their true affine stays in
+the layer's metadata and is used for every computation and every saved file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+
+from ..scans.scan import Scan
+
+GEOMETRY_KEY = "napari_ldseg"
+# Rows: RAS+ x, y, z; columns: napari's superior, posterior, left.
+RAS_FROM_WORLD = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
+
+
+def layer_geometry(scan: Scan) -> dict[str, Any]:
+    """Return the layer attributes (scale, translate, units, metadata) that show ``scan``."""
+    space = scan.space
+    frames = len(scan.shape) - space
+    size = np.array((1,) * (3 - space) + scan.shape[frames:])
+    centre = (size - 1) / 2
+    world_centre = np.linalg.inv(RAS_FROM_WORLD) @ scan.affine @ [*centre, 1]
+    scale = np.array(scan.spacing)
+    translate = world_centre[:3] - scale * centre
+    geometry = {
+        "scale": (1.0,) * frames + tuple(scale[3 - space :].tolist()),
+        "translate": (0.0,) * frames + tuple(translate[3 - space :].tolist()),
+    }
+    unit = "mm" if scan.calibrated else "pixel"
+    kept = {"scan": scan_without_array(scan), **geometry}
+    return {
+        **geometry,
+        "units": ("pixel",) * frames + (unit,) * space,
+        "metadata": {"affine": scan.affine, GEOMETRY_KEY: kept},
+    }
+
+
+def layer_scan(layer: Layer) -> Scan:
+    """Return the scan that a napari image or labels layer shows, with its true affine.
+
+    The true affine of a file is used as long as the layer has not been moved since.
+    """
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    channels = bool(getattr(layer, "rgb", False))
+    kept = layer.metadata.get(GEOMETRY_KEY)
+    if kept is not None and _not_moved(layer, kept) and data.ndim - channels == layer.ndim:
+        return replace(kept["scan"], array=data, channels=channels, name=layer.name)
+    flat = kept is not None and kept["scan"].flat
+    space = min(2 if flat else 3, layer.ndim)
+    factors, calibrated = _millimetres(layer, space)
+    affine = RAS_FROM_WORLD @ _data_to_world(layer, factors)
+    return Scan(data, affine, channels, calibrated, layer.name, flat=flat)
+
+
+def derived_attributes(layer: Layer) -> dict[str, Any]:
+    """Return the attributes that put a new layer exactly onto ``layer``."""
+    kept = {k: v for k, v in layer.metadata.items() if k in ("affine", GEOMETRY_KEY)}
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+        "metadata": kept,
+    }
+
+
+def place(layer: Layer) -> tuple:
+    """Return what decides where an image or labels layer lies, to compare: shape, units, corners."""
+    corners = np.array(np.meshgrid(*[(0.0, 1.0)] * layer.ndim)).reshape(layer.ndim, -1).T
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    size = tuple(data.shape[: layer.ndim])
+    return size, tuple(layer.units), tuple(tuple(layer.data_to_world(c)) for c in corners)
+
+
+def scan_without_array(scan: Scan) -> Scan:
+    """Return ``scan`` with an empty array in place of its voxels."""
+    empty = np.empty((0,) * (len(scan.shape) + scan.channels), dtype=np.uint8)
+    return replace(scan, array=empty)
+
+
+def _not_moved(layer: Layer, kept: dict[str, Any]) -> bool:
+    identity = np.eye(layer.ndim)
+    return (
+        len(kept["scale"]) == layer.ndim
+        and np.allclose(layer.scale, kept["scale"])
+        and np.allclose(layer.translate, kept["translate"])
+        and np.allclose(layer.rotate, identity)
+        and not np.any(layer.shear)
+        and np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1))
+    )
+
+
+def _millimetres(layer: Layer, space: int) -> tuple[np.ndarray, bool]:
+    """Return mm per world unit for the last ``space`` axes, and whether the units are lengths."""
+    units = layer.units[-space:]
+    lengths = [unit.dimensionality == {"[length]": 1.0} for unit in units]
+    factors = [
+        float((1 * unit).to("mm").magnitude) if length else 1.0
+        for unit, length in zip(units, lengths, strict=True)
+    ]
+    return np.array(factors), all(lengths)
+
+
+def _data_to_world(layer: Layer, factors: np.ndarray) -> np.ndarray:
+    """Return the 4x4 matrix of the last axes, one per factor, from data to world, in mm."""
+    space = len(factors)
+    origin = np.array(layer.data_to_world((0.0,) * layer.ndim))
+    matrix = np.eye(4)
+    for axis in range(space):
+        unit = np.zeros(layer.ndim)
+        unit[layer.ndim - space + axis] = 1.0
+        column = np.array(layer.data_to_world(tuple(unit))) - origin
+        matrix[3 - space : 3, 3 - space + axis] = column[-space:] * factors
+    matrix[3 - space : 3, 3] = origin[-space:] * factors
+    return matrix

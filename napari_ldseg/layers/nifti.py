@@ -1,0 +1,85 @@
+"""napari's reader and writer for NIfTI."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+
+from ..errors import LDSegError
+from ..scans.files import read_scan, write_like
+from ..scans.scan import Scan
+from .geometry import layer_geometry, layer_scan
+
+LABEL_INTENT = 1002
+LABEL_NAME = re.compile(r"(^|[ _.-])(labels?|seg|segmentation|mask|parc)([ _.-]|\d*$)")
+LayerTuple = tuple[Any, dict[str, Any], str]
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple]] | None:
+    """Return the reader if every path is a NIfTI file, else None."""
+    paths = [path] if isinstance(path, str) else list(path)
+    if all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
+        return read_layers
+    return None
+
+
+def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
+    """Read NIfTI files as napari layers: label images as labels, all others as images."""
+    paths = [path] if isinstance(path, str) else list(path)
+    return [scan_layer(read_scan(p), Path(p)) for p in paths]
+
+
+def scan_layer(scan: Scan, path: Path) -> LayerTuple:
+    """Return one layer tuple for ``scan`` as read from ``path``."""
+    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    attributes = {"name": name, **layer_geometry(scan)}
+    if _is_label(scan, path):
+        return np.asarray(scan.array), attributes, "labels"
+    if scan.channels:
+        attributes["rgb"] = True
+    return scan.array, attributes, "image"
+
+
+def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write an image layer as NIfTI, with the affine of the file it came from."""
+    return _write(path, Layer.create(data, attributes, "image"))
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a labels layer as NIfTI, marked as labels, with the affine of its image."""
+    return _write(path, Layer.create(data, attributes, "labels"), LABEL_INTENT)
+
+
+def write_layers(path: str, layers: list[LayerTuple]) -> list[str]:
+    """Write several image and labels layers as NIfTI: ``path`` without its ending, then their names."""
+    stem = path.removesuffix(".gz").removesuffix(".nii")
+    written = []
+    for data, attributes, kind in layers:
+        name = re.sub(r"[^\w() -]+", "", attributes["name"]).strip() or kind
+        single = write_labels if kind == "labels" else write_image
+        written += single(f"{stem} {name}.nii.gz", data, attributes)
+    return written
+
+
+def _write(path: str, layer: Layer, intent: int = 0) -> list[str]:
+    scan = layer_scan(layer)
+    if scan.channels:
+        raise LDSegError(
+            f"{scan.name} is in colour, which NIfTI viewers do not read; save as TIFF."
+        )
+    return [str(write_like(path, np.asarray(scan.array), scan, intent))]
+
+
+def _is_label(scan: Scan, path: Path) -> bool:
+    if np.dtype(scan.array.dtype).kind not in "iu" or scan.channels:
+        return False
+    if scan.source is not None and int(scan.source.header["intent_code"]) == LABEL_INTENT:
+        return True
+    stem = path.name.lower().removesuffix(".gz").removesuffix(".nii")
+    named = LABEL_NAME.search(stem) is not None or path.parent.name.lower().startswith("label")
+    return named and scan.array.max(initial=0) < 256

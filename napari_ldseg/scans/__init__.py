@@ -1,0 +1,1 @@
+"""Files and geometry of scans: one reader for the window, the command line and the project."""

@@ -1,0 +1,1 @@
+"""What every room uses: atomic writes, locks, hashes, words for times."""

@@ -1,0 +1,57 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: Path, suffix: str) -> Iterator[Path]:
+    """Yield a temporary file beside ``path`` that takes its place, or vanishes if the block fails.
+
+    ``suffix`` is the temporary file's; missing parent folders are made. Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Unlike mkstemp this leaves the permissions to the umask.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    permissions = temporary.stat().st_mode
+    try:
+        yield temporary
+        temporary.chmod(permissions)  # safetensors puts a file of its own there
+        _to_disk(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _to_disk(path: Path) -> None:
+    """Make sure that the file's content outlives a power cut before its name does."""
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_writable(folder: Path) -> None:
+    """Make ``folder`` if need be, and see whether files can be written into it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of ``path`` that a killed process left behind."""
+    made = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}(\.\w+)+")
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if made.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)

@@ -1,0 +1,17 @@
+"""What tells whether a file is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ..errors import LDSegError
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hex. Raises LDSegError if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise LDSegError(f"{path} cannot be read: {error.strerror or error}.") from error

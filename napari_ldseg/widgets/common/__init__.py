@@ -1,0 +1,1 @@
+"""What several tabs use: style, docking, notices, class colours, the choice of a model."""

@@ -1,0 +1,120 @@
+"""The classes of a labels layer: their names and colours, on the layer itself."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
+
+from ...checkpoint.metadata import ClassInfo
+from ...layers.geometry import derived_attributes, layer_scan
+
+CLASSES_KEY = "napari_ldseg_classes"
+MAX_CLASSES = 255
+# Okabe and Ito's colours, which colour-blind people can tell apart; black is left out.
+PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+UNNAMED = "#9aa0a6"
+
+
+def class_colours(classes: Mapping[int, ClassInfo]) -> DirectLabelColormap:
+    """Return the colormap of ``classes`` (label value to class); other values show grey."""
+    colours: dict[int | None, str] = {None: UNNAMED, 0: "transparent"}
+    return DirectLabelColormap(
+        color_dict=colours | {value: c.colour for value, c in classes.items() if value > 0}
+    )
+
+
+def class_names(classes: Mapping[int, ClassInfo]) -> dict[str, list]:
+    """Return the layer features that show a class's name in the status bar."""
+    return {"index": list(classes), "name": [c.name for c in classes.values()]}
+
+
+def set_classes(
+    layer: Labels, classes: Mapping[int, ClassInfo], background: str = "background"
+) -> None:
+    """Give ``layer`` the names, colours and codes of ``classes``; ``background`` names value 0."""
+    layer.metadata[CLASSES_KEY] = dict(classes)
+    layer.features = class_names({0: ClassInfo(name=background, colour="#000000"), **classes})
+    layer.colormap = class_colours(classes)
+
+
+def classes_of(layer: Labels) -> dict[int, ClassInfo]:
+    """Return the classes of ``layer`` by label value: as set, else by its features, else as painted."""
+    known = layer.metadata.get(CLASSES_KEY)
+    if known is not None:
+        return dict(known)
+    features = layer.features
+    if {"index", "name"} <= set(features.columns):
+        named = zip(features["index"], features["name"], strict=True)
+        names = {int(value): str(name)[:100] for value, name in named if int(value) > 0}
+    else:
+        names = {value: f"label {value}" for value in _painted_values(layer)}
+    return {
+        value: ClassInfo(name=name or f"label {value}", colour=_colour(layer, value))
+        for value, name in names.items()
+    }
+
+
+def new_class(value: int) -> ClassInfo:
+    """Return a class for label ``value`` with a name to be changed and a colour of its own."""
+    if value <= len(PALETTE):
+        colour = PALETTE[value - 1]
+    else:
+        rgb = colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.75, 0.95)
+        colour = "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
+    return ClassInfo(name=f"structure {value}", colour=colour)
+
+
+def unnamed_class(layer: Labels, value: int) -> ClassInfo:
+    """Return what stands for a label value of ``layer`` that has no name."""
+    return ClassInfo(name=f"label {value}", colour=_colour(layer, value))
+
+
+def labels_on(image: Image, classes: Mapping[int, ClassInfo]) -> Labels:
+    """Return an empty labels layer exactly on ``image``, colour channels left out."""
+    labels = Labels(
+        np.zeros(layer_scan(image).shape, dtype=np.uint8),
+        name=f"labels · {image.name}",
+        opacity=0.5,
+        **derived_attributes(image),
+    )
+    set_classes(labels, classes)
+    return labels
+
+
+def redefine_classes(
+    layer: Labels, classes: Mapping[int, ClassInfo], moves: Mapping[int, int]
+) -> None:
+    """Give ``layer`` other classes.
+
+    ``moves`` says which value the voxels of each removed class get (0 erases them): one undo step.
+    """
+    indices = np.nonzero(np.isin(layer.data, list(moves)))
+    if len(indices[0]):
+        old = layer.data[indices]
+        new = old.copy()
+        for value, target in moves.items():
+            new[old == value] = target
+        layer.data_setitem(indices, new)
+    set_classes(layer, classes)
+    if layer.selected_label not in classes:
+        layer.selected_label = min(classes)
+
+
+def _painted_values(layer: Labels) -> list[int]:
+    data = np.asarray(layer.data)
+    if data.min(initial=0) >= 0 and data.max(initial=0) < 2**16:
+        values = np.flatnonzero(np.bincount(data.ravel()))
+    else:
+        values = np.unique(data)
+    return [int(v) for v in values if v != 0][:MAX_CLASSES]
+
+
+def _colour(layer: Labels, value: int) -> str:
+    rgba = layer.get_color(value)
+    if rgba is None or rgba[3] == 0:
+        return UNNAMED
+    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in rgba[:3])

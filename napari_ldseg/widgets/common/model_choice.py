@@ -1,0 +1,214 @@
+"""The list of models: bundled ones by name, recent files, and any other by browsing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from qtpy.QtCore import QSettings, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from ...checkpoint.bundled import bundled_checkpoints
+from ...checkpoint.header import read_metadata
+from ...checkpoint.metadata import Metadata
+from ...errors import LDSegError
+from ...inference.checks import check_fit, extent_mismatch
+from ...scans.scan import Scan
+from .keras_import import import_in_background
+from .style import narrowed
+
+RECENT_KEY = "recent_checkpoints"
+RECENT_COUNT = 5
+
+
+class ModelChoice(QWidget):
+    """A combo box of checkpoints with a line that says what the chosen one is for."""
+
+    changed = Signal()
+    failed = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self._settings = QSettings("napari-ldseg", "napari-ldseg")
+        self.metadata: Metadata | None = None
+        self._chosen = False
+        self._offered: Path | None = None
+        self.combo = narrowed(QComboBox())
+        self.browse = QPushButton("Browse …")
+        self._purpose = QLabel()
+        self._purpose.setWordWrap(True)
+        row = QHBoxLayout()
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.combo, 1)
+        row.addWidget(self.browse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._purpose)
+        self._fill()
+        self.combo.currentIndexChanged.connect(self._on_choice)
+        self.combo.activated.connect(self._on_activated)
+        self.browse.clicked.connect(self._on_browse)
+        self._on_choice()
+
+    @property
+    def path(self) -> Path | None:
+        """The chosen checkpoint file."""
+        return self.combo.currentData()
+
+    def choose(self, path: Path) -> None:
+        """Select ``path``, adding it to the recent files if it is not listed yet.
+
+        Raises
+        ------
+        LDSegError
+            If the file is not a checkpoint; the selection stays.
+        """
+        read_metadata(path)
+        self._chosen = True
+        if self._row_of(path) < 0:
+            recent = [path, *(p for p in self._recent() if p != path)][:RECENT_COUNT]
+            self._settings.setValue(RECENT_KEY, [str(p) for p in recent])
+            self.combo.blockSignals(True)
+            self._fill()
+            self.combo.blockSignals(False)
+        self.combo.setCurrentIndex(self._row_of(path))
+        self._on_choice()
+
+    def offer(self, path: Path | None) -> None:
+        """List the model that the project uses first; it is selected unless the user has chosen one."""
+        if path == self._offered:
+            return
+        before, self._offered = self.path, path
+        self.combo.blockSignals(True)
+        self._fill()
+        wanted = before if self._chosen or path is None else path
+        self.combo.setCurrentIndex(max(0, self._row_of(wanted) if wanted is not None else 0))
+        self.combo.blockSignals(False)
+        self._on_choice()
+
+    def suggest(self, scan: Scan) -> None:
+        """Select the model that fits ``scan`` best: the project's, 3D before 2D, then by the field of view.
+
+        Once the user has chosen a model, theirs stays.
+        """
+        if self._chosen:
+            return
+        fitting = []
+        for row in range(self.combo.count()):
+            try:
+                metadata = read_metadata(self.combo.itemData(row) or Path())
+                check_fit(metadata, scan)
+            except LDSegError:
+                continue
+            off = extent_mismatch(metadata, scan)
+            other = self.combo.itemData(row) != self._offered
+            fitting.append((other, -metadata.architecture.dims, off, row))
+        if fitting:
+            self.combo.setCurrentIndex(min(fitting)[-1])
+
+    def suggest_for(self, classes: Collection[str], dims: int) -> None:
+        """Select the model that knows most of ``classes``, and of those that with fewest others.
+
+        It is one of ``dims`` or, for volumes of which no such model knows as much, a 2D one.
+        The model that the project uses, or the user has chosen, stays.
+        """
+        if self._chosen or self._offered is not None or not classes:
+            return
+        fitting = []
+        for row in range(self.combo.count()):
+            with suppress(LDSegError):
+                metadata = read_metadata(self.combo.itemData(row) or Path())
+                others = {c.name for c in metadata.classes[1:]}
+                less = dims - metadata.architecture.dims
+                if less == 0 or (less == 1 and others.intersection(classes)):
+                    fitting.append((-len(others.intersection(classes)), less, len(others), row))
+        if fitting:
+            self.combo.setCurrentIndex(min(fitting)[-1])
+
+    def _on_activated(self) -> None:
+        self._chosen = True
+
+    def _row_of(self, path: Path) -> int:
+        rows = [i for i in range(self.combo.count()) if self.combo.itemData(i) == path]
+        return rows[0] if rows else -1
+
+    def _fill(self) -> None:
+        self.combo.clear()
+        bundled = bundled_checkpoints()
+        if self._offered is not None and self._offered not in bundled.values():
+            with suppress(LDSegError):
+                name = read_metadata(self._offered).name
+                self.combo.addItem(f"{name} (this project)", self._offered)
+        for name, path in bundled.items():
+            self.combo.addItem(name, path)
+        listed = [self.combo.itemData(row) for row in range(self.combo.count())]
+        recent = [p for p in self._recent() if p.is_file() and p not in listed]
+        if recent and self.combo.count():
+            self.combo.insertSeparator(self.combo.count())
+        for path in recent:
+            self.combo.addItem(path.name, path)
+
+    def _recent(self) -> list[Path]:
+        stored = self._settings.value(RECENT_KEY) or []
+        return [Path(p) for p in ([stored] if isinstance(stored, str) else stored)]
+
+    def _on_choice(self) -> None:
+        self.metadata = None
+        text = ""
+        if self.path is not None:
+            try:
+                self.metadata = read_metadata(self.path)
+                text = _described(self.metadata)
+            except LDSegError as error:
+                text = str(error)
+        self._purpose.setText(text)
+        self.combo.setToolTip(self.combo.currentText())
+        self.changed.emit()
+
+    def _on_browse(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(
+            self, "Open a checkpoint", "", "LDSeg checkpoints (*.safetensors *.hdf5)"
+        )
+        if chosen.endswith(".hdf5"):
+            self._importing(True)
+            import_in_background(Path(chosen), self._on_import, self._on_import_failed)
+        elif chosen:
+            self._try(Path(chosen))
+
+    def _on_import(self, path: Path) -> None:
+        self._importing(False)
+        self._try(path)
+
+    def _on_import_failed(self, text: str) -> None:
+        self._importing(False)
+        self.failed.emit(text)
+
+    def _importing(self, active: bool) -> None:
+        self.browse.setEnabled(not active)
+        self.browse.setText("Importing …" if active else "Browse …")
+
+    def _try(self, path: Path) -> None:
+        try:
+            self.choose(path)
+        except LDSegError as error:
+            self.failed.emit(str(error))
+
+
+def _described(metadata: Metadata) -> str:
+    """Return what the model is for and how good it was, in two sentences."""
+    measured = metadata.mean_dsc
+    purpose = f"{metadata.description.rstrip('. ')}."
+    if measured is None:
+        return f"{purpose} Its accuracy has not been measured."
+    dsc, cases = measured
+    return f"{purpose} Mean DSC {dsc:.2f} on {cases} case{'s' if cases != 1 else ''} kept aside."

@@ -1,0 +1,1 @@
+"""The Correct tab: tools that change the labels."""

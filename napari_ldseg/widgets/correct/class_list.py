@@ -1,0 +1,55 @@
+"""The list of a layer's classes: colour, name and key; a click chooses the class being corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from superqt.utils import signals_blocked
+
+from ...checkpoint.metadata import ClassInfo
+from ..common.legend import swatch
+
+CLASS_KEYS = range(1, 10)
+ROW_HEIGHT, MOST_ROWS = 24, 6
+
+
+class ClassList(QTreeWidget):
+    """As high as its rows, up to six of them; hidden while empty."""
+
+    chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.setColumnCount(2)
+        self.setHeaderHidden(True)
+        self.setRootIsDecorated(False)
+        self.setUniformRowHeights(True)
+        self.header().setStretchLastSection(False)
+        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setToolTip("The class being corrected; Ctrl+1 to Ctrl+9 choose one")
+        self.itemClicked.connect(
+            lambda item: self.chosen.emit(item.data(0, Qt.ItemDataRole.UserRole))
+        )
+
+    def show_classes(self, classes: Mapping[int, ClassInfo], chosen: int) -> None:
+        """Show ``classes`` by label value, with ``chosen`` selected."""
+        with signals_blocked(self):
+            self.clear()
+            for number, (value, info) in enumerate(classes.items(), start=1):
+                key = f"Ctrl+{number}" if number in CLASS_KEYS else ""
+                item = QTreeWidgetItem([info.name, key])
+                item.setIcon(0, swatch(info.colour))
+                item.setSizeHint(0, QSize(0, ROW_HEIGHT))
+                item.setData(0, Qt.ItemDataRole.UserRole, value)
+                code = f", SNOMED CT {info.snomed}" if info.snomed else ""
+                item.setToolTip(0, f"Label {value}{code}")
+                self.addTopLevelItem(item)
+                if value == chosen:
+                    self.setCurrentItem(item)
+        rows = min(MOST_ROWS, len(classes))
+        self.setFixedHeight(ROW_HEIGHT * rows + 2 * self.frameWidth() + 2)
+        self.setVisible(bool(classes))

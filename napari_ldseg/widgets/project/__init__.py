@@ -1,0 +1,1 @@
+"""The Project tab, and the state of the project that all tabs share."""

@@ -1,0 +1,221 @@
+"""The layers that show a result: made on the image, refined in place, never over a user's edit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+
+from ...layers.geometry import derived_attributes, place
+from ..common.class_labels import set_classes
+from ..common.layers import (
+    RESULT_KEY,
+    REVIEWED_KEY,
+    RUNS_KEY,
+    SD_RANGE,
+    add_unselected,
+    sd_colormap,
+    tolerate_cursor,
+)
+
+if TYPE_CHECKING:
+    from ...checkpoint.metadata import Metadata
+    from .sampling import Result
+
+
+class ResultLayers:
+    """The labels and SD layers of one image and one model, held by identity.
+
+    Parameters
+    ----------
+    viewer
+        Where the layers live.
+    image
+        The image layer that was segmented.
+    metadata
+        The checkpoint's description.
+    on_written
+        Told the labels layer and a copy of its data before the data are shown.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image: Layer,
+        metadata: Metadata,
+        on_written: Callable[[Labels, np.ndarray], None] = lambda layer, data: None,
+    ):
+        self.image, self.metadata = image, metadata
+        self._on_written = on_written
+        self.labels: Labels | None = None
+        self.sample_sd: Image | None = None
+        self.predictive_sd: Image | None = None
+        self.kept_an_edit = False
+        self._viewer = viewer
+        self._written: np.ndarray | None = None
+        self._touched = False
+        self._writing = False
+        self._removed: set[str] = set()
+        self._runs: list[dict] = [{}]
+        self._place: tuple | None = None
+
+    @property
+    def any_left(self) -> bool:
+        """Whether a layer of the result is still in the viewer."""
+        return any(self._present(x) for x in (self.labels, self.sample_sd, self.predictive_sd))
+
+    def begin(self, partial: bool, others_edited: bool = False) -> dict[str, np.ndarray]:
+        """Prepare for a run on a part or all of the image; return what is shown, by ``Result``'s names.
+
+        ``others_edited`` says that the user works on other labels of the image, which stay selected.
+        """
+        moved = self._place is not None and self._place != place(self.image)
+        edited = self._edited()
+        self.kept_an_edit = edited or others_edited
+        self._removed = set()
+        if edited or (moved and self.labels is not None):
+            self._let_go()
+        if moved:
+            self.sample_sd = self.predictive_sd = None
+        self._place = place(self.image)
+        shown = {}
+        for name in ("labels", "sample_sd", "predictive_sd"):
+            layer = getattr(self, name)
+            if self._present(layer):
+                shown[name] = np.asarray(layer.data)
+            else:
+                setattr(self, name, None)
+        self._runs = [*self._runs, {}] if partial and "labels" in shown else [{}]
+        return shown
+
+    def show(self, result: Result) -> None:
+        """Show ``result``. A layer that the user deleted during this run stays deleted."""
+        active, had_labels = self._active_layer(), self._present(self.labels)
+        if self._edited():
+            self._let_go()
+            self.kept_an_edit = True
+        self._show_labels(result)
+        if result.predictive_sd is not None:
+            self._show_image("predictive_sd", result.predictive_sd, "predictive SD", False)
+        if result.sample_sd is not None:
+            self._show_image("sample_sd", result.sample_sd, "uncertainty", True)
+        elif result.last and result.summary is not None:
+            self._drop("sample_sd")
+        if result.summary is not None:
+            self._record(result.summary)
+        first = active is None or not had_labels
+        if first and not self.kept_an_edit and not _in_use(active) and self._present(self.labels):
+            selection = self._viewer.layers.selection
+            tolerate_cursor(lambda: setattr(selection, "active", self.labels))
+
+    def _record(self, summary: dict) -> None:
+        """Keep the latest run's summary, and those of all runs that the layers are made of."""
+        self._runs[-1] = summary
+        for layer in (self.labels, self.sample_sd, self.predictive_sd):
+            if layer is not None:
+                layer.metadata.update({RESULT_KEY: summary, RUNS_KEY: list(self._runs)})
+
+    def _show_labels(self, result: Result) -> None:
+        if self._gone("labels", self.labels):
+            return
+        self._written = result.labels.copy()
+        if self.labels is None:
+            self.labels = Labels(
+                result.labels,
+                name=self._name("labels"),
+                opacity=0.5,
+                **derived_attributes(self.image),
+            )
+            background, *classes = self.metadata.classes
+            set_classes(self.labels, dict(enumerate(classes, start=1)), background.name)
+            self._on_written(self.labels, self._written)
+            self._add(self.labels)
+            self._touched = False
+            for event in ("paint", "labels_update", "data"):
+                getattr(self.labels.events, event).connect(self._on_change)
+        else:
+            self._on_written(self.labels, self._written)
+            self._writing = True
+            try:
+                self.labels.data = result.labels
+            finally:
+                self._writing = False
+
+    def _show_image(self, name: str, data: np.ndarray, title: str, visible: bool) -> None:
+        layer = getattr(self, name)
+        if self._gone(name, layer):
+            return
+        if layer is not None:
+            layer.data = data
+            return
+        layer = Image(
+            data,
+            name=self._name(title),
+            colormap=sd_colormap(),
+            contrast_limits=SD_RANGE,
+            blending="translucent_no_depth",
+            visible=visible,
+            **derived_attributes(self.image),
+        )
+        setattr(self, name, layer)
+        self._add(layer, self._under_labels())
+
+    def _add(self, layer: Layer, position: int | None = None) -> None:
+        layer.metadata[RESULT_KEY] = {}
+        add_unselected(self._viewer, layer, position)
+
+    def _under_labels(self) -> int:
+        """Return the place just below all labels that lie on the image, where nothing hides a stroke."""
+        layers, here = list(self._viewer.layers), place(self.image)
+        above = layers.index(self.image) + 1 if self.image in layers else 0
+        on_it = (isinstance(layer, Labels) and place(layer) == here for layer in layers[above:])
+        return next((i for i, on in enumerate(on_it, start=above) if on), len(layers))
+
+    def _active_layer(self) -> Layer | None:
+        # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
+        active = self._viewer.layers.selection.active
+        return next((layer for layer in self._viewer.layers if layer == active), None)
+
+    def _drop(self, name: str) -> None:
+        layer = getattr(self, name)
+        if self._present(layer):
+            self._viewer.layers.remove(layer)
+        setattr(self, name, None)
+
+    def _gone(self, name: str, layer: Layer | None) -> bool:
+        if layer is not None and not self._present(layer):
+            self._removed.add(name)
+        return name in self._removed
+
+    def _present(self, layer: Layer | None) -> bool:
+        return layer is not None and any(layer is other for other in self._viewer.layers)
+
+    def _edited(self) -> bool:
+        if not self._present(self.labels) or self._written is None:
+            return False
+        if self._touched or self.labels.metadata.get(REVIEWED_KEY):
+            return True
+        return not np.array_equal(self.labels.data, self._written)
+
+    def _let_go(self) -> None:
+        """Leave the edited labels to the user; the next picture goes to a new layer."""
+        for event in ("paint", "labels_update", "data"):
+            getattr(self.labels.events, event).disconnect(self._on_change)
+        self.labels = self._written = None
+
+    def _on_change(self, event: Any = None) -> None:
+        if not self._writing:
+            self._touched = True
+
+    def _name(self, what: str) -> str:
+        name = f"{what} · {self.image.name}"
+        taken = any(layer.name == name for layer in self._viewer.layers)
+        return f"{name} · {self.metadata.name}" if taken else name
+
+
+def _in_use(layer: Layer | None) -> bool:
+    """Return whether the user is drawing in ``layer``."""
+    return layer is not None and layer.mode not in ("pan_zoom", "transform")

@@ -1,0 +1,166 @@
+"""What runs in the worker thread: from a request to snapshots. Touches no layer and no widget."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...errors import LDSegError
+from ...inference.region import Region, crop
+from ...scans.scan import Scan
+from ...utils.durations import about
+
+if TYPE_CHECKING:
+    from ...checkpoint.file import Checkpoint
+    from ...checkpoint.metadata import Metadata
+    from ...inference.posterior import Posterior
+
+SECONDS_BETWEEN_RESULTS = 0.5
+
+
+@dataclass(frozen=True)
+class SamplingJob:
+    """What the user asked for.
+
+    ``base`` is the shown result of an earlier run by ``Result``'s field names; it stays wherever this
+    run does not look. ``partial`` says that the run looks at a part of the image only.
+    """
+
+    scan: Scan
+    region: Region
+    checkpoint: Path
+    samples: int
+    steps: int | None
+    seed: int
+    device: str
+    base: dict[str, np.ndarray] = field(default_factory=dict)
+    partial: bool = False
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result on the whole image's grid: labels uint8, both SDs float32 (0 to 0.5).
+
+    The SDs are None where there is nothing new to show; the predictive SD comes with the last picture
+    only. ``summary`` is that of ``Posterior``, None before the first sample is complete.
+    """
+
+    labels: np.ndarray
+    sample_sd: np.ndarray | None
+    predictive_sd: np.ndarray | None
+    summary: dict | None
+    last: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where the run stands; ``result`` is None where nothing new is worth showing yet."""
+
+    message: str
+    fraction: float = 0.0
+    result: Result | None = None
+    metadata: Metadata | None = None
+
+
+class CheckpointCache:
+    """The checkpoint that was used last, so that running again does not load it again."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Path, float] | None = None
+        self._checkpoint: Checkpoint | None = None
+
+    def get(self, path: Path) -> Checkpoint:
+        """Return the checkpoint at ``path``, loaded anew if the file has changed."""
+        from ...checkpoint.file import load_checkpoint
+
+        key = (path, path.stat().st_mtime if path.exists() else 0.0)
+        if self._checkpoint is None or key != self._key:
+            self._checkpoint, self._key = load_checkpoint(path), key
+        return self._checkpoint
+
+
+def sample(job: SamplingJob, shelf: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
+    """Run ``job``; yields snapshots and returns the last one.
+
+    Setting ``job.stop`` ends it after the current batch with a valid result.
+    """
+    try:
+        return (yield from _sample(job, shelf))
+    except RuntimeError as error:
+        # napari's generator workers swallow RuntimeError, torch's out-of-memory included.
+        raise LDSegError(f"Sampling failed on {job.scan.name}: {error}") from error
+
+
+def _sample(job: SamplingJob, shelf: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
+    yield Snapshot("Loading the model …")
+    import torch
+
+    from ...inference.segment import PosteriorSampler
+
+    # One core stays free for the window; more threads than free cores make torch crawl.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    checkpoint = shelf.get(job.checkpoint)
+    metadata = checkpoint.metadata
+    scan = crop(job.scan, job.region)
+    sampler = PosteriorSampler(checkpoint, scan, seed=job.seed, steps=job.steps, device=job.device)
+    posterior = sampler.posterior
+    posterior.provenance["region"] = [job.region.start, job.region.stop]
+    slices = len(posterior.planned_frames)
+    total = job.samples * slices
+    yield Snapshot("Drawing the first sample …", 0.0, None, metadata)
+    started = shown = time.monotonic()
+    snapshot = Snapshot("", metadata=metadata)
+    for posterior in sampler.run(job.samples):
+        now = time.monotonic()
+        done = len(posterior.latents)
+        last = done == total or job.stop.is_set()
+        result = None
+        if last or done == 1 or snapshot.fraction == 0 or now - shown > SECONDS_BETWEEN_RESULTS:
+            result, shown = _result(job, posterior, last), now
+        left = (now - started) / done * (total - done)
+        snapshot = Snapshot(
+            _progress(posterior.n, job.samples, left), done / total, result, metadata
+        )
+        if last:
+            break
+        yield snapshot
+    sampler.release()
+    return snapshot
+
+
+def _result(job: SamplingJob, posterior: Posterior, last: bool) -> Result:
+    complete = posterior.n > 0
+    # Until the first sample is complete an earlier result stays wherever nothing was sampled yet.
+    sampled = slice(None) if complete else posterior.counts > 0
+    if last and not complete and "labels" in job.base:
+        sampled = np.zeros_like(posterior.counts, dtype=bool)
+
+    def whole(name: str, part: np.ndarray) -> np.ndarray:
+        base = job.base.get(name)
+        full = np.zeros(job.scan.shape, part.dtype) if base is None else base.copy()
+        full[job.region.slices][sampled] = part[sampled]
+        return full
+
+    sd = posterior.sample_sd
+    if sd is None and last and complete and job.partial and "sample_sd" in job.base:
+        sd = np.zeros(posterior.scan.shape, np.float32)
+    return Result(
+        whole("labels", posterior.labels),
+        None if sd is None else whole("sample_sd", sd),
+        whole("predictive_sd", posterior.predictive_sd) if last and complete else None,
+        {**posterior.summary(), "part_of_image": job.partial} if complete else None,
+        last,
+    )
+
+
+def _progress(done: int, total: int, seconds_left: float) -> str:
+    text = f"{done} of {total} samples"
+    return text if seconds_left < 1 else f"{text} · {about(seconds_left)} left"

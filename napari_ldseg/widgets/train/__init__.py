@@ -1,0 +1,1 @@
+"""The Train tab: retraining, its outcome, and the models of the project."""

@@ -1,0 +1,131 @@
+"""The project's cases for a training: who learns, who is kept aside, and who cannot take part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import QLabel, QTableWidgetItem, QVBoxLayout, QWidget
+from superqt.utils import signals_blocked
+
+from ...finetuning.comparison import FEWEST_CASES
+from ...finetuning.plan import Candidate
+from ..common.style import QUIET, ReadingTable
+
+MOST_ROWS = 8
+ROLES = {"training": "learns", "validation": "kept aside"}
+KEPT_ASIDE = "Never learnt from: the new and the old model are compared on it"
+LEARNS = "The new model learns from what is reviewed in it"
+
+
+class TrainingCases(QWidget):
+    """A row with a check box per case; what the user unchecks stays so while the project changes."""
+
+    changed = Signal()
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self._candidates: Sequence[Candidate] = ()
+        self._left_out: set[str] = set()
+        self.table = ReadingTable(("case", "role", "reviewed"), MOST_ROWS)
+        self.summary = QLabel()
+        self.summary.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.table)
+        layout.addWidget(self.summary)
+        self.table.itemChanged.connect(self._on_checked)
+
+    @property
+    def chosen(self) -> list[Candidate]:
+        """The cases that take part."""
+        return [c for c in self._candidates if not c.problem and c.name not in self._left_out]
+
+    @property
+    def problem(self) -> str:
+        """Why no training can start with these cases, or nothing."""
+        if not self._candidates:
+            return "The project has no cases yet: correct a segmentation, then mark it as reviewed."
+        if any(c.split == "training" for c in self.chosen):
+            return ""
+        if any(c.split == "training" and not c.problem for c in self._candidates):
+            return "Check at least one case that learns."
+        if all(c.problem for c in self._candidates):
+            reasons = {c.problem for c in self._candidates}
+            return (
+                reasons.pop()
+                if len(reasons) == 1
+                else "No case can be used yet; the list says why."
+            )
+        return "The only usable cases are kept aside; review cases of more patients."
+
+    def show_candidates(self, candidates: Sequence[Candidate]) -> None:
+        """Show ``candidates``: those that can take part first, by name."""
+        ordered = sorted(candidates, key=lambda c: bool(c.problem))
+        if ordered == self._candidates:
+            return
+        self._candidates = ordered
+        with signals_blocked(self.table):
+            self.table.set_rows(len(ordered))
+            for row, candidate in enumerate(ordered):
+                self._fill_row(row, candidate)
+        self._summarise()
+        self.changed.emit()
+
+    def _fill_row(self, row: int, candidate: Candidate) -> None:
+        share = f"{max(1, int(100 * candidate.reviewed))} %" if candidate.reviewed else "–"
+        role = ROLES[candidate.split] if not candidate.problem else "not usable"
+        tip = KEPT_ASIDE if candidate.split == "validation" else LEARNS
+        tip = f"{candidate.name}\n{candidate.problem or tip + '.'}\nPatient: {candidate.patient}"
+        for column, text in enumerate((candidate.name, role, share)):
+            item = QTableWidgetItem(text)
+            item.setToolTip(tip)
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled)
+            if column == 2:
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+            if candidate.problem:
+                item.setForeground(QColor(QUIET))
+            elif column == 0:
+                item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+                checked = candidate.name not in self._left_out
+                item.setCheckState(Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked)
+            self.table.setItem(row, column, item)
+
+    def _on_checked(self, item: QTableWidgetItem) -> None:
+        if item.column() == 0:
+            if item.checkState() == Qt.CheckState.Checked:
+                self._left_out.discard(item.text())
+            else:
+                self._left_out.add(item.text())
+            self._summarise()
+            self.changed.emit()
+
+    def _summarise(self) -> None:
+        learning = sum(c.split == "training" for c in self.chosen)
+        aside = len(self.chosen) - learning
+        unusable = sum(bool(c.problem) for c in self._candidates)
+        parts = []
+        if self.chosen:
+            parts.append(f"{_cases(learning)} learn{'s' if learning == 1 else ''}.")
+            if not aside:
+                parts.append(
+                    "None is kept aside, so nothing will tell whether the new model is better."
+                )
+            else:
+                verb = "is" if aside == 1 else "are"
+                parts.append(f"{_cases(aside)} {verb} kept aside to compare the models")
+                parts[-1] += "." if aside >= FEWEST_CASES else f" ({FEWEST_CASES} give a verdict)."
+        patients = {c.patient for c in self.chosen}
+        if len(patients) == 1 < len(self.chosen):
+            parts.append(
+                f"All are of the patient {patients.pop()}; correct that in the Project tab if it is wrong."
+            )
+        if unusable:
+            parts.append(f"{_cases(unusable)} cannot be used; point at one to read why.")
+        self.summary.setText(" ".join(parts))
+        self.summary.setVisible(bool(parts))
+
+
+def _cases(count: int) -> str:
+    return f"{count} case{'s' if count != 1 else ''}"

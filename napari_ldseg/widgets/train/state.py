@@ -1,0 +1,234 @@
+"""The one place that holds the training's state in a viewer: the run, its status, the models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+from napari.components import ViewerModel
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from ...errors import LDSegError
+from ...finetuning.comparison import COMPARISON, Comparison, read_comparison
+from ...finetuning.config import FineTuningConfig, Status
+from ...finetuning.launch import FineTuningRun, runs, start
+from ...finetuning.model_store import ModelStore
+from ..project.state import project_of
+from .closing import ask_before_closing
+
+POLL_MS = 400
+
+_states: WeakKeyDictionary[ViewerModel, TrainingState] = WeakKeyDictionary()
+
+
+def training_of(viewer: ViewerModel) -> TrainingState:
+    """Return the training's state in ``viewer``, the same for all widgets, made on first use."""
+    viewer = getattr(viewer, "__wrapped__", viewer)
+    if viewer not in _states:
+        _states[viewer] = TrainingState(viewer)
+    return _states[viewer]
+
+
+class TrainingState(QObject):
+    """Starts and follows the project's training and keeps the decisions. Lives in the GUI thread.
+
+    A run goes on without the window: what is shown is read from its files, so that a new window finds a
+    run that is at work, was stopped or killed, or is finished and waits for the user's decision.
+    """
+
+    changed = Signal()
+    failed = Signal(str)
+    models_changed = Signal()
+    adopted = Signal(object)
+
+    def __init__(self, viewer: ViewerModel):
+        super().__init__()
+        self.project = project_of(viewer)
+        self.store = ModelStore(self.project.folder)
+        self.run: FineTuningRun | None = None
+        self.status: Status | None = None
+        self.comparison: Comparison | None = None
+        self.busy = ""
+        self._worker: Any = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self.poll)
+        self.project.changed.connect(self._on_project)
+        self.project.ended.connect(partial(self._shut_down, ref(viewer)))
+        self.project.window_guard.questions.append(partial(ask_before_closing, self))
+        self.attach()
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a process trains, or is being started."""
+        return self.status is not None and not self.status.ended
+
+    @property
+    def model_in_use(self) -> Path | None:
+        """The project's model that the user chose to use, or None."""
+        try:
+            return self.store.adopted
+        except LDSegError as error:
+            self.failed.emit(str(error))
+            return None
+
+    def attach(self) -> None:
+        """Find the run that is at work or that waits for a decision: the newest one."""
+        self.run = self.status = self.comparison = None
+        with suppress(LDSegError):
+            for run in runs(self.project.folder)[:1]:
+                status = run.status()
+                made = status.checkpoint
+                if status.phase == "finished" and (
+                    made is None or not made.is_file() or self.store.decided(made)
+                ):
+                    continue
+                self.run, self.status = run, status
+        self._follow()
+        self.changed.emit()
+
+    def poll(self) -> None:
+        """Read what the training says now."""
+        if self.run is None:
+            return
+        try:
+            self.status = self.run.status()
+        except LDSegError as error:
+            if self.run.folder.exists():
+                return  # caught between two writes, or the disk is away for a moment
+            self.failed.emit(str(error))
+            self.attach()
+            return
+        self._follow()
+        self.changed.emit()
+        if self.status.phase == "finished":
+            self.models_changed.emit()
+
+    def start(self, config: FineTuningConfig) -> None:
+        """Bring the corrections to the disk, then start; both in the background."""
+        recorders = self.project.labels.recorders
+
+        def work() -> FineTuningRun:
+            for recorder in recorders:
+                if not recorder.finish_writing():
+                    raise LDSegError(
+                        f"The corrections of {recorder.name} are not on the disk: {recorder.problem}"
+                    )
+            return start(config)
+
+        self._in_background("Saving the corrections …", work)
+
+    def resume(self) -> None:
+        """Go on with a run that was stopped, killed, or failed."""
+        if self.run is not None:
+            run = self.run
+
+            def work() -> FineTuningRun:
+                run.resume()
+                return run
+
+            self._in_background("Going on …", work)
+
+    def pause(self) -> None:
+        """Have the training wait after the update it is at."""
+        self._tell(lambda run: run.pause())
+
+    def unpause(self) -> None:
+        """End the pause."""
+        self._tell(lambda run: run.unpause())
+
+    def stop(self) -> None:
+        """Have the process write its state and end; it can be resumed."""
+        self._tell(lambda run: run.stop())
+
+    def discard(self) -> None:
+        """Forget a run that stands still, and delete its folder."""
+        if self._tell(lambda run: run.discard()):
+            self.attach()
+
+    def use(self, path: Path) -> None:
+        """Use the model at ``path`` from now on: a new one, or an older one again."""
+        if self._decide(partial(self.store.adopt, path)):
+            self.adopted.emit(path)
+
+    def keep(self) -> None:
+        """Keep the old model; the new one stays among the project's models."""
+        if self.status is not None and self.status.checkpoint is not None:
+            self._decide(partial(self.store.decline, self.status.checkpoint))
+
+    def _decide(self, decision: Callable[[], None]) -> bool:
+        try:
+            decision()
+        except LDSegError as error:
+            self.failed.emit(str(error))
+            if not self.at_work:
+                self.attach()
+            return False
+        if not self.at_work:
+            self.attach()
+        self.models_changed.emit()
+        return True
+
+    def _tell(self, order: Callable[[FineTuningRun], None]) -> bool:
+        if self.run is None:
+            return False
+        try:
+            order(self.run)
+        except LDSegError as error:
+            self.failed.emit(str(error))
+        except OSError as error:
+            self.failed.emit(
+                f"The training cannot be told: {self.run.folder} cannot be written "
+                f"({error.strerror or error})."
+            )
+        else:
+            return True
+        return False
+
+    def _in_background(self, what: str, work: Callable[[], FineTuningRun]) -> None:
+        if self.busy:
+            return
+        self.busy = what
+        self._worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        self._worker.returned.connect(self._on_started)
+        self._worker.errored.connect(self._on_error)
+        self._worker.start()
+        self.changed.emit()
+
+    def _on_started(self, run: FineTuningRun) -> None:
+        self.busy, self.run, self.comparison = "", run, None
+        self.status = Status(phase="starting", text="Starting …")
+        self._follow()
+        self.changed.emit()
+
+    def _on_error(self, error: Exception) -> None:
+        self.busy = ""
+        self.changed.emit()
+        known = isinstance(error, LDSegError)
+        self.failed.emit(
+            str(error) if known else f"The training did not start: {type(error).__name__}: {error}."
+        )
+
+    def _shut_down(self, viewer: ref[ViewerModel]) -> None:
+        self._timer.stop()
+        _states.pop(viewer(), None)
+
+    def _on_project(self) -> None:
+        if self.project.folder != self.store.project:
+            self.store = ModelStore(self.project.folder)
+            self.attach()
+            self.models_changed.emit()
+
+    def _follow(self) -> None:
+        if self.at_work:
+            self._timer.start()
+            return
+        self._timer.stop()
+        if self.run is not None and self.status is not None and self.status.phase == "finished":
+            with suppress(LDSegError):
+                self.comparison = read_comparison(self.run.folder / COMPARISON)

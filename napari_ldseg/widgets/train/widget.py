@@ -1,0 +1,152 @@
+"""The Train widget: fine-tunes a model on the project's corrected cases. The work is a process's."""
+
+from __future__ import annotations
+
+from html import escape
+
+import napari
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
+
+from ...finetuning.config import FineTuningConfig
+from ..common.docking import dock_as_tab
+from ..common.notice import Notice
+from ..common.style import WIDTH, StatusLine, scrolled
+from ..project.project_notice import ProjectNotice
+from .model_tree import ModelTree
+from .outcome import TrainingOutcome
+from .progress import TrainingProgress
+from .setup import TrainingSetup
+from .state import training_of
+from .suggestions import Suggestions
+
+
+class TrainWidget(QWidget):
+    """Shows one of three things: what a training shall be, how it goes, or what it has brought."""
+
+    def __init__(self, napari_viewer: napari.Viewer):
+        super().__init__()
+        self.state = training_of(napari_viewer)
+        self.project_notice = ProjectNotice(self.state.project)
+        self.setup = TrainingSetup(self.state.project)
+        self.progress = TrainingProgress()
+        self.halted = Notice()
+        self.outcome = TrainingOutcome()
+        self.status = StatusLine()
+        self.suggestions = Suggestions(self.state.project, lambda: self.setup.model.path)
+        self.models = QPushButton("Models of this project …")
+        self._lay_out()
+        self._connect()
+        self._offer_model()
+        self.setup.refresh()
+        self._refresh()
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.addWidget(self.project_notice)
+        column.addWidget(self.setup)
+        column.addWidget(self.progress)
+        column.addWidget(self.outcome)
+        column.addWidget(self.halted)
+        column.addWidget(self.status)
+        line = QFrame()
+        line.setFrameShape(QFrame.Shape.HLine)
+        line.setEnabled(False)
+        column.addWidget(line)
+        column.addWidget(self.suggestions)
+        column.addWidget(self.models)
+        column.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scrolled(content))
+        self.setMinimumWidth(WIDTH)
+
+    def _connect(self) -> None:
+        state = self.state
+        state.changed.connect(self._refresh)
+        state.models_changed.connect(self._offer_model)
+        state.failed.connect(self._on_failed)
+        state.adopted.connect(self.setup.model.choose)
+        state.project.changed.connect(self._on_project)
+        state.project.failed.connect(self._on_failed)
+        self.setup.started.connect(self._on_start)
+        self.setup.failed.connect(self._on_failed)
+        self.progress.paused.connect(state.pause)
+        self.progress.continued.connect(state.unpause)
+        self.progress.cancelled.connect(state.stop)
+        self.outcome.used.connect(self._on_use)
+        self.outcome.kept.connect(self._on_keep)
+        self.suggestions.failed.connect(self._on_failed)
+        self.models.clicked.connect(self._on_models)
+
+    def showEvent(self, event: QEvent) -> None:
+        """Have the window's closing guarded; share the dock with our other widgets."""
+        self.state.project.window_guard.watch(self)
+        dock_as_tab(self)
+        self.setup.device.find()
+        self._on_project()
+        super().showEvent(event)
+
+    def _offer_model(self) -> None:
+        self.setup.model.offer(self.state.model_in_use)
+        self.setup.refresh()
+
+    def _on_project(self) -> None:
+        # While another tab is in front nobody sees it, and every stroke changes the project.
+        if self.isVisible():
+            self.setup.refresh()
+            self.suggestions.refresh()
+
+    def _refresh(self) -> None:
+        state, run, status = self.state, self.state.run, self.state.status
+        finished = status is not None and status.phase == "finished"
+        halted = status is not None and status.ended and not finished
+        self.setup.setVisible(run is None)
+        self.setup.setEnabled(not state.busy)
+        self.progress.setVisible(state.at_work)
+        self.outcome.setVisible(finished)
+        if state.busy:
+            self.status.say(state.busy)
+        elif self.status.text().endswith("…"):
+            self.status.say("")
+        if run is None or status is None or not halted or state.busy:
+            self.halted.hide()
+        if run is None or status is None:
+            return
+        if state.at_work:
+            self.progress.show_status(run, status)
+        elif finished:
+            self.outcome.show_outcome(run, state.comparison)
+        elif not state.busy:
+            self.progress.begin()
+            again = "Resume" if status.phase != "failed" else "Try again"
+            done = f" ({status.update} of {status.updates} updates)" if status.update else ""
+            self.halted.show_text(
+                f"<b>{escape(run.config.name)}</b>{done}<br>{escape(status.text)}",
+                (again, state.resume),
+                ("Discard", state.discard),
+                urgent=status.phase == "failed",
+            )
+
+    def _on_start(self, config: FineTuningConfig) -> None:
+        self.status.say("")
+        self.progress.begin()
+        self.state.start(config)
+
+    def _on_use(self) -> None:
+        status = self.state.status
+        if status is not None and status.checkpoint is not None:
+            name = status.checkpoint.stem
+            self.status.say(f"{name} is used from now on: it is chosen in the Segment tab.")
+            self.state.use(status.checkpoint)
+
+    def _on_keep(self) -> None:
+        self.status.say("The old model stays in use; the new one is among the project's models.")
+        self.state.keep()
+
+    def _on_models(self) -> None:
+        ModelTree(self.state, self).show()
+
+    def _on_failed(self, text: str) -> None:
+        self.status.say(text, error=True)

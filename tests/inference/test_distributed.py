@@ -1,0 +1,77 @@
+"""Devices and processes: as asked, as launched, or one sentence why not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_ldseg.errors import LDSegError
+from napari_ldseg.inference.distributed import make_fabric
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys
+from napari_ldseg.inference.distributed import make_fabric
+fabric = make_fabric("cpu", sys.argv[1] if len(sys.argv) > 1 else None)
+print(f"rank {fabric.global_rank} of {fabric.world_size}\\n", end="", flush=True)
+fabric.barrier()
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A script that says which process of how many it is."""
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def ranks(*command):
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    answer = subprocess.run(
+        [sys.executable, *map(str, command)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return sorted(line for line in answer.stdout.splitlines() if line.startswith("rank"))
+
+
+def test_one_process_unless_told_otherwise():
+    fabric = make_fabric("cpu")
+    assert (fabric.world_size, fabric.global_rank, fabric.device.type) == (1, 0, "cpu")
+
+
+def test_fabric_run_alone_says_how_many(program):
+    command = ("-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2")
+    assert ranks(*command, program) == ["rank 0 of 2", "rank 1 of 2"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"accelerator": "gpu"}, "no GPU"),
+        ({"devices": "0,1"}, "lists GPUs"),
+        ({"devices": "two"}, "a number"),
+        ({"devices": "0"}, "a number"),
+        ({"accelerator": "abacus"}, "choose one of"),
+        ({"nodes": 0}, "at least 1"),
+    ],
+)
+def test_an_impossible_request_is_one_sentence(asked, words, monkeypatch, assert_sentence):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(LDSegError) as error:
+        make_fabric(**asked)
+    assert_sentence(error, words)
+
+
+def test_more_gpus_than_there_are(monkeypatch, assert_sentence):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    for devices in ("3", "0,2"):
+        with pytest.raises(LDSegError) as error:
+            make_fabric("gpu", devices)
+        assert_sentence(error, "more GPUs than the 2")
