@@ -1,5 +1,8 @@
 """Shared helpers: tiny untrained checkpoints, simple images, and what an error message must be."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,6 +13,21 @@ from napari_ldseg.model.architecture import Architecture
 from .discs import SIZES, WIDTHS
 
 COLOURS = ("#000000", "#ff0000", "#00ff00", "#0000ff")
+WIDGETS = Path(__file__).parent / "widgets"
+
+
+def pytest_configure():
+    """Give each of several pytest processes one thread, so that they do not fight for the cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what needs a window."""
+    for item in items:
+        if WIDGETS in item.path.parents or "make_napari_viewer" in item.fixturenames:
+            item.add_marker("gui")
 
 
 @pytest.fixture(scope="session")
