@@ -19,6 +19,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/npe2 validate napari_ldseg/napari.yaml
 	@if [ "$$(uname)" = Linux ]; then \
 	    $(DISPLAYLESS) $(BIN)/python -m pytest $(PYTEST_ARGS); \
