@@ -1,10 +1,14 @@
 # make demo: set everything up and run the main job.   make test: set up and pass the tests.
+# make test-fast: the tests that need neither a window nor long.   PYTEST_ARGS="-k word" chooses some.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DISPLAYLESS := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" env QT_QPA_PLATFORM=xcb
+# Of several pytest processes each has a virtual window of its own (pytest-xvfb) and computes in one thread.
+PYTEST := env OMP_NUM_THREADS=1 $(if $(filter Linux,$(shell uname)),QT_QPA_PLATFORM=xcb) \
+    $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint pictures wheel clean
+.PHONY: demo test test-fast pictures wheel clean
 
 demo: $(VENV)/.demo
 	@scripts/system-libraries
@@ -21,11 +25,11 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/npe2 validate napari_ldseg/napari.yaml
-	@if [ "$$(uname)" = Linux ]; then \
-	    $(DISPLAYLESS) $(BIN)/python -m pytest $(PYTEST_ARGS); \
-	else \
-	    $(BIN)/python -m pytest $(PYTEST_ARGS); \
-	fi
+	$(PYTEST) $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.test
+	@scripts/system-libraries
+	$(PYTEST) -m "not slow and not gui" $(PYTEST_ARGS)
 
 pictures: $(VENV)/.test
 	@scripts/system-libraries

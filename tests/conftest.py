@@ -86,6 +86,13 @@ def tiny_checkpoint(tiny_metadata):
     return make
 
 
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Measure a checkpoint's steps against 20 instead of 250, in tests of what is around it."""
+    monkeypatch.setattr("napari_ldseg.evaluation.steps.REFERENCE_STEPS", 20)
+    monkeypatch.setattr("napari_ldseg.evaluation.steps.CANDIDATE_STEPS", (3, 5, 10))
+
+
 @pytest.fixture(scope="session")
 def assert_sentence():
     """Check that an exception's text is one sentence for a person, with every one of ``words``."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from monai.networks.nets import UNet
 from torch import Tensor, nn
 
 from .architecture import Architecture
@@ -17,6 +16,9 @@ class ResUNet(nn.Module):
     """
 
     def __init__(self, architecture: Architecture):
+        # MONAI takes seconds to import, and of all networks only this one needs it.
+        from monai.networks.nets import UNet
+
         super().__init__()
         self.architecture = architecture
         widths = architecture.image_widths

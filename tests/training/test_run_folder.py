@@ -46,6 +46,7 @@ def write_rods(folder, lengths):
     return folder
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_volumes_are_trained_in_any_orientation(tmp_path):
     path = configuration(write_rods(tmp_path, [40] * 6), orientation="LPS", **LONG)
     answer = run(path, tmp_path / "run")
@@ -83,6 +84,7 @@ def test_files_of_the_users_own_are_not_overwritten(tmp_path, assert_sentence):
     assert_sentence(last_line(answer), "log.csv of your own")
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_a_refused_resume_leaves_the_runs_settings(tmp_path, assert_sentence):
     folder = tmp_path / "run"
     assert run(configuration(write_discs(tmp_path, 12)), folder).exit_code == 0

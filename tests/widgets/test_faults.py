@@ -31,7 +31,7 @@ def finish(qtbot, widget):
 
 def more_pictures(qtbot, widget, count=2):
     seen = []
-    widget.session.progressed.connect(lambda s: seen.append(1) if s.picture else None)
+    widget.session.progressed.connect(lambda s: seen.append(1) if s.result else None)
     qtbot.waitUntil(lambda: len(seen) >= count or not widget.session.running, timeout=20_000)
 
 

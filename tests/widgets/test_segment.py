@@ -170,9 +170,9 @@ def test_sampling_runs_in_its_own_thread_and_the_window_stays_live(
     qtbot, viewer, widget, model_file, monkeypatch
 ):
     threads, ticks = set(), []
-    honest = sampling._picture
+    honest = sampling._result
     monkeypatch.setattr(
-        sampling, "_picture", lambda *a: (threads.add(threading.get_ident()), honest(*a))[1]
+        sampling, "_result", lambda *a: (threads.add(threading.get_ident()), honest(*a))[1]
     )
     viewer.add_image(image_2d())
     widget.model.choose(model_file())
@@ -193,7 +193,7 @@ def test_labels_appear_before_the_end_and_refine(qtbot, viewer, widget, model_fi
     widget.samples.setValue(1000)
     seen = []
     widget.session.progressed.connect(
-        lambda s: seen.append(s.picture.summary["samples"]) if s.picture else None
+        lambda s: seen.append(s.result.summary["samples"]) if s.result else None
     )
     click(widget.segment)
     qtbot.waitUntil(lambda: len(seen) >= 2, timeout=60_000)

@@ -249,7 +249,7 @@ class SegmentWidget(QWidget):
     def _on_progress(self, snapshot: Snapshot) -> None:
         self.progress.setValue(round(1000 * snapshot.fraction))
         self.progress.setFormat(snapshot.message)
-        result = snapshot.picture
+        result = snapshot.result
         if result is not None and result.summary is not None and snapshot.metadata is not None:
             self.legend.show_summary(result.summary, snapshot.metadata)
 
