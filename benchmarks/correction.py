@@ -118,7 +118,7 @@ def report(viewer, widget, layer, name: str, alone) -> None:
                 layer.paint((middle[0], middle[1], 8), 1)
         elif name in ("erase_piece", "relabel_piece"):
             layer.selected_label = 2 if name == "relabel_piece" else 1
-            widget.corrector._start(name, middle)
+            widget.corrector._runner.start(name, middle)
         else:
             widget._use(name)
         QApplication.processEvents()

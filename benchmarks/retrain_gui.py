@@ -61,9 +61,9 @@ def main() -> None:
     report("idle", pump(3, lambda: False))
     started = time.monotonic()
     QTest.mouseClick(widget.setup.start, Qt.MouseButton.LeftButton)
-    pump(5, lambda: widget.state.at_work)
+    pump(5, lambda: widget.state.active)
     phases: dict[str, list[np.ndarray]] = {}
-    while widget.state.at_work:
+    while widget.state.active:
         phase = widget.state.status.phase
         gaps = pump(900, lambda now=phase: widget.state.status.phase != now)
         phases.setdefault(phase, []).append(gaps)

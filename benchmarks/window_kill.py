@@ -53,7 +53,7 @@ def paint(folder: Path) -> None:
     image = viewer.add_image(np.random.default_rng(0).integers(0, 99, SHAPE).astype(np.int16))
     labels = Labels(np.zeros(SHAPE, np.uint8), name="labels")
     classes = [ClassInfo(name=n, colour="#ff0000") for n in ("background", "organ")]
-    project_of(viewer).labels.know(labels, image, classes, np.zeros(SHAPE, np.uint8))
+    project_of(viewer).labels.track(labels, image, classes, np.zeros(SHAPE, np.uint8))
     viewer.add_layer(labels)
     labels.mode, labels.selected_label, labels.brush_size = "paint", 1, 6
     native = viewer.window._qt_viewer.canvas.native
@@ -104,8 +104,8 @@ def restore(folder: Path) -> None:
     deadline = time.monotonic() + 10
     while len(viewer.layers) < 2 and time.monotonic() < deadline:
         QApplication.processEvents()
-        if panel.notice.isVisible():
-            QTest.mouseClick(panel.notice.first, Qt.MouseButton.LeftButton)
+        if panel.project_notice.isVisible():
+            QTest.mouseClick(panel.project_notice.first, Qt.MouseButton.LeftButton)
         time.sleep(0.02)
     painted = np.count_nonzero(viewer.layers[-1].data) if len(viewer.layers) == 2 else -1
     print(f"restored {painted}", flush=True)
