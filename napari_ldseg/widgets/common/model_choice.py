@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from ...checkpoint.bundled import bundled_checkpoints
 from ...checkpoint.header import read_metadata
+from ...checkpoint.licence import is_non_commercial
 from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit, extent_mismatch
@@ -208,6 +209,8 @@ def _described(metadata: Metadata) -> str:
     """Return what the model is for and how good it was, in two sentences."""
     measured = metadata.mean_dsc
     purpose = f"{metadata.description.rstrip('. ')}."
+    if is_non_commercial(metadata.training.licence):
+        purpose += " For non-commercial use only."
     if measured is None:
         return f"{purpose} Its accuracy has not been measured."
     dsc, cases = measured
