@@ -106,7 +106,7 @@ def test_bundled_checkpoint_is_small_and_has_a_true_card(name):
     path = bundled_checkpoints()[name]
     assert path.stat().st_size < 10_000_000
     metadata = load_checkpoint(path).metadata
-    card = path.with_suffix(".md").read_text()
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
     for part in (metadata.training.data, metadata.training.licence, metadata.training.split):
         assert part in card
     assert metadata.metrics
