@@ -48,7 +48,7 @@ def find(name: str, part: str, metric: str, **wanted: Any) -> list[Metric]:
 
 
 def value_of(name: str, part: str, metric: str, **wanted: Any) -> Metric:
-    """Return the one metric that fits; of the checkpoint and the mean over classes unless told.
+    """Return the one metric that fits; by default of the checkpoint, and the mean over classes.
 
     Raises
     ------
@@ -85,7 +85,8 @@ def shown(metric: Metric, digits: int = 3, interval: bool = True) -> str:
     text = f"{metric['value']:.{digits}f}"
     if not interval or metric.get("low") is None:
         return text
-    return f"{text} ({metric['low']:.{digits}f} to {metric['high']:.{digits}f})"
+    # A line may break before the interval, not inside it.
+    return f"{text} ({metric['low']:.{digits}f}\u00a0to\u00a0{metric['high']:.{digits}f})"
 
 
 def summed_up(metrics: list[Metric]) -> list[Metric]:
@@ -108,10 +109,16 @@ def evaluation(report: dict[str, Any]) -> str:
     """Return what was evaluated, in words."""
     data, settings, checkpoint = report["data"], report["settings"], report["checkpoint"]
     drawn = data.get("available", data["cases"])
-    cases = f"{data['cases']}" if drawn == data["cases"] else f"{data['cases']} of {drawn}"
-    readers = f", {data['readers']} readers each" if data["readers"] > 1 else ""
+    cases = (
+        f"{data['cases']} cases" if drawn == data["cases"] else f"{data['cases']} of {drawn} cases"
+    )
+    details = [data["source"]]
+    if data["patients"] != data["cases"]:
+        details.append(f"{data['patients']} patients")
+    if data["readers"] > 1:
+        details.append(f"{data['readers']} readers each")
     return (
-        f"Evaluated on {cases} cases ({data['source']}; {data['patients']} patients{readers}). The distribution "
+        f"Evaluated on {cases} ({'; '.join(details)}). The distribution "
         f"has N = {settings['samples']} samples of K = {settings['steps']} steps; the label map is one "
         f"sample of K = {checkpoint['label_steps']} steps."
     )
@@ -127,25 +134,16 @@ def _tables(name: str, report: dict[str, Any]) -> Iterator[tuple[str, tuple[str,
             rows.setdefault((one["model"], one["class_name"]), []).append(one)
     yield (
         "Overlap with the expert",
-        ("model", "class", "N, K", "cases", "DSC", "IoU", *surface),
+        ("model", "class", "cases", "DSC", "IoU", *surface),
         [
-            (
-                network,
-                structure,
-                _sampling(report, same[0]),
-                f"{same[0]['cases']}",
-                *map(shown, same),
-            )
+            (network, structure, f"{same[0]['cases']}", *map(shown, same))
             for (network, structure), same in rows.items()
         ],
     )
     yield (
         f"Sampling steps, one sample ({_averaged(report)})",
         ("model", "K", "DSC"),
-        [
-            (m["model"], _sampling(report, m, steps_only=True), shown(m))
-            for m in summed_up(find(name, "steps", "DSC"))
-        ],
+        [(m["model"], _steps(report, m), shown(m)) for m in summed_up(find(name, "steps", "DSC"))],
     )
     yield (
         f"Noise added to the image, label map ({_averaged(report)})",
@@ -186,12 +184,11 @@ def _averaged(report: dict[str, Any]) -> str:
     return MEAN if len(structures) > 1 else structures[0]
 
 
-def _sampling(report: dict[str, Any], metric: Metric, steps_only: bool = False) -> str:
-    """Return N and K of a metric; a deterministic baseline has neither."""
+def _steps(report: dict[str, Any], metric: Metric) -> str:
+    """Return K of a metric; a deterministic baseline has none."""
     baseline = report.get("baseline") or {}
-    if metric["model"] == baseline.get("label") and baseline.get("networks") == "res-unet":
-        return "–"
-    return f"{metric['steps']}" if steps_only else f"{metric['samples']}, {metric['steps']}"
+    deterministic = baseline.get("networks") == "res-unet"
+    return "–" if deterministic and metric["model"] == baseline["label"] else f"{metric['steps']}"
 
 
 def _name(metric: Metric) -> str:

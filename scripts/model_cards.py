@@ -136,11 +136,13 @@ def _row(metadata: Metadata) -> str:
     measured = [m for m in metadata.metrics if m.name == "DSC" and m.samples == samples]
     scores = [f"{m.class_name} {m.value:.3f}" for m in measured]
     last = measured[-1]
-    on = f"{last.cases} {last.split} cases, N = {last.samples}, K = {last.steps}"
+    on = (
+        f"{last.cases} {last.split} cases, N\u00a0=\u00a0{last.samples}, K\u00a0=\u00a0{last.steps}"
+    )
     for m in metadata.metrics:
         if m.name == "GED²":
             scores.append(f"GED² {m.value:.3f}")
-            on += f"; GED²: {m.cases} cases, N = {m.samples}"
+            on += f"; GED²: {m.cases} cases, N\u00a0=\u00a0{m.samples}"
     licence = metadata.training.licence.split(" (")[0]
     return (
         f"| `{metadata.name}` | {metadata.description} | {', '.join(scores)} | {on} | {licence} |"
