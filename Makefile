@@ -27,9 +27,14 @@ test: $(VENV)/.test
 	    $(BIN)/python -m pytest $(PYTEST_ARGS); \
 	fi
 
-pictures: $(VENV)/.test
+.PHONY: screenshots
+screenshots: $(VENV)/.test
 	@scripts/system-libraries
-	$(DISPLAYLESS) $(BIN)/python scripts/make_pictures.py
+	$(DISPLAYLESS) $(BIN)/python scripts/make_screenshots.py
+
+.PHONY: docs
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/.test
 	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
@@ -45,8 +50,12 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo-output
+	rm -rf $(VENV) build dist demo-output site
 
 # What keeps commits and workflows in order.
 .PHONY: hooks pre-commit lint-workflows

@@ -1,7 +1,7 @@
 """Draw a model card's picture from an evaluation: figures of the held-out cases, never an image of them.
 
-python scripts/model_picture.py REPORT/report.json docs/models/NAME.png
-python scripts/model_picture.py --alternatives REPORT/report.json docs/models/NAME-alternatives.png
+python scripts/model_picture.py REPORT/report.json docs/images/models/NAME.png
+python scripts/model_picture.py --alternatives REPORT/report.json docs/images/models/NAME-alternatives.png
 """
 
 from __future__ import annotations

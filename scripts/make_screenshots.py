@@ -1,4 +1,4 @@
-"""Make the documentation's pictures from the sample scans, in a real (or virtual) window."""
+"""Make the documentation's screenshots from the sample scans, in a real (or virtual) window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from qtpy.QtWidgets import QApplication
 from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.widgets.common.class_labels import set_classes
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+SAMPLES = 10  # as many as the models are calibrated for
 
 
 def correction(path: Path) -> None:
@@ -35,9 +36,9 @@ def correction(path: Path) -> None:
     viewer.close()
 
 
-def picture(model: str, samples: int, path: Path) -> None:
+def segmentation(model: str, path: Path) -> None:
     """Segment the sample scan of ``model`` in the window and save a screenshot."""
-    viewer, widget = run(None, model, samples)
+    viewer, widget = run(None, model, SAMPLES)
     wait(widget)
     viewer.reset_view()
     viewer.camera.zoom *= 1.05
@@ -47,11 +48,11 @@ def picture(model: str, samples: int, path: Path) -> None:
 
 
 def main() -> None:
-    """Write docs/*.png."""
-    DOCS.mkdir(exist_ok=True)
-    picture("mri-phantom", 20, DOCS / "segment-3d.png")
-    picture("echo-phantom", 20, DOCS / "segment-2d.png")
-    correction(DOCS / "correct.png")
+    """Write docs/images/*.png, except that of the Train tab (benchmarks/retrain_gui.py has the scene)."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    segmentation("mri-phantom", IMAGES / "segment-3d.png")
+    segmentation("echo-phantom", IMAGES / "segment-2d.png")
+    correction(IMAGES / "correct.png")
     napari.Viewer.close_all()
 
 
