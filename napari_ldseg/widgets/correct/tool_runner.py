@@ -120,29 +120,29 @@ class ToolRunner:
         axis = self._view.slice_axis(layer)
         # A click in the 3D view is on a whole piece.
         by_slice = state.by_slice and not self._view.in_3d
-        part = Part.shown(index or position, axis if by_slice else None)
+        part = Part.at(index or position, axis if by_slice else None)
         spacing = self._spacing_of(part)
 
         def stay() -> None:
             pass
 
         def across(function, *arguments):
-            part = Part.shown(position)
-            along = part.free.index(axis)
-            return lambda: part.whole(function(part.of(labels), value, along, *arguments))
+            part = Part.at(position)
+            along = part.axes.index(axis)
+            return lambda: part.to_full(function(part.of(labels), value, along, *arguments))
 
         if name in ("erase_piece", "relabel_piece"):
-            here = tuple(index[a] for a in part.free)
+            here = tuple(index[a] for a in part.axes)
             given = value if name == "relabel_piece" else 0
-            return lambda: part.whole(relabel_piece(part.of(labels), here, given)), stay
+            return lambda: part.to_full(relabel_piece(part.of(labels), here, given)), stay
         if name == "fill_between":
-            return across(fill_between, self._spacing_of(Part.shown(position))), stay
+            return across(fill_between, self._spacing_of(Part.at(position))), stay
         if name in ("copy_next", "copy_previous"):
             here = position[axis]
             there = here + (1 if name == "copy_next" else -1)
             if not 0 <= there < labels.shape[axis]:
                 raise LDSegError("This is the last slice in that direction.")
-            if not (Part.shown(position, axis).of(labels) == value).any():
+            if not (Part.at(position, axis).of(labels) == value).any():
                 raise LDSegError(
                     f"There is no {state.name_of(value)} in this slice to copy; go to one that has it."
                 )
@@ -154,7 +154,7 @@ class ToolRunner:
             "grow": lambda view: grow(view, value, amounts.distance, spacing),
             "shrink": lambda view: shrink(view, value, amounts.distance, spacing),
         }
-        return lambda: part.whole(jobs[name](part.of(labels))), stay
+        return lambda: part.to_full(jobs[name](part.of(labels))), stay
 
     def _why_nothing(self, name: str) -> str:
         """Return the sentence for a tool that changes nothing."""
@@ -165,10 +165,10 @@ class ToolRunner:
 
     def _any_left(self, layer: Labels, change: Change) -> bool:
         axis = self._view.slice_axis(layer) if self._state.by_slice else None
-        part = Part.shown(self._view.position(layer), axis)
+        part = Part.at(self._view.position(layer), axis)
         return np.count_nonzero(part.of(layer.data) == change.before[0]) > len(change)
 
     def _spacing_of(self, part: Part) -> tuple[float, ...]:
         spacing = self._state.spacing
         skipped = self._state.target.ndim - len(spacing)
-        return tuple(spacing[a - skipped] for a in part.free)
+        return tuple(spacing[a - skipped] for a in part.axes)
