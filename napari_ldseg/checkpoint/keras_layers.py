@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LDSegError
-from ..model.authors import AttentionOfNormed, BatchNorm
+from ..model.authors import BatchNorm, NormedSkipAttention
 from ..model.blocks import GroupNorm, ResidualBlock, SelfAttention
 from .hdf5 import shown
 
@@ -170,7 +170,7 @@ def assign(layers: Layers, network: nn.Module, prefix: str, weights: dict[str, T
         if isinstance(module, SelfAttention):
             kind = (
                 "attention_block"
-                if isinstance(module, AttentionOfNormed)
+                if isinstance(module, NormedSkipAttention)
                 else "multi_head_attention_block"
             )
             _attention(layers, layers.next_of(kind), module, name, weights)
