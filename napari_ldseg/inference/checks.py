@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checkpoint.metadata import FieldOfView, Metadata
 from ..errors import LDSegError
-from ..scans.memory import check_room
+from ..scans.memory import check_available_memory
 from ..scans.scan import Scan
 from .orientation import orientation_change
 
@@ -132,4 +132,4 @@ def check_memory(metadata: Metadata, scan: Scan, available: float | None = None)
     running, one_sample = math.prod(scan.shape), math.prod(scan.shape[-dims:])
     needed = 4 * classes * (2 * running + 3 * one_sample)
     advice = "draw a box around the structure and choose it under Region"
-    check_room(f"The result on {scan.name}", needed, advice, available)
+    check_available_memory(f"The result on {scan.name}", needed, advice, available)
