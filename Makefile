@@ -33,20 +33,6 @@ pictures: $(VENV)/.test
 wheel: $(VENV)/.test
 	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install -q -c constraints.txt -e ".[napari]"
-	@touch $@
-
-$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
-	@touch $@ $(VENV)/.demo
-
-clean:
-	rm -rf $(VENV) build dist demo-output
-
 # What keeps commits and workflows in order.
 .PHONY: hooks pre-commit lint-workflows
 
@@ -71,3 +57,17 @@ lint-workflows: $(VENV)/.checks
 $(VENV)/.checks: $(VENV)/.test
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev,checks]"
 	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[napari]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist demo-output

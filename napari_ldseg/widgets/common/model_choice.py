@@ -170,6 +170,8 @@ class ModelChoice(QWidget):
             try:
                 self.metadata = read_metadata(self.path)
                 text = _described(self.metadata)
+                if is_non_commercial(self.metadata.training.licence):
+                    text += " For non-commercial use only."
             except LDSegError as error:
                 text = str(error)
         self._purpose.setText(text)
@@ -209,8 +211,6 @@ def _described(metadata: Metadata) -> str:
     """Return what the model is for and how good it was, in two sentences."""
     measured = metadata.mean_dsc
     purpose = f"{metadata.description.rstrip('. ')}."
-    if is_non_commercial(metadata.training.licence):
-        purpose += " For non-commercial use only."
     if measured is None:
         return f"{purpose} Its accuracy has not been measured."
     dsc, cases = measured
