@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DISPLAYLESS := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" env QT_QPA_PLATFORM=xcb
 
-.PHONY: demo test lint pictures wheel clean
+.PHONY: demo test screenshots docs wheel clean hooks pre-commit lint-workflows
 
 demo: $(VENV)/.demo
 	@scripts/system-libraries
@@ -27,39 +27,17 @@ test: $(VENV)/.test
 	    $(BIN)/python -m pytest $(PYTEST_ARGS); \
 	fi
 
-.PHONY: screenshots
 screenshots: $(VENV)/.test
 	@scripts/system-libraries
 	$(DISPLAYLESS) $(BIN)/python scripts/make_screenshots.py
 
-.PHONY: docs
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/.test
 	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install -q -c constraints.txt -e ".[napari]"
-	@touch $@
-
-$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
-	@touch $@ $(VENV)/.demo
-
-$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
-	@touch $@
-
-clean:
-	rm -rf $(VENV) build dist demo-output site
-
 # What keeps commits and workflows in order.
-.PHONY: hooks pre-commit lint-workflows
-
 hooks: $(VENV)/.checks
 	$(BIN)/pre-commit install
 
@@ -81,3 +59,21 @@ lint-workflows: $(VENV)/.checks
 $(VENV)/.checks: $(VENV)/.test
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev,checks]"
 	@touch $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[napari]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo-output site

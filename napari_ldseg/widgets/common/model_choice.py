@@ -171,6 +171,8 @@ class ModelChoice(QWidget):
             try:
                 self.metadata = read_metadata(self.path)
                 text = _described(self.metadata)
+                if is_non_commercial(self.metadata.training.licence):
+                    text += " For non-commercial use only."
             except LDSegError as error:
                 text = str(error)
         self._purpose.setText(text)
@@ -210,8 +212,6 @@ def _described(metadata: Metadata) -> str:
     """Return two sentences: what the model is for and how accurate it is."""
     accuracy = metadata.mean_dsc
     purpose = f"{metadata.description.rstrip('. ')}."
-    if is_non_commercial(metadata.training.licence):
-        purpose += " For non-commercial use only."
     if accuracy is None:
         return f"{purpose} Its accuracy has not been measured."
     dsc, cases = accuracy
