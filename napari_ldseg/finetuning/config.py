@@ -57,7 +57,7 @@ class FineTuningConfig(BaseModel):
     pace
         How long: see ``plan.settings_for``.
     device
-        As in ``inference.devices.choose_device``.
+        As in ``inference.devices.resolve_device``.
     updates
         Instead of those of the pace.
     """

@@ -21,7 +21,7 @@ from ..datasets.slices import sample_slices, single_images
 from ..errors import LDSegError
 from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
-from ..inference.devices import choose_device, computes_bfloat16
+from ..inference.devices import has_fast_bfloat16, resolve_device
 from ..inference.distributed import device_name
 from ..project.schema import read_record, write_record
 from ..training.data import prepare_case
@@ -75,7 +75,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
             "None of the chosen cases is one to learn from; review a case that is not kept aside."
         )
     metadata = describe(config, base, training, validation)
-    device = choose_device(config.device)
+    device = resolve_device(config.device)
     if device.type == "cuda":
         import torch
 
@@ -94,7 +94,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     if config.updates is not None:
         settings = settings.model_copy(update={"updates": config.updates})
     settings = settings.model_copy(update={"seed": config.seed})
-    if not computes_bfloat16(device):
+    if not has_fast_bfloat16(device):
         settings = settings.model_copy(update={"precision": "32-true"})
     fabric = Fabric(
         accelerator=device.type,

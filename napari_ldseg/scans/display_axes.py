@@ -1,4 +1,4 @@
-"""Reordering arrays between a file's axes and display axes: superior, posterior, left.
+"""Reordering arrays between the axes of a file and display axes: superior, posterior, left.
 
 Axes are only swapped and flipped, never resampled.
 """

@@ -12,7 +12,7 @@ from ..datasets.case import Case
 from ..errors import LDSegError
 from ..evaluation.gallery import display_slice, pixel_aspect, representative_slice
 from ..evaluation.overlap import overlap
-from ..evaluation.plots import NARROW, WIDTH, Panels, drawn, uncertainty_maps
+from ..evaluation.plots import NARROW, WIDTH, Panels, png_figure, uncertainty_maps
 from ..inference.segment import segment
 from ..utils.atomic import atomic_write
 from .log import read_log
@@ -28,7 +28,7 @@ def save_curves(folder: Path) -> Path:
 def curves(rows: Sequence[Mapping[str, float]], narrow: bool = False) -> bytes:
     """Draw the loss terms and the validation DSC of a log's rows; if ``narrow``, one above the other."""
     updates = np.array([row["update"] for row in rows])
-    with drawn(*((NARROW, 4.6) if narrow else (WIDTH, 4.2))) as (figure, png):
+    with png_figure(*((NARROW, 4.6) if narrow else (WIDTH, 4.2))) as (figure, png):
         losses, scores = figure.subplots(*((2, 1) if narrow else (1, 2)))
         for name, label in TERMS.items():
             values = np.array([row[name] for row in rows])

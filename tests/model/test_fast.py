@@ -156,10 +156,10 @@ def test_sampling_ahead_changes_no_sample(tiny_checkpoint, monkeypatch):
     )
     yields = [p.n for p in sampler.run(9)]
     assert yields == [2, 4, 6, 8, 9] and sizes == [2, 7]
-    alone = PosteriorSampler(checkpoint, image, device="cpu", steps=4)
-    alone._batch, alone._shrunk = 1, True
-    list(alone.run(9))
-    for key, latent in alone.posterior.latents.items():
+    single = PosteriorSampler(checkpoint, image, device="cpu", steps=4)
+    single._batch, single._shrunk = 1, True
+    list(single.run(9))
+    for key, latent in single.posterior.latents.items():
         torch.testing.assert_close(sampler.posterior.latents[key], latent, rtol=0, atol=2e-4)
 
 
