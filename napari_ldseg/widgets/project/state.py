@@ -369,7 +369,7 @@ class ProjectState(QObject):
 
     def _on_redefined(self, own: OwnLabels) -> None:
         try:
-            self._opened(create=False).learn_classes(own.classes, redefined=True)
+            self._opened(create=False).add_classes(own.classes, redefined=True)
         except (OSError, LDSegError) as error:
             self._on_error(error)
             return

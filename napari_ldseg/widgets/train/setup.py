@@ -23,7 +23,13 @@ from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...finetuning.config import FineTuningConfig, Pace, name_problem
 from ...finetuning.launch import MODELS
-from ...finetuning.plan import NOT_RETRAINED, candidates, expected_seconds, free_name, settings_for
+from ...finetuning.plan import (
+    NOT_RETRAINED,
+    expected_seconds,
+    selectable_cases,
+    settings_for,
+    suggest_model_name,
+)
 from ...utils.durations import about
 from ..common.device_choice import DeviceChoice
 from ..common.model_choice import ModelChoice
@@ -114,7 +120,7 @@ class TrainingSetup(QWidget):
         self._suggest_model()
         metadata = self.model.metadata
         if metadata is not None:
-            stem = free_name(self._project.folder, metadata.name)
+            stem = suggest_model_name(self._project.folder, metadata.name)
             self.name.setPlaceholderText(stem)
         own = metadata.classes if metadata is not None else ()
         wanted = self._project_classes(own)
@@ -153,7 +159,7 @@ class TrainingSetup(QWidget):
             old = None if self.scratch.isChecked() else metadata
             dims = old.architecture.dims if old is not None else None
             names = [c.name for c in classes]
-            found = candidates(project, names, dims, self._project.records())
+            found = selectable_cases(project, names, dims, self._project.records())
         self.cases.show_candidates(found)
         self._refresh_start()
 
@@ -221,7 +227,7 @@ class TrainingSetup(QWidget):
             config = FineTuningConfig(
                 project=folder,
                 base=None if self.scratch.isChecked() else cast(Path, base),
-                name=name or free_name(folder, metadata.name),
+                name=name or suggest_model_name(folder, metadata.name),
                 classes=self.classes.currentData(),
                 cases=tuple(c.name for c in self.cases.chosen),
                 pace=self.pace,

@@ -15,9 +15,10 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...errors import LDSegError
 from ...finetuning.comparison import COMPARISON, Comparison, read_comparison
-from ...finetuning.config import FineTuningConfig, Status
+from ...finetuning.config import FineTuningConfig
 from ...finetuning.launch import FineTuningRun, runs, start
 from ...finetuning.model_store import ModelStore
+from ...training.run_folder import Status
 from ..project.state import project_of
 from .closing import ask_before_closing
 
