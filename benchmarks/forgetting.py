@@ -31,7 +31,7 @@ from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.overlap import evaluate
 from napari_ldseg.finetuning.plan import settings_for
-from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.loop import train
@@ -69,7 +69,7 @@ class Shift:
 def held_out(model: str) -> list[Case]:
     """Return one case of each patient held out from the training of the bundled ``model``."""
     config = read_config(MODELS / f"{model}.yaml")
-    cases, _ = find_labelled(config.data, [c.name for c in config.classes])
+    cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
     split = read_split(config.data.split)
     return one_per_patient(split.cases("test" if split.test else "validation", cases))
 

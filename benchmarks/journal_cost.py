@@ -59,7 +59,7 @@ def main() -> None:
         for _ in range(10):
             began = time.perf_counter()
             with recorder._state:
-                recorder._look()
+                recorder._record_changes()
             looks.append(time.perf_counter() - began)
         began = time.perf_counter()
         recorder.save()

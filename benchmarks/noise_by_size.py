@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.training.config import read_config
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--bounds", nargs="*", type=int, default=[40, 80, 160])
     arguments = parser.parse_args()
     config = read_config(arguments.config)
-    cases, _ = find_labelled(config.data, [c.name for c in config.classes])
+    cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
     sizes = {case.name: int((case.read_label() > 0).sum()) for case in cases}
     dsc: dict[tuple[str, float], dict[str, list[float]]] = {}
     for row in json.loads(arguments.report.read_text())["cases"]:

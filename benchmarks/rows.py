@@ -12,7 +12,7 @@ from napari_ldseg import load_checkpoint
 from napari_ldseg.checkpoint.file import Checkpoint, save_checkpoint
 from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.overlap import evaluate, metrics
-from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.run import CHECKPOINT, describe_split
@@ -42,7 +42,7 @@ def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
     config_file = folder / "config.yaml"
     config_file.write_text(yaml.safe_dump(config))
     settings = read_config(config_file)
-    cases, _ = find_labelled(settings.data, [c.name for c in settings.classes])
+    cases, _ = find_labelled_cases(settings.data, [c.name for c in settings.classes])
     split = read_split(settings.data.split)
     part = "test" if split.test else "validation"
     training, held_out = split.cases("training", cases), split.cases(part, cases)

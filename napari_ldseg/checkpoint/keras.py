@@ -15,6 +15,7 @@ from ..errors import LDSegError
 from ..model.architecture import Architecture
 from ..model.authors_sizes import authors_architecture, check_authors
 from ..model.schedule import ScheduleName
+from ..utils.colours import class_colour
 from ..utils.text import one_line
 from .file import Checkpoint, build_model, save_checkpoint
 from .hdf5 import read_hdf5
@@ -26,7 +27,6 @@ STEMS = dict(
     zip(NETWORKS, ("labelEncoder", "labelDecoder", "imageEncoder", "denoiser"), strict=True)
 )
 SUFFIXES = {2: ".hdf5", 3: "3D.hdf5"}
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 # The default of the authors' code; an exact denoiser keeps 0.92 of the spread at 15 steps.
 POSTERIOR_STEPS = 15
 DESCRIPTION = (
@@ -202,10 +202,7 @@ def _metadata(
             channels=("red", "green", "blue")
             if channels == 3
             else tuple(f"channel {i}" for i in range(1, channels + 1)),
-            classes=tuple(
-                ClassInfo(name=n, colour=COLOURS[(i - 1) % len(COLOURS)] if i else "#000000")
-                for i, n in enumerate(names)
-            ),
+            classes=tuple(ClassInfo(name=n, colour=class_colour(i)) for i, n in enumerate(names)),
             orientation=None if dims == 2 else "SPL",
             grid=Grid(size=size, resampling="nearest" if dims == 2 else "corners"),
             intensity=Intensity(method="min-max", jointly=True, before_resampling=dims == 3),

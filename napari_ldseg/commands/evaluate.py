@@ -176,7 +176,7 @@ def _cases(
     """Return the name of the data, and the cases."""
     from ..datasets.settings import DataSettings
     from ..datasets.split import read_split
-    from ..project.labelled import find_labelled
+    from ..project.labelled_cases import find_labelled_cases
 
     if not data.exists():
         raise LDSegError(
@@ -199,11 +199,11 @@ def _cases(
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise LDSegError(f"--patient: {reason}.") from error
-        return data.name, find_labelled(settings, classes)[0]
+        return data.name, find_labelled_cases(settings, classes)[0]
     from ..training.config import read_config
 
     settings = read_config(config).data
-    found, _ = find_labelled(settings, classes)
+    found, _ = find_labelled_cases(settings, classes)
     split_file = settings.split or config.parent / "split.json"
     if part == "all" or (part is None and not split_file.is_file()):
         return f"{settings.folder.name}, all cases", found

@@ -1,4 +1,4 @@
-"""Panels of a run: its curves, and a contact sheet of validation cases."""
+"""Plots of a run: its curves, and a contact sheet of validation cases."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ..evaluation.plots import NARROW, WIDTH, Panels, png_figure, uncertainty_ma
 from ..inference.segment import segment
 from ..utils.atomic import atomic_write
 from .log import read_log
+from .run_folder import CURVES, LOG
 
 TERMS = {"cross_entropy": "cross entropy", "dice": "Dice loss", "noise": "noise loss"}
 
 
 def save_curves(folder: Path) -> Path:
     """Draw the loss terms and the validation DSC of ``folder``'s log into curves.png."""
-    return write_plot(folder / "curves.png", curves(read_log(folder / "log.csv")))
+    return write_plot(folder / CURVES, curves(read_log(folder / LOG)))
 
 
 def curves(rows: Sequence[Mapping[str, float]], narrow: bool = False) -> bytes:
@@ -85,7 +86,7 @@ def save_contact_sheet(
 
 
 def write_plot(path: Path, png: bytes) -> Path:
-    """Write a PNG whole. Raises LDSegError."""
+    """Write a PNG atomically. Raises LDSegError."""
     try:
         with atomic_write(path, ".png") as temporary:
             temporary.write_bytes(png)

@@ -7,8 +7,8 @@ from html import escape
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from ...finetuning.config import Status
 from ...finetuning.launch import FineTuningRun
+from ...training.run_folder import Status
 from ...utils.durations import about
 from .plot_view import PlotView
 

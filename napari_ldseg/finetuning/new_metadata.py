@@ -1,4 +1,4 @@
-"""What the checkpoint that a run makes will say of itself."""
+"""The metadata of the checkpoint that a run makes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..inference.orientation import orientation_change
 from ..inference.preprocessing import grid_map
 from ..model.architecture import Architecture
 from ..scans.scan import Scan
+from .case_snapshot import content_hash
 from .config import FineTuningConfig
-from .frozen import content_hash
 
 FLAT_SIZE = (128, 128)
 WIDTHS = {
@@ -39,13 +39,13 @@ WIDTHS = {
 MOST_VOXELS = 2**21
 
 
-def describe(
+def new_metadata(
     config: FineTuningConfig,
     base: Checkpoint | None,
     training: Sequence[Case],
     validation: Sequence[Case],
 ) -> Metadata:
-    """Return the description of the checkpoint to make.
+    """Return the metadata of the new checkpoint.
 
     Raises
     ------
@@ -55,23 +55,23 @@ def describe(
     """
     split = f"{len(training)} training and {len(validation)} validation cases, drawn by patient"
     hashes: dict[str, str] = {}
-    learnt, aside = [], []
+    seen, held_out = [], []
     for case in training:
         scan = case.read_scan()
         hashes[case.name] = content_hash(case, scan)
-        learnt.append(_without_voxels(scan))
+        seen.append(_without_voxels(scan))
     if base is None or base.metadata.grid.size is None:  # The grid must hold them too.
-        aside = [_without_voxels(case.read_scan()) for case in validation]
+        held_out = [_without_voxels(case.read_scan()) for case in validation]
     images = sum(len(case.slices) for case in training if case.slices is not None)
     slices = f" ({images} slices of them)" if images else ""
-    words = f"{len(training)} corrected cases{slices} of the project {config.project.name}"
+    data = f"{len(training)} corrected cases{slices} of the project {config.project.name}"
     if base is None:
-        old = _new(config, [*learnt, *aside])
-        record = TrainingRecord(data=words, licence="not stated", split=split, cases=hashes)
+        old = _for_new_networks(config, [*seen, *held_out])
+        record = TrainingRecord(data=data, licence="not stated", split=split, cases=hashes)
     else:
         old = base.metadata
         record = TrainingRecord(
-            data=f"{old.training.data}; then {words}"[:2000],
+            data=f"{old.training.data}; then {data}"[:2000],
             licence=old.training.licence,
             split=split,
             updates=old.training.updates,
@@ -85,8 +85,8 @@ def describe(
             "name": config.name,
             "architecture": architecture,
             "classes": config.classes,
-            "grid": _grid(old, [*learnt, *aside]),
-            "field_of_view": field_of_view(old, learnt),
+            "grid": _grid(old, [*seen, *held_out]),
+            "field_of_view": field_of_view(old, seen),
             "training": record,
             "metrics": (),
             "calibration": None,
@@ -96,16 +96,16 @@ def describe(
 
 
 def _without_voxels(scan: Scan) -> Scan:
-    """Return the scan's geometry, which takes no memory worth speaking of."""
+    """Return the scan with an array that takes no memory: its geometry alone."""
     array = np.asarray(scan.array)
     return replace(scan, array=np.broadcast_to(array.dtype.type(0), array.shape))
 
 
-def _new(config: FineTuningConfig, scans: Sequence[Scan]) -> Metadata:
+def _for_new_networks(config: FineTuningConfig, scans: Sequence[Scan]) -> Metadata:
     kinds = {(len(scan.shape), scan.channel_count) for scan in scans}
     if len(kinds) > 1:
         raise LDSegError(
-            "The cases are partly 2D and partly 3D, or differ in their channels; choose cases of one kind."
+            "Some cases are 2D and others 3D, or their channels differ; choose cases of one kind."
         )
     dims, channels = kinds.pop()
     architecture = Architecture(
@@ -134,7 +134,7 @@ def _new(config: FineTuningConfig, scans: Sequence[Scan]) -> Metadata:
     )
     if dims == 2:
         return metadata
-    # A scan's axes may come in another order than the grid's.
+    # A scan's axes may be in another order than the grid's.
     orders = [orientation_change(metadata, scan.affine)[0] for scan in scans]
     spacings = [np.array(s.spacing)[list(order)] for s, order in zip(scans, orders, strict=True)]
     grid = Grid(spacing=tuple(np.median(spacings, axis=0).tolist()))
@@ -142,7 +142,7 @@ def _new(config: FineTuningConfig, scans: Sequence[Scan]) -> Metadata:
 
 
 def _grid(old: Metadata, scans: Sequence[Scan]) -> Grid:
-    """Return the base's grid; one without a fixed size holds the largest of the cases too."""
+    """Return the base's grid; if its size is not fixed, large enough for every case."""
     if old.grid.size is not None:
         return old.grid
     dims = old.architecture.dims
@@ -157,6 +157,6 @@ def _grid(old: Metadata, scans: Sequence[Scan]) -> Grid:
     if size.prod() > MOST_VOXELS:
         largest = scans[int(np.argmax([np.prod(s) for s in sizes]))].name
         raise LDSegError(
-            f"{largest} is too large to train on whole; crop the volumes to the structure, or uncheck it."
+            f"{largest} is too large to train on; crop the volumes to the structure, or uncheck it."
         )
     return old.grid.model_copy(update={"minimum_size": tuple(size.tolist())})

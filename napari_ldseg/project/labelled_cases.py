@@ -16,13 +16,13 @@ from .case import CaseFolder
 from .folder import Project
 
 
-def find_labelled(
+def find_labelled_cases(
     settings: DataSettings, classes: Sequence[str]
 ) -> tuple[list[Case], Split | None]:
-    """Return the cases that ``settings`` describes and, of a project, its own split.
+    """Return the cases that ``settings`` describes and, if the data are a project, its split.
 
-    Of a project those cases count that are reviewed as a whole; their labels are turned into the values
-    that ``classes`` (names, background first) have.
+    Of a project the completely reviewed cases are returned, with the label values of ``classes`` (names,
+    background first).
 
     Raises
     ------
@@ -42,15 +42,15 @@ def find_labelled(
         parts[record.split].append(folder.name)
     if not cases:
         raise LDSegError(
-            f"No case of {settings.folder} is reviewed as a whole yet; mark cases as reviewed first."
+            f"No case of {settings.folder} is reviewed completely yet; mark cases as reviewed first."
         )
     return cases, Split(**{part: tuple(names) for part, names in parts.items()})
 
 
 def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) -> Case:
-    """Return a case of the project, its label turned into the values that ``classes`` have.
+    """Return a case of the project with the label values of ``classes``.
 
-    Of one that is not reviewed as a whole ``read_reviewed`` gives the part that counts.
+    If it is not reviewed completely, ``read_reviewed`` gives the part that counts.
 
     Raises
     ------
@@ -68,8 +68,8 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
     values = np.array([0, *(list(classes).index(name) for name in structures)], np.uint8)
     read = partial(project.images.read, folder)
     label = partial(_label, folder, values)
-    whole = record.reviewed_voxels >= record.voxels
-    reviewed = None if whole else partial(_reviewed, folder)
+    complete = record.reviewed_voxels >= record.voxels
+    reviewed = None if complete else partial(_reviewed, folder)
     file = folder.folder / "label.nii.gz"
     return Case(folder.name, record.patient, read, (label,), file, reviewed)
 
@@ -84,6 +84,6 @@ def _label(folder: CaseFolder, values: np.ndarray) -> np.ndarray:
     if low < 0 or high >= len(values):
         raise LDSegError(
             f"The label of {folder.name} holds the value {low if low < 0 else high}, which has no class; "
-            "name it in the Correct widget, or erase it there."
+            "name it in the Correct tab, or erase it there."
         )
     return values[label]

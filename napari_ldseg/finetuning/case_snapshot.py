@@ -1,4 +1,4 @@
-"""The cases of a run as they were when it began: nothing done to the project later reaches it."""
+"""A copy of a run's cases as they were when it started: later changes of the project do not affect the run."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
 from ..project.folder import Project
 from ..project.images import ImageMissing
-from ..project.labelled import labelled_case
+from ..project.labelled_cases import labelled_case
 from ..project.schema import write_record
 from ..scans.scan import Scan
 from ..utils.atomic import atomic_write
 
-REST = "rest.npy"
+SNAPSHOT, PREDICTED = "snapshot", "predicted.npy"
 
 
-def freeze(project: Path, names: Sequence[str], to: Path) -> None:
-    """Copy labels and masks of the cases ``names`` into ``to``, whole or not at all.
+def snapshot_cases(project: Path, names: Sequence[str], to: Path) -> None:
+    """Copy labels and masks of the cases ``names`` to the new folder ``to``: all of them or nothing.
 
-    Labels are copied where they are reviewed, and are 0 elsewhere. Images are copied if they lie in
-    the project's case folder, and referred to otherwise.
+    Labels are copied where they are reviewed, and are 0 elsewhere. Images in the case's folder are copied,
+    others are referred to.
 
     Raises
     ------
@@ -46,10 +46,10 @@ def freeze(project: Path, names: Sequence[str], to: Path) -> None:
     building = None
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".freezing-", dir=to.parent))
+        building = Path(tempfile.mkdtemp(prefix=".copying-", dir=to.parent))
         write_record(building / "project.json", source.record)
         for name in names:
-            _freeze_case(source, name, building / "cases" / name)
+            _copy_case(source, name, building / "cases" / name)
         building.rename(to)
     except OSError as error:
         raise LDSegError(
@@ -60,20 +60,22 @@ def freeze(project: Path, names: Sequence[str], to: Path) -> None:
             shutil.rmtree(building, ignore_errors=True)
 
 
-def frozen_cases(
+def read_snapshot(
     folder: Path, classes: Sequence[str], dims: int | None = None
 ) -> tuple[list[Case], list[Case]]:
-    """Return the cases to learn from and those kept aside, with the label values of ``classes``.
+    """Return the training cases and the validation cases, with the label values of ``classes``.
 
-    Where a label is not reviewed it is that of ``fill_in``. For networks of 2 ``dims`` volumes are
-    ``by_slice``. Raises LDSegError.
+    Where a label is not reviewed, it is that of ``predict_unreviewed``. For networks of 2 ``dims``, volumes
+    are ``by_slice``. Raises LDSegError.
     """
     project = Project.for_reading(folder)
     parts: dict[str, list[Case]] = {"training": [], "validation": []}
     for case_folder in project.cases():
         case = labelled_case(project, case_folder, classes)
         if case.read_reviewed is not None:
-            case = replace(case, read_labels=(partial(_filled, case, case_folder.folder / REST),))
+            case = replace(
+                case, read_labels=(partial(_completed_label, case, case_folder.folder / PREDICTED),)
+            )
         record = case_folder.record()
         if is_taken_by_slice(dims, len(record.geometry.shape)):
             case = by_slice(case)
@@ -81,32 +83,32 @@ def frozen_cases(
     return parts["training"], parts["validation"]
 
 
-def find_images(folder: Path, project: Path) -> None:
-    """Have the copies in ``folder`` refer to images that have moved where the project knows them now."""
+def update_image_references(folder: Path, project: Path) -> None:
+    """In the snapshot ``folder``, refer to images that have moved where the project refers to them now."""
     copies, source = Project.for_reading(folder), Project.for_reading(project)
     for case in copies.cases():
         try:
             copies.images.path(case)
         except ImageMissing:
-            with suppress(LDSegError):  # the first reading says what is missing
+            with suppress(LDSegError):  # the first reading reports what is missing
                 copies.images.locate(case, source.images.path(source.case(case.name)))
 
 
-def fill_in(
+def predict_unreviewed(
     cases: Sequence[Case],
     base: Checkpoint,
     classes: Sequence[str],
     check: Callable[[], None],
     device: str = "auto",
 ) -> None:
-    """Keep the prediction of ``base`` beside each case that is reviewed in part, for its rest.
+    """Write the label of ``base`` beside each partly reviewed case, for the voxels that are not reviewed.
 
-    The label encoder takes a complete label only; classes that ``base`` does not know are absent there.
+    The label encoder needs a complete label. Classes that ``base`` does not have are absent there.
     """
     for case in cases:
         if case.read_reviewed is None or case.file is None:
             continue
-        path = case.file.parent / REST
+        path = case.file.parent / PREDICTED
         if not path.exists():
             check()
             labels = label_map(base, case, classes, device)
@@ -120,14 +122,14 @@ def fill_in(
 def label_map(
     checkpoint: Checkpoint, case: Case, classes: Sequence[str], device: str
 ) -> np.ndarray:
-    """Return the label map of what counts of ``case``, with the values of ``classes``, 0 for any other."""
+    """Return the label map of the counted part of ``case``, with the values of ``classes``, 0 for others."""
     steps = checkpoint.metadata.label_steps
     labels = segment(checkpoint, counted_scan(case), 1, steps=steps, device=device).labels
     return renumbered(labels, checkpoint.metadata, classes)
 
 
 def content_hash(case: Case, scan: Scan) -> str:
-    """Return the hash of what is learnt from a case: its image, its label and what of it counts."""
+    """Return the hash of what a case contributes to a training: image, label, and which voxels count."""
     digest = hashlib.sha256(np.ascontiguousarray(scan.array).tobytes())
     label = np.asarray(case.read_labels[0]()).astype(np.uint8)
     if case.read_reviewed is not None:
@@ -138,10 +140,10 @@ def content_hash(case: Case, scan: Scan) -> str:
     return digest.hexdigest()
 
 
-def _freeze_case(source: Project, name: str, to: Path) -> None:
+def _copy_case(source: Project, name: str, to: Path) -> None:
     folder = source.case(name)
     if not (folder.folder / "case.json").is_file():
-        raise LDSegError(f"The case {name} is not in the project any more; choose the cases again.")
+        raise LDSegError(f"The case {name} is no longer in the project; choose the cases again.")
     record, path = folder.record(), source.images.path(folder)
     if (folder.folder / "label.nii.gz").exists():
         grid, masks = folder.grid(), folder.load()
@@ -164,10 +166,10 @@ def _freeze_case(source: Project, name: str, to: Path) -> None:
     CaseFolder(to).save(grid, Masks(label, masks.edited, masks.reviewed))
 
 
-def _filled(case: Case, rest: Path) -> np.ndarray:
+def _completed_label(case: Case, predicted: Path) -> np.ndarray:
     label, reviewed = case.read_labels[0](), case.read_reviewed
     try:
-        other = np.load(rest, allow_pickle=False)
+        elsewhere = np.load(predicted, allow_pickle=False)
     except (OSError, ValueError):
-        return label  # before ``fill_in``
-    return label if reviewed is None else np.where(reviewed(), label, other)
+        return label  # before ``predict_unreviewed``
+    return label if reviewed is None else np.where(reviewed(), label, elsewhere)
