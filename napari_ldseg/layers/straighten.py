@@ -1,8 +1,8 @@
-"""Oblique layers from elsewhere, brought onto their nearest anatomical axes as read files are.
+"""Straight copies of oblique layers, on their nearest anatomical axes like layers read from files.
 
-napari draws only the in-slice part of a layer's rotation in a 2D view but paints through all of it,
-so that a brush lands in another slice. A straight layer has scale and translation only; its true
-affine is in the metadata, and saving it gives what saving the oblique layer would have given.
+In a 2D view napari draws only the in-slice part of a layer's rotation but paints with all of it, so a
+brush stroke ends up in another slice. A straight layer has only scale and translation. Its true affine
+is in the metadata, and it is saved as the oblique layer would be.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from ..scans.files import new_header, on_display_axes
+from ..scans.display_axes import on_display_axes
+from ..scans.nifti import new_header
 from ..scans.scan import NiftiSource, Scan
 from .geometry import layer_geometry, layer_scan
 
 
 def is_oblique(layer: Layer, displayed: Sequence[int]) -> bool:
-    """Return whether ``layer`` is turned out of the plane of the ``displayed`` axes (of the layer)."""
+    """Return whether ``layer`` is rotated out of the plane of its ``displayed`` axes."""
     matrix = _direction(layer)
     hidden = [axis for axis in range(layer.ndim) if axis not in displayed]
     mixed = np.abs(matrix[np.ix_(displayed, hidden)]).max(initial=0)
@@ -27,7 +28,7 @@ def is_oblique(layer: Layer, displayed: Sequence[int]) -> bool:
 
 
 def straightened(layer: Image | Labels) -> Layer:
-    """Return a new layer with the voxels of ``layer`` on its nearest anatomical axes.
+    """Return a copy of ``layer`` on its nearest anatomical axes.
 
     The voxels are reordered (axes swapped and flipped), never resampled.
     """
@@ -39,8 +40,7 @@ def straightened(layer: Image | Labels) -> Layer:
         "blending": layer.blending,
         **layer_geometry(scan),
     }
-    kept = {k: v for k, v in layer.metadata.items() if k not in attributes["metadata"]}
-    attributes["metadata"] = kept | attributes["metadata"]
+    attributes["metadata"] = {**layer.metadata, **attributes["metadata"]}
     if isinstance(layer, Labels):
         return Labels(np.ascontiguousarray(scan.array), features=layer.features, **attributes)
     if layer.rgb:
@@ -50,7 +50,7 @@ def straightened(layer: Image | Labels) -> Layer:
 
 
 def _on_display_axes(scan: Scan) -> Scan:
-    """Return ``scan`` as if it had been read from the file that it would be written to."""
+    """Return ``scan`` as it would be after writing it to a file and reading it again."""
     array = np.asarray(scan.array)
     axes = len(scan.shape)
     data = array.transpose(*reversed(range(axes)), *range(axes, array.ndim))
@@ -63,7 +63,7 @@ def _on_display_axes(scan: Scan) -> Scan:
 
 
 def _direction(layer: Layer) -> np.ndarray:
-    """Return the matrix of unit vectors along which the layer's axes run in the world."""
+    """Return the unit vectors of the layer's axes in the world, one per column."""
     origin = np.array(layer.data_to_world((0.0,) * layer.ndim))
     ends = [np.array(layer.data_to_world(unit)) for unit in np.eye(layer.ndim)]
     matrix = np.stack(ends, axis=1) - origin[:, None]

@@ -1,8 +1,8 @@
-"""A time as people say it."""
+"""Durations as text."""
 
 
 def about(seconds: float) -> str:
-    """Return ``seconds`` in words: about 40 s, about 3 min, about 2 h."""
+    """Return ``seconds`` roughly: about 40 s, about 3 min, about 2 h."""
     if seconds < 90:
         return f"about {max(1, seconds) if seconds < 20 else 5 * round(seconds / 5):.0f} s"
     if seconds < 90 * 60:

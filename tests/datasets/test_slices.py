@@ -21,7 +21,7 @@ from napari_ldseg.datasets.slices import (
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.overlap import evaluate, mean_dsc
 from napari_ldseg.finetuning.comparison import read_comparison
-from napari_ldseg.finetuning.plan import candidates
+from napari_ldseg.finetuning.plan import selectable_cases
 from napari_ldseg.finetuning.ranking import rank
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
@@ -178,10 +178,10 @@ def base(tiny_checkpoint, tmp_path):
 
 def test_a_2d_model_learns_from_the_reviewed_slices_of_loops(tmp_path, base):
     project = project_of_loops(tmp_path / "project")
-    told = candidates(project, ["background", "disc"], 2)
+    told = selectable_cases(project, ["background", "disc"], 2)
     assert [one.problem for one in told] == [""] * 5
     assert {one.images for one in told} == {2}
-    assert {one.images for one in candidates(project, ["background", "disc"], 3)} == {1}
+    assert {one.images for one in selectable_cases(project, ["background", "disc"], 3)} == {1}
     folder, status = here(request_for(project, base))
     assert status.phase == "finished", status
     made = load_checkpoint(status.checkpoint).metadata

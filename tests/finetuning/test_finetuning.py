@@ -13,23 +13,28 @@ from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoin
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import process
-from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
-from napari_ldseg.finetuning.config import (
-    FineTuningConfig,
-    Status,
-    read_status,
-    write_config,
-    write_status,
+from napari_ldseg.finetuning.case_snapshot import (
+    content_hash,
+    predict_unreviewed,
+    read_snapshot,
+    snapshot_cases,
 )
-from napari_ldseg.finetuning.frozen import content_hash, fill_in, freeze, frozen_cases
-from napari_ldseg.finetuning.launch import active, runs, start
-from napari_ldseg.finetuning.plan import candidates, expected_seconds, free_name, settings_for
+from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
+from napari_ldseg.finetuning.config import FineTuningConfig, write_config
+from napari_ldseg.finetuning.launch import FineTuningRun, active, runs, start
+from napari_ldseg.finetuning.plan import (
+    expected_seconds,
+    selectable_cases,
+    settings_for,
+    suggest_model_name,
+)
 from napari_ldseg.finetuning.ranking import rank
-from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.scans.files import read_scan
 from napari_ldseg.scans.scan import Scan
+from napari_ldseg.training.run_folder import RunFolder, Status
+from napari_ldseg.utils.locking import FolderLock
 
 from ..discs import disc
 
@@ -93,7 +98,7 @@ def here(config):
     folder = config.project / "training" / "run"
     folder.mkdir(parents=True)
     write_config(folder, config)
-    write_status(folder, Status(phase="starting"))
+    RunFolder(folder).write_status(Status(phase="starting"))
     process.main(folder)
     (run,) = (run for run in runs(config.project) if run.folder == folder)
     return folder, run.status()
@@ -120,7 +125,7 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
         assert (run.folder / name).read_bytes().startswith(b"\x89PNG"), name
     assert not (run.folder / "state.pt").exists(), "nothing is left to go on with"
     assert active(project.folder) is None
-    assert free_name(project.folder, "tiny") == "tiny-3"
+    assert suggest_model_name(project.folder, "tiny") == "tiny-3"
     settings = settings_for("quick", made.metadata, old.metadata)
     assert expected_seconds(project.folder, made.metadata, settings, 2) > 0
 
@@ -134,7 +139,7 @@ def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
         assert not run.status().ended, run.status()
         time.sleep(0.01)
     # Nobody waits for the process, as in the window: it stays behind as a zombie.
-    os.kill(lock._read(run.folder / "lock.json")["pid"], signal.SIGKILL)
+    os.kill(FolderLock(run.folder).owner()[0], signal.SIGKILL)
     wait(run, "killed", seconds=20)
     assert not run.alive
     shutil.rmtree(project.folder / "cases" / "patient03")
@@ -229,12 +234,12 @@ def test_the_rest_of_a_partly_reviewed_case_is_the_base_s_prediction(tmp_path, b
         return replace(masks, label=np.ones_like(masks.label), reviewed=reviewed)
 
     project = project_of(tmp_path / "project", change=corner)
-    frozen = tmp_path / "frozen"
-    freeze(project.folder, sorted(project.records()), frozen)
-    training, validation = frozen_cases(frozen, ["background", "disc"])
+    snapshot = tmp_path / "snapshot"
+    snapshot_cases(project.folder, sorted(project.records()), snapshot)
+    training, validation = read_snapshot(snapshot, ["background", "disc"])
     hashes = [content_hash(case, case.read_scan()) for case in training]
     model = load_checkpoint(base)
-    fill_in([*training, *validation], model, ["background", "disc"], lambda: None)
+    predict_unreviewed([*training, *validation], model, ["background", "disc"], lambda: None)
     from napari_ldseg import segment
 
     for case in training:
@@ -251,9 +256,9 @@ def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
         project.add_case(f"p{i:02d}", scan, None, (*DISC, RING), masks_of(label * (1 + i % 2)))
     project.close()
     classes = (*DISC, RING)
-    told = candidates(project, ["background", "disc"], 2)
+    told = selectable_cases(project, ["background", "disc"], 2)
     assert all("ring" in one.problem for one in told)
-    assert not any(one.problem for one in candidates(project, [c.name for c in classes], 2))
+    assert not any(one.problem for one in selectable_cases(project, [c.name for c in classes], 2))
     folder, status = here(request_for(project, base, classes=classes))
     assert status.phase == "finished", status
     made = load_checkpoint(status.checkpoint)
@@ -319,7 +324,7 @@ def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, asse
     monkeypatch.setattr(loop, "Objective", Broken)
     _, status = here(request_for(project, base))
     assert status.phase == "failed"
-    assert_sentence(status.text, "stopped being a number")
+    assert_sentence(status.text, "became NaN")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +334,7 @@ def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, asse
         (lambda p, r: r.model_copy(update={"classes": (DISC[0], RING)}), "disc"),
         (lambda p, r: r.model_copy(update={"base": p.folder / "gone.safetensors"}), "gone"),
         (lambda p, r: r.model_copy(update={"device": "cuda:9"}), "cuda:9"),
-        (lambda p, r: r.model_copy(update={"cases": _aside(p)}), "to learn from"),
+        (lambda p, r: r.model_copy(update={"cases": _aside(p)}), "training case"),
         (lambda p, r: _empty(p) or r, "disc"),
         (lambda p, r: _change_image(p) or r, "image"),
     ],
@@ -360,9 +365,9 @@ def _change_image(project):
     "error, words",
     [
         (OSError(28, "No space left on device"), "disk is full"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
-        (MemoryError(), "memory"),
-        (LDSegError("The loss stopped being a number after 3 updates."), "stopped being a number"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "Out of memory"),
+        (MemoryError(), "Out of memory"),
+        (LDSegError("The loss became NaN after 3 updates."), "became NaN"),
         (ValueError("odd"), "ValueError"),
     ],
 )
@@ -390,14 +395,17 @@ def test_a_project_that_was_moved_goes_on_where_it_is(tmp_path, project, base):
     folder = project.folder / "training" / "run"
     folder.mkdir(parents=True)
     write_config(folder, config)
-    write_status(folder, Status(phase="stopped"))
+    RunFolder(folder).write_status(Status(phase="stopped"))
     assert own.exists()
     moved = project.folder.rename(tmp_path / "moved")
     assert process.main(moved / "training" / "run") == 0
     made = moved / "models" / "tiny-2.safetensors"
     assert made.exists() and not project.folder.exists()
     again = made.parent.parent.rename(tmp_path / "again")
-    assert read_status(again / "training" / "run").checkpoint == again / "models" / made.name
+    assert (
+        FineTuningRun(again / "training" / "run").status().checkpoint
+        == again / "models" / made.name
+    )
 
 
 def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatch):
@@ -412,18 +420,18 @@ def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatc
         case.change(split="validation" if i == 2 else "training")
     project.close()
     folder = project.folder / "training" / "run"
-    freeze(project.folder, sorted(project.records()), folder / "frozen")
+    snapshot_cases(project.folder, sorted(project.records()), folder / "snapshot")
     for i in range(3):
         (tmp_path / f"{i}.png").rename(tmp_path / f"moved{i}.png")
     write_config(folder, request_for(project, base, updates=2))
-    write_status(folder, Status(phase="stopped"))
+    RunFolder(folder).write_status(Status(phase="stopped"))
     assert process.main(folder) == 1
-    assert "locate it" in read_status(folder).text
+    assert "locate it" in RunFolder(folder).status().text
     opened = Project(project.folder)
     for i in range(3):
         opened.images.locate(opened.case(f"case{i}"), tmp_path / f"moved{i}.png")
     opened.close()
-    assert process.main(folder) == 0, read_status(folder)
+    assert process.main(folder) == 0, RunFolder(folder).status()
 
 
 def test_a_class_that_nothing_shows_is_told(tmp_path, tiny_checkpoint):
@@ -434,7 +442,7 @@ def test_a_class_that_nothing_shows_is_told(tmp_path, tiny_checkpoint):
     folder, status = here(request_for(project, base, classes=(*DISC, RING)))
     assert status.phase == "finished", status
     found = read_comparison(folder / "comparison.json")
-    assert found.unseen == ("ring",) and "No case to learn from shows ring" in found.warning
+    assert found.unseen == ("ring",) and "No training case shows ring" in found.warning
     assert comparison([0.1] * 8).warning == ""
 
 
@@ -470,7 +478,7 @@ def test_one_case_alone_can_be_learnt_but_not_judged(project, base):
     folder, status = here(request_for(project, base, cases=(alone,), updates=2))
     assert status.phase == "finished", status
     verdict = read_comparison(folder / "comparison.json").verdict
-    assert verdict.kind == "none" and "No case was kept aside" in verdict.text
+    assert verdict.kind == "none" and "No case was held out" in verdict.text
 
 
 def comparison(gains, start=0.8):
@@ -489,8 +497,8 @@ def comparison(gains, start=0.8):
         ([0.001] * 8, "same", "Keep the old model"),
         ([0.3, *[-0.03] * 7], "same", "Keep the old model"),
         ([0.3] * 7, "too few", "Too few to tell: 7 cases"),
-        ([0.3], "too few", "1 case was kept aside"),
-        ([], "none", "No case was kept aside"),
+        ([0.3], "too few", "1 case was held out"),
+        ([], "none", "No case was held out"),
     ],
 )
 def test_the_verdict_says_what_the_cases_allow(gains, kind, words):
@@ -501,9 +509,9 @@ def test_the_verdict_says_what_the_cases_allow(gains, kind, words):
 
 def test_a_model_s_name_stays_within_the_project(tmp_path, project, base):
     """A foreign checkpoint may be called anything; nothing is written outside, nor over the decisions."""
-    name = free_name(project.folder, "../../elsewhere/x:y")
+    name = suggest_model_name(project.folder, "../../elsewhere/x:y")
     assert request_for(project, base, name=name).name == name == "elsewhere-x-y-2"
-    assert free_name(project.folder, "../..") == "model-2"
+    assert suggest_model_name(project.folder, "../..") == "model-2"
     for bad in ("../x", "a/b", ".x", "Adopted"):
         with pytest.raises(ValueError, match="name"):
             request_for(project, base, name=bad)
@@ -514,10 +522,10 @@ def test_candidates_say_why_not(project, base):
     for folder in cases[:1]:
         masks = folder.load()
         folder.save(folder.grid(), replace(masks, reviewed=np.zeros_like(masks.reviewed)))
-    told = {c.name: c for c in candidates(project, ["background", "disc"], 2)}
+    told = {c.name: c for c in selectable_cases(project, ["background", "disc"], 2)}
     assert "Nothing is reviewed" in told["patient00"].problem and told["patient00"].reviewed == 0
     assert told["patient01"].problem == "" and told["patient01"].reviewed == 1
-    assert "3D" in candidates(project, ["background", "disc"], 3)[1].problem
+    assert "3D" in selectable_cases(project, ["background", "disc"], 3)[1].problem
 
 
 def test_what_to_annotate_next_puts_twins_apart(tmp_path, tiny_checkpoint):

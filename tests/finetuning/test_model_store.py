@@ -10,8 +10,9 @@ from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.checkpoint.metadata import Metric, TrainingRecord
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison
-from napari_ldseg.finetuning.config import FineTuningConfig, Status, write_config, write_status
+from napari_ldseg.finetuning.config import FineTuningConfig, write_config
 from napari_ldseg.finetuning.model_store import ModelStore
+from napari_ldseg.training.run_folder import RunFolder, Status
 from napari_ldseg.utils.hashing import sha256_of
 
 
@@ -74,7 +75,7 @@ def test_a_base_from_elsewhere_is_found_by_the_run_that_used_it(
         project=store.project, base=base, name="mine", classes=classes, cases=("a",)
     )
     write_config(run, config)
-    write_status(run, Status(phase="finished"))
+    RunFolder(run).write_status(Status(phase="finished"))
     add("mine", base)
     (root,) = store.tree()
     assert root.entry.path == base and shape([root]) == {"theirs": {"mine": {}}}

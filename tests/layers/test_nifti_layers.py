@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.layers.geometry import derived_attributes, layer_scan, place
+from napari_ldseg.layers.geometry import derived_attributes, grid_of, layer_scan
 from napari_ldseg.layers.nifti import get_reader, read_layers, write_image
 
 AFFINE = np.diag([-0.8, -0.8, 2.0, 1.0])
@@ -80,15 +80,15 @@ def test_loop_of_a_single_slice_has_frames_instead_of_a_third_dimension(viewer, 
     assert read_layers(str(tmp_path / "moved.nii.gz"))[0][0].shape == (5, 7, 6)
 
 
-def test_labels_saved_from_a_picture_lie_on_it_again(viewer, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
-    Image.fromarray(picture).save(tmp_path / "picture.png")
+def test_labels_saved_from_a_2d_image_are_on_its_grid_again(viewer, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
     (image,) = viewer.open(tmp_path / "picture.png")
-    labels = viewer.add_labels((picture > 99).astype(np.uint8), **derived_attributes(image))
+    labels = viewer.add_labels((pixels > 99).astype(np.uint8), **derived_attributes(image))
     labels.save(str(tmp_path / "labels.nii.gz"), plugin="napari-ldseg")
     viewer.layers.remove(labels)
     (labels,) = viewer.open(tmp_path / "labels.nii.gz", plugin="napari-ldseg")
-    assert place(labels) == place(image)
+    assert grid_of(labels) == grid_of(image)
     _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
     viewer.layers.selection.active = labels
     assert correct.corrector.unit == "px" and correct.corrector.images() == [image]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,17 +20,17 @@ from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.cli import app
 from napari_ldseg.datasets.settings import DataSettings
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.exchange import export, import_from
 from napari_ldseg.project.folder import Project
 from napari_ldseg.project.images import ImageMissing
-from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.project.patient import patient_of, patients_of
 from napari_ldseg.project.schema import SignOff
 from napari_ldseg.project.update import propose
 from napari_ldseg.scans.files import read_like, read_scan, write_like
 from napari_ldseg.scans.scan import Scan
+from napari_ldseg.utils.locking import LOCK, OWNER
 
 CLASSES = [
     ClassInfo(name="background", colour="#000000"),
@@ -430,20 +431,23 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path, 
     with pytest.raises(LDSegError, match="another window of this napari"):
         Project(folder)
     project.close()
-    assert not (folder / lock.NAME).exists()
+    assert not (folder / LOCK).exists() and not (folder / OWNER).exists()
     Project(folder).close()
 
 
-def test_a_torn_lock_and_a_reused_process_number_do_not_lock_out(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"pid": 1',
+        json.dumps({"pid": 1, "host": "elsewhere", "since": "now"}),
+        json.dumps({"pid": os.getppid(), "host": socket.gethostname(), "since": "now"}),
+    ],
+)
+def test_what_names_the_owner_of_a_lock_decides_nothing(tmp_path, content):
     folder = tmp_path / "project"
     Project(folder, create=True).close()
-    (folder / lock.NAME).write_text('{"pid": 1')
-    os.utime(folder / lock.NAME, (0, 0))
-    Project(folder).close()
-    import socket
-
-    stale = {"pid": os.getppid(), "host": socket.gethostname(), "started": 12.0}
-    (folder / lock.NAME).write_text(json.dumps(stale))
+    (folder / LOCK).touch()
+    (folder / OWNER).write_text(content)
     Project(folder).close()
 
 
@@ -587,7 +591,7 @@ def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_p
         project.add_case(f"case_{i}", read_scan(path), path, CLASSES, masks, patient=f"p{i}")
     names = ["background", "atrium", "ventricle"]
     settings = DataSettings(folder=project.folder)
-    cases, split = find_labelled(settings, names)
+    cases, split = find_labelled_cases(settings, names)
     assert len(cases) == 9 and "case_4" not in [c.name for c in cases]
     for case in cases:
         scan, label = case.read()
@@ -596,7 +600,7 @@ def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_p
         assert np.asarray(scan.array)[label > 0].mean() > np.asarray(scan.array)[label == 0].mean()
     assert len(split.validation) >= 1 and len(split.training) + len(split.validation) == 9
     with pytest.raises(LDSegError, match="atrium, which is not among"):
-        find_labelled(settings, ["background", "ventricle"])
+        find_labelled_cases(settings, ["background", "ventricle"])
     told = {
         "name": "from a project",
         "data": {"folder": str(project.folder)},
@@ -631,7 +635,7 @@ def test_a_value_without_a_class_is_never_taken_for_another(
     masks = replace(Masks.untouched(label), reviewed=np.ones(label.shape, bool))
     project.add_case("heart", scan, oblique, CLASSES, masks)
     names = [c.name for c in CLASSES]
-    (case,), _ = find_labelled(DataSettings(folder=project.folder), names)
+    (case,), _ = find_labelled_cases(DataSettings(folder=project.folder), names)
     with pytest.raises(LDSegError) as error:
         case.read_label()
     assert_sentence(error, "heart", f"value {value},")
@@ -641,7 +645,9 @@ def test_a_project_without_reviewed_cases_cannot_be_trained_on(project, oblique,
     scan = read_scan(oblique)
     project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
     with pytest.raises(LDSegError) as error:
-        find_labelled(DataSettings(folder=project.folder), ["background", "ventricle", "atrium"])
+        find_labelled_cases(
+            DataSettings(folder=project.folder), ["background", "ventricle", "atrium"]
+        )
     assert_sentence(error, "reviewed")
 
 
@@ -657,7 +663,7 @@ def test_imported_classes_get_the_colours_that_their_names_have(project, oblique
     said["labels"] = {name: value for value, name in enumerate(names)}
     description.write_text(json.dumps(said))
     other = Project(tmp_path / "other", create=True)
-    other.learn_classes(CLASSES)
+    other.add_classes(CLASSES)
     import_from(other, tmp_path / "out")
     colours = {c.name: c.colour for c in other.record.classes}
     other.close()

@@ -13,7 +13,8 @@ from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.training.log import RunLog, read_log
-from napari_ldseg.training.loop import TrainingStopped, train
+from napari_ldseg.training.loop import train
+from napari_ldseg.training.run_folder import TrainingStopped
 from napari_ldseg.training.state import load_state
 
 from ..discs import discs, settings, write_discs
@@ -115,7 +116,7 @@ def test_a_run_is_resumed_from_the_checkpoint_that_it_began_with(
         go(load_checkpoint(path), on_progress=seen.append, stop=lambda: len(seen) == 2)
     with pytest.raises(LDSegError) as error:
         go(None, resume=True)
-    assert_sentence(error, "begun from a checkpoint", "--start")
+    assert_sentence(error, "started from a checkpoint", "--start")
     resumed = go(load_checkpoint(path), resume=True)
     assert resumed.metadata.parent == load_checkpoint(path).sha256
 

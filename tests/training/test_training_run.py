@@ -1,6 +1,5 @@
 """A run from a configuration: its folder, kill and resume, two processes, and faults."""
 
-import fcntl
 import json
 import os
 import resource
@@ -16,7 +15,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-import napari_ldseg.training.run
+import napari_ldseg.training.measure
 from napari_ldseg.checkpoint.file import load_checkpoint
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
@@ -27,6 +26,7 @@ from napari_ldseg.training.config import read_config
 from napari_ldseg.training.log import read_log
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.state import save_state
+from napari_ldseg.utils.locking import exclusive_lock
 
 from ..discs import WIDTHS, disc, discs, equal, settings, write_discs
 
@@ -93,13 +93,14 @@ def test_a_run_leaves_everything_in_its_folder(finished, data):
     assert {p.name for p in folder.iterdir() if p.name != "tensorboard"} == {
         "config.yaml",
         "split.json",
+        "status.json",
         "log.csv",
         "state.pt",
         "curves.png",
         "cases.png",
         "checkpoint.safetensors",
     }
-    assert "12 cases to learn from, 4 for validation, 4 kept aside" in said
+    assert "12 training, 4 validation and 4 test cases" in said
     assert "60/60" in said and "validation DSC" in said and "left" in said
     metadata = weights(folder).metadata
     assert [c.name for c in metadata.classes] == ["background", "disc"]
@@ -252,20 +253,20 @@ def test_stopped_while_measuring_a_run_is_resumed_there(data, tmp_path, monkeypa
     path, folder = configuration(data), tmp_path / "run"
     came = []
     monkeypatch.setattr("napari_ldseg.commands.train.stop_signals", lambda: lambda: bool(came))
-    real = napari_ldseg.training.run.measure_posterior_steps
+    real = napari_ldseg.training.measure.measure_posterior_steps
 
     def interrupted(checkpoint, cases, n, device, on_case):
         came.append(signal.SIGTERM)
         on_case()
         raise AssertionError("it went on")
 
-    monkeypatch.setattr("napari_ldseg.training.run.measure_posterior_steps", interrupted)
+    monkeypatch.setattr("napari_ldseg.training.measure.measure_posterior_steps", interrupted)
     answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder)])
     assert answer.exit_code == 130 and "--resume" in answer.stderr.strip().splitlines()[-1]
     assert not (folder / "checkpoint.safetensors").exists()
     assert torch.load(folder / "state.pt", weights_only=True)["update"] == 12
     came.clear()
-    monkeypatch.setattr("napari_ldseg.training.run.measure_posterior_steps", real)
+    monkeypatch.setattr("napari_ldseg.training.measure.measure_posterior_steps", real)
     answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder), "--resume"])
     assert answer.exit_code == 0, answer.stderr
     assert weights(folder).metadata.training.updates == 12
@@ -275,11 +276,9 @@ def test_one_run_at_a_time_in_a_folder(data, tmp_path, assert_sentence, monkeypa
     monkeypatch.setattr("napari_ldseg.utils.locking.PATIENCE_SECONDS", 0.5)
     folder = tmp_path / "run"
     folder.mkdir()
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
     arguments = ["train", str(configuration(data)), "-o", str(folder), "--resume"]
-    answer = CliRunner().invoke(app, arguments)
-    os.close(handle)
+    with exclusive_lock(folder):
+        answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 1 and not list(folder.iterdir())
     assert_sentence(answer.stderr.strip().splitlines()[-1], str(folder), "Another run")
 

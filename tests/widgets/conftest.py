@@ -216,7 +216,7 @@ def other_value(labels, index):
 
 def settle(viewer):
     """Wait until every correction is on the disk."""
-    for own in project_of(viewer).labels._own:
+    for own in project_of(viewer).labels._tracked:
         if own.recorder is not None:
             assert own.recorder.flush(10)
 

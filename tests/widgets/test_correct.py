@@ -108,7 +108,7 @@ def test_each_tool_is_a_key_and_one_exact_undo_step(viewer, correct, press, volu
     assert (after != before).any(), correct.status.text()
     np.testing.assert_array_equal(after == 2, before == 2)
     assert undo_steps(volume) == 1 and len(events) == 1
-    assert correct.status.text().startswith(TOOLS[name].words)
+    assert correct.status.text().startswith(TOOLS[name].label)
     viewer.layers.selection.active = volume
     press("Z", CTRL)
     np.testing.assert_array_equal(volume.data, before)
@@ -136,14 +136,12 @@ def test_each_tool_is_a_button_that_does_what_the_key_does(qtbot, viewer, correc
         np.testing.assert_array_equal(volume.data, before)
 
 
-def test_undo_is_offered_where_there_is_a_step_and_says_that_it_was_done(
-    viewer, correct, press, volume
-):
+def test_undo_is_enabled_if_there_is_a_step_and_reported(viewer, correct, press, volume):
     assert not correct.undo.isEnabled() and not correct.redo.isEnabled()
     press("G")
     assert correct.undo.isEnabled() and "changed" in correct.status.text()
     press("Z", CTRL)
-    assert correct.status.text() == "Taken back."
+    assert correct.status.text() == "Undone."
     assert not correct.undo.isEnabled() and correct.redo.isEnabled()
 
 
@@ -343,7 +341,7 @@ def test_tools_work_on_the_frame_shown_of_a_4d_series(qtbot, viewer, correct, pr
 
 def test_2d_images_have_all_tools_but_those_across_slices(viewer, correct, press):
     labels, image = scene()
-    viewer.add_image(image[6], name="picture")
+    viewer.add_image(image[6], name="image")
     layer = viewer.add_labels(labels[6].copy(), name="mask")
     layer.selected_label = 1
     for name in ("keep_largest", "fill_holes", "smooth", "grow", "shrink"):
@@ -365,7 +363,7 @@ def test_slice_tools_follow_the_view_when_it_is_turned(viewer, correct, press, v
     viewer.dims.order = (2, 0, 1)
     go_to(viewer, volume, (6, 10, 23))
     press("N")
-    assert "no label 1 in this slice" in correct.status.text()
+    assert "no label 1 to copy" in correct.status.text()
     go_to(viewer, volume, (6, 10, 19))
     press("N")
     np.testing.assert_array_equal(
@@ -486,7 +484,7 @@ def test_what_is_painted_while_a_tool_computes_stays(qtbot, viewer, correct, vol
     assert volume.data[9, 10, 10] == 2 and not volume.data[10].any()
 
 
-def test_keys_pressed_quickly_are_all_obeyed(qtbot, viewer, correct, volume):
+def test_keys_pressed_quickly_all_take_effect(qtbot, viewer, correct, volume):
     correct.distance.setValue(0.7)
     before = (volume.data == 1).sum()
     native = viewer.window._qt_viewer.canvas.native
@@ -496,7 +494,7 @@ def test_keys_pressed_quickly_are_all_obeyed(qtbot, viewer, correct, volume):
     assert (volume.data == 1).sum() > before
 
 
-def test_a_closed_widget_lets_go_of_keys_and_layers(qtbot, viewer, correct, volume):
+def test_a_closed_widget_releases_keys_and_layers(qtbot, viewer, correct, volume):
     click(correct.buttons["threshold_brush"])
     dock = correct.parent()
     while not hasattr(dock, "destroyOnClose"):
@@ -534,7 +532,7 @@ def test_an_oblique_layer_is_straightened_and_saved_as_it_was(
     qtbot, viewer, correct, press, tmp_path, assert_sentence
 ):
     image, layer = oblique_layers(viewer)
-    assert_sentence(correct.note.text(), "mask lies oblique", "Straighten")
+    assert_sentence(correct.note.text(), "mask is oblique", "Straighten")
     before = layer.data.copy()
     press("K")
     np.testing.assert_array_equal(layer.data, before)
@@ -572,7 +570,7 @@ def test_labels_turned_within_the_slice_need_no_straightening(viewer, correct):
     layer = viewer.add_labels(np.ones((5, 6, 7), np.uint8), rotate=turned(0.4, 3), name="mask")
     assert not correct.note.isVisible()
     viewer.dims.order = (1, 0, 2)
-    assert "mask lies oblique" in correct.note.text()
+    assert "mask is oblique" in correct.note.text()
     assert layer.data.all()
 
 
@@ -625,7 +623,7 @@ def test_new_labels_lie_on_the_image_and_are_ready_to_paint(
     assert correct.corrector.classes[1].snomed == "21814001"
 
 
-def test_the_dialog_says_what_is_wrong_with_a_row(viewer, correct, assert_sentence):
+def test_the_dialog_reports_what_is_wrong_with_a_row(viewer, correct, assert_sentence):
     viewer.add_image(np.zeros((8, 8)))
     dialog = define(correct, "a", "a")
     assert_sentence(dialog.message.text(), "Two classes are called a")
@@ -635,11 +633,11 @@ def test_the_dialog_says_what_is_wrong_with_a_row(viewer, correct, assert_senten
     # Exports would take its voxels for the background.
     dialog.table.item(1, 1).setText("Background")
     click(dialog.ok)
-    assert_sentence(dialog.message.text(), "give class 2 a name")
+    assert_sentence(dialog.message.text(), "give class 2 another name")
     dialog.table.item(1, 1).setText("b")
     dialog.table.item(1, 2).setText("heart")
     click(dialog.ok)
-    assert_sentence(dialog.message.text(), "heart is no SNOMED CT code")
+    assert_sentence(dialog.message.text(), "heart is not a SNOMED CT code")
     dialog.table.selectRow(1)
     click(dialog.remove)
     click(dialog.ok)
@@ -657,9 +655,9 @@ def test_a_class_in_use_is_not_removed_silently(viewer, correct, choice, assert_
     dialog = correct.dialog
     dialog.table.selectRow(1)
     click(dialog.remove)
-    assert_sentence(dialog.message.text(), "spleen is in use, on 2 voxels")
+    assert_sentence(dialog.message.text(), "spleen has 2 voxels", "what to do with its voxels")
     assert dialog.table.rowCount() == 3 and not dialog.ok.isEnabled()
-    dialog.heir.setCurrentText("cyst")
+    dialog.receiver.setCurrentText("cyst")
     click(getattr(dialog, choice))
     click(dialog.ok)
     expected = {"erase": 0, "give": 3, "keep": 2}[choice]

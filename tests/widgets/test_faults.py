@@ -29,7 +29,7 @@ def finish(qtbot, widget):
     qtbot.waitUntil(lambda: not widget.session.running, timeout=10_000)
 
 
-def more_pictures(qtbot, widget, count=2):
+def more_results(qtbot, widget, count=2):
     seen = []
     widget.session.progressed.connect(lambda s: seen.append(1) if s.result else None)
     qtbot.waitUntil(lambda: len(seen) >= count or not widget.session.running, timeout=20_000)
@@ -40,7 +40,7 @@ def test_renaming_hiding_and_opening_another_image_mid_run(qtbot, viewer, widget
     result_layer(viewer, "labels").name = "mine"
     running.visible = False
     viewer.add_image(np.zeros((30, 30, 30)), name="other")
-    more_pictures(qtbot, widget)
+    more_results(qtbot, widget)
     finish(qtbot, widget)
     assert widget.status.text().startswith("Stopped")
     assert viewer.layers["mine"].metadata["napari_ldseg_result"]["samples"] > 1
@@ -51,7 +51,7 @@ def test_deleted_results_stay_deleted_until_the_next_run(qtbot, viewer, widget, 
     viewer.layers.remove(result_layer(viewer, "labels"))
     qtbot.wait(100)
     viewer.layers.remove(result_layer(viewer, "uncertainty"))
-    more_pictures(qtbot, widget)
+    more_results(qtbot, widget)
     finish(qtbot, widget)
     assert [layer.name for layer in viewer.layers if layer.visible] == ["scan"]
     widget.samples.setValue(2)
@@ -76,7 +76,7 @@ def test_painting_mid_run_keeps_the_stroke_and_refines_in_a_new_layer(
     paint_at(viewer, labels, (100, 120), value)
     assert labels.data[100, 120] == value
     mine = labels.data.copy()
-    more_pictures(qtbot, widget)
+    more_results(qtbot, widget)
     finish(qtbot, widget)
     np.testing.assert_array_equal(labels.data, mine)
     assert result_layer(viewer, "labels") is not labels

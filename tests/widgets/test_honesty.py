@@ -1,4 +1,4 @@
-"""What the screen says must be what the layers hold, also after partial, stopped and moved runs."""
+"""The screen shows what the layers hold, also after partial and stopped runs and a moved image."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_stopping_a_rerun_at_once_keeps_the_finished_result(qtbot, viewer, widge
     assert shown_sizes(widget) == sizes
 
 
-def test_a_slice_run_says_so_keeps_the_rest_and_every_run_is_recorded(viewer, widget, run, volume):
+def test_a_slice_run_is_named_keeps_the_rest_and_every_run_is_recorded(viewer, widget, run, volume):
     run(samples=2)
     labels, sd = result_layer(viewer, "labels"), result_layer(viewer, "uncertainty")
     before, sd_before = labels.data.copy(), sd.data.copy()
@@ -111,21 +111,21 @@ def test_two_shapes_are_refused_and_the_table_goes_with_its_layers(
     assert "boxes holds 2 shapes" in run()
 
 
-def test_says_in_plain_words_whether_the_volumes_are_calibrated(viewer, widget, run, model_file):
+def test_it_is_shown_whether_the_volumes_are_calibrated(viewer, widget, run, model_file):
     found = Calibration(
         samples=3, steps=4, split="s", cases=40, temperature=1.5, volume_factors=(2.0, 2.0)
     )
     widget.model.choose(model_file(2, classes=3, calibration=found))
     image = np.random.default_rng(0).integers(0, 99, (40, 40)).astype(np.uint8)
     viewer.add_image(image, name="scan")
-    table, words = widget.legend._table, widget.legend._calibration
+    table, text = widget.legend._table, widget.legend._calibration
     run(samples=3)
-    assert words.isVisible() and words.text().startswith("Calibrated:")
+    assert text.isVisible() and text.text().startswith("Calibrated:")
     assert table.horizontalHeaderItem(2).text().startswith("interval")
     summary = result_layer(viewer, "labels").metadata["napari_ldseg_result"]
     for row in range(2):
         low, high = summary["classes"][f"class {row + 1}"]["interval"]
         assert table.item(row, 2).text() == f"{low:.0f} – {high:.0f}", "voxels are counted"
     run(samples=4)
-    assert words.text().startswith("Not calibrated: the model was calibrated for 3 samples")
+    assert text.text().startswith("Not calibrated: the model was calibrated for 3 samples")
     assert table.horizontalHeaderItem(2).text().startswith("samples")

@@ -79,12 +79,12 @@ def test_the_widgets_share_a_dock_and_the_menu_brings_one_to_the_front(viewer, q
 
 @pytest.mark.parametrize("name", ["segment", "correct", "project", "train"])
 def test_opening_a_widget_imports_no_torch_in_the_windows_thread(name):
-    code = f"import sys, napari_ldseg.widgets.{name}_widget; sys.exit('torch' in sys.modules)"
+    code = f"import sys, napari_ldseg.widgets.{name}.widget; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_the_model_offered_fits_the_image_until_the_user_chooses(viewer, widget):
-    """A 3D model for the volume, a 2D one for the picture; what was chosen by hand stays."""
+    """A 3D model for the volume, a 2D one for the 2D image; what was chosen by hand stays."""
     viewer.open_sample("napari-ldseg", "mri_phantom")
     assert widget.model.combo.currentText() == "mri-phantom"
     assert not widget.this_slice.isVisible()

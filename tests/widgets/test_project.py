@@ -1,4 +1,4 @@
-"""Corrections in a real window: kept while painting, protected, reviewed, signed off, restored."""
+"""Corrections in a real window: saved while painting, protected, reviewed, signed off, restored."""
 
 import errno
 import json
@@ -114,7 +114,7 @@ def test_oblique_images_keep_their_exact_grid(
     labels = result_layer(viewer, "labels")
     index = tuple(n // 2 for n in labels.data.shape)
     paint_at(viewer, labels, index, other_value(labels, index))
-    assert project_of(viewer).labels.own(labels).recorder.close()
+    assert project_of(viewer).labels.find(labels).recorder.close()
     file = nib.load(only_case(folder).folder / "label.nii.gz")
     edited = nib.load(only_case(folder).folder / "edited.nii.gz").get_fdata()
     assert file.shape == array.shape
@@ -124,7 +124,7 @@ def test_oblique_images_keep_their_exact_grid(
     assert np.argwhere(edited).tolist() == [np.rint(there[:3]).astype(int).tolist()]
 
 
-def test_labels_made_without_a_model_are_kept_and_their_classes_followed(
+def test_labels_made_without_a_model_are_saved_and_their_classes_followed(
     viewer, panel, scan_file, folder
 ):
     (image,) = viewer.open(scan_file, plugin="napari-ldseg")
@@ -147,7 +147,7 @@ def test_labels_made_without_a_model_are_kept_and_their_classes_followed(
     np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
 
 
-def test_reviewed_labels_are_protected_too_and_can_be_taken_back(
+def test_reviewed_labels_are_protected_too_and_can_be_unmarked(
     qtbot, viewer, widget, panel, run, segmented, folder
 ):
     labels = segmented[1]
@@ -188,9 +188,7 @@ def test_a_box_can_be_reviewed(qtbot, viewer, panel, segmented, folder):
     )
 
 
-def test_signing_off_needs_a_name_and_an_edit_takes_it_back(
-    qtbot, viewer, panel, segmented, folder
-):
+def test_signing_off_needs_a_name_and_an_edit_withdraws_it(qtbot, viewer, panel, segmented, folder):
     labels = segmented[1]
     viewer.layers.selection.active = labels
     panel.name.setText("")
@@ -211,8 +209,8 @@ def test_signing_off_needs_a_name_and_an_edit_takes_it_back(
     assert only_case(folder).record().sign_off.verdict == "edited"
 
 
-def leave_behind(viewer, labels, folder):
-    """Paint, then let go of the project as a crash does: without saving."""
+def crash(viewer, labels, folder):
+    """Paint, then release the project without saving, as a crash does."""
     drag(viewer, labels, (4, 10, 8), (4, 10, 18), other_value(labels, (4, 10, 8)))
     settle(viewer)
     painted = labels.data.copy()
@@ -232,7 +230,7 @@ def leave_behind(viewer, labels, folder):
 def crashed(qtbot, viewer, widget, segmented, folder):
     """A project whose last session was killed, an empty viewer, and what had been painted."""
     unedited = segmented[1].data.copy()
-    painted = leave_behind(viewer, segmented[1], folder)
+    painted = crash(viewer, segmented[1], folder)
     qtbot.wait(200)
     remove_all(qtbot, viewer)
     viewer.window.remove_dock_widget(widget)
@@ -242,17 +240,17 @@ def crashed(qtbot, viewer, widget, segmented, folder):
 def test_restore_brings_the_strokes_back_with_their_image(qtbot, viewer, crashed, folder):
     unedited, painted = crashed
     _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
-    qtbot.waitUntil(panel.notice.isVisible, timeout=3000)
-    assert "patient01_mr" in panel.notice.text.text()
-    click(panel.notice.first)
-    click(panel.notice.first)
+    qtbot.waitUntil(panel.project_notice.isVisible, timeout=3000)
+    assert "patient01_mr" in panel.project_notice.text.text()
+    click(panel.project_notice.first)
+    click(panel.project_notice.first)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
-    assert not panel.notice.isVisible()
-    click(panel.notice.first)
+    assert not panel.project_notice.isVisible()
+    click(panel.project_notice.first)
     labels = result_layer(viewer, "labels")
     np.testing.assert_array_equal(labels.data, painted)
     np.testing.assert_allclose(viewer.layers[0].scale, labels.scale)
-    qtbot.waitUntil(lambda: not panel.notice.isVisible(), timeout=3000)
+    qtbot.waitUntil(lambda: not panel.project_notice.isVisible(), timeout=3000)
     settle(viewer)
     assert len(viewer.layers) == 2 and not only_case(folder).journal.exists()
     np.testing.assert_array_equal(only_case(folder).load().edited, painted != unedited)
@@ -261,12 +259,12 @@ def test_restore_brings_the_strokes_back_with_their_image(qtbot, viewer, crashed
     np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
 
 
-def test_discard_keeps_the_file_aside(qtbot, viewer, crashed, folder):
+def test_discard_keeps_the_corrections_in_a_file(qtbot, viewer, crashed, folder):
     unedited, _ = crashed
     _, panel = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Project")
-    qtbot.waitUntil(panel.notice.isVisible, timeout=3000)
-    click(panel.notice.second)
-    assert not panel.notice.isVisible()
+    qtbot.waitUntil(panel.project_notice.isVisible, timeout=3000)
+    click(panel.project_notice.second)
+    assert not panel.project_notice.isVisible()
     assert list(only_case(folder).folder.glob("journal-discarded-*"))
     np.testing.assert_array_equal(only_case(folder).load().label, unedited)
 
@@ -300,7 +298,7 @@ def test_closing_the_window_saves_everything(qtbot, viewer, segmented, folder):
     painted = labels.data.copy()
     viewer.close()
     qtbot.wait(300)
-    assert not only_case(folder).journal.exists() and not (folder / "lock.json").exists()
+    assert not only_case(folder).journal.exists() and not (folder / ".lock").exists()
     np.testing.assert_array_equal(only_case(folder).load().label, painted)
     assert only_case(folder).record().state == "edited"
 
@@ -317,7 +315,7 @@ def test_a_window_killed_in_mid_stroke_offers_to_restore(tmp_path):
     assert "1 of 1" in done.stdout
 
 
-def test_a_full_disk_is_told_and_the_window_is_held_back_once(
+def test_a_full_disk_is_reported_and_the_window_stays_open_once(
     qtbot, viewer, widget, segmented, folder, monkeypatch, assert_sentence
 ):
     labels = segmented[1]
@@ -341,7 +339,7 @@ def test_a_full_disk_is_told_and_the_window_is_held_back_once(
     np.testing.assert_array_equal(only_case(folder).load().label, labels.data)
 
 
-def test_a_project_open_elsewhere_is_told_and_nothing_is_lost(
+def test_a_project_open_elsewhere_is_reported_and_nothing_is_lost(
     qtbot, viewer, widget, panel, segmented, folder, tmp_path, assert_sentence, monkeypatch
 ):
     other = Project(folder, create=True)
@@ -388,7 +386,7 @@ def test_a_case_that_cannot_be_read_stays_in_the_list(
     remove_all(qtbot, viewer)
     (folder / "cases" / "broken").mkdir()
     (folder / "cases" / "broken" / "case.json").write_text("{")
-    panel.state.changed.emit()
+    panel.project_state.changed.emit()
     qtbot.waitUntil(lambda: states(panel) == ["edited", "cannot be read"], timeout=3000)
     panel.cases.selectRow(1)
     click(panel.open)
@@ -403,7 +401,7 @@ def test_import_and_export_by_clicks(
     panel.extent.setCurrentText("the slice shown")
     click(panel.mark)
     qtbot.waitUntil(lambda: states(panel) == ["12 % reviewed"], timeout=5000)
-    assert not panel.export.isEnabled() and "reviewed as a whole" in panel.export.toolTip()
+    assert not panel.export.isEnabled() and "fully reviewed" in panel.export.toolTip()
     panel.extent.setCurrentText("the whole case")
     click(panel.mark)
     settle(viewer)
@@ -412,12 +410,12 @@ def test_import_and_export_by_clicks(
     panel.export.menu().actions()[0].trigger()
     qtbot.waitUntil(lambda: panel.status.text() == "Exported 1 case.", timeout=5000)
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["numTraining"] == 1
-    click(panel.take_in)
+    click(panel.import_cases)
     qtbot.waitUntil(lambda: panel.status.text() == "Imported 1 case.", timeout=5000)
     qtbot.waitUntil(lambda: states(panel) == ["reviewed", "reviewed"], timeout=3000)
 
 
-def test_correct_alone_keeps_labels_made_without_a_model(qtbot, viewer, scan_file, folder):
+def test_correct_alone_saves_labels_made_without_a_model(qtbot, viewer, scan_file, folder):
     viewer.open(scan_file, plugin="napari-ldseg")
     _, correct = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
     click(correct.new_labels)
@@ -431,7 +429,7 @@ def test_correct_alone_keeps_labels_made_without_a_model(qtbot, viewer, scan_fil
     assert only_case(folder).record().values == ("background", "organ")
     viewer.close()
     qtbot.wait(300)
-    assert not only_case(folder).journal.exists() and not (folder / "lock.json").exists()
+    assert not only_case(folder).journal.exists() and not (folder / ".lock").exists()
 
 
 def test_correct_alone_offers_to_restore(qtbot, viewer, crashed):
@@ -440,7 +438,7 @@ def test_correct_alone_offers_to_restore(qtbot, viewer, crashed):
     assert correct.project_notice.first.text() == "Restore"
 
 
-def test_labels_from_elsewhere_are_kept_once_their_classes_are_named(
+def test_labels_from_elsewhere_are_saved_once_their_classes_are_named(
     qtbot, viewer, scan_file, folder
 ):
     (image,) = viewer.open(scan_file, plugin="napari-ldseg")
@@ -474,14 +472,14 @@ def test_a_recoloured_class_is_recoloured_in_the_project(qtbot, viewer, segmente
     assert (kept.name, kept.colour, kept.snomed) == ("class 1", "#123456", "10200004")
 
 
-def test_the_list_says_edited_from_the_first_stroke_on(qtbot, viewer, panel, segmented):
+def test_the_list_shows_edited_from_the_first_stroke_on(qtbot, viewer, panel, segmented):
     labels = segmented[1]
     paint_at(viewer, labels, (4, 10, 8), other_value(labels, (4, 10, 8)))
     qtbot.waitUntil(lambda: states(panel) == ["edited"], timeout=3000)
 
 
 @pytest.mark.parametrize("name", ["Segment", "Correct"])
-def test_a_restore_that_fails_says_why_where_it_was_pressed(
+def test_a_restore_that_fails_is_explained_where_it_was_pressed(
     qtbot, viewer, crashed, scan_file, name, assert_sentence
 ):
     os.rename(scan_file, scan_file.with_name("elsewhere.nii.gz"))
@@ -513,11 +511,11 @@ def test_images_of_one_name_are_of_the_patients_of_their_folders(
     }
 
 
-def test_the_review_part_speaks_of_the_slice_shown(qtbot, viewer, panel, segmented, folder):
+def test_the_review_summary_follows_the_slice_shown(qtbot, viewer, panel, segmented, folder):
     labels = segmented[1]
     viewer.layers.selection.active = labels
     panel.extent.setCurrentText("the slice shown")
-    assert "Nothing of it is reviewed" in panel.reviewing.text() and not panel.unmark.isEnabled()
+    assert "Nothing is reviewed yet" in panel.reviewing.text() and not panel.unmark.isEnabled()
     for index in (1, 2, 3, 5):
         viewer.dims.set_current_step(0, index)
         click(panel.mark)
@@ -532,10 +530,12 @@ def test_the_review_part_speaks_of_the_slice_shown(qtbot, viewer, panel, segment
     panel.extent.setCurrentText("the whole case")
     assert panel.unmark.isEnabled()
     click(panel.unmark)
-    assert "Nothing of it is reviewed" in panel.reviewing.text() and not panel.unmark.isEnabled()
+    assert "Nothing is reviewed yet" in panel.reviewing.text() and not panel.unmark.isEnabled()
 
 
-def test_taking_back_a_slice_says_that_the_sign_off_goes(qtbot, viewer, panel, segmented, folder):
+def test_unmarking_a_slice_reports_that_the_sign_off_is_withdrawn(
+    qtbot, viewer, panel, segmented, folder
+):
     viewer.layers.selection.active = segmented[1]
     panel.name.setText("Dr. Gray")
     click(panel.sign)
@@ -547,7 +547,7 @@ def test_taking_back_a_slice_says_that_the_sign_off_goes(qtbot, viewer, panel, s
     assert only_case(folder).record().sign_off is None
 
 
-def test_a_value_without_a_class_is_not_reviewed_nor_learnt_from(
+def test_a_value_without_a_class_is_not_reviewed_nor_used_for_training(
     qtbot, viewer, panel, segmented, folder, assert_sentence
 ):
     labels = segmented[1]
@@ -590,37 +590,37 @@ def test_undoing_every_stroke_shows_in_the_list(qtbot, viewer, panel, segmented)
 
 @pytest.fixture
 def pair(panel, folder, scan_file):
-    """A project with cases of five patients, of which one is kept aside; returns their names."""
-    panel.state.exchange("Adding …", lambda project: "")
+    """A project with cases of five patients, of which one is held out; returns their names."""
+    panel.project_state.exchange("Adding …", lambda project: "")
     scan = read_scan(scan_file)
     classes = [ClassInfo(name=name, colour="#000000") for name in ("background", "organ")]
     masks = Masks.untouched(np.zeros(scan.shape, np.uint8))
     for i in range(5):
-        panel.state.project.add_case(f"case_{i}", scan, scan_file, classes, masks)
-    panel.state.changed.emit()
-    splits = {r.split: name for name, r in panel.state.records().items()}
+        panel.project_state.project.add_case(f"case_{i}", scan, scan_file, classes, masks)
+    panel.project_state.changed.emit()
+    splits = {r.split: name for name, r in panel.project_state.records().items()}
     return splits["training"], splits["validation"]
 
 
 def test_the_patient_of_a_case_can_be_changed(qtbot, viewer, panel, pair):
-    learning, aside = pair
-    panel.cases.choose(learning)
-    assert panel.patient.text() == learning
+    training, held_out = pair
+    panel.cases.choose(training)
+    assert panel.patient.text() == training
     panel.patient.selectAll()
-    QTest.keyClicks(panel.patient, aside)
+    QTest.keyClicks(panel.patient, held_out)
     QTest.keyClick(panel.patient, Qt.Key.Key_Return)
     assert panel.status.text() == (
-        f"{learning} is of {aside} now, whose images are all kept aside to compare models. Models made "
-        "before may have learnt from it."
+        f"{training} now belongs to {held_out}, whose images are all held out to compare models. Earlier "
+        "models may have been trained on it."
     )
-    record = panel.state.project.case(learning).record()
-    assert (record.patient, record.split) == (aside, "validation")
+    record = panel.project_state.project.case(training).record()
+    assert (record.patient, record.split) == (held_out, "validation")
     row = panel.cases.currentRow()
-    assert panel.cases.item(row, 2).text() == "validation" and panel.patient.text() == aside
+    assert panel.cases.item(row, 2).text() == "validation" and panel.patient.text() == held_out
     panel.patient.selectAll()
     QTest.keyClick(panel.patient, Qt.Key.Key_Backspace)
     QTest.keyClick(panel.patient, Qt.Key.Key_Return)
-    assert "Name the patient" in panel.status.text() and panel.patient.text() == aside
+    assert "Name the patient" in panel.status.text() and panel.patient.text() == held_out
     # Of a case whose labels are open too, sign-off and label as they were.
     click(panel.open)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
@@ -631,24 +631,24 @@ def test_the_patient_of_a_case_can_be_changed(qtbot, viewer, panel, pair):
     QTest.keyClicks(panel.patient, "Miller")
     QTest.keyClick(panel.patient, Qt.Key.Key_Return)
     settle(viewer)
-    record = panel.state.project.case(learning).record()
+    record = panel.project_state.project.case(training).record()
     assert record.patient == "Miller" and record.sign_off.who == "Dr. Gray"
 
 
-def answer(words):
-    """Press the button ``words`` of the question that comes next; return what it said."""
-    said = []
+def answer(button):
+    """Press the button labelled ``button`` of the next question; return a list with the question."""
+    asked = []
 
     def press():
         box = QApplication.activeModalWidget()
         if box is None:
             QTimer.singleShot(50, press)
             return
-        said.append(box.informativeText())
-        click(next(b for b in box.buttons() if b.text().replace("&", "") == words))
+        asked.append(box.informativeText())
+        click(next(b for b in box.buttons() if b.text().replace("&", "") == button))
 
     QTimer.singleShot(50, press)
-    return said
+    return asked
 
 
 def test_a_case_can_be_removed_and_its_layer_stays(qtbot, viewer, panel, segmented, folder):
@@ -661,15 +661,15 @@ def test_a_case_can_be_removed_and_its_layer_stays(qtbot, viewer, panel, segment
     answer("Cancel")
     click(panel.remove)
     assert states(panel) == ["edited"]
-    said = answer("Remove")
+    asked = answer("Remove")
     click(panel.remove)
-    assert "removed" in said[0]
+    assert "removed" in asked[0]
     qtbot.waitUntil(lambda: panel.cases.rowCount() == 0, timeout=5000)
     assert "removed/patient01_mr" in panel.status.text()
     assert not list((folder / "cases").iterdir()) and labels in viewer.layers
     removed = CaseFolder(folder / "removed" / "patient01_mr")
     np.testing.assert_array_equal(removed.load().label, labels.data)
-    assert not panel.state.problem
+    assert not panel.project_state.problem
     stroke = labels.data != removed.load().label
     paint_at(viewer, labels, (2, 10, 8), other_value(labels, (2, 10, 8)))
     qtbot.waitUntil(lambda: states(panel) == ["edited"], timeout=5000)

@@ -1,4 +1,4 @@
-"""Segmenting again over labels that the user has worked on: theirs stay in hand, and in the right colours."""
+"""Segmenting again after the user has edited labels: these stay selected, in the right colours."""
 
 import numpy as np
 from qtpy.QtCore import Qt
@@ -27,15 +27,17 @@ def propose(viewer, widget, run, segmented, seed=7):
     drag(viewer, labels, (4, 10, 8), (4, 10, 18), value, size=5)
     stroke = labels.data != before
     widget.seed.setValue(seed)
-    words = run(samples=2)
-    return labels, labels.data.copy(), stroke, words
+    message = run(samples=2)
+    return labels, labels.data.copy(), stroke, message
 
 
 def test_a_new_segmentation_shows_what_would_change_then_fills_only_the_rest(
     qtbot, viewer, widget, run, segmented, folder
 ):
-    labels, mine, stroke, words = propose(viewer, widget, run, segmented)
-    assert words == ("Done: 2 samples. Your labels were kept; see what the new ones would change.")
+    labels, mine, stroke, message = propose(viewer, widget, run, segmented)
+    assert message == (
+        "Done: 2 samples. Your labels were kept; see below what the new ones would change."
+    )
     np.testing.assert_array_equal(labels.data, mine)
     preview = result_layer(viewer, "would change")
     new = result_layer(viewer, "labels")
@@ -121,7 +123,7 @@ def open_corrected_case(qtbot, viewer, panel, labels):
     return result_layer(viewer, "labels")
 
 
-def test_the_labels_of_an_opened_case_stay_in_hand_and_are_what_is_signed(
+def test_the_labels_of_an_opened_case_stay_selected_and_are_signed_off(
     qtbot, viewer, widget, panel, run, segmented, folder
 ):
     labels = open_corrected_case(qtbot, viewer, panel, segmented[1])
@@ -136,7 +138,7 @@ def test_the_labels_of_an_opened_case_stay_in_hand_and_are_what_is_signed(
     assert only_case(folder).record().sign_off.who == "Dr. Gray"
 
 
-def test_another_model_leaves_the_corrected_labels_in_hand(
+def test_another_model_leaves_the_corrected_labels_selected(
     viewer, widget, panel, run, segmented, folder, model_file
 ):
     labels = segmented[1]
@@ -189,7 +191,7 @@ def test_the_preview_has_the_colours_of_the_labels_it_would_change(viewer, widge
         np.testing.assert_array_equal(preview.get_color(value), labels.get_color(value))
 
 
-def test_says_so_when_nothing_was_left_to_update(viewer, widget, panel, run, segmented):
+def test_it_is_reported_if_there_is_nothing_left_to_update(viewer, widget, panel, run, segmented):
     labels, mine, _, _ = propose(viewer, widget, run, segmented)
     steps = len(labels._undo_history)
     panel.name.setText("Dr. Gray")
@@ -199,5 +201,5 @@ def test_says_so_when_nothing_was_left_to_update(viewer, widget, panel, run, seg
     np.testing.assert_array_equal(labels.data, mine)
     assert len(labels._undo_history) == steps
     widget.seed.setValue(9)
-    words = run(samples=2)
-    assert "all that was segmented" in words and "say the same" not in words
+    message = run(samples=2)
+    assert "everything that was segmented" in message and "match yours" not in message

@@ -1,4 +1,4 @@
-"""Segmenting by clicks: what appears, where it lies, and what it says."""
+"""Segmenting by clicks: the layers, their position, and the messages."""
 
 import threading
 
@@ -73,8 +73,8 @@ def colour_at(viewer, layer, index):
     """Return what the screen shows of a voxel: red, green and blue from 0 to 255."""
     place = canvas_position(viewer, layer.data_to_world(index))
     ratio = viewer.window._qt_viewer.canvas.native.devicePixelRatio()
-    picture = viewer.screenshot(canvas_only=True, flash=False)
-    return picture[int(place.y() * ratio), int(place.x() * ratio), :3].astype(int)
+    screenshot = viewer.screenshot(canvas_only=True, flash=False)
+    return screenshot[int(place.y() * ratio), int(place.x() * ratio), :3].astype(int)
 
 
 def test_labels_strokes_and_uncertainty_are_all_seen_where_the_model_is_unsure(
@@ -170,9 +170,9 @@ def test_sampling_runs_in_its_own_thread_and_the_window_stays_live(
     qtbot, viewer, widget, model_file, monkeypatch
 ):
     threads, ticks = set(), []
-    honest = sampling._result
+    result = sampling._result
     monkeypatch.setattr(
-        sampling, "_result", lambda *a: (threads.add(threading.get_ident()), honest(*a))[1]
+        sampling, "_result", lambda *a: (threads.add(threading.get_ident()), result(*a))[1]
     )
     viewer.add_image(image_2d())
     widget.model.choose(model_file())
@@ -263,7 +263,7 @@ def test_box_limits_the_run_and_results_lie_in_it(viewer, widget, run, model_fil
     assert len(rows) > 50
 
 
-def test_too_large_a_scan_asks_for_a_box_and_a_box_in_one_slice_suffices(
+def test_too_large_a_scan_asks_for_a_box_and_a_box_in_one_slice_is_enough(
     viewer, widget, run, model_file
 ):
     from napari_ldseg.checkpoint.metadata import FieldOfView, Grid
@@ -273,8 +273,8 @@ def test_too_large_a_scan_asks_for_a_box_and_a_box_in_one_slice_suffices(
     widget.model.choose(path)
     volume = np.random.default_rng(3).integers(0, 99, (40, 44, 48)).astype(np.uint8)
     viewer.add_image(volume, units="mm", name="head")
-    words = run()
-    assert "head covers 40 x 44 x 48 mm" in words and "draw a box" in words
+    message = run()
+    assert "head covers 40 x 44 x 48 mm" in message and "draw a box" in message
     corners = [[20, 8, 9], [20, 8, 22], [20, 21, 22], [20, 21, 9]]
     viewer.add_shapes([corners], shape_type="rectangle", name="box", units="mm")
     widget.region.value = viewer.layers["box"]
@@ -309,13 +309,13 @@ def test_the_bundled_models_names_can_be_read_in_full(widget):
         assert combo.fontMetrics().horizontalAdvance(name) <= room, name
 
 
-def test_a_model_says_what_it_is_for_and_how_good_it_was(qtbot, widget, model_file):
-    said = [label for label in widget.model.findChildren(QLabel) if label.text()]
+def test_the_purpose_and_accuracy_of_a_model_are_shown(qtbot, widget, model_file):
+    shown = [label for label in widget.model.findChildren(QLabel) if label.text()]
     path = bundled_checkpoints()["camus"]
     widget.model.choose(path)
-    (purpose,) = said
+    (purpose,) = shown
     quick = [m for m in read_metadata(path).metrics if (m.name, m.samples) == ("DSC", 1)]
     mean = sum(m.value for m in quick) / len(quick)
-    assert f"echocardiograms. Mean DSC {mean:.2f} on 320 cases kept aside." in purpose.text()
+    assert f"echocardiograms. Mean DSC {mean:.2f} on 320 held-out cases." in purpose.text()
     widget.model.choose(model_file())
     assert purpose.text() == "Untrained networks for tests. Its accuracy has not been measured."

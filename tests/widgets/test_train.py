@@ -19,11 +19,12 @@ from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import launch
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
-from napari_ldseg.finetuning.config import FineTuningConfig, Status, write_config, write_status
-from napari_ldseg.finetuning.plan import Candidate
-from napari_ldseg.project import lock
+from napari_ldseg.finetuning.config import FineTuningConfig, write_config
+from napari_ldseg.finetuning.plan import SelectableCase
 from napari_ldseg.project.case import CaseFolder, Masks
 from napari_ldseg.project.folder import Project
+from napari_ldseg.training.run_folder import PAUSE, RunFolder, Status
+from napari_ldseg.utils.locking import FolderLock
 from napari_ldseg.widgets.common.style import PROMINENT
 from napari_ldseg.widgets.project.state import project_of
 from napari_ldseg.widgets.train.cases import TrainingCases
@@ -40,7 +41,7 @@ PATIENTS = 10
 
 @pytest.fixture
 def project(tmp_path):
-    """A project of ten reviewed discs of ten patients, two of them kept aside, on the disk."""
+    """A project of ten reviewed discs of ten patients, two of them held out, on the disk."""
     made = Project(tmp_path / "project", create=True)
     for i in range(PATIENTS):
         scan, label = disc(2, i)
@@ -52,7 +53,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def base(tiny_checkpoint, tmp_path):
-    """Untrained networks that know the project's classes."""
+    """Untrained networks with the project's classes."""
     checkpoint = tiny_checkpoint(name="tiny", classes=2)
     metadata = checkpoint.metadata.model_copy(update={"classes": DISC})
     checkpoint = type(checkpoint)(metadata, checkpoint.model)
@@ -84,9 +85,9 @@ def dock(qtbot, project, viewer, short):
     training_of(viewer).project.window_guard.questions.clear()
     for run in launch.runs(project.folder):
         with suppress(OSError, TypeError):
-            owner = lock._read(run.folder / lock.NAME)
-            if run.alive and owner["pid"] != os.getpid():
-                os.kill(owner["pid"], signal.SIGKILL)
+            pid, _ = FolderLock(run.folder).owner()
+            if run.alive and pid != os.getpid():
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def write_run(project, base, status, comparison=None, name="tiny-2"):
         project=project.folder, base=base, name=name, classes=DISC, cases=cases
     )
     write_config(folder, config)
-    write_status(folder, status)
+    RunFolder(folder).write_status(status)
     if comparison is not None:
         (folder / "comparison.json").write_text(comparison.model_dump_json())
     return folder
@@ -153,8 +154,8 @@ def rows(table):
     ]
 
 
-def answer(words):
-    """Have the next question answered with the button of these words; returns what was asked."""
+def answer(button):
+    """Press the button labelled ``button`` of the next question; return a list with the question."""
     asked = []
 
     def look():
@@ -163,7 +164,7 @@ def answer(words):
             QTimer.singleShot(20, look)
             return
         asked.append(f"{box.text()} {box.informativeText()}")
-        click(next(b for b in box.buttons() if b.text().replace("&", "") == words))
+        click(next(b for b in box.buttons() if b.text().replace("&", "") == button))
 
     QTimer.singleShot(20, look)
     return asked
@@ -185,8 +186,8 @@ def test_cases_are_listed_with_their_role_and_why_not(qtbot, viewer, project, do
     table = widget.setup.cases.table
     found = {row[0]: row[1:] for row in rows(table)}
     records = project.records()
-    aside = [n for n in records if n.startswith("p") and records[n].split == "validation"]
-    assert len(found) == PATIENTS + 3 and all(found[n] == ("kept aside", "100 %") for n in aside)
+    held_out = [n for n in records if n.startswith("p") and records[n].split == "validation"]
+    assert len(found) == PATIENTS + 3 and all(found[n] == ("held out", "100 %") for n in held_out)
     assert found["half"][1] == "50 %" and found["fresh"] == ("not usable", "–")
     assert found["ringed"][0] == "not usable"
     tips = {table.item(i, 0).text(): table.item(i, 0).toolTip() for i in range(table.rowCount())}
@@ -196,7 +197,7 @@ def test_cases_are_listed_with_their_role_and_why_not(qtbot, viewer, project, do
     assert widget.setup.classes.itemText(1) == "the project's: disc, ring"
     widget.setup.classes.setCurrentIndex(1)
     found = {row[0]: row[1:] for row in rows(table)}
-    assert found["ringed"][0] in ("learns", "kept aside")
+    assert found["ringed"][0] in ("training", "held out")
 
 
 def test_cases_of_one_long_name_differ_in_a_scrolled_list(qtbot):
@@ -204,7 +205,7 @@ def test_cases_of_one_long_name_differ_in_a_scrolled_list(qtbot):
     qtbot.addWidget(cases)
     cases.setFixedWidth(240)
     names = [f"patient{i:04d}_4CH_{phase}" for i in range(6) for phase in ("ED", "ES")]
-    cases.show_candidates([Candidate(n, "patient0003", "training", 1.0, 1, "") for n in names])
+    cases.show_candidates([SelectableCase(n, "patient0003", "training", 1.0, 1, "") for n in names])
     cases.show()
     table = cases.table
     table.clearSelection()
@@ -215,7 +216,7 @@ def test_cases_of_one_long_name_differ_in_a_scrolled_list(qtbot):
     assert "All are of the patient patient0003" in cases.summary.text()
 
 
-def test_start_says_what_is_missing_and_how_long_it_takes(qtbot, trainer):
+def test_it_is_shown_what_is_missing_and_how_long_it_takes(qtbot, trainer):
     setup = trainer.setup
     assert setup.start.isEnabled() and not setup.reason.isVisible()
     for button in setup.paces.values():
@@ -232,14 +233,14 @@ def test_start_says_what_is_missing_and_how_long_it_takes(qtbot, trainer):
             Qt.CheckState.Unchecked
         )
     assert setup.cases.chosen == [] and not setup.start.isEnabled()
-    assert setup.reason.text() == "Check at least one case that learns."
+    assert setup.reason.text() == "Check at least one training case."
 
 
 @pytest.mark.parametrize("frames", [1, 5], ids=["image", "loop"])
-def test_it_starts_from_a_model_that_knows_the_cases(
+def test_it_starts_from_a_model_with_the_classes_of_the_cases(
     viewer, short, project, base, tmp_path, frames
 ):
-    """The first bundled model in the list would have its classes replaced without a word."""
+    """The first bundled model in the list would have its classes replaced without any message."""
     classes = read_metadata(bundled_checkpoints()["echo-phantom"]).classes
     scan, label = disc(2, 0)
     if frames > 1:
@@ -255,7 +256,7 @@ def test_it_starts_from_a_model_that_knows_the_cases(
     assert setup.reason.text() == "New to the model: ring."
     setup.model.choose(base)
     assert "New to the model: ventricle, myocardium, atrium, ring." in setup.reason.text()
-    assert "The new model will not know: disc." in setup.reason.text() and setup.start.isEnabled()
+    assert "No longer in the new model: disc." in setup.reason.text() and setup.start.isEnabled()
     setup.scratch.setChecked(True)
     assert not setup.reason.isVisible()
     setup.scratch.setChecked(False)
@@ -268,16 +269,16 @@ def test_it_starts_from_a_model_that_knows_the_cases(
     assert setup.start.isEnabled(), "without a model nothing has to be 3D"
 
 
-def test_an_empty_project_says_what_to_do_first(viewer, short, base):
+def test_an_empty_project_shows_what_to_do_first(viewer, short, base):
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
     assert not widget.setup.start.isEnabled()
     assert "no cases yet" in widget.setup.reason.text()
 
 
 def test_from_start_to_the_adopted_model(qtbot, viewer, trainer, widget, project, base):
-    """One training by clicks: pause, go on, the honest outcome, use, and back to the old model."""
+    """One training by clicks: pause, continue, the outcome, use, and back to the old model."""
     segment = widget
-    aside = [c.name for c in trainer.setup.cases.chosen if c.split == "validation"]
+    held_out = [c.name for c in trainer.setup.cases.chosen if c.split == "validation"]
     assert trainer.setup.name.placeholderText() == "tiny-2"
     trainer.setup.start.click()
     wait_for(qtbot, trainer, "training", "before", "preparing")
@@ -288,17 +289,17 @@ def test_from_start_to_the_adopted_model(qtbot, viewer, trainer, widget, project
     qtbot.waitUntil(trainer.progress.pause.isEnabled, timeout=5000)
     trainer.progress.pause.click()
     wait_for(qtbot, trainer, "finished")
-    assert not trainer.progress.curves._whole.isNull()
+    assert not trainer.progress.curves._full.isNull()
     assert trainer.outcome.isVisibleTo(trainer)
     compared = read_comparison(trainer.state.run.folder / "comparison.json")
-    assert sorted(row[0] for row in rows(trainer.outcome.table)) == sorted(aside)
+    assert sorted(row[0] for row in rows(trainer.outcome.table)) == sorted(held_out)
     shown = {row[0]: row[1:3] for row in rows(trainer.outcome.table)}
     for change in compared.changes:
         before, after = change.means
         assert shown[change.case] == (f"{before:.3f}", f"{after:.3f}")
     assert trainer.outcome.verdict.text().startswith("Too few to tell: 2 cases")
     made = project.folder / "models" / "tiny-2.safetensors"
-    assert segment.model.path != made, "adopted without the user's word"
+    assert segment.model.path != made, "adopted without the user's decision"
     trainer.outcome.use.click()
     assert segment.model.combo.itemText(0) == "tiny-2 (this project)"
     assert segment.model.path == trainer.setup.model.path == made
@@ -333,7 +334,7 @@ def test_a_reviewed_slice_of_a_loop_takes_part_in_a_2d_model(qtbot, project, bas
     trainer = dock()
     trainer.setup.model.choose(base)
     shown = {row[0]: row[1:] for row in rows(trainer.setup.cases.table)}
-    assert shown["loop0"] == ("learns", "25 %") and shown["loop1"] == ("kept aside", "25 %")
+    assert shown["loop0"] == ("training", "25 %") and shown["loop1"] == ("held out", "25 %")
     assert trainer.setup.start.isEnabled()
     trainer.setup.start.click()
     wait_for(qtbot, trainer, "finished")
@@ -380,7 +381,7 @@ def test_keeping_the_old_model_is_remembered(qtbot, viewer, project, new_model, 
     assert widget.setup.isVisible() and "stays in use" in widget.status.text()
     (decision,) = json.loads((project.folder / "models" / "adopted.json").read_text())["decisions"]
     assert not decision["used"] and decision["model"] == "models/tiny-2.safetensors"
-    widget.state.attach()
+    widget.state.find_run()
     assert widget.setup.isVisible() and widget.state.model_in_use is None
 
 
@@ -423,19 +424,21 @@ def close_by_hand(viewer):
 
 def test_a_script_that_closes_its_viewer_is_not_asked(viewer, project, base, dock):
     folder = write_run(project, base, Status(phase="training", text="Learning.", updates=9))
-    lock.acquire(folder)
+    lock = FolderLock(folder)
+    assert lock.acquire()
     try:
         assert dock().progress.isVisible()
         viewer.close()
         assert not (folder / "stop").exists()
     finally:
-        lock.release(folder)
+        lock.release()
 
 
 def test_closing_asks_and_cancel_keeps_the_window(qtbot, viewer, project, base, dock):
     status = Status(phase="training", text="Learning.", update=3, updates=9, seconds_left=200)
     folder = write_run(project, base, status)
-    lock.acquire(folder)
+    lock = FolderLock(folder)
+    assert lock.acquire()
     try:
         dock()
         asked = answer("Cancel")
@@ -443,21 +446,22 @@ def test_closing_asks_and_cancel_keeps_the_window(qtbot, viewer, project, base, 
         assert viewer.window._qt_window.isVisible() and not (folder / "stop").exists()
         assert "tiny-2 is being trained: about 3 min left." in asked[0]
     finally:
-        lock.release(folder)
+        lock.release()
 
 
 def test_keep_training_ends_a_pause(viewer, project, base, dock):
     """Nobody would be there to press Continue."""
     folder = write_run(project, base, Status(phase="paused", text="Paused.", update=3, updates=9))
-    (folder / launch.PAUSE).touch()
-    lock.acquire(folder)
+    (folder / PAUSE).touch()
+    lock = FolderLock(folder)
+    assert lock.acquire()
     try:
         dock()
         asked = answer("Keep training")
         close_by_hand(viewer)
-        assert "tiny-2 is paused." in asked[0] and not (folder / launch.PAUSE).exists()
+        assert "tiny-2 is paused." in asked[0] and not (folder / PAUSE).exists()
     finally:
-        lock.release(folder)
+        lock.release()
 
 
 def test_stop_and_resume_later_is_true(
@@ -479,7 +483,7 @@ def test_stop_and_resume_later_is_true(
     assert widget.halted.isVisible() and widget.halted.first.text() == "Resume"
     click(widget.halted.first)
     qtbot.waitUntil(
-        lambda: widget.state.at_work and widget.state.status.update > done, timeout=120_000
+        lambda: widget.state.active and widget.state.status.update > done, timeout=120_000
     )
     # Keep training: the process outlives the window.
     answer("Keep training")
@@ -520,16 +524,20 @@ def test_strokes_are_on_the_disk_when_the_training_begins(
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("tiny-2", "named tiny-2 already"), ("../tiny", "letters, digits"), ("Adopted", "decisions")],
+    [
+        ("tiny-2", "already has a model named tiny-2"),
+        ("../tiny", "letters, digits"),
+        ("Adopted", "decisions"),
+    ],
 )
-def test_a_name_that_cannot_be_is_told(trainer, new_model, name, words, assert_sentence):
+def test_an_impossible_name_is_reported(trainer, new_model, name, words, assert_sentence):
     trainer.setup.name.setText(name)
     click(trainer.setup.start)
     assert_sentence(trainer.status.text(), words)
     assert trainer.state.run is None
 
 
-def test_a_project_that_is_open_elsewhere_is_told(viewer, short, project, base):
+def test_a_project_that_is_open_elsewhere_is_reported(viewer, short, project, base):
     other = Project(project.folder)
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
     assert not widget.setup.start.isEnabled()
@@ -559,7 +567,7 @@ def test_models_are_compared_and_exported(
     assert not tree.compare.isEnabled()
     root.setSelected(True)
     click(tree.compare)
-    assert tree.status.text() == "Nothing that is recorded of them differs."
+    assert tree.status.text() == "No recorded difference."
     tree.close()
 
 
@@ -585,12 +593,12 @@ def test_what_to_annotate_next_opens_by_a_double_click(qtbot, viewer, project, d
     widget = dock()
     widget.setup.model.choose(base)
     part = widget.suggestions
-    click(part.find)
-    assert part.cancel.isVisible() and not part.find.isVisible()
+    click(part.search)
+    assert part.cancel.isVisible() and not part.search.isVisible()
     qtbot.waitUntil(part.list.isVisible, timeout=60_000)
     names = [part.list.item(i).data(Qt.ItemDataRole.UserRole) for i in range(part.list.count())]
     assert sorted(names) == ["fresh0", "fresh1", "fresh2"]
-    assert "expected Dice" in part.list.item(0).text() and part.find.isEnabled()
+    assert "expected Dice" in part.list.item(0).text() and part.search.isEnabled()
     part.list.itemDoubleClicked.emit(part.list.item(0))
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=10_000)
     assert viewer.layers[0].name.startswith(names[0])
@@ -615,23 +623,23 @@ def test_the_search_can_be_cancelled(qtbot, viewer, project, dock, base, monkeyp
     widget = dock()
     widget.setup.model.choose(base)
     part = widget.suggestions
-    click(part.find)
+    click(part.search)
     click(part.cancel)
     go.set()
-    qtbot.waitUntil(part.find.isVisible, timeout=20_000)
+    qtbot.waitUntil(part.search.isVisible, timeout=20_000)
     assert not part.list.isVisible() and not widget.status.isVisible()
 
 
-def test_a_click_shows_the_picture_large(qtbot, project, new_model, base, dock):
+def test_a_click_shows_the_plot_large(qtbot, project, new_model, base, dock):
     from PIL import Image
 
     status = Status(phase="finished", text="tiny-2 is ready.", checkpoint=new_model)
     folder = write_run(project, base, status, compared([0.1]))
     Image.new("RGB", (600, 200), "red").save(folder / "comparison.png")
-    picture = dock().outcome.picture
-    qtbot.waitUntil(picture.isVisible, timeout=5000)
-    qtbot.waitUntil(lambda: abs(picture.height() - picture.width() / 3) <= 1, timeout=2000)
-    click(picture)
-    dialog = picture.findChild(QDialog)
+    plot = dock().outcome.plot
+    qtbot.waitUntil(plot.isVisible, timeout=5000)
+    qtbot.waitUntil(lambda: abs(plot.height() - plot.width() / 3) <= 1, timeout=2000)
+    click(plot)
+    dialog = plot.findChild(QDialog)
     assert dialog.isVisible() and dialog.width() == 600
     dialog.close()

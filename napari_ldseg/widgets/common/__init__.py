@@ -1,1 +1,1 @@
-"""What several tabs use: style, docking, notices, class colours, the choice of a model."""
+"""What several tabs share: look, docking, notices, class colours, the choice of model and device."""

@@ -1,8 +1,7 @@
-"""The classes of a labels layer: their names and colours, on the layer itself."""
+"""The classes of a labels layer: names, colours and codes, stored on the layer itself."""
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,38 +10,41 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes, layer_scan
+from ...utils.colours import class_colour
 
 CLASSES_KEY = "napari_ldseg_classes"
 MAX_CLASSES = 255
-# Okabe and Ito's colours, which colour-blind people can tell apart; black is left out.
-PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-UNNAMED = "#9aa0a6"
+UNNAMED_COLOUR = "#9aa0a6"
+BACKGROUND = ClassInfo(name="background", colour="#000000")
 
 
 def class_colours(classes: Mapping[int, ClassInfo]) -> DirectLabelColormap:
-    """Return the colormap of ``classes`` (label value to class); other values show grey."""
-    colours: dict[int | None, str] = {None: UNNAMED, 0: "transparent"}
+    """Return the colormap of ``classes`` by label value; other values are grey."""
+    colours: dict[int | None, str] = {None: UNNAMED_COLOUR, 0: "transparent"}
     return DirectLabelColormap(
         color_dict=colours | {value: c.colour for value, c in classes.items() if value > 0}
     )
 
 
 def class_names(classes: Mapping[int, ClassInfo]) -> dict[str, list]:
-    """Return the layer features that show a class's name in the status bar."""
+    """Return the layer features that show the class names in napari's status bar."""
     return {"index": list(classes), "name": [c.name for c in classes.values()]}
 
 
 def set_classes(
     layer: Labels, classes: Mapping[int, ClassInfo], background: str = "background"
 ) -> None:
-    """Give ``layer`` the names, colours and codes of ``classes``; ``background`` names value 0."""
+    """Set the ``classes`` of ``layer`` by label value; ``background`` is the name of value 0."""
     layer.metadata[CLASSES_KEY] = dict(classes)
     layer.features = class_names({0: ClassInfo(name=background, colour="#000000"), **classes})
     layer.colormap = class_colours(classes)
 
 
 def classes_of(layer: Labels) -> dict[int, ClassInfo]:
-    """Return the classes of ``layer`` by label value: as set, else by its features, else as painted."""
+    """Return the classes of ``layer`` by label value.
+
+    They come from ``set_classes``, else from the layer's features, else from the values painted.
+    """
     known = layer.metadata.get(CLASSES_KEY)
     if known is not None:
         return dict(known)
@@ -58,23 +60,27 @@ def classes_of(layer: Labels) -> dict[int, ClassInfo]:
     }
 
 
+def class_sequence(layer: Labels, background: ClassInfo = BACKGROUND) -> list[ClassInfo]:
+    """Return the classes set on ``layer``, one per value from 0; gaps are named by their value."""
+    named: dict[int, ClassInfo] = layer.metadata[CLASSES_KEY]
+    return [background] + [
+        named.get(value) or ClassInfo(name=f"label {value}", colour=UNNAMED_COLOUR)
+        for value in range(1, max(named, default=0) + 1)
+    ]
+
+
 def new_class(value: int) -> ClassInfo:
-    """Return a class for label ``value`` with a name to be changed and a colour of its own."""
-    if value <= len(PALETTE):
-        colour = PALETTE[value - 1]
-    else:
-        rgb = colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.75, 0.95)
-        colour = "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
-    return ClassInfo(name=f"structure {value}", colour=colour)
+    """Return a class for label ``value`` with a provisional name and its own colour."""
+    return ClassInfo(name=f"structure {value}", colour=class_colour(value))
 
 
 def unnamed_class(layer: Labels, value: int) -> ClassInfo:
-    """Return what stands for a label value of ``layer`` that has no name."""
+    """Return a class for a label value of ``layer`` that has no name."""
     return ClassInfo(name=f"label {value}", colour=_colour(layer, value))
 
 
 def labels_on(image: Image, classes: Mapping[int, ClassInfo]) -> Labels:
-    """Return an empty labels layer exactly on ``image``, colour channels left out."""
+    """Return an empty labels layer on the grid of ``image``, without its colour channels."""
     labels = Labels(
         np.zeros(layer_scan(image).shape, dtype=np.uint8),
         name=f"labels · {image.name}",
@@ -88,9 +94,10 @@ def labels_on(image: Image, classes: Mapping[int, ClassInfo]) -> Labels:
 def redefine_classes(
     layer: Labels, classes: Mapping[int, ClassInfo], moves: Mapping[int, int]
 ) -> None:
-    """Give ``layer`` other classes.
+    """Replace the classes of ``layer``.
 
-    ``moves`` says which value the voxels of each removed class get (0 erases them): one undo step.
+    ``moves`` maps the value of each removed class to the new value of its voxels (0 erases them). The
+    change is one undo step.
     """
     indices = np.nonzero(np.isin(layer.data, list(moves)))
     if len(indices[0]):
@@ -116,5 +123,5 @@ def _painted_values(layer: Labels) -> list[int]:
 def _colour(layer: Labels, value: int) -> str:
     rgba = layer.get_color(value)
     if rgba is None or rgba[3] == 0:
-        return UNNAMED
+        return UNNAMED_COLOUR
     return "#" + "".join(f"{round(255 * float(part)):02x}" for part in rgba[:3])

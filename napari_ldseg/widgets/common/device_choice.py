@@ -1,4 +1,4 @@
-"""The device to compute on, chosen from what this machine has."""
+"""The choice of the device to compute on."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from qtpy.QtWidgets import QComboBox, QWidget
 
 
 class DeviceChoice(QComboBox):
-    """Automatic, the CPU and, once ``find`` has looked, each accelerator."""
+    """Automatic, the CPU and, after ``list_accelerators``, each accelerator of this machine."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.addItem("automatic", "auto")
         self.addItem("CPU", "cpu")
-        self._asked = False
+        self._listed = False
 
-    def find(self) -> None:
-        """Look for accelerators in a worker thread, once."""
-        if self._asked:
+    def list_accelerators(self) -> None:
+        """Find the accelerators in a worker thread, once."""
+        if self._listed:
             return
-        self._asked = True
-        worker = create_worker(list_accelerators, _start_thread=False, _ignore_errors=True)
+        self._listed = True
+        worker = create_worker(find_accelerators, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(self._add)
-        # Once the dock is drawn: importing torch, even in a thread, holds the window up.
+        # After the dock is drawn: importing torch, even in a thread, delays the window.
         QTimer.singleShot(0, worker.start)
 
     @property
     def name(self) -> str:
-        """The chosen device as ``choose_device`` takes it."""
+        """The chosen device as ``resolve_device`` takes it."""
         return self.currentData()
 
     def _add(self, accelerators: list[tuple[str, str]]) -> None:
@@ -36,8 +36,8 @@ class DeviceChoice(QComboBox):
             self.addItem(label, name)
 
 
-def list_accelerators() -> list[tuple[str, str]]:
-    """Import torch and return (label, torch's name) of each accelerator."""
+def find_accelerators() -> list[tuple[str, str]]:
+    """Return the label and torch's name of each accelerator; imports torch."""
     import torch
 
     from ...inference.devices import available_devices

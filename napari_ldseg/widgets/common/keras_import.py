@@ -1,11 +1,11 @@
-"""Browsing to one of the authors' ``.hdf5`` files: its folder is imported in a worker thread."""
+"""Import of the authors' ``.hdf5`` models in a worker thread."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from napari.qt.threading import thread_worker
+from napari.qt.threading import create_worker
 from qtpy.QtCore import QStandardPaths
 
 from ...checkpoint.header import read_metadata
@@ -15,9 +15,9 @@ from ...errors import LDSegError
 def import_in_background(
     chosen: Path, done: Callable[[Path], None], failed: Callable[[str], None]
 ) -> None:
-    """Import the folder of ``chosen``; call ``done`` with the checkpoint, or ``failed`` with why not.
+    """Import the model in the folder of ``chosen``.
 
-    Both are called in the GUI thread.
+    Calls ``done`` with the new checkpoint or ``failed`` with a message, in the GUI thread.
     """
 
     def finish(result: Path | str) -> None:
@@ -26,13 +26,13 @@ def import_in_background(
         else:
             failed(result)
 
-    worker = thread_worker(_import, start_thread=False)(chosen)
+    worker = create_worker(_import, chosen, _start_thread=False)
     worker.returned.connect(finish)
     worker.start()
 
 
 def _import(chosen: Path) -> Path | str:
-    # Imported here: the window must not wait for torch.
+    # Imported here so that the window does not wait for torch.
     from ...checkpoint.file import save_checkpoint
     from ...checkpoint.keras import dims_of_file, import_keras
 
@@ -40,22 +40,22 @@ def _import(chosen: Path) -> Path | str:
     try:
         checkpoint = import_keras(folder, dims)
         try:
-            return save_checkpoint(checkpoint, _free(folder, folder, dims))
-        except LDSegError:  # a folder that only others may write to
-            where = QStandardPaths.StandardLocation.GenericDataLocation
-            own = Path(QStandardPaths.writableLocation(where)) / "napari-ldseg"
-            return save_checkpoint(checkpoint, _free(own, folder, dims))
+            return save_checkpoint(checkpoint, _free_path(folder, folder.resolve().name, dims))
+        except LDSegError:  # the user may not write to this folder
+            location = QStandardPaths.StandardLocation.GenericDataLocation
+            data = Path(QStandardPaths.writableLocation(location)) / "napari-ldseg"
+            return save_checkpoint(checkpoint, _free_path(data, folder.resolve().name, dims))
     except LDSegError as error:
         return str(error)
-    except Exception as error:  # whatever it is, the user must hear of it
+    except Exception as error:  # shown to the user, whatever it is
         return f"{folder} could not be imported: {error}."
 
 
-def _free(place: Path, folder: Path, dims: int) -> Path:
-    """Return the checkpoint's path in ``place``: ``folder``'s name, never over another model's file."""
-    stem = folder.resolve().name or "authors"
+def _free_path(folder: Path, name: str, dims: int) -> Path:
+    """Return a path in ``folder`` for the checkpoint that overwrites only an earlier import."""
+    stem = name or "authors"
     for number in range(1, 1000):
-        path = place / f"{stem}{f'-{number}' if number > 1 else ''}.safetensors"
+        path = folder / f"{stem}{f'-{number}' if number > 1 else ''}.safetensors"
         if not path.exists() or _is_import(path, dims):
             break
     return path

@@ -1,8 +1,9 @@
-"""What the plugin writes on its layers, how uncertainty is coloured, and how layers are added."""
+"""Metadata keys of the plugin's layers, the uncertainty colormap, and adding a layer unselected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from napari.components import ViewerModel
@@ -10,7 +11,7 @@ from napari.layers import Layer
 from napari.utils.colormaps import Colormap, ensure_colormap
 
 SD_RANGE = (0.0, 0.5)
-DENSEST = 0.7
+MAX_OPACITY = 0.7
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
 PREVIEW_KEY = "napari_ldseg_preview"
@@ -18,25 +19,32 @@ REVIEWED_KEY = "napari_ldseg_reviewed"
 
 
 def sd_colormap() -> Colormap:
-    """Return inferno, transparent at 0 and never so dense that the image does not show through."""
+    """Return inferno, transparent at 0 and never so opaque that it hides the image."""
     colours = ensure_colormap("inferno").colors.copy()
-    colours[:, 3] = DENSEST * np.minimum(1, np.linspace(0, 2, len(colours)))
+    colours[:, 3] = MAX_OPACITY * np.minimum(1, np.linspace(0, 2, len(colours)))
     return Colormap(colours, name="uncertainty")
 
 
+def unwrapped(viewer: ViewerModel) -> ViewerModel:
+    """Return the viewer behind the proxy that napari gives to plugins."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
 def add_unselected(viewer: ViewerModel, layer: Layer, position: int | None = None) -> None:
-    """Add ``layer``, by default on top, and leave what is selected, so that no widget turns to it."""
-    layers = getattr(viewer, "__wrapped__", viewer).layers
+    """Add ``layer``, by default on top, without selecting it, so that no widget switches to it."""
+    layers = unwrapped(viewer).layers
     selected = set(layers.selection)
     with layers.selection.events.active.blocker():
-        tolerate_cursor(lambda: layers.insert(len(layers) if position is None else position, layer))
+        with ignore_cursor_error():
+            layers.insert(len(layers) if position is None else position, layer)
         layers.selection = selected
 
 
-def tolerate_cursor(action: Callable[[], None]) -> None:
-    """Do ``action`` although napari 0.9 fails to describe labels under the cursor in 3D."""
+@contextmanager
+def ignore_cursor_error() -> Iterator[None]:
+    """Suppress the error of napari 0.9 when it describes labels under the cursor in 3D."""
     try:
-        action()
+        yield
     except TypeError as error:
         if "unsized" not in str(error):
             raise

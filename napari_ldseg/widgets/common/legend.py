@@ -1,12 +1,11 @@
-"""The key to a result: the SD's colours in plain words, and the classes with their sizes."""
+"""The legend of a result: what the uncertainty colours mean, and the size of each class."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon, QLinearGradient, QPainter, QPixmap
+from qtpy.QtGui import QColor, QIcon, QLinearGradient, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QTableWidget,
     QTableWidgetItem,
@@ -16,9 +15,10 @@ from qtpy.QtWidgets import (
 
 from ...checkpoint.metadata import Metadata
 from .layers import SD_RANGE, sd_colormap
+from .qt import existing, stretch_column
 from .style import breakable
 
-MEANING = "Bright is where the samples disagree. A low value does not prove that the model suits this scan."
+MEANING = "Bright means that the samples disagree. A low value does not prove that the model suits this scan."
 UNITS = {"mm3": "ml", "mm2": "cm²", "voxels": "voxels"}
 PER_SHOWN_UNIT = {"mm3": 1000.0, "mm2": 100.0, "voxels": 1.0}
 
@@ -31,7 +31,7 @@ class ColourBar(QWidget):
         self.setFixedHeight(12)
         self._colours = sd_colormap().colors
 
-    def paintEvent(self, event) -> None:
+    def paintEvent(self, event: QPaintEvent | None) -> None:
         """Fill the widget with the gradient."""
         gradient = QLinearGradient(0, 0, self.width(), 0)
         last = len(self._colours) - 1
@@ -44,7 +44,7 @@ class ColourBar(QWidget):
 
 
 class Legend(QWidget):
-    """Shown once there is a result."""
+    """Hidden until there is a result."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
@@ -66,15 +66,12 @@ class Legend(QWidget):
         self._caption = QLabel()
         self._caption.setWordWrap(True)
         self._table = QTableWidget(0, 3)
-        self._table.verticalHeader().hide()
+        existing(self._table.verticalHeader()).hide()
         self._table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self._table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         self._table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        header = self._table.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        stretch_column(self._table.horizontalHeader(), 0)
         self._calibration = QLabel()
         self._calibration.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -86,19 +83,19 @@ class Legend(QWidget):
         self.hide()
 
     def show_summary(self, summary: dict, metadata: Metadata) -> None:
-        """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the SD's key."""
+        """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the colour bar."""
         unit, per = UNITS[summary["unit"]], PER_SHOWN_UNIT[summary["unit"]]
         counted = summary["unit"] == "voxels"
-        said = summary["calibrated"]
-        last = "interval" if said["intervals"] else "samples"
+        calibration = summary["calibrated"]
+        last = "interval" if calibration["intervals"] else "samples"
         self._table.setHorizontalHeaderLabels(["class", f"labels\n{unit}", f"{last}\n{unit}"])
         self._caption.setText(breakable(_caption(summary)))
         self._table.setRowCount(len(metadata.classes) - 1)
         for row, info in enumerate(metadata.classes[1:]):
             sizes = summary["classes"][info.name]
-            ends = [_short(size / per, counted) for size in sizes["interval"] or ()]
+            ends = [_size_text(size / per, counted) for size in sizes["interval"] or ()]
             spread = " – ".join(ends) or "–"
-            cells = (info.name, _short(sizes["size"] / per, counted), spread)
+            cells = (info.name, _size_text(sizes["size"] / per, counted), spread)
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
                 if column == 0:
@@ -108,21 +105,26 @@ class Legend(QWidget):
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
                 self._table.setItem(row, column, item)
-        self._table.horizontalHeaderItem(2).setToolTip(
-            said["meaning"] if said["intervals"] else "Smallest and largest of the samples"
+        existing(self._table.horizontalHeaderItem(1)).setToolTip(
+            "Size in the labels layer, before any edit"
         )
-        self._calibration.setText(said["meaning"])
-        self._table.horizontalHeaderItem(1).setToolTip("Of the label layer, before any edit")
+        existing(self._table.horizontalHeaderItem(2)).setToolTip(
+            calibration["meaning"]
+            if calibration["intervals"]
+            else "Smallest and largest size among the samples"
+        )
+        self._calibration.setText(calibration["meaning"])
         self._table.resizeRowsToContents()
         rows = sum(self._table.rowHeight(r) for r in range(self._table.rowCount()))
-        self._table.setFixedHeight(rows + self._table.horizontalHeader().sizeHint().height() + 4)
+        header = existing(self._table.horizontalHeader()).sizeHint().height()
+        self._table.setFixedHeight(rows + header + 4)
         self._sd.setVisible(summary["mean_sample_sd"] is not None)
         self.show()
 
 
 def _caption(summary: dict) -> str:
-    said = summary["provenance"]
-    text = f"{said['checkpoint']} on {said['image']}"
+    provenance = summary["provenance"]
+    text = f"{provenance['checkpoint']} on {provenance['image']}"
     if summary["part_of_image"]:
         text += ", only the box or slice of this run"
     if summary["time_points"] > 1:
@@ -130,14 +132,14 @@ def _caption(summary: dict) -> str:
     return f"{text}, before any edits:"
 
 
-def _short(value: float, counted: bool) -> str:
+def _size_text(value: float, counted: bool) -> str:
     return f"{value:.0f}" if counted or value >= 100 else f"{value:#.3g}"
 
 
 def swatch(colour: str) -> QIcon:
-    """Return a small square of ``colour``."""
+    """Return an icon that is a small square of ``colour``."""
     pixmap = QPixmap(12, 12)
     pixmap.fill(QColor(colour))
     icon = QIcon(pixmap)
-    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # Qt would tint it
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # else Qt tints it when selected
     return icon

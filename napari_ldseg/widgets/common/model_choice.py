@@ -1,4 +1,4 @@
-"""The list of models: bundled ones by name, recent files, and any other by browsing."""
+"""The choice of a model: bundled ones by name, recent files, and any other file by browsing."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from ...checkpoint.bundled import bundled_checkpoints
 from ...checkpoint.header import read_metadata
+from ...checkpoint.licence import is_non_commercial
 from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit, extent_mismatch
@@ -31,7 +32,7 @@ RECENT_COUNT = 5
 
 
 class ModelChoice(QWidget):
-    """A combo box of checkpoints with a line that says what the chosen one is for."""
+    """A combo box of checkpoints; below it, what the chosen one is for and how accurate it is."""
 
     changed = Signal()
     failed = Signal(str)
@@ -85,7 +86,7 @@ class ModelChoice(QWidget):
         self._on_choice()
 
     def offer(self, path: Path | None) -> None:
-        """List the model that the project uses first; it is selected unless the user has chosen one."""
+        """List the project's model ``path`` first and select it, unless the user has chosen a model."""
         if path == self._offered:
             return
         before, self._offered = self.path, path
@@ -97,9 +98,9 @@ class ModelChoice(QWidget):
         self._on_choice()
 
     def suggest(self, scan: Scan) -> None:
-        """Select the model that fits ``scan`` best: the project's, 3D before 2D, then by the field of view.
+        """Select the model that fits ``scan`` best, unless the user has chosen a model.
 
-        Once the user has chosen a model, theirs stays.
+        The project's model comes first, then 3D before 2D, then the closest field of view.
         """
         if self._chosen:
             return
@@ -110,17 +111,17 @@ class ModelChoice(QWidget):
                 check_fit(metadata, scan)
             except LDSegError:
                 continue
-            off = extent_mismatch(metadata, scan)
+            mismatch = extent_mismatch(metadata, scan)
             other = self.combo.itemData(row) != self._offered
-            fitting.append((other, -metadata.architecture.dims, off, row))
+            fitting.append((other, -metadata.architecture.dims, mismatch, row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 
     def suggest_for(self, classes: Collection[str], dims: int) -> None:
-        """Select the model that knows most of ``classes``, and of those that with fewest others.
+        """Select the model with most of ``classes`` and, among those, with the fewest other classes.
 
-        It is one of ``dims`` or, for volumes of which no such model knows as much, a 2D one.
-        The model that the project uses, or the user has chosen, stays.
+        The model has ``dims`` dimensions, or one less if it has more of the classes than any of those. A
+        model that the user has chosen or that the project uses stays selected.
         """
         if self._chosen or self._offered is not None or not classes:
             return
@@ -128,10 +129,11 @@ class ModelChoice(QWidget):
         for row in range(self.combo.count()):
             with suppress(LDSegError):
                 metadata = read_metadata(self.combo.itemData(row) or Path())
-                others = {c.name for c in metadata.classes[1:]}
+                known = {c.name for c in metadata.classes[1:]}
+                shared = len(known.intersection(classes))
                 less = dims - metadata.architecture.dims
-                if less == 0 or (less == 1 and others.intersection(classes)):
-                    fitting.append((-len(others.intersection(classes)), less, len(others), row))
+                if less == 0 or (less == 1 and shared):
+                    fitting.append((-shared, less, len(known), row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 
@@ -169,6 +171,8 @@ class ModelChoice(QWidget):
             try:
                 self.metadata = read_metadata(self.path)
                 text = _described(self.metadata)
+                if is_non_commercial(self.metadata.training.licence):
+                    text += " For non-commercial use only."
             except LDSegError as error:
                 text = str(error)
         self._purpose.setText(text)
@@ -180,24 +184,24 @@ class ModelChoice(QWidget):
             self, "Open a checkpoint", "", "LDSeg checkpoints (*.safetensors *.hdf5)"
         )
         if chosen.endswith(".hdf5"):
-            self._importing(True)
+            self._show_importing(True)
             import_in_background(Path(chosen), self._on_import, self._on_import_failed)
         elif chosen:
-            self._try(Path(chosen))
+            self._choose_file(Path(chosen))
 
     def _on_import(self, path: Path) -> None:
-        self._importing(False)
-        self._try(path)
+        self._show_importing(False)
+        self._choose_file(path)
 
     def _on_import_failed(self, text: str) -> None:
-        self._importing(False)
+        self._show_importing(False)
         self.failed.emit(text)
 
-    def _importing(self, active: bool) -> None:
+    def _show_importing(self, active: bool) -> None:
         self.browse.setEnabled(not active)
         self.browse.setText("Importing …" if active else "Browse …")
 
-    def _try(self, path: Path) -> None:
+    def _choose_file(self, path: Path) -> None:
         try:
             self.choose(path)
         except LDSegError as error:
@@ -205,10 +209,10 @@ class ModelChoice(QWidget):
 
 
 def _described(metadata: Metadata) -> str:
-    """Return what the model is for and how good it was, in two sentences."""
-    measured = metadata.mean_dsc
+    """Return two sentences: what the model is for and how accurate it is."""
+    accuracy = metadata.mean_dsc
     purpose = f"{metadata.description.rstrip('. ')}."
-    if measured is None:
+    if accuracy is None:
         return f"{purpose} Its accuracy has not been measured."
-    dsc, cases = measured
-    return f"{purpose} Mean DSC {dsc:.2f} on {cases} case{'s' if cases != 1 else ''} kept aside."
+    dsc, cases = accuracy
+    return f"{purpose} Mean DSC {dsc:.2f} on {cases} held-out case{'s' if cases != 1 else ''}."

@@ -1,4 +1,4 @@
-"""A framed sentence with at most two buttons: what the user may decide without being stopped."""
+"""A framed message with up to two buttons, for a decision that can wait."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Notice(QFrame):
         self.text.setWordWrap(True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.first, self.second = QPushButton(), QPushButton()
-        self._choices: list[Callable[[], None]] = []
+        self._actions: list[Callable[[], None]] = []
         for position, button in enumerate((self.first, self.second)):
-            button.clicked.connect(lambda _, i=position: self._choices[i]())
+            button.clicked.connect(lambda _, i=position: self._actions[i]())
         buttons = QHBoxLayout()
         buttons.addWidget(self.first)
         buttons.addWidget(self.second)
@@ -33,10 +33,10 @@ class Notice(QFrame):
         self.hide()
 
     def show_text(self, text: str, *choices: Choice, urgent: bool = False) -> None:
-        """Show ``text`` with a button for each of ``choices``."""
+        """Show ``text`` with a button for each of ``choices``: its label and its action."""
         self.text.setText(text)
         self.setStyleSheet(STYLE % (URGENT if urgent else CALM))
-        self._choices = [action for _, action in choices]
+        self._actions = [action for _, action in choices]
         for position, button in enumerate((self.first, self.second)):
             button.setVisible(position < len(choices))
             if position < len(choices):

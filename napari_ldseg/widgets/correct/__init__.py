@@ -1,1 +1,1 @@
-"""The Correct tab: tools that change the labels."""
+"""The Correct tab: tools that change labels, and the classes of a layer."""

@@ -1,4 +1,4 @@
-"""The dialog that defines the classes of a new labels layer, or changes those of an existing one."""
+"""The dialog that defines the classes of a new labels layer or changes those of an existing one."""
 
 from __future__ import annotations
 
@@ -27,24 +27,32 @@ from qtpy.QtWidgets import (
 from ...checkpoint.metadata import ClassInfo
 from ..common.class_labels import MAX_CLASSES, new_class
 from ..common.legend import swatch
+from ..common.qt import existing
+from ..common.style import StatusLine
 
 COLOUR, NAME, CODE = range(3)
 HEADINGS = ("colour", "name", "SNOMED CT code")
 CODE_TIP = "Optional: the structure's SNOMED CT identifier, 6 to 18 digits"
-ERROR_STYLE = "color: #ff6b6b; font-weight: bold;"
 
 
 class ClassDialog(QDialog):
-    """A table of classes, one row each; accepted only when every row is valid.
+    """A table with one class per row; it can be accepted only when every row is valid.
 
     Parameters
     ----------
     classes
-        The classes to start with, by label value. Their values stay.
+        The classes to start with, by label value. Their values do not change.
     images
         For a new layer: the images to choose from; empty for an existing layer.
     count
-        Returns how many voxels have a label value.
+        Returns the number of voxels with a label value.
+
+    Attributes
+    ----------
+    classes
+        The accepted classes, by label value.
+    moves
+        The new value of the voxels of each removed class: that of another class, or 0 to erase them.
     """
 
     def __init__(
@@ -73,13 +81,13 @@ class ClassDialog(QDialog):
         return self._images[self.image_choice.currentIndex()] if self._images else None
 
     def accept(self) -> None:
-        """Check the rows; close only if each has a name of its own and a valid code."""
+        """Check the rows; close only if each has a unique name and a valid code."""
         try:
             self.classes = self._read()
         except ValueError as error:
-            self._say(str(error))
+            self._show_error(str(error))
             return
-        # Voxels moved to a class that was removed afterwards go where that one's go.
+        # Voxels given to a class that was removed later go where that class's voxels go.
         for old, target in self.moves.items():
             while target in self.moves:
                 target = self.moves[target]
@@ -91,11 +99,11 @@ class ClassDialog(QDialog):
         self.image_choice.addItems([image.name for image in self._images])
         self.table = QTableWidget(0, len(HEADINGS))
         self.table.setHorizontalHeaderLabels(HEADINGS)
-        self.table.horizontalHeaderItem(CODE).setToolTip(CODE_TIP)
+        existing(self.table.horizontalHeaderItem(CODE)).setToolTip(CODE_TIP)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.verticalHeader().setToolTip("The label value in the file")
-        header = self.table.horizontalHeader()
+        existing(self.table.verticalHeader()).setToolTip("The label value in the file")
+        header = existing(self.table.horizontalHeader())
         header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         self.table.setColumnWidth(COLOUR, 60)
         self.table.setColumnWidth(CODE, 130)
@@ -103,14 +111,11 @@ class ClassDialog(QDialog):
         self.add, self.remove = QPushButton("Add class"), QPushButton("Remove class")
         self.add.clicked.connect(self._on_add)
         self.remove.clicked.connect(self._on_remove)
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.message.hide()
+        self.message = StatusLine()
         self._build_in_use()
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self.ok = buttons.addButton(
-            "Create labels" if new else "Apply", QDialogButtonBox.ButtonRole.AcceptRole
-        )
+        accept = QDialogButtonBox.ButtonRole.AcceptRole
+        self.ok = existing(buttons.addButton("Create labels" if new else "Apply", accept))
         self.ok.setDefault(True)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
@@ -121,7 +126,7 @@ class ClassDialog(QDialog):
             row.addWidget(self.image_choice, 1)
             layout.addLayout(row)
         layout.addWidget(
-            QLabel("Double-click to change a name or a code, click a colour to change it.")
+            QLabel("Double-click a name or a code to change it; click a colour to change it.")
         )
         layout.addWidget(self.table)
         row = QHBoxLayout()
@@ -134,17 +139,18 @@ class ClassDialog(QDialog):
         layout.addWidget(buttons)
 
     def _build_in_use(self) -> None:
+        """Build the question what to do with the voxels of a class that is to be removed."""
         self.in_use = QWidget()
         self.erase = QPushButton("Erase its voxels")
         self.give = QPushButton("Give them to")
         self.keep = QPushButton("Keep the class")
-        self.heir = QComboBox()
-        self.erase.clicked.connect(lambda: self._move_to(0))
-        self.give.clicked.connect(lambda: self._move_to(self.heir.currentData()))
-        self.keep.clicked.connect(self._settle)
+        self.receiver = QComboBox()
+        self.erase.clicked.connect(lambda: self._move_voxels(0))
+        self.give.clicked.connect(lambda: self._move_voxels(self.receiver.currentData()))
+        self.keep.clicked.connect(self._close_question)
         row = QHBoxLayout(self.in_use)
         row.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.erase, self.give, self.heir, self.keep):
+        for widget in (self.erase, self.give, self.receiver, self.keep):
             row.addWidget(widget)
         row.addStretch(1)
         self.in_use.hide()
@@ -160,23 +166,26 @@ class ClassDialog(QDialog):
         self._set_colour(row, info.colour)
         self.table.setItem(row, NAME, QTableWidgetItem(info.name))
         self.table.setItem(row, CODE, QTableWidgetItem(info.snomed or ""))
-        self.table.item(row, CODE).setToolTip(CODE_TIP)
+        self._item(row, CODE).setToolTip(CODE_TIP)
 
     def _set_colour(self, row: int, colour: str) -> None:
-        item = self.table.item(row, COLOUR)
+        item = self._item(row, COLOUR)
         item.setData(Qt.ItemDataRole.UserRole, colour)
         item.setIcon(swatch(colour))
 
     def _values(self) -> list[int]:
-        rows = range(self.table.rowCount())
-        return [int(self.table.verticalHeaderItem(row).text()) for row in rows]
+        headings = map(self.table.verticalHeaderItem, range(self.table.rowCount()))
+        return [int(existing(heading).text()) for heading in headings]
+
+    def _item(self, row: int, column: int) -> QTableWidgetItem:
+        return existing(self.table.item(row, column))
 
     def _text(self, row: int, column: int) -> str:
-        return self.table.item(row, column).text().strip()
+        return self._item(row, column).text().strip()
 
     def _on_cell(self, row: int, column: int) -> None:
         if column == COLOUR:
-            old = QColor(self.table.item(row, COLOUR).data(Qt.ItemDataRole.UserRole))
+            old = QColor(self._item(row, COLOUR).data(Qt.ItemDataRole.UserRole))
             new = QColorDialog.getColor(old, self, "Colour of the class")
             if new.isValid():
                 self._set_colour(row, new.name())
@@ -184,9 +193,9 @@ class ClassDialog(QDialog):
     def _on_add(self) -> None:
         value = max([0, *self._values(), *self._original]) + 1
         if value > MAX_CLASSES:
-            self._say(f"A labels layer holds at most {MAX_CLASSES} classes; remove one first.")
+            self._show_error(f"A labels layer has at most {MAX_CLASSES} classes; remove one first.")
             return
-        self._settle()
+        self._close_question()
         self._add_row(value, new_class(value))
         row = self.table.rowCount() - 1
         self.table.selectRow(row)
@@ -195,73 +204,73 @@ class ClassDialog(QDialog):
     def _on_remove(self) -> None:
         row = self.table.currentRow()
         if self.table.rowCount() < 2:
-            self._say("One class must stay; rename it instead.")
+            self._show_error("A labels layer needs a class; rename this one instead.")
             return
         if row < 0:
-            self._say("Select the class to remove first.")
+            self._show_error("Select the class to remove first.")
             return
         value, name = self._values()[row], self._text(row, NAME)
         voxels = self._count(value) if value in self._original else 0
         if not voxels:
-            self._drop(row)
+            self._remove_row(row)
             return
-        self._say(
-            f"{name} is in use, on {voxels:,} voxels: erase them, give them to another class, or keep "
-            "the class."
+        self._show_error(
+            f"{name} has {voxels:,} voxels. Choose what to do with its voxels: erase them, give them to "
+            "another class, or keep the class."
         )
-        self.heir.clear()
-        for other, heir in enumerate(self._values()):
+        self.receiver.clear()
+        for other, receiver in enumerate(self._values()):
             if other != row:
-                self.heir.addItem(self._text(other, NAME), heir)
+                self.receiver.addItem(self._text(other, NAME), receiver)
         self.table.setEnabled(False)
-        self._allow(False)
+        self._enable_buttons(False)
         self.in_use.show()
 
-    def _move_to(self, target: int) -> None:
+    def _move_voxels(self, target: int) -> None:
         row = self.table.currentRow()
         self.moves[self._values()[row]] = target
-        self._drop(row)
+        self._remove_row(row)
 
-    def _drop(self, row: int) -> None:
+    def _remove_row(self, row: int) -> None:
         self.table.removeRow(row)
         if not self._original:
             for later in range(row, self.table.rowCount()):
                 self.table.setVerticalHeaderItem(later, QTableWidgetItem(str(later + 1)))
-        self._settle()
+        self._close_question()
 
-    def _settle(self) -> None:
-        self.message.hide()
+    def _close_question(self) -> None:
+        self.message.show_message("")
         self.in_use.hide()
         self.table.setEnabled(True)
-        self._allow(True)
+        self._enable_buttons(True)
 
-    def _allow(self, allowed: bool) -> None:
+    def _enable_buttons(self, enabled: bool) -> None:
         for button in (self.add, self.remove, self.ok):
-            button.setEnabled(allowed)
+            button.setEnabled(enabled)
 
     def _read(self) -> dict[int, ClassInfo]:
-        """Return the table's classes, or raise ValueError with a sentence."""
+        """Return the classes of the table. Raises ValueError with one sentence."""
         classes: dict[int, ClassInfo] = {}
         for row, value in enumerate(self._values()):
             name, code = self._text(row, NAME), self._text(row, CODE)
-            colour = self.table.item(row, COLOUR).data(Qt.ItemDataRole.UserRole)
+            colour = self._item(row, COLOUR).data(Qt.ItemDataRole.UserRole)
             if not name:
-                raise ValueError(f"Class {value} has no name; give it one.")
+                raise ValueError(f"Class {value} has no name; enter one.")
             if name.casefold() == "background":
-                raise ValueError(f"Background is what has no class; give class {value} a name.")
+                raise ValueError(
+                    f"Background is reserved for voxels without a class; give class {value} another name."
+                )
             if any(name == other.name for other in classes.values()):
-                raise ValueError(f"Two classes are called {name}; rename one.")
+                raise ValueError(f"Two classes are called {name}; rename one of them.")
             try:
                 classes[value] = ClassInfo(name=name, colour=colour, snomed=code or None)
             except ValidationError as error:
                 if error.errors()[0]["loc"] == ("snomed",):
                     raise ValueError(
-                        f"{code} is no SNOMED CT code; it has 6 to 18 digits, or leave it empty."
+                        f"{code} is not a SNOMED CT code; enter 6 to 18 digits, or leave it empty."
                     ) from error
                 raise ValueError(f"The name of class {value} is too long; shorten it.") from error
         return classes
 
-    def _say(self, text: str) -> None:
-        self.message.setText(text)
-        self.message.setStyleSheet(ERROR_STYLE)
-        self.message.show()
+    def _show_error(self, text: str) -> None:
+        self.message.show_message(text, error=True)

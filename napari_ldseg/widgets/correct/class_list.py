@@ -1,22 +1,24 @@
-"""The list of a layer's classes: colour, name and key; a click chooses the class being corrected."""
+"""The list of a layer's classes: colour, name and key. A click selects the class to correct."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
+from qtpy.QtWidgets import QTreeWidget, QTreeWidgetItem, QWidget
 from superqt.utils import signals_blocked
 
 from ...checkpoint.metadata import ClassInfo
 from ..common.legend import swatch
+from ..common.qt import stretch_column
+from ..common.style import ROW_HEIGHT
 
 CLASS_KEYS = range(1, 10)
-ROW_HEIGHT, MOST_ROWS = 24, 6
+MAX_ROWS = 6
 
 
 class ClassList(QTreeWidget):
-    """As high as its rows, up to six of them; hidden while empty."""
+    """As high as its rows, at most six of them; hidden while empty."""
 
     chosen = Signal(int)
 
@@ -26,17 +28,15 @@ class ClassList(QTreeWidget):
         self.setHeaderHidden(True)
         self.setRootIsDecorated(False)
         self.setUniformRowHeights(True)
-        self.header().setStretchLastSection(False)
-        self.header().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.header().setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        stretch_column(self.header(), 0)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.setToolTip("The class being corrected; Ctrl+1 to Ctrl+9 choose one")
+        self.setToolTip("The class to correct: click on it, or press Ctrl+1 to Ctrl+9")
         self.itemClicked.connect(
             lambda item: self.chosen.emit(item.data(0, Qt.ItemDataRole.UserRole))
         )
 
     def show_classes(self, classes: Mapping[int, ClassInfo], chosen: int) -> None:
-        """Show ``classes`` by label value, with ``chosen`` selected."""
+        """Show ``classes`` by label value, with the class ``chosen`` selected."""
         with signals_blocked(self):
             self.clear()
             for number, (value, info) in enumerate(classes.items(), start=1):
@@ -50,6 +50,6 @@ class ClassList(QTreeWidget):
                 self.addTopLevelItem(item)
                 if value == chosen:
                     self.setCurrentItem(item)
-        rows = min(MOST_ROWS, len(classes))
+        rows = min(MAX_ROWS, len(classes))
         self.setFixedHeight(ROW_HEIGHT * rows + 2 * self.frameWidth() + 2)
         self.setVisible(bool(classes))

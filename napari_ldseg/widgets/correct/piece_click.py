@@ -1,20 +1,21 @@
-"""Clicking on a piece of a labels layer, in a 2D or a 3D view."""
+"""Clicks on the pieces of a labels layer, in the 2D and the 3D view."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from napari.layers import Labels
 
 Index = tuple[int, ...]
-STILL = 4  # pixels that the hand may move in a click
+CLICK_PIXELS = 4  # a click may move this far; a drag moves further
 
 
 class PieceClick:
     """Calls ``clicked`` with the voxel under each click on a layer, from ``attach`` to ``detach``.
 
-    A drag is no click: it moves the camera as ever.
+    The voxel is None where there is none. Dragging moves the camera as usual.
     """
 
     def __init__(self, clicked: Callable[[Index | None], None]):
@@ -37,29 +38,29 @@ class PieceClick:
                 self.layer.cursor = "standard"
             self.layer = None
 
-    def _on_mouse(self, layer: Labels, event):
+    def _on_mouse(self, layer: Labels, event: Any) -> Iterator[None]:
         if event.button != 1:
             return
         index, start = voxel_under(layer, event), np.array(event.pos)
         yield
         while event.type == "mouse_move":
             yield
-        if np.abs(np.array(event.pos) - start).max() <= STILL:
+        if np.abs(np.array(event.pos) - start).max() <= CLICK_PIXELS:
             self._clicked(index)
 
 
-def voxel_under(layer: Labels, event) -> Index | None:
-    """Return the voxel at a mouse event; in 3D the first labelled one along the line of sight."""
-    shown = list(event.dims_displayed)
-    if len(shown) == 2:
+def voxel_under(layer: Labels, event: Any) -> Index | None:
+    """Return the voxel at a mouse event; in 3D the first labelled voxel on the line of sight."""
+    displayed = list(event.dims_displayed)
+    if len(displayed) == 2:
         return _inside(layer, np.asarray(layer.world_to_data(event.position)))
-    start, end = layer.get_ray_intersections(event.position, event.view_direction, shown)
+    start, end = layer.get_ray_intersections(event.position, event.view_direction, displayed)
     if start is None or end is None:
         return None
     start, end = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
     steps = int(np.ceil(2 * np.linalg.norm(end - start))) + 2
-    along = np.linspace(start, end, steps)
-    voxels = np.clip(np.rint(along).astype(int), 0, np.array(layer.data.shape) - 1)
+    points = np.linspace(start, end, steps)
+    voxels = np.clip(np.rint(points).astype(int), 0, np.array(layer.data.shape) - 1)
     hit = np.flatnonzero(layer.data[tuple(voxels.T)])
     return tuple(int(i) for i in voxels[hit[0]]) if len(hit) else None
 

@@ -1,23 +1,36 @@
-"""The correction tools as the user meets them: their words, keys and tips."""
+"""The correction tools as the user sees them: label, key and tip of each, and its button."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton
+
+ARMED_STYLE = "QPushButton:checked { background: #2f6fde; color: white; font-weight: bold; }"
+
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool. ``across_slices`` ones need a volume shown in slices; ``armed`` ones wait for the mouse."""
+    """One tool.
+
+    Attributes
+    ----------
+    across_slices
+        Whether it needs a volume that is shown in slices.
+    armed
+        Whether it waits for the mouse instead of being applied at once.
+    """
 
     name: str
-    words: str
+    label: str
     key: str
     tip: str
     across_slices: bool = False
     armed: bool = False
 
 
-OTHERS_STAY = "Other classes stay as they are."
+OTHERS_STAY = "Other classes do not change."
 
 TOOLS = {
     tool.name: tool
@@ -26,27 +39,27 @@ TOOLS = {
             "keep_largest",
             "Keep largest piece",
             "K",
-            f"Remove all pieces of the class but the largest. {OTHERS_STAY}",
+            f"Remove all pieces of the class except the largest. {OTHERS_STAY}",
         ),
         Tool(
             "fill_holes",
             "Fill holes",
             "H",
-            "Fill the background that the class encloses on all sides, in the whole volume or in the "
-            f"slice shown. {OTHERS_STAY}",
+            "Fill background that the class encloses on all sides, in the whole volume or in the slice "
+            f"shown. {OTHERS_STAY}",
         ),
         Tool(
             "erase_piece",
             "Erase a piece",
             "D",
-            "Then click on a piece, of any class: it becomes background.",
+            "Press, then click on a piece of any class: it becomes background.",
             armed=True,
         ),
         Tool(
             "relabel_piece",
             "Give a piece this class",
             "R",
-            "Then click on a piece of another class: it becomes the class chosen above.",
+            "Press, then click on a piece of another class: it gets the class selected above.",
             armed=True,
         ),
         Tool(
@@ -65,7 +78,7 @@ TOOLS = {
             "shrink",
             "Shrink",
             "Shift+G",
-            f"Take the distance off the class all around. {OTHERS_STAY}",
+            f"Shrink the class by the distance on all sides. {OTHERS_STAY}",
         ),
         Tool(
             "fill_between",
@@ -79,44 +92,54 @@ TOOLS = {
             "copy_next",
             "Copy to next slice",
             "N",
-            "Copy the class from the slice shown to the next one and go there. What the class has "
-            f"there is replaced. {OTHERS_STAY}",
+            "Copy the class from the slice shown to the next one and go there. The copy replaces the "
+            f"class in that slice. {OTHERS_STAY}",
             across_slices=True,
         ),
         Tool(
             "copy_previous",
             "Copy to previous slice",
             "Shift+N",
-            "Copy the class from the slice shown to the previous one and go there. What the class "
-            f"has there is replaced. {OTHERS_STAY}",
+            "Copy the class from the slice shown to the previous one and go there. The copy replaces "
+            f"the class in that slice. {OTHERS_STAY}",
             across_slices=True,
         ),
         Tool(
             "threshold_brush",
             "Threshold brush",
             "T",
-            "A brush that paints only background whose intensity lies in the range. Brush size and "
-            f"2D or 3D as set for the layer. {OTHERS_STAY}",
+            "A brush that paints only background with intensities in the range. Brush size and 2D or 3D "
+            f"are those of the layer. {OTHERS_STAY}",
             armed=True,
         ),
     )
 }
 
 
-def why_nothing(name: str, structure: str, part: str, amount: str) -> str:
-    """Return why a tool changed nothing of ``structure`` in the ``part`` of the image it worked on."""
-    sentences = {
-        "keep_largest": f"{structure} is one piece in this {part} already, or is not in it.",
-        "fill_holes": f"{structure} encloses no hole in this {part}.",
-        "smooth": f"{amount} makes {structure} no smoother than it is in this {part}.",
-        "grow": f"{structure} is not in this {part}, or {amount} is less than a voxel.",
-        "shrink": f"{structure} is not in this {part}, or {amount} is less than a voxel.",
-        "fill_between": f"{structure} has no gap between its slices; paint it in slices that are apart.",
-        "copy_next": f"The next slice has the same {structure} already.",
-        "copy_previous": f"The previous slice has the same {structure} already.",
-        "erase_piece": "There is nothing to erase at that point.",
-        "relabel_piece": f"There is no piece of another class at that point to become {structure}.",
-    }
-    if name == "fill_holes" and part == "volume":
-        return f"{sentences[name]} To fill holes of the slice shown alone, choose it above."
-    return sentences[name]
+class ToolButton(QPushButton):
+    """A button with the tool's label on the left and its key on the right."""
+
+    def __init__(self, tool: Tool):
+        super().__init__()
+        self.tool = tool
+        self.setCheckable(tool.armed)
+        self.setStyleSheet(ARMED_STYLE)
+        # The keyboard stays with the canvas: Space there moves the camera.
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setAccessibleName(tool.label)
+        self._label, self._key = QLabel(tool.label), QLabel(tool.key.replace("Shift+", "⇧"))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(8, 0, 8, 0)
+        row.addWidget(self._label, 1)
+        row.addWidget(self._key)
+        for label in (self._label, self._key):
+            label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            label.setStyleSheet("background: transparent;")
+        self.setMinimumHeight(28)
+        self.setMinimumWidth(row.sizeHint().width())
+
+    def show_reason(self, reason: str) -> None:
+        """Enable the button, or disable it with ``reason`` as its tooltip."""
+        self.setEnabled(not reason)
+        self._key.setVisible(not reason)
+        self.setToolTip(reason or f"{self.tool.tip} Key: {self.tool.key}.")

@@ -1,4 +1,4 @@
-"""The Correct widget: the class being corrected, the tools and their amounts. The work is the corrector's."""
+"""The Correct widget: the classes, the tools and their amounts. The corrector does the work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import napari
 import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Image
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
     QDoubleSpinBox,
@@ -22,18 +22,20 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleRangeSlider
 from superqt.utils import signals_blocked
 
-from ..common.docking import dock_as_tab
 from ..common.layers import RESULT_KEY
-from ..common.style import ERROR, WIDTH, StatusLine, narrowed, scrolled
-from ..project.project_notice import ProjectNotice
-from ..project.state import project_of
+from ..common.qt import existing
+from ..common.style import ERROR, WIDTH, narrowed, scrolled
+from ..project.tab import Tab
 from .class_dialog import ClassDialog
 from .class_list import CLASS_KEYS, ClassList
 from .corrector import SELECT, Corrector
-from .tool_button import ToolButton
-from .tools import TOOLS
+from .tools import TOOLS, ToolButton
 
-FOREIGN = "Not kept in the project yet: these labels are from elsewhere. Edit classes keeps them."
+FOREIGN = (
+    "These labels were not made with LDSeg, so your corrections are not saved in the project. Press Edit "
+    "classes to save them there."
+)
+NEW_LABELS_TIP = "Define classes and paint them on an image, without a model"
 GROUPS = (
     ("Pieces", ("keep_largest", "fill_holes", "erase_piece", "relabel_piece")),
     ("Shape", ("smooth", "grow", "shrink")),
@@ -42,13 +44,11 @@ GROUPS = (
 )
 
 
-class CorrectWidget(QWidget):
-    """Correct the selected labels layer with tools that are one key and one undo step each."""
+class CorrectWidget(Tab):
+    """Corrects the selected labels layer; each tool is one key and one undo step."""
 
     def __init__(self, napari_viewer: napari.Viewer):
-        super().__init__()
-        self.viewer = napari_viewer
-        self.project = project_of(napari_viewer)
+        super().__init__(napari_viewer)
         self.corrector = Corrector(napari_viewer, self)
         self.dialog: ClassDialog | None = None
         self._amounts_for: tuple | None = None
@@ -58,58 +58,49 @@ class CorrectWidget(QWidget):
         self._bind_keys()
         self._refresh()
 
-    def event(self, event: QEvent) -> bool:
-        """Let go of the keys and the layers when the widget is taken out of its dock."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            for key in self._keys():
-                self.viewer.bind_key(key, None)
-            self.corrector.shut_down()
-        return super().event(event)
-
-    def showEvent(self, event: QEvent) -> None:
-        """Have the corrections saved when the window closes; share the dock with our other widgets."""
-        self.project.window_guard.watch(self)
-        dock_as_tab(self)
-        super().showEvent(event)
+    def shut_down(self) -> None:
+        """Release the keys and the layers."""
+        for key in self._keys():
+            self.viewer.bind_key(key, None)
+        self.corrector.shut_down()
 
     def _build_controls(self) -> None:
-        self.project_notice = ProjectNotice(self.project)
         self.layer_name, self.note = QLabel(), QLabel()
         self.foreign = QLabel(FOREIGN)
         self.note.setStyleSheet(ERROR)
         for label in (self.layer_name, self.foreign, self.note):
             label.setWordWrap(True)
         self.new_labels = QPushButton("New labels …")
-        self.new_labels.setToolTip("Define classes and paint them on an image, without a model")
         self.edit_classes = QPushButton("Edit classes …")
-        self.edit_classes.setToolTip("Add, rename, recolour or remove classes of this layer")
+        self.edit_classes.setToolTip("Add, rename, recolour or remove the classes of this layer")
         self.class_list = ClassList()
-        self.whole, self.slice_only = QRadioButton("volume"), QRadioButton("slice shown")
-        self.whole.setChecked(True)
+        self.volume, self.slice_only = QRadioButton("volume"), QRadioButton("slice shown")
+        self.volume.setChecked(True)
         self.scope = QButtonGroup(self)
-        for button in (self.whole, self.slice_only):
+        for button in (self.volume, self.slice_only):
             self.scope.addButton(button)
-            button.setToolTip("What the tools for pieces and shape work on; time frames one by one")
+            button.setToolTip(
+                "Where the tools for pieces and shape work, always in the time frame shown"
+            )
         self.buttons = {name: ToolButton(tool) for name, tool in TOOLS.items()}
         self.smoothing, self.distance = QDoubleSpinBox(), QDoubleSpinBox()
-        self.smoothing.setToolTip("How much to smooth: SD of the Gaussian")
+        self.smoothing.setToolTip("How much to smooth: the SD of the Gaussian")
         self.distance.setToolTip("How far to grow or shrink")
         self.image = ComboBox(choices=lambda _: self.corrector.images())
         narrowed(self.image.native)
-        self.image.tooltip = "The image that the threshold brush looks at"
+        self.image.tooltip = "The image whose intensities the threshold brush uses"
         self.range = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
         self.range.setEdgeLabelMode(QLabeledDoubleRangeSlider.EdgeLabelMode.NoLabel)
         # Room for the values above the handles at both ends.
-        self.range.layout().setContentsMargins(16, 25, 16, 0)
-        self.range.setToolTip("The threshold brush paints where the intensity lies in this range")
+        existing(self.range.layout()).setContentsMargins(16, 25, 16, 0)
+        self.range.setToolTip("The threshold brush paints where the intensity is in this range")
         self.from_class = QPushButton("As in class")
-        self.from_class.setToolTip("Take the range that holds nine in ten voxels of the class")
+        self.from_class.setToolTip("Use the range that holds 90 % of the voxels of the class")
         self.undo, self.redo = QPushButton("Undo"), QPushButton("Redo")
-        self.undo.setToolTip("Take the last stroke or tool back. Key: Ctrl+Z.")
-        self.redo.setToolTip("Do it again. Key: Ctrl+Shift+Z.")
+        self.undo.setToolTip("Undo the last stroke or tool. Key: Ctrl+Z.")
+        self.redo.setToolTip("Redo the stroke or tool that was undone last. Key: Ctrl+Shift+Z.")
         self.straighten = QPushButton("Straighten")
-        self.straighten.setToolTip("Show the layer and its image on straight axes, in new layers")
-        self.status = StatusLine()
+        self.straighten.setToolTip("Add copies of the layer and its image on straight axes")
 
     def _lay_out(self) -> None:
         content = QWidget()
@@ -124,7 +115,7 @@ class CorrectWidget(QWidget):
         self.scope_row = QWidget()
         row = QHBoxLayout(self.scope_row)
         row.setContentsMargins(0, 0, 0, 0)
-        for widget in (QLabel("Apply to"), self.whole, self.slice_only):
+        for widget in (QLabel("Apply to"), self.volume, self.slice_only):
             row.addWidget(widget)
         row.addStretch(1)
         column.addWidget(self.scope_row)
@@ -155,19 +146,17 @@ class CorrectWidget(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scrolled(content), 1)
-        # Outside the scrolled part: what just happened, and the way back, are always in sight.
+        # Outside the scroll area, so that the last message and Undo are always visible.
         foot = QVBoxLayout()
         foot.setContentsMargins(8, 0, 8, 8)
         foot.addWidget(self.status)
         foot.addLayout(_row(self.undo, self.redo))
         outer.addLayout(foot)
         content.setMinimumWidth(WIDTH - 16)
-        self.setMinimumWidth(WIDTH)
 
     def _connect(self) -> None:
         self.corrector.changed.connect(self._refresh)
-        self.corrector.said.connect(self.status.say)
-        self.project.failed.connect(self._on_project_failed)
+        self.corrector.message.connect(self.status.show_message)
         for name, button in self.buttons.items():
             button.clicked.connect(lambda _=False, name=name: self._use(name))
         self.class_list.chosen.connect(self.corrector.choose)
@@ -184,7 +173,7 @@ class CorrectWidget(QWidget):
         self.straighten.clicked.connect(self.corrector.straighten)
 
     def _keys(self) -> list[str]:
-        # Plain digits are napari's own on a labels layer (its modes), and layer keys win.
+        # On a labels layer plain digits choose napari's modes, and keys of the layer come first.
         return [*(tool.key for tool in TOOLS.values()), *(f"Ctrl+{n}" for n in CLASS_KEYS)]
 
     def _bind_keys(self) -> None:
@@ -197,7 +186,7 @@ class CorrectWidget(QWidget):
 
     def _use(self, name: str) -> None:
         self.corrector.use(name)
-        if self.corrector.armed == name == "threshold_brush" and self._range_is_whole():
+        if self.corrector.armed == name == "threshold_brush" and self._range_is_default():
             found = self.corrector.typical_range()
             if found is not None:
                 self.range.setValue(found)
@@ -206,13 +195,13 @@ class CorrectWidget(QWidget):
     def _refresh(self) -> None:
         layer = self.corrector.target
         self.layer_name.setText(SELECT if layer is None else f"Correcting <b>{layer.name}</b>")
-        self.foreign.setVisible(layer is not None and self.project.labels.own(layer) is None)
+        self.foreign.setVisible(layer is not None and self.project_state.labels.find(layer) is None)
         self.edit_classes.setEnabled(layer is not None and not layer.multiscale)
         self.new_labels.setEnabled(bool(self._images()))
         self.new_labels.setToolTip(
-            "Define classes and paint them on an image, without a model"
+            NEW_LABELS_TIP
             if self._images()
-            else "Open an image first: File > Open, or File > Open Sample > LDSeg."
+            else "Open an image first: File > Open, or File > Open Sample > LDSeg"
         )
         self._refresh_amounts()
         self.class_list.show_classes(self.corrector.classes, self.corrector.value)
@@ -223,30 +212,29 @@ class CorrectWidget(QWidget):
         for name, button in self.buttons.items():
             button.show_reason(corrector.reason(name))
             button.setChecked(corrector.armed == name)
-        for widget, steps in zip((self.undo, self.redo), corrector.steps, strict=True):
-            widget.setEnabled(steps > 0 and not corrector.busy)
+        for step, count in zip((self.undo, self.redo), corrector.steps, strict=True):
+            step.setEnabled(count > 0 and not corrector.busy)
         self.scope_row.setVisible(corrector.target is None or corrector.target.ndim >= 3)
         self.straighten.setVisible(corrector.oblique())
-        # What stops every tool is said once, in sight.
+        # A reason that stops every tool is shown once, outside the tooltips.
         note = corrector.reason("keep_largest") if corrector.target is not None else ""
         self.note.setText(note)
         self.note.setVisible(bool(note))
         self.image.reset_choices()
         if self.image.value != corrector.brush.image:
             self._on_image(self.image.value)
-        usable = self.image.value is not None
         for widget in (self.image.native, self.from_class, self.range):
-            widget.setVisible(usable)
+            widget.setVisible(self.image.value is not None)
 
     def _refresh_amounts(self) -> None:
-        """Offer amounts that suit the layer's voxels, once per layer."""
+        """Set amounts that suit the layer's voxels, once per layer."""
         layer, corrector = self.corrector.target, self.corrector
         if layer is None or layer.multiscale:
             return
-        suits = (id(layer), corrector.unit, corrector.spacing)
-        if suits == self._amounts_for:
+        grid = (id(layer), corrector.unit, corrector.spacing)
+        if grid == self._amounts_for:
             return
-        self._amounts_for = suits
+        self._amounts_for = grid
         finest = min(corrector.spacing[-2:])
         step = float(f"{finest:.1g}")
         decimals = max(1, int(np.ceil(-np.log10(step))))
@@ -256,7 +244,7 @@ class CorrectWidget(QWidget):
             box.setRange(step / 10, 1000 * step)
             box.setSingleStep(step)
             box.setSuffix(f" {corrector.unit}")
-            # Rounded up: less than a voxel would change nothing.
+            # Rounded up, since less than a voxel would change nothing.
             box.setValue(np.ceil(round(voxels * finest * 10**decimals, 3)) / 10**decimals)
         self._on_amounts()
 
@@ -269,17 +257,17 @@ class CorrectWidget(QWidget):
         self._refresh_tools()
 
     def _on_image(self, image: Image | None) -> None:
-        # The choices are napari's proxies; the brush needs the layer itself.
+        # The combo box holds proxies of the layers; the brush needs the layer itself.
         image = next((i for i in self.corrector.images() if i == image), None)
         self.corrector.brush.image = image
         if image is None:
             return
         low, high = image.contrast_limits_range
-        whole = np.issubdtype(image.dtype, np.integer)
+        integers = np.issubdtype(image.dtype, np.integer)
         with signals_blocked(self.range):
-            self.range.setRange(float(low), float(high))
-            self.range.setDecimals(0 if whole else 2)
-            self.range.setSingleStep(1 if whole else (high - low) / 1000)
+            self.range.setRange(float(low), float(high))  # type: ignore[arg-type]  # takes floats
+            self.range.setDecimals(0 if integers else 2)
+            self.range.setSingleStep(1 if integers else (high - low) / 1000)
         self.range.setValue(tuple(float(v) for v in image.contrast_limits))
         self._on_range(self.range.value())
 
@@ -289,11 +277,11 @@ class CorrectWidget(QWidget):
     def _on_from_class(self) -> None:
         found = self.corrector.typical_range()
         if found is None:
-            self.status.say("The class has no voxels here yet; paint some of it first.", True)
+            self.show_error("The class has no voxels in this part yet; paint some first.")
         else:
             self.range.setValue(found)
 
-    def _range_is_whole(self) -> bool:
+    def _range_is_default(self) -> bool:
         image = self.corrector.brush.image
         return image is not None and np.allclose(self.range.value(), image.contrast_limits)
 
@@ -302,10 +290,10 @@ class CorrectWidget(QWidget):
         if number <= len(values):
             self.corrector.choose(values[number - 1])
         else:
-            self.status.say(f"There is no class {number} in this layer.", True)
+            self.show_error(f"There is no class {number} in this layer.")
 
     def _images(self) -> list[Image]:
-        """Return the images to annotate, the selected one first, then from the topmost down."""
+        """Return the images to annotate: the selected one first, then visible ones, the topmost first."""
         images = [
             layer
             for layer in reversed(list(self.viewer.layers))
@@ -321,9 +309,10 @@ class CorrectWidget(QWidget):
 
     def _on_edit_classes(self) -> None:
         corrector = self.corrector
-        dialog = ClassDialog(
-            self, f"Classes of {corrector.target.name}", corrector.classes, [], corrector.count
-        )
+        if corrector.target is None:
+            return
+        title = f"Classes of {corrector.target.name}"
+        dialog = ClassDialog(self, title, corrector.classes, [], corrector.count)
         dialog.accepted.connect(lambda: corrector.redefine(dialog.classes, dialog.moves))
         self._open(dialog)
 
@@ -331,9 +320,6 @@ class CorrectWidget(QWidget):
         self.dialog = dialog
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
-
-    def _on_project_failed(self, text: str) -> None:
-        self.status.say(text, error=True)
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -1,1 +1,1 @@
-"""The Project tab, and the state of the project that all tabs share."""
+"""The Project tab, and the project's state that all tabs share."""

@@ -1,4 +1,4 @@
-"""A case of the project as layers."""
+"""Showing a case of the project as layers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FILE_KEY = "napari_ldseg_file"
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What was read of a case; ``file`` is where its image came from."""
+class LoadedCase:
+    """A case as read from the disk; ``file`` is that of its image."""
 
     case: CaseFolder
     image: Scan
@@ -33,44 +33,44 @@ class Opened:
     runs: tuple[dict, ...]
 
 
-def read_case(project: Project, name: str) -> Opened:
-    """Read a case's image and masks, its journal replayed. Raises LDSegError."""
+def read_case(project: Project, name: str) -> LoadedCase:
+    """Read the image and masks of a case, with the changes in its journal. Raises LDSegError."""
     case = project.case(name)
     record = case.record()
     classes = project.classes_of(record)
     path = project.images.path(case)
     image = project.images.read(case, path)
-    return Opened(case, image, path, case.load(image), classes, record.runs)
+    return LoadedCase(case, image, path, case.load(image), classes, record.runs)
 
 
-def show_case(viewer: ViewerModel, opened: Opened) -> tuple[Image, Labels]:
-    """Add a case's image, unless it is there, and its labels to ``viewer``."""
-    image = _shown(viewer, opened)
+def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
+    """Add the labels of a case to ``viewer``, and its image unless it is shown already."""
+    image = _shown(viewer, loaded)
     if image is None:
-        attributes = layer_geometry(opened.image)
-        attributes["metadata"][FILE_KEY] = str(opened.file)
+        attributes = layer_geometry(loaded.image)
+        attributes["metadata"][FILE_KEY] = str(loaded.file)
         image = viewer.add_image(
-            opened.image.array, name=opened.case.name, rgb=opened.image.channels, **attributes
+            loaded.image.array, name=loaded.case.name, rgb=loaded.image.channels, **attributes
         )
     labels = Labels(
-        opened.masks.label.copy(),
-        name=f"labels · {opened.case.name}",
+        loaded.masks.label.copy(),
+        name=f"labels · {loaded.case.name}",
         opacity=0.5,
         **derived_attributes(image),
     )
-    background, *classes = opened.classes
+    background, *classes = loaded.classes
     set_classes(labels, dict(enumerate(classes, start=1)), background.name)
-    labels.metadata.update({RESULT_KEY: {}, RUNS_KEY: list(opened.runs)})
+    labels.metadata.update({RESULT_KEY: {}, RUNS_KEY: list(loaded.runs)})
     viewer.add_layer(labels)
     return image, labels
 
 
-def _shown(viewer: ViewerModel, opened: Opened) -> Image | None:
-    """Return the layer that shows the case's image already."""
+def _shown(viewer: ViewerModel, loaded: LoadedCase) -> Image | None:
+    """Return the layer that shows the image of the case, if there is one."""
     for layer in viewer.layers:
         if isinstance(layer, Image) and RESULT_KEY not in layer.metadata:
             file = layer.metadata.get(FILE_KEY) or layer.source.path
-            same = file is not None and Path(file) == opened.file
-            if same and np.allclose(layer.scale, layer_geometry(opened.image)["scale"]):
+            same = file is not None and Path(file) == loaded.file
+            if same and np.allclose(layer.scale, layer_geometry(loaded.image)["scale"]):
                 return layer
     return None

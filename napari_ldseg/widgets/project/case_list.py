@@ -1,50 +1,49 @@
-"""The project's cases as a list, one of which can be selected."""
+"""The list of the project's cases."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QTableWidget, QTableWidgetItem, QWidget
 from superqt.utils import signals_blocked
 
 from ...project.schema import CaseRecord
+from ..common.qt import existing, stretch_column
 
 
-class ProjectList(QTableWidget):
-    """Name, state and use of each case, by name; those that cannot be read come last."""
+class CaseList(QTableWidget):
+    """The state and use of each case, sorted by name; unreadable cases come last. One can be selected."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(0, 3, parent)
         self.setHorizontalHeaderLabels(["case", "state", "used for"])
-        self.verticalHeader().hide()
+        existing(self.verticalHeader()).hide()
         self.setShowGrid(False)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setMinimumHeight(120)
-        header = self.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        stretch_column(self.horizontalHeader(), 0)
 
     @property
     def chosen(self) -> str | None:
-        """The name of the case that is selected."""
+        """The name of the selected case."""
         item = self.item(self.currentRow(), 0) if self.selectedItems() else None
         return item.text() if item is not None else None
 
     def choose(self, name: str) -> None:
         """Select a case."""
         for row in range(self.rowCount()):
-            if self.item(row, 0).text() == name:
+            if existing(self.item(row, 0)).text() == name:
                 self.selectRow(row)
 
-    def fill(self, records: Mapping[str, CaseRecord], broken: Mapping[str, str]) -> None:
-        """Show the cases of ``records`` and those ``broken`` for a reason; the selection stays."""
+    def fill(self, records: Mapping[str, CaseRecord], unreadable: Mapping[str, str]) -> None:
+        """Show the cases of ``records``, then the unreadable ones with the reason; keep the selection."""
+        rows: list[tuple[str, str, str, str]]
         rows = [(name, r.state, r.split, _tip(name, r)) for name, r in records.items()]
-        rows += [(name, "cannot be read", "", reason) for name, reason in broken.items()]
+        rows += [(name, "cannot be read", "", reason) for name, reason in unreadable.items()]
         chosen = self.chosen
         with signals_blocked(self):
             self.clearSelection()

@@ -1,4 +1,4 @@
-"""The one place that holds the project's state in a viewer: the folder, and the labels under record."""
+"""The project's state in a viewer: its folder, and the labels that are recorded."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from ...project.patient import NUMBERED_LAYER, patient_of
 from ...project.recorder import Recorder
 from ...project.schema import CaseRecord, SignOff
 from ...scans.scan import Scan
-from ..common.layers import REVIEWED_KEY, RUNS_KEY
-from .case_layers import FILE_KEY, Opened, read_case, show_case
-from .own_labels import LabelKeeper, OwnLabels
+from ..common.layers import REVIEWED_KEY, RUNS_KEY, unwrapped
+from ..common.qt import existing
+from .case_layers import FILE_KEY, LoadedCase, read_case, show_case
+from .tracked_labels import LabelTracker, TrackedLabels
 from .window_guard import WindowGuard
 
 FOLDER_KEY = "project_folder"
@@ -38,15 +39,15 @@ _states: WeakKeyDictionary[ViewerModel, ProjectState] = WeakKeyDictionary()
 
 
 def project_of(viewer: ViewerModel) -> ProjectState:
-    """Return the project's state in ``viewer``, the same for all widgets, made on first use."""
-    viewer = getattr(viewer, "__wrapped__", viewer)
+    """Return the project's state in ``viewer``, shared by all widgets and created on first use."""
+    viewer = unwrapped(viewer)
     if viewer not in _states:
         _states[viewer] = ProjectState(viewer)
     return _states[viewer]
 
 
 class ProjectState(QObject):
-    """Keeps what the user paints, in the chosen project folder. Lives in the GUI thread."""
+    """Saves what the user paints in the chosen project folder. Lives in the GUI thread."""
 
     changed = Signal()
     failed = Signal(str)
@@ -56,7 +57,7 @@ class ProjectState(QObject):
 
     def __init__(self, viewer: ViewerModel):
         super().__init__()
-        # Weak, since the state is kept per viewer and must not keep it alive.
+        # Weak, since the dictionary of states must not keep its viewers alive.
         self._viewer_ref = ref(viewer)
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self._guard = threading.Lock()
@@ -68,33 +69,29 @@ class ProjectState(QObject):
         self.folder = Path(stored) if stored else Path.home() / DEFAULT_FOLDER
         self.open_problem = ""
         self.window_guard = WindowGuard(self.finish_writing, self.failed.emit, self.shut_down)
-        self.labels = LabelKeeper(viewer, self._add_case, self)
-        self.labels.told.connect(self.changed)
-        self.labels.redefined.connect(self._on_redefined)
-        QCoreApplication.instance().aboutToQuit.connect(self.shut_down)
+        self.labels = LabelTracker(viewer, self._add_case, self)
+        self.labels.changed.connect(self.changed)
+        self.labels.classes_changed.connect(self._on_classes_changed)
+        existing(QCoreApplication.instance()).aboutToQuit.connect(self.shut_down)
         if (self.folder / "project.json").exists():
             self.retry()
 
     @property
-    def _viewer(self) -> ViewerModel:
-        return self._viewer_ref()
-
-    @property
     def problem(self) -> str:
-        """What keeps corrections from the disk, one sentence, or nothing."""
+        """Why corrections cannot be saved, in one sentence, or ""."""
         texts = [recorder.problem for recorder in self.labels.recorders if recorder.problem]
         return texts[0] if texts else ""
 
     @property
-    def left_behind(self) -> list[CaseFolder]:
-        """The cases with changes that a crash left in their journals, the newest last."""
+    def unsaved_cases(self) -> list[CaseFolder]:
+        """The cases whose last changes a crash left in their journals, the newest last."""
         if self.project is None:
             return []
-        ours = {r.case.folder for r in self.labels.recorders if r.case is not None}
-        return [case for case in self.project.unsaved() if case.folder not in ours]
+        recorded = {r.case.folder for r in self.labels.recorders if r.case is not None}
+        return [case for case in self.project.unsaved() if case.folder not in recorded]
 
     def records(self) -> dict[str, CaseRecord]:
-        """Return the cases' records by name, those of labels in the window counted as they are now."""
+        """Return the cases' records by name, up to date with the labels in the window."""
         if self.project is None:
             return {}
         records = self.project.records()
@@ -112,69 +109,74 @@ class ProjectState(QObject):
         return records
 
     def choose(self, folder: Path) -> None:
-        """Work in ``folder`` from now on.
+        """Use the project in ``folder``.
 
         Raises
         ------
         LDSegError
-            If it cannot be opened, or labels of the present project are open.
+            If it cannot be opened, or labels of the current project are open.
         """
         if self.project is not None and folder.resolve() == self.project.folder.resolve():
             return
         if any(recorder.case is not None for recorder in self.labels.recorders):
             raise LDSegError(
-                "Labels of this project are open; remove their layers first, then change the folder."
+                "Labels of this project are open; remove their layers, then change the folder."
             )
         if self.busy:
-            raise LDSegError(f"{self.busy} Wait until it is done, then change the folder.")
+            raise LDSegError(f"{self.busy} Wait until this is done, then change the folder.")
         project = Project(folder, create=True)
-        self._leave()
+        self._close_project()
         self.project, self.folder, self.open_problem = project, folder, ""
         self._settings.setValue(FOLDER_KEY, str(folder))
         self.changed.emit()
 
     def retry(self) -> None:
-        """Open the folder again if it could not be, and write what is waiting."""
+        """Try again to open the folder, and to write what could not be written."""
         with suppress(LDSegError):
-            self._opened(create=False)
+            self._open_project(create=False)
         self.labels.retry()
         self.changed.emit()
 
     def mark_reviewed(self, layer: Labels, where: tuple[slice, ...], reviewed: bool) -> None:
-        """Set or clear the reviewed mask in a box, which protects it. Raises LDSegError."""
+        """Mark a box as reviewed, which protects it, or unmark it. Raises LDSegError."""
         if reviewed:
             _check_seen(layer)
             self._check_named(layer, where)
-        self.labels.recorded(layer).mark_reviewed(where, reviewed)
-        layer.metadata[REVIEWED_KEY] = any(self.labels.recorded(layer).counts())
-        self._after_save(self.labels.recorded(layer))
+        recorder = self.labels.recorder_of(layer)
+        recorder.mark_reviewed(where, reviewed)
+        layer.metadata[REVIEWED_KEY] = any(recorder.counts())
+        self._notify_when_written(recorder)
 
     def sign_off(self, layer: Labels, who: str) -> None:
-        """Let ``who`` answer for the whole label. Raises LDSegError."""
+        """Mark the whole label as reviewed and sign it off in the name of ``who``. Raises LDSegError."""
         if not who.strip():
-            raise LDSegError("Enter your name first; a sign-off names who answers for the label.")
+            raise LDSegError(
+                "Enter your name first; a sign-off states who is responsible for the labels."
+            )
         _check_seen(layer)
         self._check_named(layer)
-        self.labels.recorded(layer).sign_off(who.strip()[:200], now())
+        recorder = self.labels.recorder_of(layer)
+        recorder.sign_off(who.strip()[:200], now())
         layer.metadata[REVIEWED_KEY] = True
-        self._after_save(self.labels.recorded(layer))
+        self._notify_when_written(recorder)
 
     def sign_off_of(self, layer: Labels) -> SignOff | None:
-        """Return who answers for a label layer of ours, None if nobody does."""
-        own = self.labels.own(layer)
-        case = own.recorder.case if own is not None and own.recorder is not None else None
+        """Return the sign-off of a labels layer, None if there is none."""
+        tracked = self.labels.find(layer)
+        recorder = tracked.recorder if tracked is not None else None
+        case = recorder.case if recorder is not None else None
         with suppress(LDSegError):
             return case.record().sign_off if case is not None else None
         return None
 
     def set_patient(self, name: str, patient: str) -> CaseRecord:
-        """Say whose image a case is and return its record; that patient decides the split. Raises LDSegError."""
-        project = self._opened(create=False)
+        """Set the patient of a case, which decides its split, and return its record. Raises LDSegError."""
+        project = self._open_project(create=False)
         case, changes = project.case(name), project.patient_changes(name, patient)
         recorders = self._recorders_of(name)
         for recorder in recorders:
             recorder.save(**changes)
-            self._after_save(recorder)
+            self._notify_when_written(recorder)
         if not recorders:
             try:
                 case.change(**changes)
@@ -184,8 +186,8 @@ class ProjectState(QObject):
         return case.record().model_copy(update=changes)
 
     def remove_case(self, name: str) -> None:
-        """Move a case out of the project in the background; its layer stays and is recorded no longer."""
-        project, recorders = self._opened(create=False), self._recorders_of(name)
+        """Move a case out of the project in the background; its layer stays but is not recorded."""
+        project, recorders = self._open_project(create=False), self._recorders_of(name)
 
         def work() -> Path:
             for recorder in recorders:
@@ -194,99 +196,104 @@ class ProjectState(QObject):
             return project.remove_case(name)
 
         def then(removed: Path) -> None:
-            self.labels.forget(recorders)
+            self.labels.stop_recording(recorders)
             self.done.emit(
-                f"{name} is no longer in the project; its files are in {removed.parent.name}/"
+                f"{name} is no longer in the project; its files are now in {removed.parent.name}/"
                 f"{removed.name} of the project folder."
             )
 
         self._in_background(f"Removing {name} …", work, then)
 
     def open_case(self, name: str) -> None:
-        """Show a case's image and labels; reads them in the background, one at a time."""
+        """Read a case in the background and show its image and labels; one case at a time."""
         if self.busy:
             return
-        ours = self._recorders_of(name)
-        parting = [recorder for recorder in ours if recorder in self.labels.parting]
-        if len(parting) < len(ours):
-            self.failed.emit(f"{name} is open already; see the layer list.")
+        recorders = self._recorders_of(name)
+        finishing = [recorder for recorder in recorders if recorder in self.labels.finishing]
+        if len(finishing) < len(recorders):
+            self.failed.emit(f"{name} is already open; see the layer list.")
             return
-        project = self._opened(create=False)
+        project = self._open_project(create=False)
 
-        def work() -> Opened:
-            for recorder in parting:
+        def work() -> LoadedCase:
+            for recorder in finishing:
                 recorder.finish_writing()
             return read_case(project, name)
 
         self._in_background(f"Opening {name} …", work, self._show)
 
     def restore(self) -> None:
-        """Take the left-behind journals into their labels and show the newest."""
-        left, project = self.left_behind, self.project
+        """Apply the unsaved changes to their labels and show the newest case."""
+        unsaved, project = self.unsaved_cases, self.project
+        if project is None or not unsaved or self.busy:
+            return
 
-        def work() -> Opened:
-            for case in left[:-1]:
+        def work() -> LoadedCase:
+            for case in unsaved[:-1]:
                 case.save(case.grid(), case.load())
-            return read_case(project, left[-1].name)
+            return read_case(project, unsaved[-1].name)
 
-        if left and not self.busy:
-            self._in_background(f"Restoring {left[-1].name} …", work, self._show)
+        self._in_background(f"Restoring {unsaved[-1].name} …", work, self._show)
 
     def discard(self) -> None:
-        """Put the left-behind journals aside; their files stay in the case folders."""
+        """Discard the unsaved changes; their journals are renamed and stay in the case folders."""
         try:
-            aside = [case.discard_journal() for case in self.left_behind]
+            renamed = [case.discard_journal() for case in self.unsaved_cases]
         except OSError as error:
-            self.failed.emit(f"The journal cannot be put aside: {error.strerror or error}.")
+            self.failed.emit(f"The corrections cannot be discarded: {error.strerror or error}.")
             return
-        self.done.emit(f"Put aside as {aside[-1].name} in the case's folder." if aside else "")
+        self.done.emit(
+            f"Discarded; the corrections stay in {renamed[-1].name} in the case's folder."
+            if renamed
+            else ""
+        )
         self.changed.emit()
 
     def locate(self, name: str, path: Path) -> None:
-        """Use ``path`` as the image of a case. Raises LDSegError if it is another one."""
-        project = self._opened(create=False)
+        """Use ``path`` as the image of a case and open it. Raises LDSegError if it is another image."""
+        project = self._open_project(create=False)
         project.images.locate(project.case(name), path)
         self.open_case(name)
 
     def exchange(self, what: str, work: Callable[[Project], str]) -> None:
-        """Run an import or export in the background and tell how it went."""
-        project = self._opened(create=True)
+        """Run an import or export in the background and report its result."""
+        project = self._open_project(create=True)
         self._in_background(what, partial(work, project), self.done.emit)
 
     def finish_writing(self) -> str:
-        """Bring everything to the disk; return the name of a label that could not be brought, or ""."""
-        left = [
-            recorder.name for recorder in self.labels.recorders if not recorder.finish_writing(10)
-        ]
-        return left[0] if left else ""
+        """Write everything to the disk; return the name of a label that could not be written, or ""."""
+        failed = [r.name for r in self.labels.recorders if not r.finish_writing(10)]
+        return failed[0] if failed else ""
 
     def shut_down(self) -> None:
-        """Save, end all recorders and let go of the folder."""
+        """Save, end all recorders and unlock the folder."""
         if self._ended:
             return
         self._ended = True
-        QCoreApplication.instance().aboutToQuit.disconnect(self.shut_down)
-        if self._viewer is not None:
-            _states.pop(self._viewer, None)
+        existing(QCoreApplication.instance()).aboutToQuit.disconnect(self.shut_down)
+        viewer = self._viewer_ref()
+        if viewer is not None:
+            _states.pop(viewer, None)
         self.labels.shut_down()
-        self._leave()
+        self._close_project()
         self.ended.emit()
 
-    def _check_named(self, layer: Labels, where: tuple[slice, ...] = (...,)) -> None:
-        own = self.labels.own(layer)
+    def _check_named(self, layer: Labels, where: tuple[slice, ...] = ()) -> None:
+        """Raise LDSegError if a voxel has a value without a class."""
+        tracked = self.labels.find(layer)
         highest = int(np.max(layer.data[where], initial=0))
-        if own is not None and highest >= len(own.classes):
+        if tracked is not None and highest >= len(tracked.classes):
             raise LDSegError(
-                f"{layer.name} holds the value {highest}, which has no class: give it a name under Edit "
-                "classes in the Correct tab, or erase it."
+                f"{layer.name} holds the value {highest}, which has no class: name it under Edit classes in "
+                "the Correct tab, or erase its voxels."
             )
 
     def _recorders_of(self, name: str) -> list[Recorder]:
-        """Return the recorders that write the case of that name."""
+        """Return the recorders that write to the case ``name``."""
         return [r for r in self.labels.recorders if r.case is not None and r.case.name == name]
 
-    def _opened(self, create: bool) -> Project:
-        """Return the project, opened if need be; also called from recorders' threads."""
+    def _open_project(self, create: bool) -> Project:
+        """Return the project, opened if necessary; also called from recorders' threads."""
         with self._guard:
             if self.project is None:
                 try:
@@ -297,56 +304,58 @@ class ProjectState(QObject):
                     raise
             return self.project
 
-    def _leave(self) -> None:
+    def _close_project(self) -> None:
         if self.project is not None:
             self.project.close()
             self.project = None
 
-    def _add_case(self, own: OwnLabels, scan: Scan, masks: Masks) -> CaseFolder:
-        """Add the image to the project; called in the recorder's thread."""
-        project = self._opened(create=True)
-        image, file, patient = own.image, None, None
+    def _add_case(self, tracked: TrackedLabels, scan: Scan, masks: Masks) -> CaseFolder:
+        """Add labels and their image to the project; called in the recorder's thread."""
+        project = self._open_project(create=True)
+        image, file, patient = tracked.image, None, None
         shown = None if image is None else layer_scan(image)
-        if shown is None or shown.shape != scan.shape:
+        if shown is not None and shown.shape != scan.shape:
             shown = None
-        else:
-            path = image.metadata.get(FILE_KEY) or image.source.path
+        if image is not None and shown is not None:
+            source = image.metadata.get(FILE_KEY) or image.source.path
+            path = Path(source) if source else None
             # The label's own geometry: the image may have been moved since.
             scan = replace(scan, array=shown.array, channels=shown.channels, name=shown.name)
-            patient = patient_of(scan.name, Path(path) if path else None)
-            file = Path(path) if path and refers_to_file(scan, Path(path)) else None
+            patient = patient_of(scan.name, path)
+            file = path if path is not None and refers_to_file(scan, path) else None
         case = project.add_case(
             NUMBERED_LAYER.sub("", scan.name),
             scan,
             file,
-            own.classes,
+            tracked.classes,
             masks,
-            own.layer.metadata.get(RUNS_KEY, ())[-100:],
+            tracked.layer.metadata.get(RUNS_KEY, ())[-100:],
             patient,
             copy=shown is not None,
         )
-        self.labels.tell()
+        self.labels.notify()
         return case
 
-    def _show(self, opened: Opened) -> None:
-        image, labels = show_case(self._viewer, opened)
-        self.labels.know(labels, image, opened.classes, opened.masks.label)
-        own = self.labels.own(labels)
-        self.labels.start(own, opened.masks, opened.case)
-        own.recorder.touch(labels.data, painted=False)
-        if opened.case.journal.exists() or not opened.case.record().labelled:
-            own.recorder.save()
-        labels.metadata[REVIEWED_KEY] = any(own.recorder.counts())
+    def _show(self, loaded: LoadedCase) -> None:
+        viewer = self._viewer_ref()
+        if viewer is None:
+            return
+        image, labels = show_case(viewer, loaded)
+        tracked = self.labels.track(labels, image, loaded.classes, loaded.masks.label)
+        recorder = self.labels.start_recording(tracked, loaded.masks, loaded.case)
+        recorder.touch(labels.data, painted=False)
+        if loaded.case.journal.exists() or not loaded.case.record().labelled:
+            recorder.save()
+        labels.metadata[REVIEWED_KEY] = any(recorder.counts())
         QTimer.singleShot(300, self.changed.emit)
         self.changed.emit()
 
     def _in_background(
-        self, what: str, work: Callable[[], Any], then: Callable[[Any], None] | None
+        self, what: str, work: Callable[[], Any], then: Callable[[Any], None]
     ) -> None:
         self.busy = what
         worker = create_worker(work, _start_thread=False, _ignore_errors=True)
-        if then is not None:
-            worker.returned.connect(then)
+        worker.returned.connect(then)
         worker.errored.connect(self._on_error)
         worker.finished.connect(self._on_finished)
         self._worker = worker
@@ -359,24 +368,25 @@ class ProjectState(QObject):
             if isinstance(error, ImageMissing):
                 self.image_missing.emit()
         elif isinstance(error, OSError):
-            self.failed.emit(f"The project cannot be written or read: {error.strerror or error}.")
+            self.failed.emit(f"The project cannot be read or written: {error.strerror or error}.")
         else:
-            self.failed.emit(f"That failed: {type(error).__name__}: {error}.")
+            self.failed.emit(f"This failed: {type(error).__name__}: {error}.")
 
     def _on_finished(self) -> None:
         self.busy = ""
         self.changed.emit()
 
-    def _on_redefined(self, own: OwnLabels) -> None:
+    def _on_classes_changed(self, tracked: TrackedLabels) -> None:
         try:
-            self._opened(create=False).learn_classes(own.classes, redefined=True)
+            self._open_project(create=False).add_classes(tracked.classes, redefined=True)
         except (OSError, LDSegError) as error:
             self._on_error(error)
             return
-        own.recorder.save(values=tuple(c.name for c in own.classes))
-        self._after_save(own.recorder)
+        recorder = self.labels.recorder_of(tracked.layer)
+        recorder.save(values=tuple(c.name for c in tracked.classes))
+        self._notify_when_written(recorder)
 
-    def _after_save(self, recorder: Recorder) -> None:
+    def _notify_when_written(self, recorder: Recorder) -> None:
         worker = create_worker(recorder.flush, _start_thread=False, _ignore_errors=True)
         worker.finished.connect(self.changed)
         worker.start()
@@ -385,6 +395,6 @@ class ProjectState(QObject):
 def _check_seen(layer: Labels) -> None:
     if not layer.visible:
         raise LDSegError(
-            f"{layer.name} is hidden, so nobody has looked at it; press the eye beside its name, or "
+            f"{layer.name} is hidden, so you cannot have checked it; press the eye beside its name, or "
             "select the labels that you see."
         )

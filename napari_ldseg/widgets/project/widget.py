@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import napari
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QEvent, QSettings
+from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import (
     QComboBox,
     QCompleter,
@@ -22,7 +23,6 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 from superqt.utils import signals_blocked
 
@@ -30,31 +30,28 @@ from ...errors import LDSegError
 from ...project.exchange import Layout, Outcome, export, import_from
 from ...project.folder import REMOVED, Project
 from ...project.schema import CaseRecord
-from ..common.docking import dock_as_tab
-from ..common.style import WIDTH, StatusLine, breakable
-from .case_list import ProjectList
-from .project_notice import ProjectNotice
+from ..common.layers import unwrapped
+from ..common.style import breakable
+from .case_list import CaseList
 from .review_part import (
     SLICE,
-    choices,
+    extents,
     hidden_axes,
     part_of,
-    reviewed_words,
+    review_summary,
     shown_position,
 )
-from .state import project_of
+from .tab import Tab
 
 NAME_KEY = "reviewer"
 LEFT_OUT_SHOWN = 3
 
 
-class ProjectWidget(QWidget):
-    """Shows the project and lets a reader review, sign off, open, import and export."""
+class ProjectWidget(Tab):
+    """Shows the project and lets a reader review, sign off, open, import and export cases."""
 
     def __init__(self, napari_viewer: napari.Viewer):
-        super().__init__()
-        self.viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.state = project_of(napari_viewer)
+        super().__init__(unwrapped(napari_viewer))
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self._records: dict[str, CaseRecord] = {}
         self._reviewed = np.zeros(())
@@ -66,46 +63,46 @@ class ProjectWidget(QWidget):
     def _build_controls(self) -> None:
         self.folder = QLabel()
         self.folder.setWordWrap(True)
+        self.folder.setToolTip("Corrections are saved in this folder")
         self.change = QPushButton("Change …")
-        self.notice = ProjectNotice(self.state)
-        self.cases = ProjectList()
+        self.change.setToolTip("Choose another project folder")
+        self.cases = CaseList()
         self.patient = QLineEdit()
         self.patient.setMaxLength(200)
         self.patient.setToolTip(
-            "Whose image the selected case is. All images of one patient are used for the same: they are "
-            "learnt from, or kept aside to compare models"
+            "The patient of the selected case. All images of a patient have the same use: they train "
+            "models, or they are held out to compare models"
         )
         self.open = QPushButton("Open")
-        self.open.setToolTip("Show the selected case's image and labels")
+        self.open.setToolTip("Show the image and the labels of the selected case")
         self.remove = QPushButton("Remove …")
-        self.remove.setToolTip(
-            "Take the selected case out of the project; its files are kept aside"
-        )
+        self.remove.setToolTip("Take the selected case out of the project; its files are kept")
         self.locate = QPushButton("Locate image …")
-        self.take_in = QPushButton("Import …")
-        self.take_in.setToolTip("Add the cases of an nnU-Net or Decathlon folder")
+        self.locate.setToolTip("Choose the image file of the selected case")
+        self.import_cases = QPushButton("Import …")
+        self.import_cases.setToolTip("Add the cases of an nnU-Net or Decathlon folder")
         self.export = QPushButton("Export …")
         self.reviewing = QLabel()
         self.reviewing.setWordWrap(True)
         self.extent = QComboBox()
-        self.extent.setToolTip("How much of the labels you have looked at")
+        self.extent.setToolTip("How much of the labels you have checked")
         self.mark = QPushButton("Mark as reviewed")
-        self.mark.setToolTip("No later segmentation changes what is marked")
-        self.unmark = QPushButton("Take back")
+        self.mark.setToolTip("Later segmentations do not change what is marked")
+        self.unmark = QPushButton("Unmark")
+        self.unmark.setToolTip("Remove the mark, so that later segmentations may change this part")
         self.name = QLineEdit(self._settings.value(NAME_KEY) or "")
         self.name.setPlaceholderText("your name")
         self.sign = QPushButton("Sign off")
-        self.sign.setToolTip("Mark all of it as reviewed and answer for it with your name")
-        self.status = StatusLine()
+        self.sign.setToolTip("Mark everything as reviewed and take responsibility with your name")
 
     def _lay_out(self) -> None:
-        where = QHBoxLayout()
-        where.addWidget(self.folder, 1)
-        where.addWidget(self.change)
-        whose = QFormLayout()
-        whose.addRow("Patient", self.patient)
+        folder = QHBoxLayout()
+        folder.addWidget(self.folder, 1)
+        folder.addWidget(self.change)
+        patient = QFormLayout()
+        patient.addRow("Patient", self.patient)
         actions = QGridLayout()
-        for place, button in enumerate((self.open, self.remove, self.take_in, self.export)):
+        for place, button in enumerate((self.open, self.remove, self.import_cases, self.export)):
             actions.addWidget(button, *divmod(place, 2))
         self.review = QGroupBox("Review")
         form = QFormLayout(self.review)
@@ -120,16 +117,15 @@ class ProjectWidget(QWidget):
         signing.addWidget(self.sign, 1)
         form.addRow(signing)
         layout = QVBoxLayout(self)
-        layout.addLayout(where)
-        layout.addWidget(self.notice)
+        layout.addLayout(folder)
+        layout.addWidget(self.project_notice)
         layout.addWidget(self.cases, 1)
-        layout.addLayout(whose)
+        layout.addLayout(patient)
         layout.addLayout(actions)
         layout.addWidget(self.locate)
         layout.addWidget(self.review)
         layout.addWidget(self.status)
         self.locate.hide()
-        self.setMinimumWidth(WIDTH)
 
     def _connect(self) -> None:
         layers = self.viewer.layers
@@ -143,11 +139,10 @@ class ProjectWidget(QWidget):
         dims = self.viewer.dims.events
         for event in (dims.order, dims.ndisplay, dims.ndim):
             event.connect(self._refresh_review)
-        dims.current_step.connect(self._say_reviewed)
-        self.state.changed.connect(self._refresh)
-        self.state.failed.connect(self._on_failed)
-        self.state.image_missing.connect(self.locate.show)
-        self.state.done.connect(self.status.say)
+        dims.current_step.connect(self._refresh_summary)
+        self.project_state.changed.connect(self._refresh)
+        self.project_state.image_missing.connect(self.locate.show)
+        self.project_state.done.connect(self.status.show_message)
         self.change.clicked.connect(self._on_change)
         self.cases.itemSelectionChanged.connect(self._on_selection)
         self.cases.itemDoubleClicked.connect(lambda item: self._on_open())
@@ -155,12 +150,12 @@ class ProjectWidget(QWidget):
         self.open.clicked.connect(self._on_open)
         self.remove.clicked.connect(self._on_remove)
         self.locate.clicked.connect(self._on_locate)
-        self.take_in.clicked.connect(self._on_import)
+        self.import_cases.clicked.connect(self._on_import)
         menu = QMenu(self)
         for layout in ("nnU-Net", "Decathlon"):
             menu.addAction(f"for {layout} …", lambda kind=layout: self._on_export(kind))
         self.export.setMenu(menu)
-        self.extent.currentIndexChanged.connect(self._say_reviewed)
+        self.extent.currentIndexChanged.connect(self._refresh_summary)
         self.mark.clicked.connect(lambda: self._on_mark(True))
         self.unmark.clicked.connect(lambda: self._on_mark(False))
         self.sign.clicked.connect(self._on_sign)
@@ -168,40 +163,32 @@ class ProjectWidget(QWidget):
             lambda: self._settings.setValue(NAME_KEY, self.name.text())
         )
 
-    def showEvent(self, event: QEvent) -> None:
-        """Have the corrections saved when the window closes; share the dock with our other widgets."""
-        self.state.window_guard.watch(self)
-        dock_as_tab(self)
-        super().showEvent(event)
-
     def _refresh(self) -> None:
-        state = self.state
+        state = self.project_state
         self.folder.setText(str(state.folder))
-        self.folder.setToolTip("Corrections are kept here")
         if state.project is None and state.open_problem:
-            self.status.say(state.open_problem, error=True)
+            self.show_error(state.open_problem)
         elif state.busy:
-            self.status.say(state.busy)
+            self.status.show_message(state.busy)
         elif self.status.text().endswith("…"):
-            self.status.say("")
+            self.status.show_message("")
         self._records = state.records()
-        broken = {} if state.project is None else state.project.unreadable
-        self.cases.fill(self._records, broken)
+        self.cases.fill(self._records, {} if state.project is None else state.project.unreadable)
         self._refresh_review()
         self._refresh_buttons()
 
     def _refresh_buttons(self) -> None:
-        idle, chosen = not self.state.busy, self.cases.chosen
+        idle, chosen = not self.project_state.busy, self.cases.chosen
         self.open.setEnabled(chosen is not None and idle)
         self.remove.setEnabled(chosen is not None and idle)
         ready = any(r.labelled and r.reviewed_voxels >= r.voxels for r in self._records.values())
         self.export.setEnabled(ready and idle)
         self.export.setToolTip(
-            "Write the reviewed cases for other training programs"
+            "Write the fully reviewed cases for other training programs"
             if ready
-            else "No case is reviewed as a whole yet; mark cases as reviewed first"
+            else "No case is fully reviewed yet; mark cases as reviewed first"
         )
-        self.take_in.setEnabled(idle)
+        self.import_cases.setEnabled(idle)
         record = self._records.get(chosen or "")
         self.patient.setEnabled(record is not None and idle)
         if not self.patient.isModified():
@@ -216,104 +203,115 @@ class ProjectWidget(QWidget):
 
     def _refresh_review(self, event: object = None) -> None:
         labels = self._labels()
-        kept = self.extent.currentText()
+        chosen = self.extent.currentText()
         with signals_blocked(self.extent):
             self.extent.clear()
-            self.extent.addItems(choices(self.viewer, labels))
-            self.extent.setCurrentIndex(max(0, self.extent.findText(kept)))
+            self.extent.addItems(extents(self.viewer, labels))
+            self.extent.setCurrentIndex(max(0, self.extent.findText(chosen)))
         for control in (self.extent, self.mark, self.name, self.sign):
             control.setEnabled(labels is not None)
-        recorder = self.state.labels.own(labels).recorder if labels is not None else None
+        tracked = self.project_state.labels.find(labels)
+        recorder = tracked.recorder if tracked is not None else None
         self._reviewed = (
             recorder.reviewed_along(hidden_axes(self.viewer, labels))
             if recorder is not None
             else np.zeros(())
         )
-        self._say_reviewed()
+        self._refresh_summary()
 
-    def _say_reviewed(self, event: object = None) -> None:
-        """Say what of the labels is reviewed, the slice shown first; also after each scrolling."""
+    def _refresh_summary(self, event: object = None) -> None:
+        """Show what is reviewed, beginning with the slice shown; also after scrolling."""
         labels = self._labels()
         if labels is None:
-            self.reviewing.setText("Select a label layer of LDSeg to review it.")
+            self.reviewing.setText("Select a labels layer of LDSeg to review it.")
             self.unmark.setEnabled(False)
             return
         axes = hidden_axes(self.viewer, labels)
         shown = shown_position(self.viewer, labels) if self._reviewed.ndim == len(axes) else None
-        words = reviewed_words(self._reviewed, shown)
-        self.reviewing.setText(f"{breakable(labels.name)}\n{words}")
-        of_slice = self.extent.currentText() == SLICE and shown is not None
-        self.unmark.setEnabled(bool((self._reviewed[shown] if of_slice else self._reviewed).any()))
+        summary = review_summary(self._reviewed, shown)
+        self.reviewing.setText(f"{breakable(labels.name)}\n{summary}")
+        only_slice = self.extent.currentText() == SLICE and shown is not None
+        self.unmark.setEnabled(
+            bool((self._reviewed[shown] if only_slice else self._reviewed).any())
+        )
 
     def _labels(self) -> Labels | None:
+        """Return the selected labels layer if it belongs to the project."""
         active = self.viewer.layers.selection.active
         layer = next((x for x in self.viewer.layers if x is active), None)
-        return layer if self.state.labels.own(layer) is not None else None
+        return layer if self.project_state.labels.find(layer) is not None else None
 
     def _on_mark(self, reviewed: bool) -> None:
         labels, extent = self._labels(), self.extent.currentText()
-        signed = self.state.sign_off_of(labels)
+        if labels is None:
+            return
+        signed = self.project_state.sign_off_of(labels)
         try:
-            self.state.mark_reviewed(labels, part_of(self.viewer, labels, extent), reviewed)
+            part = part_of(self.viewer, labels, extent)
+            self.project_state.mark_reviewed(labels, part, reviewed)
         except LDSegError as error:
-            self.status.say(str(error), error=True)
+            self.show_error(str(error))
             return
         shown = shown_position(self.viewer, labels)
         if extent == SLICE and shown is not None and len(shown) == 1:
             extent = f"slice {shown[0]}"
         done = "is marked as reviewed" if reviewed else "is no longer marked as reviewed"
-        words = f"{extent[0].upper()}{extent[1:]} of {labels.name} {done}"
+        text = f"{extent[0].upper()}{extent[1:]} of {labels.name} {done}"
         if signed is not None and not reviewed:
-            words += f", and {signed.who}'s sign-off is withdrawn"
-        self.status.say(f"{words}.")
+            text += f", and {signed.who}'s sign-off is withdrawn"
+        self.status.show_message(f"{text}.")
         self._refresh_review()
 
     def _on_sign(self) -> None:
-        labels = self._labels()
-        try:
-            self.state.sign_off(labels, self.name.text())
-        except LDSegError as error:
-            self.status.say(str(error), error=True)
+        labels, who = self._labels(), self.name.text().strip()
+        if labels is None:
             return
-        who = self.name.text().strip()
-        if self.state.problem:
-            self.status.say(
-                f"{who}'s sign-off of {labels.name} is not on the disk yet; it is written with what is "
-                "waiting."
+        try:
+            self.project_state.sign_off(labels, who)
+        except LDSegError as error:
+            self.show_error(str(error))
+            return
+        if self.project_state.problem:
+            self.status.show_message(
+                f"{who}'s sign-off of {labels.name} is not saved yet; it will be saved together with the "
+                "corrections that are waiting."
             )
         else:
-            self.status.say(f"{who} signed off {labels.name}.")
+            self.status.show_message(f"{who} signed off {labels.name}.")
 
     def _on_change(self) -> None:
         chosen = QFileDialog.getExistingDirectory(
-            self, "Choose a project folder, or an empty one", str(self.state.folder)
+            self, "Choose a project folder, or an empty one", str(self.project_state.folder)
         )
         if chosen:
-            self._try(lambda: self.state.choose(Path(chosen)))
+            self._try(lambda: self.project_state.choose(Path(chosen)))
 
     def _on_open(self) -> None:
-        if self.cases.chosen is not None:
-            self._try(lambda: self.state.open_case(self.cases.chosen))
+        name = self.cases.chosen
+        if name is not None:
+            self._try(lambda: self.project_state.open_case(name))
 
     def _on_patient(self) -> None:
-        name, patient = self.cases.chosen, self.patient.text().strip()
-        old = self._records.get(name or "")
+        name, patient = self.cases.chosen or "", self.patient.text().strip()
+        old = self._records.get(name)
         self.patient.setModified(False)
         if old is not None and patient != old.patient:
             self._try(lambda: self._set_patient(name, patient, old))
             self._refresh_buttons()
 
     def _set_patient(self, name: str, patient: str, old: CaseRecord) -> None:
-        record = self.state.set_patient(name, patient)
-        aside = record.split == "validation"
-        use = "kept aside to compare models" if aside else "learnt from"
-        words = f"{name} is of {record.patient} now, whose images are all {use}."
-        if aside and old.split == "training":
-            words += " Models made before may have learnt from it."
-        self.status.say(words)
+        record = self.project_state.set_patient(name, patient)
+        held_out = record.split == "validation"
+        use = "held out to compare models" if held_out else "used for training"
+        text = f"{name} now belongs to {record.patient}, whose images are all {use}."
+        if held_out and old.split == "training":
+            text += " Earlier models may have been trained on it."
+        self.status.show_message(text)
 
     def _on_remove(self) -> None:
         name = self.cases.chosen
+        if name is None:
+            return
         box = QMessageBox(
             QMessageBox.Icon.Question,
             "Remove a case",
@@ -321,24 +319,24 @@ class ProjectWidget(QWidget):
             parent=self,
         )
         box.setInformativeText(
-            "It is not used for training or export any more. Its labels and its record move to the folder "
-            f"{REMOVED} of the project; moving them back to cases brings it back. Its image file and what "
-            "is shown in the window stay, and painting on its labels again adds it anew."
+            f"It will no longer be used for training or export. Its files move to the folder {REMOVED} of "
+            "the project; to bring the case back, move them back to the folder cases. The image file "
+            "and the layers in the window stay. Painting on the labels again adds a new case."
         )
         yes = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         box.exec()
         if box.clickedButton() is yes:
-            self._try(lambda: self.state.remove_case(name))
+            self._try(lambda: self.project_state.remove_case(name))
 
     def _on_locate(self) -> None:
         name = self.cases.chosen
-        path, _ = QFileDialog.getOpenFileName(self, f"Where is the image of {name}?")
+        path, _ = QFileDialog.getOpenFileName(self, f"Locate the image of {name}")
         if path and name:
             self._try(lambda: self._locate(name, Path(path)))
 
     def _locate(self, name: str, path: Path) -> None:
-        self.state.locate(name, path)
+        self.project_state.locate(name, path)
         self.locate.hide()
 
     def _on_import(self) -> None:
@@ -347,7 +345,7 @@ class ProjectWidget(QWidget):
         )
         if chosen:
             self._try(
-                lambda: self.state.exchange(
+                lambda: self.project_state.exchange(
                     f"Importing {Path(chosen).name} …", lambda p: _import(p, Path(chosen))
                 )
             )
@@ -356,36 +354,33 @@ class ProjectWidget(QWidget):
         chosen = QFileDialog.getExistingDirectory(self, "Choose an empty folder for the export")
         if chosen:
             self._try(
-                lambda: self.state.exchange(
+                lambda: self.project_state.exchange(
                     f"Exporting to {Path(chosen).name} …",
                     lambda p: _export(p, Path(chosen), layout),
                 )
             )
 
-    def _try(self, action) -> None:
+    def _try(self, action: Callable[[], None]) -> None:
         try:
-            self.status.say("")
+            self.status.show_message("")
             action()
         except LDSegError as error:
-            self.status.say(str(error), error=True)
-
-    def _on_failed(self, text: str) -> None:
-        self.status.say(text, error=True)
+            self.show_error(str(error))
 
 
 def _import(project: Project, folder: Path) -> str:
-    return _words("Imported", import_from(project, folder))
+    return _report("Imported", import_from(project, folder))
 
 
 def _export(project: Project, folder: Path, layout: Layout) -> str:
-    return _words("Exported", export(project, folder, layout))
+    return _report("Exported", export(project, folder, layout))
 
 
-def _words(done: str, outcome: Outcome) -> str:
-    text = f"{done} {outcome.done} case{'s' if outcome.done != 1 else ''}."
+def _report(verb: str, outcome: Outcome) -> str:
+    text = f"{verb} {outcome.done} case{'s' if outcome.done != 1 else ''}."
     if outcome.left_out:
-        shown = " ".join(outcome.left_out[:LEFT_OUT_SHOWN])
-        text += f" {len(outcome.left_out)} left out: {shown}"
+        reasons = " ".join(outcome.left_out[:LEFT_OUT_SHOWN])
+        text += f" {len(outcome.left_out)} left out: {reasons}"
         if len(outcome.left_out) > LEFT_OUT_SHOWN:
             text += " …"
     return text

@@ -1,4 +1,4 @@
-"""What happens to the corrections when the window closes."""
+"""Saving the corrections when the window closes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from weakref import ref
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QMainWindow, QWidget
 
+from ..common.qt import main_window
+
 
 class WindowGuard(QObject):
-    """Has everything saved when the main window closes, and holds it back once if that fails.
+    """Saves everything when the main window closes, and keeps it open once if that fails.
 
     Parameters
     ----------
     save
-        Brings everything to the disk and returns the name of what could not be brought, or "".
+        Writes everything to the disk and returns the name of what could not be written, or "".
     warn
-        Told the sentence when the window is held back.
+        Called with a message when the window is kept open.
     closed
         Called once the window is closed.
 
-    ``questions`` are put to the user, with the window, once everything is saved; one that answers False
-    keeps it open. A program that closes its viewer is not asked.
+    Once everything is saved, each of ``questions`` is called with the window; one that returns False keeps
+    the window open. When a program closes its viewer, nothing is asked.
     """
 
     def __init__(
@@ -36,34 +38,40 @@ class WindowGuard(QObject):
 
     def watch(self, widget: QWidget) -> None:
         """Guard the main window that holds ``widget``."""
-        window = widget.window()
-        while window.parentWidget() is not None:
-            window = window.parentWidget().window()
-        if self._window is None or window is not self._window():
+        window = main_window(widget)
+        if window is not self._guarded:
             self._window = ref(window)
             window.installEventFilter(self)
 
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+    @property
+    def _guarded(self) -> QWidget | None:
+        return None if self._window is None else self._window()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Save before the window closes."""
-        if event.type() == QEvent.Type.Close and watched is self._window():
-            unsaved = self._save()
-            if unsaved and not self._warned:
-                self._warned = True
-                self._warn(
-                    f"Not closed: the corrections of {unsaved} are not on the disk. Free space or "
-                    "reconnect the drive, or close again to lose them."
-                )
-                event.ignore()
-                return True
-            if not _taken_apart(watched) and not all(ask(watched) for ask in self.questions):
-                event.ignore()
-                return True
-            QTimer.singleShot(0, self._if_closed)
+        if event is None or event.type() != QEvent.Type.Close:
+            return super().eventFilter(watched, event)
+        window = self._guarded
+        if window is None or watched is not window:
+            return super().eventFilter(watched, event)
+        unsaved = self._save()
+        if unsaved and not self._warned:
+            self._warned = True
+            self._warn(
+                f"Not closed: the corrections of {unsaved} are not on the disk. Free space or reconnect "
+                "the drive, or close again to lose them."
+            )
+            event.ignore()
+            return True
+        if not _closed_by_program(window) and not all(ask(window) for ask in self.questions):
+            event.ignore()
+            return True
+        QTimer.singleShot(0, self._if_closed)
         return super().eventFilter(watched, event)
 
     def _if_closed(self) -> None:
         try:
-            window = self._window()
+            window = self._guarded
             closed = window is None or not window.isVisible()
         except RuntimeError:  # Qt has deleted it
             closed = True
@@ -71,8 +79,8 @@ class WindowGuard(QObject):
             self._closed()
 
 
-def _taken_apart(window: QWidget) -> bool:
-    """Whether napari has closed the viewer inside ``window`` already, as ``Viewer.close`` does first."""
+def _closed_by_program(window: QWidget) -> bool:
+    """Return whether ``Viewer.close``, which first hides what is in the window, closes ``window``."""
     central = window.centralWidget() if isinstance(window, QMainWindow) else None
     if central is None:
         return False

@@ -1,1 +1,1 @@
-"""The Segment tab: sampling in a worker thread, and the layers of its result."""
+"""The Segment tab: sampling in a worker thread, and the layers of the result."""

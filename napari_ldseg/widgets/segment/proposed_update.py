@@ -1,4 +1,4 @@
-"""A new segmentation as a proposal: what it would change in edited labels, shown before it does."""
+"""A proposed update of edited labels from a new segmentation, shown before it is applied."""
 
 from __future__ import annotations
 
@@ -14,41 +14,47 @@ from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes
 from ...project.update import Update
 from ..common.class_labels import classes_of
-from ..common.layers import PREVIEW_KEY, RESULT_KEY, RUNS_KEY, add_unselected
-from ..project.own_labels import OwnLabels
+from ..common.layers import PREVIEW_KEY, RESULT_KEY, RUNS_KEY, add_unselected, unwrapped
+from ..project.tracked_labels import TrackedLabels
 
 REMOVED_COLOUR = "#ffffff"
 REDRAW_MS = 150
 
 
 class ProposedUpdate:
-    """Shows in a layer of its own which voxels of ``own`` would change to ``update``.
+    """Shows in a preview layer which voxels of edited labels would change.
 
     Parameters
     ----------
+    edited
+        The edited labels.
     new
-        The layer with the new result; it is hidden meanwhile.
+        The labels layer of the new result; it is hidden until the user decides.
+    update
+        The voxels that would change, and their new values.
+    classes
+        The classes of both layers, background first.
     """
 
     def __init__(
         self,
         viewer: ViewerModel,
-        own: OwnLabels,
+        edited: TrackedLabels,
         new: Labels,
         update: Update,
         classes: Sequence[ClassInfo],
     ):
-        self.own, self.new, self.update = own, new, update
-        viewer = getattr(viewer, "__wrapped__", viewer)
-        self._viewer, self._classes = viewer, classes
+        self.labels, self.new, self.update = edited.layer, new, update
+        viewer = unwrapped(viewer)
+        self._viewer, self._edited, self._classes = viewer, edited, classes
         new.visible = False
         if viewer.layers.selection.active is new:
-            viewer.layers.selection.active = own.layer
+            viewer.layers.selection.active = self.labels
         self.preview = self._preview_layer()
         add_unselected(viewer, self.preview)
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What would change, in voxels per class."""
         parts = []
         for info, gained, lost in zip(
@@ -58,25 +64,25 @@ class ProposedUpdate:
             if gained or lost:
                 parts.append(f"{info.name} {' '.join(s for s in signs if s)}")
         text = (
-            f"The new segmentation would change {len(self.update):,} voxels of {self.own.layer.name}: "
+            f"The new segmentation would change {len(self.update):,} voxels of {self.labels.name}: "
             f"{', '.join(parts)}"
         )
         if self.update.gained[0]:
-            text += f"; white: {self.update.gained[0]:,} to background"
+            text += f"; to background (white): {self.update.gained[0]:,}"
         text += ". What you edited or reviewed stays"
         kept = self.update.kept
-        return f"{text} ({kept:,} voxels where it says otherwise)." if kept else f"{text}."
+        return f"{text}, although {kept:,} of these voxels differ." if kept else f"{text}."
 
     def apply(self) -> int:
-        """Take the update into the labels as one undo step; the new layer goes. Return the voxels changed.
+        """Apply the update as one undo step, remove the new layer, and return the number of changed voxels.
 
-        What was edited or reviewed since the proposal stays too.
+        What was edited or reviewed since the proposal does not change.
         """
-        layer, update = self.own.layer, self.update
-        if layer not in self._viewer.layers:
+        layer, update, recorder = self.labels, self.update, self._edited.recorder
+        if layer not in self._viewer.layers or recorder is None:  # the case was removed
             self.keep_both()
             return 0
-        free = ~self.own.recorder.masks().protected[update.indices]
+        free = ~recorder.masks().protected[update.indices]
 
         def change() -> np.ndarray:
             layer.data_setitem(tuple(i[free] for i in update.indices), update.labels[free])
@@ -84,21 +90,21 @@ class ProposedUpdate:
 
         if free.any():
             runs = [*layer.metadata.get(RUNS_KEY, ()), self.new.metadata.get(RESULT_KEY, {})][-100:]
-            self.own.recorder.take_update(change, runs=tuple(runs))
+            recorder.take_update(change, runs=tuple(runs))
             layer.metadata[RUNS_KEY] = runs
         self.withdraw()
-        # napari crashes on Mesa when two layers go without a drawing in between.
-        QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
+        # napari crashes on Mesa if two layers are removed without drawing in between.
+        QTimer.singleShot(REDRAW_MS, self._remove_new)
         return int(np.count_nonzero(free))
 
     def keep_both(self) -> None:
-        """Leave the labels alone and show the new layer beside them."""
+        """Leave the labels unchanged and show the new layer too."""
         self.withdraw()
         if self.new in self._viewer.layers:
             self.new.visible = True
 
     def withdraw(self) -> None:
-        """Take the preview away."""
+        """Remove the preview."""
         if self.preview in self._viewer.layers:
             self._viewer.layers.remove(self.preview)
 
@@ -108,20 +114,20 @@ class ProposedUpdate:
 
     def _preview_layer(self) -> Labels:
         removed = len(self._classes)
-        data = np.zeros(self.own.layer.data.shape, np.uint8)
+        data = np.zeros(self.labels.data.shape, np.uint8)
         data[self.update.indices] = np.where(self.update.labels == 0, removed, self.update.labels)
         colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-        shown = dict(enumerate(self._classes)) | classes_of(self.own.layer)
+        shown = dict(enumerate(self._classes)) | classes_of(self.labels)
         colours |= {i: shown[i].colour for i in range(1, removed)}
         colours[removed] = REMOVED_COLOUR
         names = [c.name for c in self._classes]
         preview = Labels(
             data,
-            name=f"would change · {self.own.layer.name}",
+            name=f"would change · {self.labels.name}",
             colormap=DirectLabelColormap(color_dict=colours),
             features={"index": [*range(removed + 1)], "name": [*names, "removed"]},
             opacity=0.9,
-            **derived_attributes(self.own.layer),
+            **derived_attributes(self.labels),
         )
         preview.metadata[PREVIEW_KEY] = True
         preview.editable = False

@@ -1,15 +1,16 @@
-"""The layers that show a result: made on the image, refined in place, never over a user's edit."""
+"""The layers of a result: on the grid of the image, refined in place, never over a user's edit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 
-from ...layers.geometry import derived_attributes, place
+from ...checkpoint.metadata import Metadata
+from ...layers.geometry import derived_attributes, grid_of
 from ..common.class_labels import set_classes
 from ..common.layers import (
     RESULT_KEY,
@@ -17,28 +18,30 @@ from ..common.layers import (
     RUNS_KEY,
     SD_RANGE,
     add_unselected,
+    ignore_cursor_error,
     sd_colormap,
-    tolerate_cursor,
 )
-
-if TYPE_CHECKING:
-    from ...checkpoint.metadata import Metadata
-    from .sampling import Result
+from .sampling import Result
 
 
 class ResultLayers:
-    """The labels and SD layers of one image and one model, held by identity.
+    """The labels and SD layers of one image and one model.
 
     Parameters
     ----------
     viewer
-        Where the layers live.
+        The viewer of the layers.
     image
-        The image layer that was segmented.
+        The image layer to segment.
     metadata
-        The checkpoint's description.
+        The checkpoint's metadata.
     on_written
-        Told the labels layer and a copy of its data before the data are shown.
+        Called with the labels layer and a copy of its data before the data are shown.
+
+    Attributes
+    ----------
+    edit_kept
+        Whether labels that the user has edited were kept, so that the result is in a new layer.
     """
 
     def __init__(
@@ -53,14 +56,14 @@ class ResultLayers:
         self.labels: Labels | None = None
         self.sample_sd: Image | None = None
         self.predictive_sd: Image | None = None
-        self.kept_an_edit = False
+        self.edit_kept = False
         self._viewer = viewer
         self._written: np.ndarray | None = None
         self._touched = False
         self._writing = False
         self._removed: set[str] = set()
         self._runs: list[dict] = [{}]
-        self._place: tuple | None = None
+        self._grid: tuple | None = None
 
     @property
     def any_left(self) -> bool:
@@ -68,19 +71,24 @@ class ResultLayers:
         return any(self._present(x) for x in (self.labels, self.sample_sd, self.predictive_sd))
 
     def begin(self, partial: bool, others_edited: bool = False) -> dict[str, np.ndarray]:
-        """Prepare for a run on a part or all of the image; return what is shown, by ``Result``'s names.
+        """Prepare for a run; return the arrays that are shown, by the names of ``Result``'s fields.
 
-        ``others_edited`` says that the user works on other labels of the image, which stay selected.
+        Parameters
+        ----------
+        partial
+            Whether the run segments a part of the image only.
+        others_edited
+            Whether the user has edited other labels of the image, which then stay selected.
         """
-        moved = self._place is not None and self._place != place(self.image)
+        moved = self._grid is not None and self._grid != grid_of(self.image)
         edited = self._edited()
-        self.kept_an_edit = edited or others_edited
+        self.edit_kept = edited or others_edited
         self._removed = set()
         if edited or (moved and self.labels is not None):
-            self._let_go()
+            self._release_labels()
         if moved:
             self.sample_sd = self.predictive_sd = None
-        self._place = place(self.image)
+        self._grid = grid_of(self.image)
         shown = {}
         for name in ("labels", "sample_sd", "predictive_sd"):
             layer = getattr(self, name)
@@ -95,8 +103,8 @@ class ResultLayers:
         """Show ``result``. A layer that the user deleted during this run stays deleted."""
         active, had_labels = self._active_layer(), self._present(self.labels)
         if self._edited():
-            self._let_go()
-            self.kept_an_edit = True
+            self._release_labels()
+            self.edit_kept = True
         self._show_labels(result)
         if result.predictive_sd is not None:
             self._show_image("predictive_sd", result.predictive_sd, "predictive SD", False)
@@ -107,12 +115,12 @@ class ResultLayers:
         if result.summary is not None:
             self._record(result.summary)
         first = active is None or not had_labels
-        if first and not self.kept_an_edit and not _in_use(active) and self._present(self.labels):
-            selection = self._viewer.layers.selection
-            tolerate_cursor(lambda: setattr(selection, "active", self.labels))
+        if first and not self.edit_kept and not _in_use(active) and self._present(self.labels):
+            with ignore_cursor_error():
+                self._viewer.layers.selection.active = self.labels
 
     def _record(self, summary: dict) -> None:
-        """Keep the latest run's summary, and those of all runs that the layers are made of."""
+        """Store the latest run's summary, and those of all runs that the layers come from."""
         self._runs[-1] = summary
         for layer in (self.labels, self.sample_sd, self.predictive_sd):
             if layer is not None:
@@ -168,11 +176,13 @@ class ResultLayers:
         add_unselected(self._viewer, layer, position)
 
     def _under_labels(self) -> int:
-        """Return the place just below all labels that lie on the image, where nothing hides a stroke."""
-        layers, here = list(self._viewer.layers), place(self.image)
+        """Return the position just below all labels on the image, so that no stroke is hidden."""
+        layers, grid = list(self._viewer.layers), grid_of(self.image)
         above = layers.index(self.image) + 1 if self.image in layers else 0
-        on_it = (isinstance(layer, Labels) and place(layer) == here for layer in layers[above:])
-        return next((i for i, on in enumerate(on_it, start=above) if on), len(layers))
+        for position, layer in enumerate(layers[above:], start=above):
+            if isinstance(layer, Labels) and grid_of(layer) == grid:
+                return position
+        return len(layers)
 
     def _active_layer(self) -> Layer | None:
         # napari hands plugins a proxy of the viewer; only iteration gives the layers themselves.
@@ -194,16 +204,18 @@ class ResultLayers:
         return layer is not None and any(layer is other for other in self._viewer.layers)
 
     def _edited(self) -> bool:
-        if not self._present(self.labels) or self._written is None:
+        labels = self.labels
+        if labels is None or self._written is None or not self._present(labels):
             return False
-        if self._touched or self.labels.metadata.get(REVIEWED_KEY):
+        if self._touched or labels.metadata.get(REVIEWED_KEY):
             return True
-        return not np.array_equal(self.labels.data, self._written)
+        return not np.array_equal(labels.data, self._written)
 
-    def _let_go(self) -> None:
-        """Leave the edited labels to the user; the next picture goes to a new layer."""
-        for event in ("paint", "labels_update", "data"):
-            getattr(self.labels.events, event).disconnect(self._on_change)
+    def _release_labels(self) -> None:
+        """Leave the edited labels to the user; the next result goes to a new layer."""
+        if self.labels is not None:
+            for event in ("paint", "labels_update", "data"):
+                getattr(self.labels.events, event).disconnect(self._on_change)
         self.labels = self._written = None
 
     def _on_change(self, event: Any = None) -> None:
@@ -217,5 +229,5 @@ class ResultLayers:
 
 
 def _in_use(layer: Layer | None) -> bool:
-    """Return whether the user is drawing in ``layer``."""
+    """Return whether the user is drawing on ``layer``."""
     return layer is not None and layer.mode not in ("pan_zoom", "transform")

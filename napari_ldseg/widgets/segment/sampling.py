@@ -1,4 +1,4 @@
-"""What runs in the worker thread: from a request to snapshots. Touches no layer and no widget."""
+"""Sampling in a worker thread: from a job to snapshots. Touches no layer and no widget."""
 
 from __future__ import annotations
 
@@ -12,34 +12,51 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.region import Region, crop
 from ...scans.scan import Scan
 from ...utils.durations import about
 
 if TYPE_CHECKING:
+    # Both import torch, for which the window must not wait.
     from ...checkpoint.file import Checkpoint
-    from ...checkpoint.metadata import Metadata
     from ...inference.posterior import Posterior
 
 SECONDS_BETWEEN_RESULTS = 0.5
 
 
 @dataclass(frozen=True)
-class SamplingJob:
-    """What the user asked for.
+class SamplingSettings:
+    """How to sample: ``steps`` None is the checkpoint's own number; ``device`` as in ``choose_device``."""
 
-    ``base`` is the shown result of an earlier run by ``Result``'s field names; it stays wherever this
-    run does not look. ``partial`` says that the run looks at a part of the image only.
-    """
-
-    scan: Scan
-    region: Region
     checkpoint: Path
     samples: int
     steps: int | None
     seed: int
     device: str
+
+
+@dataclass(frozen=True)
+class SamplingJob:
+    """One run.
+
+    Attributes
+    ----------
+    scan, region, settings
+        The whole image, the part of it to segment, and how.
+    base
+        The arrays of an earlier result that are shown, by the names of ``Result``'s fields. They stay
+        wherever this run does not segment.
+    partial
+        Whether ``region`` is only a part of the image.
+    stop
+        Set to end the run after the current batch.
+    """
+
+    scan: Scan
+    region: Region
+    settings: SamplingSettings
     base: dict[str, np.ndarray] = field(default_factory=dict)
     partial: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
@@ -47,10 +64,10 @@ class SamplingJob:
 
 @dataclass(frozen=True)
 class Result:
-    """A result on the whole image's grid: labels uint8, both SDs float32 (0 to 0.5).
+    """A result on the grid of the whole image: labels uint8, both SDs float32 from 0 to 0.5.
 
-    The SDs are None where there is nothing new to show; the predictive SD comes with the last picture
-    only. ``summary`` is that of ``Posterior``, None before the first sample is complete.
+    An SD is None if there is nothing new to show; the predictive SD comes only with the last result.
+    ``summary`` is that of ``Posterior``, None before the first sample is complete.
     """
 
     labels: np.ndarray
@@ -62,7 +79,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where the run stands; ``result`` is None where nothing new is worth showing yet."""
+    """The progress of a run; ``fraction`` is from 0 to 1, ``result`` None if there is nothing to show."""
 
     message: str
     fraction: float = 0.0
@@ -71,14 +88,14 @@ class Snapshot:
 
 
 class CheckpointCache:
-    """The checkpoint that was used last, so that running again does not load it again."""
+    """Keeps the checkpoint that was used last in memory for the next run."""
 
     def __init__(self) -> None:
         self._key: tuple[Path, float] | None = None
         self._checkpoint: Checkpoint | None = None
 
     def get(self, path: Path) -> Checkpoint:
-        """Return the checkpoint at ``path``, loaded anew if the file has changed."""
+        """Return the checkpoint at ``path``, loaded again if the file has changed. Raises LDSegError."""
         from ...checkpoint.file import load_checkpoint
 
         key = (path, path.stat().st_mtime if path.exists() else 0.0)
@@ -87,38 +104,44 @@ class CheckpointCache:
         return self._checkpoint
 
 
-def sample(job: SamplingJob, shelf: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
-    """Run ``job``; yields snapshots and returns the last one.
+def sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
+    """Run ``job``; yield snapshots and return the last one, whose result is valid even if stopped.
 
-    Setting ``job.stop`` ends it after the current batch with a valid result.
+    Raises
+    ------
+    LDSegError
+        If the checkpoint does not load or the sampling fails.
     """
     try:
-        return (yield from _sample(job, shelf))
+        return (yield from _sample(job, cache))
     except RuntimeError as error:
         # napari's generator workers swallow RuntimeError, torch's out-of-memory included.
         raise LDSegError(f"Sampling failed on {job.scan.name}: {error}") from error
 
 
-def _sample(job: SamplingJob, shelf: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
+def _sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
+    settings = job.settings
     yield Snapshot("Loading the model …")
     import torch
 
     from ...inference.segment import PosteriorSampler
 
-    # One core stays free for the window; more threads than free cores make torch crawl.
+    # One core stays free for the window; torch is very slow with more threads than free cores.
     torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
-    checkpoint = shelf.get(job.checkpoint)
+    checkpoint = cache.get(settings.checkpoint)
     metadata = checkpoint.metadata
     scan = crop(job.scan, job.region)
-    sampler = PosteriorSampler(checkpoint, scan, seed=job.seed, steps=job.steps, device=job.device)
+    sampler = PosteriorSampler(
+        checkpoint, scan, seed=settings.seed, steps=settings.steps, device=settings.device
+    )
     posterior = sampler.posterior
     posterior.provenance["region"] = [job.region.start, job.region.stop]
     slices = len(posterior.planned_frames)
-    total = job.samples * slices
+    total = settings.samples * slices
     yield Snapshot("Drawing the first sample …", 0.0, None, metadata)
     started = shown = time.monotonic()
     snapshot = Snapshot("", metadata=metadata)
-    for posterior in sampler.run(job.samples):
+    for posterior in sampler.run(settings.samples):
         now = time.monotonic()
         done = len(posterior.latents)
         last = done == total or job.stop.is_set()
@@ -127,7 +150,7 @@ def _sample(job: SamplingJob, shelf: CheckpointCache) -> Generator[Snapshot, Non
             result, shown = _result(job, posterior, last), now
         left = (now - started) / done * (total - done)
         snapshot = Snapshot(
-            _progress(posterior.n, job.samples, left), done / total, result, metadata
+            _progress(posterior.n, settings.samples, left), done / total, result, metadata
         )
         if last:
             break
@@ -138,7 +161,7 @@ def _sample(job: SamplingJob, shelf: CheckpointCache) -> Generator[Snapshot, Non
 
 def _result(job: SamplingJob, posterior: Posterior, last: bool) -> Result:
     complete = posterior.n > 0
-    # Until the first sample is complete an earlier result stays wherever nothing was sampled yet.
+    # Before the first sample is complete, an earlier result stays wherever nothing is sampled yet.
     sampled = slice(None) if complete else posterior.counts > 0
     if last and not complete and "labels" in job.base:
         sampled = np.zeros_like(posterior.counts, dtype=bool)

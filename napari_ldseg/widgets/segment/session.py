@@ -1,9 +1,10 @@
-"""The one place that holds the widget's state: the run in progress and the layers of its results."""
+"""The Segment widget's state: the run in progress and the layers of its results."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
@@ -15,47 +16,43 @@ from ...checkpoint.header import read_metadata
 from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit
-from ...inference.region import Region, bounding_region, crop, whole
-from ...layers.geometry import layer_scan, place
+from ...inference.region import Region, bounding_region, crop, full_region
+from ...layers.geometry import grid_of, layer_scan
 from ...project.update import propose
 from ...scans.scan import Scan
 from ..project.state import project_of
 from .proposed_update import ProposedUpdate
 from .result_layers import ResultLayers
-from .sampling import CheckpointCache, SamplingJob, Snapshot, sample
+from .sampling import CheckpointCache, SamplingJob, SamplingSettings, Snapshot, sample
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the widget's controls say; ``steps`` None is the checkpoint's own number."""
+    """What the user has chosen; ``region`` None is the whole image."""
 
     image: Image
     region: Shapes | None
     this_slice_only: bool
-    checkpoint: Path
-    samples: int
-    steps: int | None
-    seed: int
-    device: str
+    settings: SamplingSettings
 
 
 class Session(QObject):
-    """Starts and stops runs and puts their results into the viewer. Lives in the GUI thread."""
+    """Starts and stops runs and shows their results in the viewer. Lives in the GUI thread."""
 
     progressed = Signal(object)
     ended = Signal(str, bool)
-    proposed = Signal()
+    proposal_changed = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None):
         super().__init__(parent)
         self._viewer = viewer
-        self._shelf = CheckpointCache()
+        self._cache = CheckpointCache()
         self._results: list[ResultLayers] = []
         self._current: ResultLayers | None = None
         self._job: SamplingJob | None = None
-        self._worker = None
+        self._worker: Any = None
         self._image_removed = False
-        self.project = project_of(viewer)
+        self._project = project_of(viewer)
         self.proposal: ProposedUpdate | None = None
 
     @property
@@ -74,34 +71,24 @@ class Session(QObject):
         Raises
         ------
         LDSegError
-            If something must be changed first.
+            If the choices do not fit together, or a run is in progress.
         """
         if self.running:
             raise LDSegError("A run is in progress; wait for it or press Cancel.")
-        metadata = read_metadata(choices.checkpoint)
+        metadata = read_metadata(choices.settings.checkpoint)
         scan = layer_scan(choices.image)
         region = self._region(choices, scan, metadata)
         region = self._one_slice(choices, scan, region, metadata)
         check_fit(metadata, crop(scan, region))
-        self.decide(None)
+        self._end_proposal(ProposedUpdate.withdraw)
         self._current = self._results_for(choices.image, metadata)
-        partial = region != whole(scan)
-        mine = self.project.labels.of(choices.image, but=self._current.labels)
-        shown = self._current.begin(partial, others_edited=mine is not None)
-        self._job = SamplingJob(
-            scan,
-            region,
-            choices.checkpoint,
-            choices.samples,
-            choices.steps,
-            choices.seed,
-            choices.device,
-            shown,
-            partial,
-        )
+        partial = region != full_region(scan)
+        edited = self._project.labels.edited_on(choices.image, but=self._current.labels)
+        shown = self._current.begin(partial, others_edited=edited is not None)
+        self._job = SamplingJob(scan, region, choices.settings, shown, partial)
         self._image_removed = False
         self._worker = create_worker(
-            sample, self._job, self._shelf, _start_thread=False, _ignore_errors=True
+            sample, self._job, self._cache, _start_thread=False, _ignore_errors=True
         )
         self._worker.yielded.connect(self._on_snapshot)
         self._worker.returned.connect(self._on_returned)
@@ -110,60 +97,61 @@ class Session(QObject):
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
 
     def cancel(self) -> None:
-        """Stop after the current batch; what is done is kept."""
+        """Stop after the current batch; the samples so far are kept."""
         if self._job is not None:
             self._job.stop.set()
 
     def shut_down(self) -> None:
-        """Stop at once and never touch a layer again."""
+        """Stop now, without changing any layer."""
         self.cancel()
         if self._worker is not None:
             self._worker.yielded.disconnect(self._on_snapshot)
             self._worker.returned.disconnect(self._on_returned)
             self._worker.errored.disconnect(self._on_error)
             self._worker.quit()
-            self._forget_run()
+            self._end_run()
 
-    def decide(self, apply: bool | None) -> int:
-        """Apply the proposed update, keep both labels, or, with None, withdraw the proposal.
+    def apply_proposal(self) -> int:
+        """Apply the proposed update to the edited labels; return the number of changed voxels."""
+        return self._end_proposal(ProposedUpdate.apply) or 0
 
-        Returns how many voxels changed.
-        """
+    def decline_proposal(self) -> None:
+        """Keep both the edited and the new labels."""
+        self._end_proposal(ProposedUpdate.keep_both)
+
+    def _end_proposal(self, action: Callable[[ProposedUpdate], int | None]) -> int | None:
         proposal, self.proposal = self.proposal, None
-        changed = 0
-        if proposal is not None:
-            if apply is None:
-                proposal.withdraw()
-            elif apply:
-                changed = proposal.apply()
-            else:
-                proposal.keep_both()
-            self.proposed.emit()
+        if proposal is None:
+            return None
+        changed = action(proposal)
+        self.proposal_changed.emit()
         return changed
 
     def _propose(self, snapshot: Snapshot) -> str:
-        """Offer to fill the unprotected rest of edited labels; return what to say about it."""
+        """Offer to update the unprotected part of edited labels; return a sentence to add, or ""."""
         results, job = self._current, self._job
         if results is None or results.labels is None or job is None or self._image_removed:
             return ""
         if snapshot.result is None or snapshot.result.summary is None:
             return ""
         classes, new = results.metadata.classes, results.labels
-        own = self.project.labels.of(results.image, but=new)
-        if own is None or [c.name for c in own.classes] != [c.name for c in classes]:
+        edited = self._project.labels.edited_on(results.image, but=new)
+        if edited is None or [c.name for c in edited.classes] != [c.name for c in classes]:
             return ""
-        if place(own.layer) != place(new):
+        if grid_of(edited.layer) != grid_of(new):
             return ""
-        masks = own.recorder.masks()
+        masks = self._project.labels.recorder_of(edited.layer).masks()
         if not masks.protected.any():
             return ""
         update = propose(masks.label, new.data, masks.protected, job.region.slices, len(classes))
         if masks.protected[job.region.slices].all():
-            return " You have edited or reviewed all that was segmented, so no update is offered."
+            return (
+                " You have edited or reviewed everything that was segmented, so there is no update."
+            )
         if not len(update):
-            return " They say the same as yours wherever you have not edited or reviewed."
-        self.proposal = ProposedUpdate(self._viewer, own, new, update, classes)
-        self.proposed.emit()
+            return " They match yours wherever you have not edited or reviewed."
+        self.proposal = ProposedUpdate(self._viewer, edited, new, update, classes)
+        self.proposal_changed.emit()
         return ""
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
@@ -178,42 +166,41 @@ class Session(QObject):
         except Exception as error:
             self._on_error(error)
             raise
-        same = self._propose(snapshot)
-        message = self._closing_words(snapshot, stopped) + same
-        self._forget_run()
+        addition = self._propose(snapshot)
+        message = self._final_message(snapshot, stopped) + addition
+        self._end_run()
         self.ended.emit(message, False)
 
     def _on_error(self, error: Exception) -> None:
-        self._forget_run()
+        self._end_run()
         if isinstance(error, LDSegError):
             self.ended.emit(str(error), True)
         elif isinstance(error, MemoryError):
             self.ended.emit(
-                "The computer ran out of memory; draw a box around the structure and choose it "
-                "under Region.",
+                "Out of memory: draw a box around the structure and choose it under Region.",
                 True,
             )
         else:
             self.ended.emit(f"Sampling failed: {type(error).__name__}: {error}.", True)
 
-    def _closing_words(self, snapshot: Snapshot, stopped: bool) -> str:
+    def _final_message(self, snapshot: Snapshot, stopped: bool) -> str:
         if self._image_removed:
-            return "The image was removed, so the run was stopped; its results so far are kept."
+            return "Stopped because the image was removed; the results so far are kept."
         if snapshot.result is None or snapshot.result.summary is None:
-            return "Stopped before the first sample was complete; press Segment to go on."
+            return "Stopped before the first sample was complete; press Segment to start again."
         n = snapshot.result.summary["samples"]
-        words = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
+        message = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
         if self.proposal is not None:
-            return f"{words} Your labels were kept; see what the new ones would change."
-        if self._current is not None and self._current.kept_an_edit:
-            words += " Your labels were kept; the new ones are in a layer of their own."
-        return words
+            return f"{message} Your labels were kept; see below what the new ones would change."
+        if self._current is not None and self._current.edit_kept:
+            message += " Your labels were kept; the new ones are in a separate layer."
+        return message
 
-    def _forget_run(self) -> None:
+    def _end_run(self) -> None:
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self._worker = self._job = None
 
-    def _on_layer_removed(self, event) -> None:
+    def _on_layer_removed(self, event: Any) -> None:
         if self._current is not None and event.value is self._current.image:
             self._image_removed = True
             self.cancel()
@@ -225,7 +212,7 @@ class Session(QObject):
                 return results
 
         def written(labels: Labels, data: np.ndarray) -> None:
-            self.project.labels.know(labels, image, metadata.classes, data)
+            self._project.labels.track(labels, image, metadata.classes, data)
 
         results = ResultLayers(self._viewer, image, metadata, written)
         self._results.append(results)
@@ -233,16 +220,16 @@ class Session(QObject):
 
     def _region(self, choices: Choices, scan: Scan, metadata: Metadata) -> Region:
         if choices.region is None:
-            return whole(scan)
+            return full_region(scan)
         shapes, image = choices.region, choices.image
         if not len(shapes.data):
             raise LDSegError(f"{shapes.name} holds no box; draw one around the structure.")
         if len(shapes.data) > 1:
             raise LDSegError(
-                f"{shapes.name} holds {len(shapes.data)} shapes; keep one, or put each on a Shapes layer "
-                "of its own."
+                f"{shapes.name} holds {len(shapes.data)} shapes; keep only one, or put each on its own "
+                "Shapes layer."
             )
-        # A layer of fewer axes than the image counts as drawn in the slice that is shown.
+        # Shapes with fewer axes than the image count as drawn in the slice shown.
         shown = np.array(self._viewer.dims.point[-image.ndim :], dtype=float)
         points = []
         for corner in np.asarray(shapes.data[0]):
@@ -255,24 +242,21 @@ class Session(QObject):
     def _one_slice(
         self, choices: Choices, scan: Scan, region: Region, metadata: Metadata
     ) -> Region:
-        """Return the part of ``region`` in the slice that is shown, for a model of fewer axes."""
+        """Return the part of ``region`` in the slice shown, if only that is to be segmented."""
         leading = len(scan.shape) - metadata.architecture.dims
         viewer = self._viewer
-        if (
-            leading
-            and viewer.dims.ndisplay == 2
-            and min(viewer.dims.displayed) < viewer.dims.ndim - 2
-        ):
+        turned = viewer.dims.ndisplay == 2 and min(viewer.dims.displayed) < viewer.dims.ndim - 2
+        if leading and turned:
             raise LDSegError(
-                f"{metadata.name} segments slices along the first axis; turn the view back with "
-                "the roll button at the bottom left until it shows them."
+                f"{metadata.name} segments slices along the first axis; turn the view with the roll button "
+                "at the bottom left until it shows them."
             )
         if not leading or not choices.this_slice_only:
             return region
         point = choices.image.world_to_data(viewer.dims.point)[-len(scan.shape) :]
         index = [round(float(p)) for p in point[:leading]]
         if any(not a <= i < b for i, a, b in zip(index, region.start, region.stop, strict=False)):
-            raise LDSegError(f"The slice shown lies outside {scan.name}; go to one inside it.")
+            raise LDSegError(f"The slice shown is outside {scan.name}; go to a slice inside it.")
         return Region(
             (*index, *region.start[leading:]), (*(i + 1 for i in index), *region.stop[leading:])
         )

@@ -1,1 +1,1 @@
-"""The Train tab: retraining, its outcome, and the models of the project."""
+"""The Train tab: training on corrected cases, its outcome, and the models of the project."""

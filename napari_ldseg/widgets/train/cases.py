@@ -1,4 +1,4 @@
-"""The project's cases for a training: who learns, who is kept aside, and who cannot take part."""
+"""The project's cases for a training: training cases, held-out cases, and unusable ones."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from qtpy.QtWidgets import QLabel, QTableWidgetItem, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from ...finetuning.comparison import FEWEST_CASES
-from ...finetuning.plan import Candidate
+from ...finetuning.plan import SelectableCase
 from ..common.style import QUIET, ReadingTable
 
-MOST_ROWS = 8
-ROLES = {"training": "learns", "validation": "kept aside"}
-KEPT_ASIDE = "Never learnt from: the new and the old model are compared on it"
-LEARNS = "The new model learns from what is reviewed in it"
+MAX_ROWS = 8
+ROLES = {"training": "training", "validation": "held out"}
+TIPS = {
+    "training": "The new model is trained on what is reviewed in it.",
+    "validation": "Never used for training: the new and the old model are compared on it.",
+}
 
 
 class TrainingCases(QWidget):
-    """A row with a check box per case; what the user unchecks stays so while the project changes."""
+    """One row with a check box per case; unchecked cases stay unchecked while the project changes."""
 
     changed = Signal()
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
-        self._candidates: Sequence[Candidate] = ()
+        self._candidates: Sequence[SelectableCase] = ()
         self._left_out: set[str] = set()
-        self.table = ReadingTable(("case", "role", "reviewed"), MOST_ROWS)
+        self.table = ReadingTable(("case", "role", "reviewed"), MAX_ROWS)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -38,30 +40,28 @@ class TrainingCases(QWidget):
         self.table.itemChanged.connect(self._on_checked)
 
     @property
-    def chosen(self) -> list[Candidate]:
+    def chosen(self) -> list[SelectableCase]:
         """The cases that take part."""
         return [c for c in self._candidates if not c.problem and c.name not in self._left_out]
 
     @property
     def problem(self) -> str:
-        """Why no training can start with these cases, or nothing."""
+        """Why no training can start with these cases, or ""."""
         if not self._candidates:
             return "The project has no cases yet: correct a segmentation, then mark it as reviewed."
         if any(c.split == "training" for c in self.chosen):
             return ""
         if any(c.split == "training" and not c.problem for c in self._candidates):
-            return "Check at least one case that learns."
+            return "Check at least one training case."
         if all(c.problem for c in self._candidates):
             reasons = {c.problem for c in self._candidates}
-            return (
-                reasons.pop()
-                if len(reasons) == 1
-                else "No case can be used yet; the list says why."
-            )
-        return "The only usable cases are kept aside; review cases of more patients."
+            if len(reasons) == 1:
+                return reasons.pop()
+            return "No case can be used yet; point at a case in the list to read why."
+        return "All usable cases are held out; review cases of more patients."
 
-    def show_candidates(self, candidates: Sequence[Candidate]) -> None:
-        """Show ``candidates``: those that can take part first, by name."""
+    def show_candidates(self, candidates: Sequence[SelectableCase]) -> None:
+        """Show ``candidates``, the usable ones first."""
         ordered = sorted(candidates, key=lambda c: bool(c.problem))
         if ordered == self._candidates:
             return
@@ -73,11 +73,11 @@ class TrainingCases(QWidget):
         self._summarise()
         self.changed.emit()
 
-    def _fill_row(self, row: int, candidate: Candidate) -> None:
+    def _fill_row(self, row: int, candidate: SelectableCase) -> None:
         share = f"{max(1, int(100 * candidate.reviewed))} %" if candidate.reviewed else "–"
         role = ROLES[candidate.split] if not candidate.problem else "not usable"
-        tip = KEPT_ASIDE if candidate.split == "validation" else LEARNS
-        tip = f"{candidate.name}\n{candidate.problem or tip + '.'}\nPatient: {candidate.patient}"
+        tip = candidate.problem or TIPS[candidate.split]
+        tip = f"{candidate.name}\n{tip}\nPatient: {candidate.patient}"
         for column, text in enumerate((candidate.name, role, share)):
             item = QTableWidgetItem(text)
             item.setToolTip(tip)
@@ -102,30 +102,30 @@ class TrainingCases(QWidget):
             self.changed.emit()
 
     def _summarise(self) -> None:
-        learning = sum(c.split == "training" for c in self.chosen)
-        aside = len(self.chosen) - learning
+        training = sum(c.split == "training" for c in self.chosen)
+        held_out = len(self.chosen) - training
         unusable = sum(bool(c.problem) for c in self._candidates)
         parts = []
         if self.chosen:
-            parts.append(f"{_cases(learning)} learn{'s' if learning == 1 else ''}.")
-            if not aside:
+            parts.append(f"{_count(training, 'training case')}.")
+            if not held_out:
                 parts.append(
-                    "None is kept aside, so nothing will tell whether the new model is better."
+                    "No case is held out, so the new model cannot be compared with the old."
                 )
             else:
-                verb = "is" if aside == 1 else "are"
-                parts.append(f"{_cases(aside)} {verb} kept aside to compare the models")
-                parts[-1] += "." if aside >= FEWEST_CASES else f" ({FEWEST_CASES} give a verdict)."
+                few = f" ({FEWEST_CASES} are needed for a verdict)"
+                parts.append(f"{_count(held_out, 'case')} held out to compare the models")
+                parts[-1] += f"{few if held_out < FEWEST_CASES else ''}."
         patients = {c.patient for c in self.chosen}
         if len(patients) == 1 < len(self.chosen):
             parts.append(
-                f"All are of the patient {patients.pop()}; correct that in the Project tab if it is wrong."
+                f"All are of the patient {patients.pop()}; if that is wrong, correct it in the Project tab."
             )
         if unusable:
-            parts.append(f"{_cases(unusable)} cannot be used; point at one to read why.")
+            parts.append(f"{_count(unusable, 'case')} cannot be used; point at one to read why.")
         self.summary.setText(" ".join(parts))
         self.summary.setVisible(bool(parts))
 
 
-def _cases(count: int) -> str:
-    return f"{count} case{'s' if count != 1 else ''}"
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"

@@ -1,35 +1,30 @@
-"""What becomes of a training when the window closes."""
+"""The question about a running training when the window closes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from ...utils.durations import about
 
-if TYPE_CHECKING:
-    from .state import TrainingState
-
 QUESTION = (
-    "It can go on without napari; the result waits here for your decision. Or it stops now, with what it "
-    "has learnt on the disk, and goes on when you say so."
+    "The training can continue without napari; you then find the result in the Train tab. Or it stops "
+    "now, saves its state, and continues when you press Resume in the Train tab."
 )
+Answer = Literal["continue", "stop", "cancel"]
 
 
-def ask_before_closing(state: TrainingState, window: QWidget) -> bool:
-    """Ask what becomes of a training at work; return whether the window may close."""
-    state.poll()
-    if not state.at_work or state.run is None or state.status is None:
-        return True
-    left, paused = state.status.seconds_left, state.status.phase == "paused"
+def ask_before_closing(
+    window: QWidget, name: str, paused: bool, seconds_left: float | None
+) -> Answer:
+    """Ask whether the training of the model ``name`` continues without the window.
+
+    ``cancel`` keeps the window open. ``seconds_left`` is None where it is unknown.
+    """
     doing = "is paused" if paused else "is being trained"
-    rest = "" if left is None or paused else f": {about(left)} left"
-    box = QMessageBox(
-        QMessageBox.Icon.Question,
-        "Close napari?",
-        f"{state.run.config.name} {doing}{rest}.",
-    )
+    rest = "" if seconds_left is None or paused else f": {about(seconds_left)} left"
+    box = QMessageBox(QMessageBox.Icon.Question, "Close napari?", f"{name} {doing}{rest}.")
     box.setParent(window, box.windowFlags())
     box.setInformativeText(QUESTION)
     keep = box.addButton("Keep training", QMessageBox.ButtonRole.AcceptRole)
@@ -38,8 +33,6 @@ def ask_before_closing(state: TrainingState, window: QWidget) -> bool:
     box.setDefaultButton(keep)
     box.setEscapeButton(cancel)
     box.exec()
-    if box.clickedButton() is stop:
-        state.stop()
-    elif box.clickedButton() is keep:
-        state.unpause()  # with nobody there to end a pause
-    return box.clickedButton() in (keep, stop)
+    if box.clickedButton() is keep:
+        return "continue"
+    return "stop" if box.clickedButton() is stop else "cancel"

@@ -1,4 +1,4 @@
-"""The project's models as a tree: who was trained from whom, how good, which one is in use."""
+"""The project's models as a tree: which was trained from which, how accurate, which is in use."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ from qtpy.QtWidgets import (
 from ...errors import LDSegError
 from ...finetuning.comparison import Comparison
 from ...finetuning.model_store import ModelStore, Node, when
+from ..common.qt import existing, stretch_column
 from ..common.style import StatusLine
 from .state import TrainingState
 
 COLUMNS = ("model", "trained", "DSC before", "DSC after", "")
 ENTRY = Qt.ItemDataRole.UserRole
-COMPARABLE = "Figures can be compared only where both were measured on the same cases."
-GONE = "Its file is not in the project any more"
+RECURSIVE = Qt.MatchFlag.MatchRecursive
+COMPARABLE = "Compare the DSC of two models only if both were measured on the same cases."
+GONE = "The file of this model is no longer in the project"
 
 
 class ModelTree(QDialog):
-    """Uses an older model again, compares two, exports one; nothing here deletes or overwrites."""
+    """Selects a model to use, compares two, exports one; never deletes or overwrites a model."""
 
     def __init__(self, state: TrainingState, parent: QWidget | None = None):
         super().__init__(parent)
@@ -48,24 +50,21 @@ class ModelTree(QDialog):
         self.tree.setColumnCount(len(COLUMNS))
         self.tree.setHeaderLabels(COLUMNS)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        header = self.tree.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        stretch_column(self.tree.header(), 0)
         self.use = QPushButton("Use")
         self.use.setToolTip("Segment and train with this model from now on")
         self.compare = QPushButton("Compare")
-        self.compare.setToolTip("Select two models with Ctrl and click")
+        self.compare.setToolTip("Select two models: click on the second with Ctrl held down")
         self.export = QPushButton("Export …")
-        self.export.setToolTip("Save a copy of the model's file elsewhere")
+        self.export.setToolTip("Save a copy of the model's file")
         self.caption = QLabel()
         self.caption.setWordWrap(True)
         self.differences = QTableWidget(0, 3)
-        self.differences.verticalHeader().hide()
+        existing(self.differences.verticalHeader()).hide()
         self.differences.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.differences.setWordWrap(True)
         self.differences.setShowGrid(False)
-        sections = self.differences.horizontalHeader()
+        sections = existing(self.differences.horizontalHeader())
         sections.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         sections.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         self.differences.hide()
@@ -89,7 +88,7 @@ class ModelTree(QDialog):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the models in a worker thread, since new files are hashed, and show them."""
+        """Read the models in a worker thread, where new files are hashed, and show them."""
         store = self._state.store
         self._worker = create_worker(_read, store, _start_thread=False, _ignore_errors=True)
         self._worker.returned.connect(self._show)
@@ -103,14 +102,14 @@ class ModelTree(QDialog):
         return [path for path in paths if path is not None]
 
     def _show(self, read: tuple[list[Node], dict[Path, Comparison]]) -> None:
-        nodes, compared = read
-        chosen = set(self.selected)
+        nodes, comparisons = read
+        selected = set(self.selected)
         self.tree.clear()
         for node in nodes:
-            self.tree.addTopLevelItem(_item(node, compared))
+            self.tree.addTopLevelItem(_item(node, comparisons))
         self.tree.expandAll()
-        for item in self.tree.findItems("", Qt.MatchFlag.MatchContains | _recursive()):
-            item.setSelected(item.data(0, ENTRY) in chosen)
+        for item in self.tree.findItems("", Qt.MatchFlag.MatchContains | RECURSIVE):
+            item.setSelected(item.data(0, ENTRY) in selected)
         if nodes:
             self.caption.hide()
         else:
@@ -127,7 +126,7 @@ class ModelTree(QDialog):
     def _on_use(self) -> None:
         (path,) = self.selected
         name = self.tree.selectedItems()[0].text(0)
-        self.status.say(f"{name} is used from now on.")
+        self.status.show_message(f"{name} is now in use.")
         self._state.use(path)
 
     def _on_compare(self) -> None:
@@ -138,7 +137,7 @@ class ModelTree(QDialog):
             self._on_failed(str(error))
             return
         names = [item.text(0) for item in self.tree.selectedItems()]
-        self.differences.setHorizontalHeaderLabels(["what differs", *names])
+        self.differences.setHorizontalHeaderLabels(["difference", *names])
         self.differences.setRowCount(len(rows))
         for row, difference in enumerate(rows):
             for column, text in enumerate(difference):
@@ -147,7 +146,7 @@ class ModelTree(QDialog):
                 self.differences.setItem(row, column, item)
         self.differences.resizeRowsToContents()
         self.differences.setVisible(bool(rows))
-        self.status.say(COMPARABLE if rows else "Nothing that is recorded of them differs.")
+        self.status.show_message(COMPARABLE if rows else "No recorded difference.")
         if rows and self.height() < 620:
             self.resize(self.width(), 620)
 
@@ -168,29 +167,29 @@ class ModelTree(QDialog):
         worker.start()
 
     def _on_exported(self, to: Path) -> None:
-        self.status.say(f"Exported to {to}.")
+        self.status.show_message(f"Exported to {to}.")
 
     def _on_error(self, error: Exception) -> None:
         self._on_failed(str(error))
 
     def _on_failed(self, text: str) -> None:
-        self.status.say(text, error=True)
+        self.status.show_message(text, error=True)
 
 
 def _read(store: ModelStore) -> tuple[list[Node], dict[Path, Comparison]]:
     nodes = store.tree()
-    compared = {}
+    comparisons = {}
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
         waiting += node.children
         comparison = None if node.entry is None else store.comparison(node.entry.path)
         if node.entry is not None and comparison is not None:
-            compared[node.entry.path] = comparison
-    return nodes, compared
+            comparisons[node.entry.path] = comparison
+    return nodes, comparisons
 
 
-def _item(node: Node, compared: dict[Path, Comparison]) -> QTreeWidgetItem:
+def _item(node: Node, comparisons: dict[Path, Comparison]) -> QTreeWidgetItem:
     entry = node.entry
     if entry is None:
         item = QTreeWidgetItem([node.name])
@@ -198,8 +197,8 @@ def _item(node: Node, compared: dict[Path, Comparison]) -> QTreeWidgetItem:
         item.setToolTip(0, GONE)
     else:
         trained = when(entry.metadata.training.trained)
-        comparison = compared.get(entry.path)
-        before, after, tip = _figures(comparison)
+        comparison = comparisons.get(entry.path)
+        before, after, tip = _dice_before_and_after(comparison)
         use = "in use" if entry.adopted else "comes with the plugin" if entry.bundled else ""
         item = QTreeWidgetItem([node.name, trained, before, after, use])
         item.setData(0, ENTRY, entry.path)
@@ -212,19 +211,15 @@ def _item(node: Node, compared: dict[Path, Comparison]) -> QTreeWidgetItem:
             for column in (0, 4):
                 item.setFont(column, font)
     for child in node.children:
-        item.addChild(_item(child, compared))
+        item.addChild(_item(child, comparisons))
     return item
 
 
-def _figures(comparison: Comparison | None) -> tuple[str, str, str]:
-    """Return the mean DSC before and after, or why there is none, and the whole sentence."""
+def _dice_before_and_after(comparison: Comparison | None) -> tuple[str, str, str]:
+    """Return the mean DSC before and after, or why there is none, and the full verdict."""
     if comparison is None:
         return "", "", ""
     verdict = comparison.verdict
     if verdict.before is None or verdict.after is None:
         return "", "too few cases" if verdict.kind == "too few" else "", verdict.text
     return f"{verdict.before:.3f}", f"{verdict.after:.3f}", verdict.text
-
-
-def _recursive() -> Qt.MatchFlag:
-    return Qt.MatchFlag.MatchRecursive

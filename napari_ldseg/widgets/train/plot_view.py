@@ -1,4 +1,4 @@
-"""A picture from a file, as wide as its place allows, that opens large when it is clicked."""
+"""A plot from a PNG file, as wide as the dock allows; a click shows it large."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtGui import QImage, QMouseEvent, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import QDialog, QLabel, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
+from ..common.qt import existing
+
 SCREEN_SHARE = 0.85
-WIDEST = 600
+MAX_WIDTH = 600
 
 
 class PlotView(QWidget):
-    """Draws a PNG that somebody else keeps rewriting; hidden until there is one."""
+    """Shows a PNG that another process rewrites again and again; hidden while there is none."""
 
     def __init__(self, title: str, parent: QWidget | None = None):
         super().__init__(parent)
@@ -23,7 +25,7 @@ class PlotView(QWidget):
         self._file: Path | None = None
         self._stamp = 0
         self._worker: Any = None
-        self._whole, self._scaled = QPixmap(), QPixmap()
+        self._full, self._scaled = QPixmap(), QPixmap()
         policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)
@@ -32,13 +34,13 @@ class PlotView(QWidget):
         self.hide()
 
     def show_file(self, path: Path | None) -> None:
-        """Show what ``path`` holds now; read in a worker thread, and only when it has changed."""
+        """Show the plot in ``path``; it is read in a worker thread, and only when it has changed."""
         try:
             stamp = 0 if path is None else path.stat().st_mtime_ns
         except OSError:
             stamp = 0
         if path is None or not stamp:
-            self._file, self._stamp, self._whole = None, 0, QPixmap()
+            self._file, self._stamp, self._full = None, 0, QPixmap()
             self.hide()
         elif (path, stamp) != (self._file, self._stamp):
             self._file, self._stamp = path, stamp
@@ -51,46 +53,46 @@ class PlotView(QWidget):
         image, path, stamp = read
         if image.isNull() or (path, stamp) != (self._file, self._stamp):
             return
-        self._whole, self._scaled = QPixmap.fromImage(image), QPixmap()
+        self._full, self._scaled = QPixmap.fromImage(image), QPixmap()
         self.updateGeometry()
         self.update()
         self.show()
 
     def sizeHint(self) -> QSize:
-        """As wide as it may be."""
+        """Return a size with the shape of the plot."""
         return QSize(280, self.heightForWidth(280))
 
     def heightForWidth(self, width: int) -> int:
-        """Return the height that keeps the picture's shape."""
-        if self._whole.isNull():
+        """Return the height that keeps the shape of the plot."""
+        if self._full.isNull():
             return 0
-        return round(width * self._whole.height() / self._whole.width())
+        return round(width * self._full.height() / self._full.width())
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw at the screen's own resolution, scaled once per size."""
-        if self._whole.isNull():
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Draw at the resolution of the screen, scaled once per size."""
+        if self._full.isNull():
             return
         ratio = self.devicePixelRatioF()
         width = round(min(self.width(), self.width() * self.height() / max(1, self._wanted())))
         if self._scaled.width() != round(width * ratio):
             smooth = Qt.TransformationMode.SmoothTransformation
-            self._scaled = self._whole.scaledToWidth(max(1, round(width * ratio)), smooth)
+            self._scaled = self._full.scaledToWidth(max(1, round(width * ratio)), smooth)
             self._scaled.setDevicePixelRatio(ratio)
         QPainter(self).drawPixmap((self.width() - width) // 2, 0, self._scaled)
 
-    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        """Show the picture in a window of its own, as large as the file or the screen."""
-        whole = QPixmap(str(self._file))
-        if whole.isNull():
+    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:
+        """Show the plot in its own window, as large as the file but no larger than the screen."""
+        plot = QPixmap(str(self._file))
+        if plot.isNull():
             return
         dialog = QDialog(self)
         dialog.setWindowTitle(self._title)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        room = self.screen().availableSize() * SCREEN_SHARE
+        room = existing(self.screen()).availableSize() * SCREEN_SHARE
         ratio = self.devicePixelRatioF()
-        width = min(whole.width(), room.width())
+        width = min(plot.width(), room.width())
         smooth = Qt.TransformationMode.SmoothTransformation
-        pixmap = whole.scaledToWidth(round(width * ratio), smooth)
+        pixmap = plot.scaledToWidth(round(width * ratio), smooth)
         pixmap.setDevicePixelRatio(ratio)
         label = QLabel()
         label.setPixmap(pixmap)
@@ -101,13 +103,15 @@ class PlotView(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scroll)
         height = self.heightForWidth(width)
-        bar = scroll.verticalScrollBar().sizeHint().width() if height > room.height() else 0
+        bar = (
+            existing(scroll.verticalScrollBar()).sizeHint().width() if height > room.height() else 0
+        )
         dialog.resize(width + bar, min(height, room.height()))
         dialog.show()
 
-    def event(self, event: QEvent) -> bool:
-        """Scale anew when the window moves to a screen of another resolution."""
-        if event.type() == QEvent.Type.DevicePixelRatioChange:
+    def event(self, event: QEvent | None) -> bool:
+        """Scale again when the window moves to a screen with another resolution."""
+        if event is not None and event.type() == QEvent.Type.DevicePixelRatioChange:
             self._scaled = QPixmap()
         return super().event(event)
 
@@ -116,7 +120,11 @@ class PlotView(QWidget):
 
 
 def _read(path: Path, stamp: int) -> tuple[QImage, Path, int]:
-    """Return the picture, no wider than a dock may get, and what it was read from."""
+    """Return the plot, no wider than a dock can be, with ``path`` and ``stamp``."""
     image = QImage(str(path))
     smooth = Qt.TransformationMode.SmoothTransformation
-    return image.scaledToWidth(WIDEST, smooth) if image.width() > WIDEST else image, path, stamp
+    return (
+        image.scaledToWidth(MAX_WIDTH, smooth) if image.width() > MAX_WIDTH else image,
+        path,
+        stamp,
+    )

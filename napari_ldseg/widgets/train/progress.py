@@ -1,4 +1,4 @@
-"""A training at work: how far it is, its curves, and a case that improves."""
+"""An active training: its progress, its curves, and a held-out case."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from html import escape
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from ...finetuning.config import Status
 from ...finetuning.launch import FineTuningRun
+from ...training.run_folder import Status
 from ...utils.durations import about
 from .plot_view import PlotView
 
-STEPS = 1000
+BAR_STEPS = 1000
 
 
 class TrainingProgress(QWidget):
-    """Shows what the run's process has written, and takes the orders for it."""
+    """Shows what the run's process has written, and has the buttons to pause and cancel it."""
 
     paused = Signal()
-    continued = Signal()
+    resumed = Signal()
     cancelled = Signal()
 
     def __init__(self, parent: QWidget | None = None):
@@ -27,14 +27,16 @@ class TrainingProgress(QWidget):
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.bar = QProgressBar()
-        self.bar.setRange(0, STEPS)
+        self.bar.setRange(0, BAR_STEPS)
         self.text = QLabel()
         self.text.setWordWrap(True)
         self.pause = QPushButton("Pause")
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop; what has been learnt stays on the disk until you discard it")
+        self.cancel.setToolTip(
+            "Stop the training; its state stays on the disk until you discard it"
+        )
         self.curves = PlotView("Loss and validation DSC")
-        self.preview = PlotView("A case that is kept aside")
+        self.preview = PlotView("A held-out case")
         buttons = QHBoxLayout()
         buttons.addWidget(self.pause, 1)
         buttons.addWidget(self.cancel, 1)
@@ -46,48 +48,48 @@ class TrainingProgress(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.curves)
         layout.addWidget(self.preview)
-        self._ordered = ""
+        self._requested = ""
         self.pause.clicked.connect(self._on_pause)
         self.cancel.clicked.connect(self._on_cancel)
 
     def show_status(self, run: FineTuningRun, status: Status) -> None:
-        """Show where ``run`` stands."""
+        """Show the status of ``run``."""
         self.title.setText(f"<b>{escape(run.config.name)}</b> is being trained")
         paused = status.phase == "paused"
         done = status.update / status.updates if status.updates else 0.0
-        # Otherwise the bar repaints the window at once, and again with the rest.
+        # Otherwise the bar repaints the window twice, once for its own change.
         self.bar.setUpdatesEnabled(False)
-        self.bar.setValue(round(STEPS * done))
+        self.bar.setValue(round(BAR_STEPS * done))
         self.bar.setFormat(
             f"{about(status.seconds_left)} left"
             if status.seconds_left is not None and not paused
             else f"{100 * done:.0f} %"
         )
         self.bar.setUpdatesEnabled(True)
-        if self._ordered == "pause" and (paused or status.ended):
-            self._ordered = ""
-        if self._ordered == "go on" and not paused:
-            self._ordered = ""
-        waiting = {"pause": "Pausing …", "go on": "Going on …", "cancel": "Stopping …"}
-        self.text.setText(waiting.get(self._ordered, status.text))
+        if self._requested == "pause" and (paused or status.ended):
+            self._requested = ""
+        if self._requested == "resume" and not paused:
+            self._requested = ""
+        waiting = {"pause": "Pausing …", "resume": "Continuing …", "cancel": "Stopping …"}
+        self.text.setText(waiting.get(self._requested, status.text))
         self.pause.setText("Continue" if paused else "Pause")
-        self.pause.setEnabled(not self._ordered and status.phase != "starting")
-        self.cancel.setEnabled(self._ordered != "cancel")
+        self.pause.setEnabled(not self._requested and status.phase != "starting")
+        self.cancel.setEnabled(self._requested != "cancel")
         self.curves.show_file(run.folder / "curves.png")
         self.preview.show_file(run.folder / "preview.png")
 
-    def begin(self) -> None:
-        """Forget what was ordered of an earlier run."""
-        self._ordered = ""
+    def reset(self) -> None:
+        """Drop the request that was made to an earlier run."""
+        self._requested = ""
 
     def _on_pause(self) -> None:
-        going_on = self.pause.text() == "Continue"
-        self._ordered = "go on" if going_on else "pause"
+        resume = self.pause.text() == "Continue"
+        self._requested = "resume" if resume else "pause"
         self.pause.setEnabled(False)
-        (self.continued if going_on else self.paused).emit()
+        (self.resumed if resume else self.paused).emit()
 
     def _on_cancel(self) -> None:
-        self._ordered = "cancel"
+        self._requested = "cancel"
         self.cancel.setEnabled(False)
         self.pause.setEnabled(False)
         self.text.setText("Stopping …")

@@ -1,4 +1,4 @@
-"""What a training is told: the model to start from, the cases, how thorough, and the name."""
+"""The settings of a training: the model to start from, the cases, the effort, and the name."""
 
 from __future__ import annotations
 
@@ -23,24 +23,33 @@ from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...finetuning.config import FineTuningConfig, Pace, name_problem
 from ...finetuning.launch import MODELS
-from ...finetuning.plan import NOT_RETRAINED, candidates, expected_seconds, free_name, settings_for
+from ...finetuning.plan import (
+    NOT_RETRAINED,
+    expected_seconds,
+    selectable_cases,
+    settings_for,
+    suggest_model_name,
+)
 from ...utils.durations import about
+from ..common.class_labels import BACKGROUND
 from ..common.device_choice import DeviceChoice
 from ..common.model_choice import ModelChoice
 from ..common.style import PROMINENT, narrowed
-from ..project.own_labels import BACKGROUND
 from ..project.state import ProjectState
 from .cases import TrainingCases
 
 PACES = {
     "quick": ("Quick", "Enough to see whether the corrections help"),
-    "thorough": ("Thorough", "Several times longer; the better model with many cases"),
+    "thorough": (
+        "Thorough",
+        "Takes several times longer; gives a better model if there are many cases",
+    ),
 }
 FROM_SCRATCH = "start from random weights"
 
 
 class TrainingSetup(QWidget):
-    """Collects the choices; ``started`` carries the config."""
+    """Collects the settings; ``started`` carries the FineTuningConfig."""
 
     started = Signal(object)
     failed = Signal(str)
@@ -63,16 +72,16 @@ class TrainingSetup(QWidget):
     def _build_controls(self) -> None:
         self.model = ModelChoice()
         self.cases = TrainingCases()
-        self.paces = {name: QRadioButton(words) for name, (words, _) in PACES.items()}
+        self.paces = {name: QRadioButton(label) for name, (label, _) in PACES.items()}
         for name, (_, tip) in PACES.items():
             self.paces[name].setToolTip(tip)
         self.paces["quick"].setChecked(True)
         self.name = QLineEdit()
         self.name.setMaxLength(100)
         self.classes = narrowed(QComboBox())
-        self.classes.setToolTip("What the new model will tell apart")
+        self.classes.setToolTip("The classes that the new model segments")
         self.scratch = QCheckBox(FROM_SCRATCH)
-        self.scratch.setToolTip("Forget what the model has learnt; needs many cases and much time")
+        self.scratch.setToolTip("Train a new model; this needs many cases and a long time")
         self.device = DeviceChoice()
         self.start = QPushButton("Start training")
         self.start.setStyleSheet(PROMINENT)
@@ -114,34 +123,33 @@ class TrainingSetup(QWidget):
         self._suggest_model()
         metadata = self.model.metadata
         if metadata is not None:
-            stem = free_name(self._project.folder, metadata.name)
+            stem = suggest_model_name(self._project.folder, metadata.name)
             self.name.setPlaceholderText(stem)
-        own = metadata.classes if metadata is not None else ()
-        wanted = self._project_classes(own)
-        choices = [("the model's", own)] if own else []
-        if {c.name for c in wanted} != {c.name for c in own} and len(wanted) > 1:
-            choices.append(("the project's", wanted))
-        extra = {c.name for c in wanted} - {c.name for c in own}
-        kept = self.classes.currentText()
+        of_model = metadata.classes if metadata is not None else ()
+        of_project = self._project_classes(of_model)
+        choices = [("the model's", of_model)] if of_model else []
+        model_names, project_names = ({c.name for c in cs} for cs in (of_model, of_project))
+        if project_names != model_names and len(of_project) > 1:
+            choices.append(("the project's", of_project))
+        chosen = self.classes.currentText()
         with QSignalBlocker(self.classes):
             self.classes.clear()
-            for words, classes in choices:
-                self.classes.addItem(f"{words}: {', '.join(c.name for c in classes[1:])}", classes)
-            row = self.classes.findText(kept)
-            default = self.classes.count() - 1 if extra else 0
+            for whose, classes in choices:
+                self.classes.addItem(f"{whose}: {', '.join(c.name for c in classes[1:])}", classes)
+            row = self.classes.findText(chosen)
+            default = self.classes.count() - 1 if project_names - model_names else 0
             self.classes.setCurrentIndex(row if row >= 0 else default)
         self._refresh_cases()
 
     def _suggest_model(self) -> None:
-        """Start from the model that knows most of the cases' classes, until the user chooses another."""
+        """Select the model with most of the cases' classes, until the user chooses another."""
         records = list(self._project.records().values())
         records = [record for record in records if record.reviewed_voxels] or records
         if records:
             names = frozenset(name for record in records for name in record.values[1:])
             wanted = names, len(records[0].geometry.shape)
-            if (
-                wanted != self._suggested_for
-            ):  # every stroke comes here, and the models' files are read
+            # Only if something has changed: every stroke comes here, and files are read.
+            if wanted != self._suggested_for:
                 self._suggested_for = wanted
                 self.model.suggest_for(*wanted)
 
@@ -153,7 +161,7 @@ class TrainingSetup(QWidget):
             old = None if self.scratch.isChecked() else metadata
             dims = old.architecture.dims if old is not None else None
             names = [c.name for c in classes]
-            found = candidates(project, names, dims, self._project.records())
+            found = selectable_cases(project, names, dims, self._project.records())
         self.cases.show_candidates(found)
         self._refresh_start()
 
@@ -164,17 +172,17 @@ class TrainingSetup(QWidget):
         elif self.model.metadata.networks == "res-unet" and not self.scratch.isChecked():
             problem = NOT_RETRAINED.format(self.model.metadata.name)
         self.start.setEnabled(not problem)
-        words = problem or self._class_change()
-        self.reason.setText(words)
-        self.reason.setVisible(bool(words))
+        text = problem or self._class_change()
+        self.reason.setText(text)
+        self.reason.setVisible(bool(text))
         for name, button in self.paces.items():
-            words = PACES[name][0]
+            label = PACES[name][0]
             if not problem:
-                words += f" · {about(self._expected(cast(Pace, name)))}"
-            button.setText(words)
+                label += f" · {about(self._expected(cast(Pace, name)))}"
+            button.setText(label)
 
     def _class_change(self) -> str:
-        """Return what the chosen classes mean for the model's own, or nothing."""
+        """Return which classes the new model gains and loses, or ""."""
         metadata = self.model.metadata
         if metadata is None or self.scratch.isChecked():
             return ""
@@ -183,27 +191,27 @@ class TrainingSetup(QWidget):
         gained = [name for name in new if name not in old]
         lost = [name for name in old if name not in new]
         parts = [f"New to the model: {', '.join(gained)}."] if gained else []
-        parts += [f"The new model will not know: {', '.join(lost)}."] if lost else []
+        parts += [f"No longer in the new model: {', '.join(lost)}."] if lost else []
         return " ".join(parts)
 
     def _expected(self, pace: Pace) -> float:
         metadata = self.model.metadata
         assert metadata is not None
         settings = settings_for(pace, metadata, None if self.scratch.isChecked() else metadata)
-        aside = sum(c.images for c in self.cases.chosen if c.split == "validation")
-        return expected_seconds(self._project.folder, metadata, settings, aside)
+        held_out = sum(c.images for c in self.cases.chosen if c.split == "validation")
+        return expected_seconds(self._project.folder, metadata, settings, held_out)
 
-    def _project_classes(self, own: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
-        """Return the classes of the reviewed cases, those that the model knows first."""
+    def _project_classes(self, of_model: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
+        """Return the classes of the reviewed cases, those of the model first."""
         project = self._project.project
         if project is None:
             return ()
         used = [r.values[1:] for r in self._project.records().values() if r.reviewed_voxels]
         names = dict.fromkeys(name for values in used for name in values)
-        known = {c.name: c for c in (*project.record.classes, *own)}
-        order = [c.name for c in own[1:] if c.name in names]
+        known = {c.name: c for c in (*project.record.classes, *of_model)}
+        order = [c.name for c in of_model[1:] if c.name in names]
         order += [name for name in names if name not in order and name in known]
-        background = own[0] if own else BACKGROUND
+        background = of_model[0] if of_model else BACKGROUND
         return (background, *(known[name] for name in order))
 
     def _on_start(self) -> None:
@@ -215,20 +223,20 @@ class TrainingSetup(QWidget):
             self.failed.emit(problem)
             return
         if name and (folder / MODELS / f"{name}.safetensors").exists():
-            self.failed.emit(f"The project has a model named {name} already; choose another name.")
+            self.failed.emit(f"The project already has a model named {name}; choose another name.")
             return
         try:
             config = FineTuningConfig(
                 project=folder,
                 base=None if self.scratch.isChecked() else cast(Path, base),
-                name=name or free_name(folder, metadata.name),
+                name=name or suggest_model_name(folder, metadata.name),
                 classes=self.classes.currentData(),
                 cases=tuple(c.name for c in self.cases.chosen),
                 pace=self.pace,
                 device=self.device.name,
             )
         except (ValueError, LDSegError) as error:
-            self.failed.emit(f"That cannot be trained: {error}.")
+            self.failed.emit(f"The training cannot start: {error}.")
             return
         self.name.clear()
         self.scratch.setChecked(False)

@@ -1,4 +1,4 @@
-"""The one place that holds the training's state in a viewer: the run, its status, the models."""
+"""The training's state in a viewer: the run, its status, the models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from weakref import WeakKeyDictionary, ref
 from napari.components import ViewerModel
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
 
 from ...errors import LDSegError
 from ...finetuning.comparison import COMPARISON, Comparison, read_comparison
-from ...finetuning.config import FineTuningConfig, Status
+from ...finetuning.config import FineTuningConfig
 from ...finetuning.launch import FineTuningRun, runs, start
 from ...finetuning.model_store import ModelStore
+from ...training.run_folder import Status
+from ..common.layers import unwrapped
 from ..project.state import project_of
 from .closing import ask_before_closing
 
@@ -27,18 +30,18 @@ _states: WeakKeyDictionary[ViewerModel, TrainingState] = WeakKeyDictionary()
 
 
 def training_of(viewer: ViewerModel) -> TrainingState:
-    """Return the training's state in ``viewer``, the same for all widgets, made on first use."""
-    viewer = getattr(viewer, "__wrapped__", viewer)
+    """Return the training's state in ``viewer``, shared by all widgets and created on first use."""
+    viewer = unwrapped(viewer)
     if viewer not in _states:
         _states[viewer] = TrainingState(viewer)
     return _states[viewer]
 
 
 class TrainingState(QObject):
-    """Starts and follows the project's training and keeps the decisions. Lives in the GUI thread.
+    """Starts and follows the project's training and stores the decisions. Lives in the GUI thread.
 
-    A run goes on without the window: what is shown is read from its files, so that a new window finds a
-    run that is at work, was stopped or killed, or is finished and waits for the user's decision.
+    A run continues without the window and is shown from its files. A new window therefore finds a run that
+    is active, was stopped or killed, or is finished and waits for the user's decision.
     """
 
     changed = Signal()
@@ -60,32 +63,32 @@ class TrainingState(QObject):
         self._timer.timeout.connect(self.poll)
         self.project.changed.connect(self._on_project)
         self.project.ended.connect(partial(self._shut_down, ref(viewer)))
-        self.project.window_guard.questions.append(partial(ask_before_closing, self))
-        self.attach()
+        self.project.window_guard.questions.append(self._may_close)
+        self.find_run()
 
     @property
-    def at_work(self) -> bool:
+    def active(self) -> bool:
         """Whether a process trains, or is being started."""
         return self.status is not None and not self.status.ended
 
     @property
     def model_in_use(self) -> Path | None:
-        """The project's model that the user chose to use, or None."""
+        """The model that the user chose for the project, or None."""
         try:
             return self.store.adopted
         except LDSegError as error:
             self.failed.emit(str(error))
             return None
 
-    def attach(self) -> None:
-        """Find the run that is at work or that waits for a decision: the newest one."""
+    def find_run(self) -> None:
+        """Find the newest run, if it is active or waits for a decision."""
         self.run = self.status = self.comparison = None
         with suppress(LDSegError):
             for run in runs(self.project.folder)[:1]:
                 status = run.status()
-                made = status.checkpoint
+                model = status.checkpoint
                 if status.phase == "finished" and (
-                    made is None or not made.is_file() or self.store.decided(made)
+                    model is None or not model.is_file() or self.store.decided(model)
                 ):
                     continue
                 self.run, self.status = run, status
@@ -93,16 +96,16 @@ class TrainingState(QObject):
         self.changed.emit()
 
     def poll(self) -> None:
-        """Read what the training says now."""
+        """Read the current status of the training."""
         if self.run is None:
             return
         try:
             self.status = self.run.status()
         except LDSegError as error:
             if self.run.folder.exists():
-                return  # caught between two writes, or the disk is away for a moment
+                return  # the file is being written, or the disk is not available for a moment
             self.failed.emit(str(error))
-            self.attach()
+            self.find_run()
             return
         self._follow()
         self.changed.emit()
@@ -110,21 +113,21 @@ class TrainingState(QObject):
             self.models_changed.emit()
 
     def start(self, config: FineTuningConfig) -> None:
-        """Bring the corrections to the disk, then start; both in the background."""
+        """Save the corrections, then start the training; both in the background."""
         recorders = self.project.labels.recorders
 
         def work() -> FineTuningRun:
             for recorder in recorders:
                 if not recorder.finish_writing():
                     raise LDSegError(
-                        f"The corrections of {recorder.name} are not on the disk: {recorder.problem}"
+                        f"The corrections of {recorder.name} are not saved: {recorder.problem}"
                     )
             return start(config)
 
         self._in_background("Saving the corrections …", work)
 
     def resume(self) -> None:
-        """Go on with a run that was stopped, killed, or failed."""
+        """Resume a run that was stopped, killed, or failed."""
         if self.run is not None:
             run = self.run
 
@@ -132,27 +135,27 @@ class TrainingState(QObject):
                 run.resume()
                 return run
 
-            self._in_background("Going on …", work)
+            self._in_background("Resuming …", work)
 
     def pause(self) -> None:
-        """Have the training wait after the update it is at."""
-        self._tell(lambda run: run.pause())
+        """Pause the training after its current update."""
+        self._request(lambda run: run.pause())
 
     def unpause(self) -> None:
         """End the pause."""
-        self._tell(lambda run: run.unpause())
+        self._request(lambda run: run.unpause())
 
     def stop(self) -> None:
-        """Have the process write its state and end; it can be resumed."""
-        self._tell(lambda run: run.stop())
+        """Stop the training; its state is saved, so that it can be resumed."""
+        self._request(lambda run: run.stop())
 
     def discard(self) -> None:
-        """Forget a run that stands still, and delete its folder."""
-        if self._tell(lambda run: run.discard()):
-            self.attach()
+        """Delete the folder of a run that is not active."""
+        if self._request(lambda run: run.discard()):
+            self.find_run()
 
     def use(self, path: Path) -> None:
-        """Use the model at ``path`` from now on: a new one, or an older one again."""
+        """Use the model at ``path`` from now on, a new or an older one."""
         if self._decide(partial(self.store.adopt, path)):
             self.adopted.emit(path)
 
@@ -166,24 +169,24 @@ class TrainingState(QObject):
             decision()
         except LDSegError as error:
             self.failed.emit(str(error))
-            if not self.at_work:
-                self.attach()
+            if not self.active:
+                self.find_run()
             return False
-        if not self.at_work:
-            self.attach()
+        if not self.active:
+            self.find_run()
         self.models_changed.emit()
         return True
 
-    def _tell(self, order: Callable[[FineTuningRun], None]) -> bool:
+    def _request(self, request: Callable[[FineTuningRun], None]) -> bool:
         if self.run is None:
             return False
         try:
-            order(self.run)
+            request(self.run)
         except LDSegError as error:
             self.failed.emit(str(error))
         except OSError as error:
             self.failed.emit(
-                f"The training cannot be told: {self.run.folder} cannot be written "
+                f"The request did not reach the training: {self.run.folder} cannot be written "
                 f"({error.strerror or error})."
             )
         else:
@@ -214,18 +217,33 @@ class TrainingState(QObject):
             str(error) if known else f"The training did not start: {type(error).__name__}: {error}."
         )
 
+    def _may_close(self, window: QWidget) -> bool:
+        """Ask about an active training; return whether the window may close."""
+        self.poll()
+        if not self.active or self.run is None or self.status is None:
+            return True
+        paused = self.status.phase == "paused"
+        answer = ask_before_closing(window, self.run.config.name, paused, self.status.seconds_left)
+        if answer == "stop":
+            self.stop()
+        elif answer == "continue":
+            self.unpause()  # without the window nobody could end a pause
+        return answer != "cancel"
+
     def _shut_down(self, viewer: ref[ViewerModel]) -> None:
         self._timer.stop()
-        _states.pop(viewer(), None)
+        alive = viewer()
+        if alive is not None:
+            _states.pop(alive, None)
 
     def _on_project(self) -> None:
         if self.project.folder != self.store.project:
             self.store = ModelStore(self.project.folder)
-            self.attach()
+            self.find_run()
             self.models_changed.emit()
 
     def _follow(self) -> None:
-        if self.at_work:
+        if self.active:
             self._timer.start()
             return
         self._timer.stop()
