@@ -191,7 +191,7 @@ def remove_all(qtbot, viewer):
     for layer in list(viewer.layers):
         viewer.layers.remove(layer)
         drawn.clear()
-        qtbot.waitUntil(lambda: drawn)
+        qtbot.waitUntil(lambda: bool(drawn))
 
 
 def result_layer(viewer, word):
