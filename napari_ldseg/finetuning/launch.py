@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import LDSegError
 from ..training.run_folder import RunFolder, Status
-from ..utils.names import free_name
+from ..utils.text import free_name
 from .config import FineTuningConfig, read_config, write_config
 
 MODELS, RUNS = "models", "training"

@@ -14,7 +14,7 @@ from ..datasets.slices import is_taken_by_slice
 from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
-from ..utils.names import free_name
+from ..utils.text import free_name
 from .config import ALLOWED_IN_NAMES, Pace
 from .launch import MODELS, RUNS
 

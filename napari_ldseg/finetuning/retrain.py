@@ -32,7 +32,7 @@ from ..training.reporter import Reporter
 from ..training.run_folder import LOG
 from ..training.settings import TrainingSettings
 from ..utils.atomic import atomic_write
-from ..utils.names import free_name
+from ..utils.text import free_name
 from .case_snapshot import (
     SNAPSHOT,
     predict_unreviewed,

@@ -17,7 +17,7 @@ from ..errors import LDSegError
 from ..scans.scan import Scan
 from ..utils.atomic import remove_leftovers
 from ..utils.locking import LOCK, OWNER, FolderLock
-from ..utils.names import free_name
+from ..utils.text import free_name
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of
 from .patient import patient_of

@@ -30,7 +30,7 @@ from ...finetuning.plan import (
     settings_for,
     suggest_model_name,
 )
-from ...utils.durations import about
+from ...utils.text import about
 from ..common.class_labels import BACKGROUND
 from ..common.device_choice import DeviceChoice
 from ..common.model_choice import ModelChoice
