@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,18 +19,8 @@ from ..utils.locking import held
 STATE, LOG, STATUS, CURVES = "state.pt", "log.csv", "status.json", "curves.png"
 PAUSE, STOP = "pause", "stop"
 STARTING_SECONDS = 60
-Phase = Literal[
-    "starting",
-    "preparing",
-    "training",
-    "paused",
-    "measuring",
-    "finished",
-    "stopped",
-    "failed",
-    "killed",
-]
-ENDED: tuple[Phase, ...] = ("finished", "stopped", "failed", "killed")
+Ended = Literal["finished", "stopped", "failed", "killed"]
+Phase = Literal["starting", "preparing", "training", "paused", "measuring"] | Ended
 
 
 class TrainingStopped(LDSegError):
@@ -57,7 +47,7 @@ class Status(BaseModel):
     @property
     def ended(self) -> bool:
         """Whether no process works on the run any more."""
-        return self.phase in ENDED
+        return self.phase in get_args(Ended)
 
 
 class RunFolder:
