@@ -19,7 +19,7 @@ from ..errors import LDSegError, is_out_of_memory
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
 from ..scans.scan import Scan
-from .checks import check_fit, check_integer, check_memory
+from .checks import check_fit, check_grid_memory, check_integer, check_memory
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
@@ -135,6 +135,7 @@ class PosteriorSampler:
         self._steps = steps
         self._device = resolve_device(device)
         self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
+        check_grid_memory(metadata, self._map.size)
         self._precision = resolve_precision(self._device, math.prod(self._map.size), precision)
         self._model = checkpoint.model
         if not isinstance(checkpoint.model, LDSeg):
