@@ -17,7 +17,8 @@ WIDGETS = Path(__file__).parent / "widgets"
 
 
 def pytest_configure():
-    """Give each of several pytest processes one thread, so that they do not fight for the cores."""
+    """Keep napari from the user's settings, and of several pytest processes each to one core."""
+    os.environ["NAPARI_CONFIG"] = ""  # no settings file: none is read, none is written
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
 
@@ -86,9 +87,21 @@ def tiny_checkpoint(tiny_metadata):
     return make
 
 
+@pytest.fixture(scope="session")
+def known_plugins():
+    """Read the manifests of all plugins once instead of for each viewer."""
+    from npe2 import PluginManager
+
+    plugins = PluginManager.instance()
+    plugins.discover(include_npe1=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "discover", lambda **options: 0)
+        yield
+
+
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Measure a checkpoint's steps against 20 instead of 250, in tests of what is around it."""
+    """Measure a checkpoint's steps as quick_cli.py does, in tests of what is around it."""
     monkeypatch.setattr("napari_ldseg.evaluation.steps.REFERENCE_STEPS", 20)
     monkeypatch.setattr("napari_ldseg.evaluation.steps.CANDIDATE_STEPS", (3, 5, 10))
 

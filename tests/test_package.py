@@ -45,6 +45,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]

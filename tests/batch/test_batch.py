@@ -271,6 +271,7 @@ def test_a_folder_that_cannot_be_written_stops_the_run_first(
     assert_sentence(result.stderr.strip(), "Permission denied")
 
 
+@pytest.mark.slow
 def test_two_runs_cannot_use_one_folder(run, scans, model, tmp_path, assert_sentence):
     out = tmp_path / "out"
     assert run(scans).exit_code == 0
@@ -471,6 +472,7 @@ def test_2d_images_and_volumes_with_a_2d_model(tiny_checkpoint, run, tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_two_processes_give_bitwise_the_results_of_one(scans, model, tmp_path):
     (scans / "broken.nii.gz").write_bytes(b"not a NIfTI file")
     ends = {}
@@ -502,6 +504,7 @@ def uninterrupted(tiny_checkpoint, tmp_path_factory):
     return folder / "scans", folder / "out", model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_stopped_in_the_middle_and_continued(number, uninterrupted, tmp_path):
     scans, expected, model = uninterrupted
@@ -555,6 +558,7 @@ def test_leftovers_of_a_killed_process_are_deleted(run, scans, tmp_path):
     assert not leftovers(out) and not (out / ".unfinished").exists()
 
 
+@pytest.mark.slow
 def test_processes_end_with_their_parent(uninterrupted, tmp_path):
     scans, _, model = uninterrupted
     arguments = command([scans], tmp_path / "out", model, "--devices", "2")

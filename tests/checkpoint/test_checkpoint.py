@@ -288,6 +288,7 @@ def test_other_architecture_in_the_metadata(saved, bad):
     bad(described(saved, set_("architecture", "image_attention", value=False)), "damaged")
 
 
+@pytest.mark.slow
 def test_bit_flips(saved, tmp_path, assert_sentence):
     """A valid file with one to three flipped bits loads, or is refused with one sentence."""
     rng = np.random.default_rng(0)
@@ -374,6 +375,7 @@ for room in ("model", "checkpoint", "inference", "training"):
     assert not {"qtpy", "napari", "PyQt5", "PyQt6", "PySide6", "napari_ldseg.widgets"} & modules
 
 
+@pytest.mark.slow
 def test_model_and_checkpoint_import_no_later_room():
     later = {f"napari_ldseg.{room}" for room in ("inference", "training", "layers", "widgets")}
     modules = set(imported_by("import napari_ldseg.checkpoint.file"))

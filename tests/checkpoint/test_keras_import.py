@@ -69,6 +69,7 @@ def test_dimensions_classes_channels_and_size_come_from_the_shapes(pristine, dim
     assert metadata.networks == "authors" and metadata.parametrisation == "plain-difference"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 def test_names_do_not_matter_but_their_order_does(pristine, tmp_path, dims):
     """Offsets from 0 to 1e6 and gaps, so that names sort differently as text than as numbers."""
@@ -124,6 +125,7 @@ def test_the_command_writes_a_checkpoint_that_segments(pristine, tmp_path, dims)
     assert shown.exit_code == 0 and f"{dims}D" in shown.stdout and "part 1" in shown.stdout
 
 
+@pytest.mark.slow
 def test_the_command_fails_with_a_sentence_and_without_qt(folder, tmp_path):
     (folder / "denoiser.hdf5").unlink()
     code = (
@@ -231,6 +233,7 @@ def test_an_unexpected_tensor(edit, refused):
     refused("denoiser.hdf5", "'dense_9999/dense_9999/kernel:0' is unexpected")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", FILES)
 def test_one_layer_less_and_one_more(edit, folder, refused, stem):
     with edit(stem) as file:
@@ -301,6 +304,7 @@ def test_negative_variance(edit, refused):
     refused("imageEncoder.hdf5", "moving_variance:0' has negative values")
 
 
+@pytest.mark.slow
 def test_links_compression_and_storage_elsewhere(edit, folder, refused):
     np.zeros(10**4, "f4").tofile(folder / "outside.raw")
     shape = {"shape": (3, 3, 3, 4), "dtype": "f4"}
@@ -339,6 +343,7 @@ def test_sizes_that_the_authors_code_cannot_have(tmp_path, assert_sentence):
     assert_sentence(error, "labelEncoder.hdf5", "divisible by 64")
 
 
+@pytest.mark.slow
 def test_bit_flips_end_in_a_sentence_or_in_tensors(pristine, tmp_path, assert_sentence):
     """The count is small; benchmarks/fuzz_hdf5.py does thousands."""
     content = (pristine[3] / "imageEncoder3D.hdf5").read_bytes()

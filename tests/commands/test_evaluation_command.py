@@ -78,6 +78,7 @@ def saved(tiny_checkpoint, tmp_path):
     return save
 
 
+@pytest.mark.slow
 def test_a_complete_report(data, saved, tmp_path):
     path, baseline, other = (
         saved(),
@@ -150,6 +151,7 @@ def test_a_complete_report(data, saved, tmp_path):
         assert text in page
 
 
+@pytest.mark.slow
 def test_a_deterministic_network_alone_and_as_the_baseline(
     data, saved, tiny_metadata, tmp_path, assert_sentence
 ):
@@ -172,6 +174,7 @@ def test_a_deterministic_network_alone_and_as_the_baseline(
     refuse(assert_sentence, plain, data, "-o", out, "--parts", "steps", words=["no sampling"])
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_metrics(data, saved, tmp_path):
     def metrics(folder, seed):
         command = (saved(), data, "-o", folder, *ALL_PARTS, "--samples", 3, "--steps", "2")
@@ -203,6 +206,7 @@ def test_models_of_one_name_are_labelled_by_their_paths(data, tiny_checkpoint, t
     }
 
 
+@pytest.mark.slow
 def test_no_image_is_segmented_twice(data, saved, tmp_path, monkeypatch):
     seen = []
 
@@ -220,6 +224,7 @@ def test_no_image_is_segmented_twice(data, saved, tmp_path, monkeypatch):
     assert len(seen) == len(set(seen)) == 2 * (4 + 2 + 1)
 
 
+@pytest.mark.slow
 def test_cases_are_drawn_by_the_seed(data, saved, tmp_path):
     def names(seed):
         command = (saved(), data, "-o", tmp_path, "--cases", 3, "--seed", seed, "--json")
@@ -276,6 +281,7 @@ def several_readers(data):
     return data
 
 
+@pytest.mark.slow
 def test_several_readers(several_readers, saved, tmp_path):
     names = [part for n in (1, 2, 3) for part in ("--labels", f"reader{n}")]
     answer = evaluate(saved(), several_readers, "-o", tmp_path / "report", *names)
@@ -351,6 +357,7 @@ def test_rank_correlation_of_empty_samples_and_empty_readers(
     assert "of empty samples with empty readers" in (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_several_readers_of_one_volume(saved, tmp_path):
     """One case, three classes: the section has a slice of it and no correlation."""
     folder, out = tmp_path / "volumes", tmp_path / "report"
@@ -385,6 +392,7 @@ def test_colour_images_with_numbered_objects(saved, tmp_path):
     assert answer.exit_code == 1 and "holds the value 7" in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_runs_folder_gives_the_held_out_cases(data, saved, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -418,6 +426,7 @@ def test_a_runs_folder_gives_the_held_out_cases(data, saved, tmp_path):
     assert answer.exit_code == 1 and "training, validation, test or all" in answer.stderr
 
 
+@pytest.mark.slow
 def test_before_and_after_calibration(data, saved, tmp_path):
     calibration = Calibration(
         samples=3, steps=4, split="validation", cases=25, temperature=2.0, volume_factors=(1e6,)

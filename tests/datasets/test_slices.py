@@ -176,6 +176,7 @@ def base(tiny_checkpoint, tmp_path):
     return save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "tiny.safetensors")
 
 
+@pytest.mark.slow
 def test_a_2d_model_learns_from_the_reviewed_slices_of_loops(tmp_path, base):
     project = project_of_loops(tmp_path / "project")
     found = selectable_cases(project, ["background", "disc"], 2)
@@ -194,6 +195,7 @@ def test_a_2d_model_learns_from_the_reviewed_slices_of_loops(tmp_path, base):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
 
 
+@pytest.mark.slow
 def test_garbage_in_slices_that_nobody_reviewed_changes_nothing(tmp_path, base):
     assert_unreviewed_counts_for_nothing(project_of_loops(tmp_path / "clean"), base, tmp_path)
 
@@ -231,6 +233,7 @@ def write_stacks(folder, count=10):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_steps")
 def test_a_2d_network_is_trained_on_stacks_by_the_command(tmp_path):
     config = configuration(

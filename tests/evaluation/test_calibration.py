@@ -97,6 +97,7 @@ def test_temperature_keeps_classes_and_makes_probabilities():
     assert np.isfinite(apply_temperature(np.array([[1.0], [0.0]], np.float32), 0.1)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [19, 40])
 def test_conformal_intervals_reach_their_level(n):
     """On simulated cases whose samples are biased and five times too narrow."""
@@ -211,6 +212,7 @@ def test_intervals_of_single_images_do_not_hold_for_a_stack_of_slices(tiny_check
     assert "several slices" in posterior.summary()["calibrated"]["meaning"]
 
 
+@pytest.mark.slow
 def test_measured_stored_and_described(tiny_checkpoint, tmp_path, capsys):
     checkpoint = tiny_checkpoint(2)
     found = measure_calibration(checkpoint, cases(20), 3)

@@ -90,6 +90,7 @@ def test_a_damaged_or_second_conversion_is_one_sentence(crops, folder, tmp_path)
     assert "cannot be read" in convert(tmp_path / "no.npz", tmp_path / "out").stderr
 
 
+@pytest.mark.slow
 def test_a_run_with_several_readers_measures_their_agreement(folder, tmp_path):
     sizes = {key: list(value) for key, value in WIDTHS.items() if isinstance(value, tuple)}
     settings = {

@@ -104,6 +104,7 @@ def here(config):
     return folder, run.status()
 
 
+@pytest.mark.slow
 def test_a_run_makes_a_new_model_beside_the_old(project, base):
     before = base.read_bytes()
     run = start(config_for(project, base))
@@ -130,6 +131,7 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
     assert expected_seconds(project.folder, made.metadata, settings, 2) > 0
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
     """As an uninterrupted run, although a case disappears from the project meanwhile."""
     twin = shutil.copytree(project.folder, tmp_path / "twin")
@@ -150,6 +152,7 @@ def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", [True, False])
 def test_a_run_killed_while_it_writes_the_model_makes_one_model(
     project, base, written, monkeypatch
@@ -181,6 +184,7 @@ def test_a_run_killed_while_it_writes_the_model_makes_one_model(
     assert found == read_comparison(models / f"{made}.json") and found.changes
 
 
+@pytest.mark.slow
 def test_paused_stopped_and_resumed(project, base):
     run = start(config_for(project, base, updates=400))
     wait(run, "training")
@@ -217,6 +221,7 @@ def assert_unreviewed_counts_for_nothing(clean, base, tmp_path):
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_garbage_outside_the_reviewed_mask_changes_nothing(tmp_path, base):
     def half(i, scan, masks):
         reviewed = np.zeros(masks.label.shape, bool)
@@ -249,6 +254,7 @@ def test_the_rest_of_a_partly_reviewed_case_is_the_base_s_prediction(tmp_path, b
     assert len(set(hashes)) == len(hashes)
 
 
+@pytest.mark.slow
 def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
     project = Project(tmp_path / "project", create=True)
     for i in range(10):
@@ -286,6 +292,7 @@ def test_a_baseline_without_diffusion_is_not_retrained(
 AXES_SWAPPED = np.array([[0.7, 0, 0.1, 5], [0.1, 0, 1.1, -9], [0, 2.0, 0, 3], [0, 0, 0, 1]], float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False], ids=["random weights", "base"])
 def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
     """Also with axes in another order than the grid's, and the largest one held out."""
@@ -361,6 +368,7 @@ def _change_image(project):
     next(iter(sorted(project.folder.glob("cases/*/image*")))).write_bytes(b"nothing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error, words",
     [
@@ -388,6 +396,7 @@ def test_what_fails_during_a_run_is_reported_and_can_be_resumed(
     assert (project.folder / "models" / "tiny-2.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_moved_project_is_trained_where_it_is(tmp_path, project, base):
     """Also from a model of its own, and with images that lie beside it."""
     own = shutil.copy(base, project.folder / "own.safetensors")
@@ -434,6 +443,7 @@ def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatc
     assert process.main(folder) == 0, RunFolder(folder).status()
 
 
+@pytest.mark.slow
 def test_a_class_that_nothing_shows_is_reported(tmp_path, tiny_checkpoint):
     checkpoint = tiny_checkpoint(classes=3)
     described = checkpoint.metadata.model_copy(update={"classes": (*DISC, RING)})
@@ -461,6 +471,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, assert_sentence):
     assert "inline_container" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("known", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_a_processor_without_bfloat16_trains_in_float32(
     project, base, known, precision, monkeypatch

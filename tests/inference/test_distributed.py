@@ -45,6 +45,7 @@ def test_one_process_by_default():
     assert (fabric.world_size, fabric.global_rank, fabric.device.type) == (1, 0, "cpu")
 
 
+@pytest.mark.slow
 def test_fabric_run_sets_the_number_of_processes(program):
     command = ("-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2")
     assert ranks(*command, program) == ["rank 0 of 2", "rank 1 of 2"]

@@ -50,6 +50,7 @@ def official():
 
 
 @needs_official
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 def test_components_match_the_original_code(official, dims):
     maxima = PARITY["component_maxima"](official(dims), full=False)
@@ -60,6 +61,7 @@ def test_components_match_the_original_code(official, dims):
 
 @needs_official
 @needs_data
+@pytest.mark.slow
 def test_the_autoencoder_reconstructs_real_labels(official):
     labels = PARITY["real_labels"](2, (512, 512), limit=3)
     for name, label in labels.items():

@@ -368,6 +368,7 @@ def test_a_crash_between_label_and_masks_does_not_part_them(project, recorded, m
     np.testing.assert_array_equal(masks.edited, array != 0)
 
 
+@pytest.mark.slow
 def test_killing_the_writer_at_random_moments_loses_at_most_the_last_second(tmp_path):
     done = subprocess.run(
         [sys.executable, str(KILL), "--kills", "6", "--longest", "2", "--folder", str(tmp_path)],

@@ -47,6 +47,7 @@ def write_rods(folder, lengths):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_steps")
 def test_volumes_are_trained_in_any_orientation(tmp_path):
     path = configuration(write_rods(tmp_path, [40] * 6), orientation="LPS", **LONG)

@@ -32,6 +32,7 @@ from napari_ldseg.utils.locking import exclusive_lock
 from ..discs import WIDTHS, disc, discs, equal, settings, write_discs
 
 ROOT = Path(__file__).parents[2]
+QUICK_CLI = Path(__file__).parents[1] / "quick_cli.py"
 AUGMENTED = {"rotation": 0.3, "noise": 0.02, "flip_axes": [0]}
 
 
@@ -66,7 +67,7 @@ def data(tmp_path_factory):
 
 def command(*arguments, **options):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, "-m", "napari_ldseg.cli", "train", *map(str, arguments)]
+    line = [sys.executable, str(QUICK_CLI), "train", *map(str, arguments)]
     return subprocess.Popen(line, env=environment, text=True, stderr=subprocess.PIPE, **options)
 
 
@@ -89,6 +90,7 @@ def finished(data, tmp_path_factory):
     return folder, output
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_in_its_folder(finished, data):
     folder, output = finished
     assert {p.name for p in folder.iterdir() if p.name != "tensorboard"} == {
@@ -121,6 +123,7 @@ def test_a_run_leaves_everything_in_its_folder(finished, data):
     assert read_config(folder / "config.yaml").data.folder == data
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, data, tmp_path):
     path, folder = configuration(data, {"updates": 60}), tmp_path / "run"
     rng = np.random.default_rng(0)
@@ -144,6 +147,7 @@ def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, 
     assert (folder / "log.csv").read_text() == (finished[0] / "log.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_signal_stops_after_the_update_and_loses_nothing(finished, data, tmp_path):
     path, folder = configuration(data, {"updates": 60, "validate_every": 1000}), tmp_path / "run"
     process = command(path, "-o", folder)
@@ -178,6 +182,7 @@ def alone(tmp_path_factory):
     return path, folder / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["option", "torchrun"])
 def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     """Same joint batches, gradients, log and validation; only one process writes."""
@@ -201,6 +206,7 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     assert output.count("8/8") == 1
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_not_overwritten(finished, data, assert_sentence):
     folder, _ = finished
     path = configuration(data, {"updates": 60})
@@ -257,6 +263,7 @@ def test_a_bad_held_out_case_is_named_before_the_training(tmp_path, part, assert
     assert not (tmp_path / "run" / "log.csv").exists()
 
 
+@pytest.mark.slow
 def test_stopped_while_measuring_a_run_is_resumed_there(data, tmp_path, monkeypatch):
     path, folder = configuration(data), tmp_path / "run"
     came = []

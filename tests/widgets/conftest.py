@@ -6,8 +6,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Labels
-from napari.settings import get_settings
-from npe2 import PluginManager
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -16,17 +14,6 @@ from qtpy.QtWidgets import QApplication
 from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.project.case import CaseFolder
 from napari_ldseg.widgets.project.state import project_of
-
-
-@pytest.fixture(scope="session", autouse=True)
-def quick_napari():
-    """Keep napari from the user's own settings, and from reading all manifests again for each viewer."""
-    get_settings(None)
-    plugins = PluginManager.instance()
-    plugins.discover(include_npe1=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "discover", lambda **options: 0)
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +43,7 @@ def model_file(tiny_checkpoint, tmp_path):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
+def viewer(known_plugins, make_napari_viewer):
     """A napari viewer in a real window."""
     viewer = make_napari_viewer(show=True)
     viewer.window._qt_window.resize(1200, 900)
@@ -199,9 +186,12 @@ def remove_all(qtbot, viewer):
 
     vispy 0.16 crashes on Mesa when the visual it drew last goes together with another one.
     """
+    drawn = []
+    viewer.window._qt_viewer.canvas._scene_canvas.events.draw.connect(drawn.append)
     for layer in list(viewer.layers):
         viewer.layers.remove(layer)
-        qtbot.wait(100)
+        drawn.clear()
+        qtbot.waitUntil(lambda: drawn)
 
 
 def result_layer(viewer, word):

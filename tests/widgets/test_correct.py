@@ -226,7 +226,7 @@ def test_a_piece_is_clicked_in_the_3d_view(qtbot, viewer, correct, press, volume
     native = viewer.window._qt_viewer.canvas.native
     centre = np.array(volume.data_to_world((7.5, 14.5, 14.5)))
     there = np.array(volume.data_to_world((6, 25, 25)))
-    zoom = viewer.camera.zoom
+    zoom = viewer.scene.camera.zoom
     middle = np.array([native.width() / 2, native.height() / 2])
     pixel = middle + (there - centre)[[2, 1]] * zoom
     place = QPoint(*(round(p) for p in pixel))
