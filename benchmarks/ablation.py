@@ -1,13 +1,13 @@
-"""What lifts accuracy: the same training many times, each time with one thing changed.
+"""What improves accuracy: the same training many times, each time with one setting changed.
 
 python benchmarks/ablation.py -o FOLDER [--only NAME ...]
 
-CAMUS (LDSEG_DATA/camus) with the split of the bundled model, of whose test patients the first 25 are taken,
-at 64 x 64, by small networks of an 8 x smaller latent, with 1200 updates of 8: small enough that every row
-costs some minutes of one core. The first row is trained with three seeds, which tells how much of a
-difference is chance; no row shows what a long training reaches. DSC is the mean of the three structures
-of one sample in K steps. Finished rows are kept in FOLDER and not trained again; two processes with
-different rows may use one folder.
+CAMUS (LDSEG_DATA/camus) with the split of the bundled model and its first 25 test patients, at 64 x 64,
+with small networks (latent 8 x smaller) and 1200 updates of 8: small enough that every row takes some
+minutes on one core. The first row is trained with three seeds, to show how much of a difference is
+random; no row shows the accuracy of a long training. DSC is the mean of the three structures of one
+sample in K steps. Finished rows are kept in FOLDER and not trained again; two processes with different
+rows may use one folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from napari_ldseg.datasets.split import read_split
 TEST_CASES = 100
 UPDATES = 1200
 
-# Row: what is changed against the first row, as dotted names of the configuration.
+# The changes of each row against the first one, as dotted names of the configuration.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "second seed": {"training.seed": 1},
@@ -63,7 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def base(split: Path) -> dict[str, Any]:
-    """Return the first row's configuration: the bundled model's with small networks, and shorter."""
+    """Return the first row's configuration: the bundled model's with small networks and fewer updates."""
     config = yaml.safe_load((MODELS / "camus.yaml").read_text())
     config["grid"] = {"size": [64, 64]}
     config["architecture"] = {
@@ -84,8 +84,8 @@ def base(split: Path) -> dict[str, Any]:
 
 def smaller_split(folder: Path) -> Path:
     """Write the bundled model's split with fewer test cases, and return its file."""
-    whole = read_split(MODELS / "splits" / "camus.json")
-    split = whole.model_copy(update={"test": whole.test[:TEST_CASES]})
+    full = read_split(MODELS / "splits" / "camus.json")
+    split = full.model_copy(update={"test": full.test[:TEST_CASES]})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "split.json"
     path.write_text(split.model_dump_json())
@@ -93,15 +93,16 @@ def smaller_split(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Train what is missing and print the table."""
+    """Train the missing rows and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
-    told = parser.parse_args()
-    folder = told.output.resolve()
+    arguments = parser.parse_args()
+    folder = arguments.output.resolve()
     config = base(smaller_split(folder))
     rows = {
-        n: train_row(changed(config, VARIANTS[n]), folder / n.replace(" ", "-")) for n in told.only
+        n: train_row(changed(config, VARIANTS[n]), folder / n.replace(" ", "-"))
+        for n in arguments.only
     }
     print(machine.describe(updates=UPDATES))
     print(table(rows))

@@ -1,4 +1,4 @@
-"""How close imported weights come to the authors' code: python benchmarks/authors_parity.py [2] [3].
+"""How close imported weights are to the authors' code: python benchmarks/authors_parity.py [2] [3].
 
 Prints the largest absolute difference of each component from the reference outputs in the folder
 LDSEG_OFFICIAL (default ../shared/official from the repository), and the Dice of the authors' autoencoders
@@ -82,7 +82,7 @@ def component_maxima(checkpoint: Checkpoint, full: bool = True) -> dict[str, flo
 
 @torch.inference_mode()
 def reconstruction_dice(checkpoint: Checkpoint, label: np.ndarray) -> float:
-    """Return the mean Dice over the classes but the background of a label (*size) and its reconstruction."""
+    """Return the mean Dice of a label (*size) and its reconstruction over the foreground classes."""
     model, classes = checkpoint.model, checkpoint.metadata.architecture.classes
     z = model.encode_label(one_hot(label[None], classes))
     back = model.decode(z, label.shape).argmax(1)[0].numpy()
@@ -111,7 +111,7 @@ def real_labels(
 
 
 def main() -> None:
-    """Print everything for the dimensions named on the command line, by default both."""
+    """Print all results for the given dimensions, by default both."""
     for dims in [int(a) for a in sys.argv[1:]] or [2, 3]:
         checkpoint = import_keras(OFFICIAL, dims)
         for name, value in component_maxima(checkpoint).items():

@@ -1,9 +1,9 @@
-"""A Res-UNet trained as a bundled model was, to set beside it with ``napari-ldseg evaluate --baseline``.
+"""A Res-UNet trained like a bundled model, for ``napari-ldseg evaluate --baseline``.
 
 python benchmarks/baseline.py MODEL UPDATES -o FOLDER
 
 MODEL is a name in models/; data, split, grid, batch, learning rate and augmentation are the model's. The
-widths are the same for every model, so that a small LDSeg does not stand beside a small baseline.
+widths are the same for every model, so that a small LDSeg is not compared with a small baseline.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ WIDTHS = [16, 32, 64, 128]
 
 
 def main() -> None:
-    """Train it and print its figures."""
+    """Train it and print its metrics."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     parser.add_argument("updates", type=int)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    told = parser.parse_args()
-    config = yaml.safe_load((MODELS / f"{told.model}.yaml").read_text())
+    arguments = parser.parse_args()
+    config = yaml.safe_load((MODELS / f"{arguments.model}.yaml").read_text())
     changes = {
-        "name": f"Res-UNet {told.model}",
+        "name": f"Res-UNet {arguments.model}",
         "networks": "res-unet",
         "architecture": {"image_widths": WIDTHS, "label_widths": WIDTHS},
         "data.split": str((MODELS / config["data"]["split"]).resolve()),
-        "training.updates": told.updates,
-        "training.validate_every": told.updates,
+        "training.updates": arguments.updates,
+        "training.validate_every": arguments.updates,
     }
-    told.output.mkdir(parents=True, exist_ok=True)
-    row = train_row(changed(config, changes), told.output)
-    print(machine.describe(updates=told.updates))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    row = train_row(changed(config, changes), arguments.output)
+    print(machine.describe(updates=arguments.updates))
     print(table({changes["name"]: row}))
 
 

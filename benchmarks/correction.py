@@ -1,8 +1,9 @@
 """Milliseconds of each correction tool on a 256x256x128 label volume, in a real or virtual window.
 
-python benchmarks/correction.py prints the median of five runs of the function alone, and of pressing
+python benchmarks/correction.py prints the median of five runs of the function itself, and from pressing
 the tool's key until the labels layer shows the result, undo step included; and the longest gap of the
-window's event loop meanwhile. Two structures: one of the size of a liver, and one that fills the volume.
+window's event loop during the run. Two structures: one of the size of a liver, and one that fills the
+volume.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from napari_ldseg.correction.brush import brush_voxels, in_range
 from napari_ldseg.correction.pieces import keep_largest, relabel_piece
 from napari_ldseg.correction.shape import fill_holes, grow, shrink, smooth
 from napari_ldseg.correction.slices import copy_slice, fill_between
+from napari_ldseg.evaluation.machine import processor_name
 
 SHAPE, SPACING = (128, 256, 256), (1.0, 0.7, 0.7)
 AMOUNT = 3.0
@@ -27,7 +29,7 @@ RUNS = 5
 
 
 def structure(radii: tuple[float, float, float], every: int = 1) -> np.ndarray:
-    """Return an ellipsoid with a rough border, 50 specks and 50 holes, beside a second class."""
+    """Return an ellipsoid with a rough border, 50 specks and 50 holes, next to a second class."""
     rng = np.random.default_rng(0)
     z, y, x = (np.arange(n, dtype=np.float32) for n in SHAPE)
     centre = [n / 2 for n in SHAPE]
@@ -48,7 +50,7 @@ def structure(radii: tuple[float, float, float], every: int = 1) -> np.ndarray:
 
 def main() -> None:
     """Print one table per structure."""
-    print(f"{platform.platform()}, {os.cpu_count()} cores; {processor()}")
+    print(f"{platform.platform()}, {os.cpu_count()} cores; {processor_name()}")
     print(
         f"{' x '.join(map(str, SHAPE))} voxels of {SPACING} mm, {AMOUNT} mm, median of {RUNS}, ms"
     )
@@ -58,7 +60,7 @@ def main() -> None:
         np.random.default_rng(0).random(SHAPE, dtype=np.float32), scale=SPACING, units="mm"
     )
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
-    for title, radii in (("liver-sized", (45, 75, 75)), ("whole volume", (62, 125, 125))):
+    for title, radii in (("liver-sized", (45, 75, 75)), ("full volume", (62, 125, 125))):
         full, painted = structure(radii), structure(radii, every=4)
         print(f"\n{title}: {np.count_nonzero(full == 1):,} voxels")
         print(
@@ -68,10 +70,10 @@ def main() -> None:
         layer.selected_label = 1
         widget.smoothing.setValue(AMOUNT / 3)
         widget.distance.setValue(AMOUNT)
-        for name, alone in functions(full, painted).items():
+        for name, function in functions(full, painted).items():
             layer.data[:] = painted if name == "fill_between" else full
             layer.refresh()
-            report(viewer, widget, layer, name, alone)
+            report(viewer, widget, layer, name, function)
         layer.visible = False
     viewer.close()
 
@@ -94,15 +96,15 @@ def functions(full: np.ndarray, painted: np.ndarray) -> dict:
 
 
 def brush(labels: np.ndarray) -> np.ndarray:
-    """Look at a 3D brush of 40 voxels as the threshold brush does at each point of a stroke."""
+    """Return the voxels in range under a 3D brush of 40 voxels, as at each point of a stroke."""
     centre = (SHAPE[0] // 2, SHAPE[1] // 2, 8)
     voxels = brush_voxels(centre, 40, (0, 1, 2), SHAPE, SPACING)
     return np.flatnonzero(in_range(labels, voxels, 0, 0))
 
 
-def report(viewer, widget, layer, name: str, alone) -> None:
-    """Time one tool alone and in the window, and print its row."""
-    pure = statistics.median(timed(alone) for _ in range(RUNS))
+def report(viewer, widget, layer, name: str, function) -> None:
+    """Time one tool as a function and in the window, and print its row."""
+    pure = statistics.median(timed(function) for _ in range(RUNS))
     in_window, gaps, changed = [], [], 0
     middle = tuple(n // 2 for n in SHAPE)
     for _ in range(RUNS):
@@ -126,7 +128,7 @@ def report(viewer, widget, layer, name: str, alone) -> None:
         while widget.corrector.busy:
             QApplication.processEvents()
             ticks.append(time.perf_counter())
-            time.sleep(0.001)  # as in Qt's own loop, which waits for events
+            time.sleep(0.001)  # Qt's own loop waits for events, too
         in_window.append(ticks[-1] - ticks[0])
         gaps.append(max(np.diff(ticks)))
         changed = int((layer.data != before).sum())
@@ -154,15 +156,6 @@ def pump(seconds: float) -> None:
     while time.monotonic() < end:
         QApplication.processEvents()
         time.sleep(0.005)
-
-
-def processor() -> str:
-    """Return the processor's name, where Linux tells it."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(s.split(":")[1].strip() for s in lines if s.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":

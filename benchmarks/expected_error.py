@@ -1,9 +1,9 @@
-"""Which score of a whole result ranks its errors best? Spearman's correlation with 1 - DSC.
+"""Which score of a result ranks the errors best? Spearman's correlation with 1 - DSC.
 
 python benchmarks/expected_error.py MODEL FOLDER [--split split.json --part test] [--samples N]
 
-FOLDER has images/ and labels/ of cases that the model was not trained on, or a split says which. DSC is
-the mean over the classes; intervals are 95 % bootstrap intervals over cases.
+FOLDER has images/ and labels/ of held-out cases, or of all cases with a split file. DSC is the mean over
+the classes; intervals are 95 % bootstrap intervals over cases.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from napari_ldseg.inference.posterior import Posterior
 
 
 def scores(posterior: Posterior) -> dict[str, float]:
-    """Return every candidate; the larger, the less the result is to be trusted."""
+    """Return every candidate score; a larger one means a larger error."""
     labels, sd, predictive = posterior.labels, posterior.sample_sd, posterior.predictive_sd
     p = posterior.mean_probability
     structure = labels > 0
@@ -38,8 +38,8 @@ def scores(posterior: Posterior) -> dict[str, float]:
         "1 - expected Dice (chosen)": posterior.expected_error(),
         "predictive SD over the structure": predictive[structure].mean(),
         "sample SD over the structure": sd[structure].mean(),
-        "predictive SD in the boundary's band": predictive[band].mean(),
-        "sample SD in the boundary's band": sd[band].mean(),
+        "predictive SD near the boundary": predictive[band].mean(),
+        "sample SD near the boundary": sd[band].mean(),
         "predictive SD over the image": predictive.mean(),
         "predictive variance, sum / structure": (predictive**2).sum() / structure.sum(),
         "expected errors / structure": (1 - p.max(0)).sum() / structure.sum(),
@@ -49,21 +49,21 @@ def scores(posterior: Posterior) -> dict[str, float]:
 
 
 def measure(model: str, cases: list[Case], samples: int) -> None:
-    """Print the correlations of one model on its cases."""
+    """Print the correlations for one model and its cases."""
     checkpoint = load_checkpoint(find_checkpoint(model))
-    found, errors = [], []
+    by_case, errors = [], []
     for case in cases:
         scan, expert = case.read()
         posterior = segment(checkpoint, scan, samples)
-        found.append(scores(posterior))
+        by_case.append(scores(posterior))
         dsc = overlap(posterior.labels, expert, len(checkpoint.metadata.classes))[0]
         errors.append(1 - np.nanmean(dsc))
     error = np.array(errors)
     name = f"{checkpoint.metadata.name} ({(checkpoint.sha256 or '')[:8]})"
     print(f"{name}: {len(cases)} cases, {samples} samples, DSC {1 - error.mean():.3f}")
     draws = np.random.default_rng(0).integers(0, len(cases), (1000, len(cases)))
-    for score in found[0]:
-        values = np.array([f[score] for f in found])
+    for score in by_case[0]:
+        values = np.array([case_scores[score] for case_scores in by_case])
         low, high = np.nanpercentile(
             [spearmanr(values[d], error[d])[0] for d in draws], (2.5, 97.5)
         )

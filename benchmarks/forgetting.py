@@ -1,13 +1,13 @@
-"""What fine-tuning on ten corrected cases of a shifted kind gains there and loses elsewhere.
+"""How much fine-tuning on ten corrected images with another contrast gains on such images and forgets.
 
 python benchmarks/forgetting.py MODEL [--gamma 0.4] [--speckle 0.6] [--blur 1.5] [--set NAME=VALUE ...]
 
-A bundled model and the data that its ``models/MODEL.yaml`` names, patients kept out of its training alone: its
-test cases, or the validation cases where there are none. Up to ten cases of as many patients are shifted (gamma,
-speckle, blur) and learnt from; the same shift on up to thirty other patients, and up to forty unshifted
-others, tell what was gained and what was forgotten. DSC is the mean of the classes.
-Every row is a share of the way from the old weights to the learnt ones; the plugin takes the marked one.
-``--set`` changes a training setting (``--set learning_rate=3.0e-4``), to compare.
+A bundled model and the data of its ``models/MODEL.yaml``, with held-out patients only: its test cases, or
+the validation cases if there are none. Up to ten cases of as many patients are shifted (gamma, speckle,
+blur) and trained on; the same shift of up to thirty other patients measures the gain, and up to forty
+other patients without a shift measure what is forgotten. DSC is the mean of the classes. Every row is an
+interpolation between the old weights (0) and the fine-tuned ones (1); the plugin uses the marked one.
+``--set`` changes a training setting (``--set learning_rate=3.0e-4``).
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.overlap import evaluate
 from napari_ldseg.finetuning.plan import settings_for
-from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.loop import train
 
 MODELS = Path(__file__).parents[1] / "models"
-LEARNT, SHIFTED, ORIGINAL = 10, 30, 40
+TRAINED, SHIFTED, ORIGINAL = 10, 30, 40
 SHARES = (0.2, 0.3, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Shift:
-    """Another look: a steeper contrast, a blur in pixels, and multiplicative speckle of this SD."""
+    """A domain shift: a gamma, a blur in pixels, and multiplicative speckle of this SD."""
 
     gamma: float = 0.4
     speckle: float = 0.6
     blur: float = 1.5
 
     def of(self, scan: Scan, seed: int) -> Scan:
-        """Return ``scan`` with this look, 0..255; nothing is blurred across channels."""
+        """Return ``scan`` with this shift, 0..255, without a blur across channels."""
         array = np.asarray(scan.array, np.float32)
         low, high = array.min(), array.max()
         unit = ((array - low) / max(high - low, 1)) ** self.gamma
@@ -66,16 +66,16 @@ class Shift:
         return replace(case, read_scan=lambda: self.of(case.read_scan(), seed))
 
 
-def kept_out(model: str) -> list[Case]:
-    """Return a case of each patient that the bundled ``model`` never learned from, always the same."""
+def held_out(model: str) -> list[Case]:
+    """Return one case of each patient held out from the training of the bundled ``model``."""
     config = read_config(MODELS / f"{model}.yaml")
-    cases, _ = find_labelled(config.data, [c.name for c in config.classes])
+    cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
     split = read_split(config.data.split)
     return one_per_patient(split.cases("test" if split.test else "validation", cases))
 
 
 def one_per_patient(cases: list[Case]) -> list[Case]:
-    """Return a frame of each patient, always the same."""
+    """Return one case of each patient, drawn with a fixed seed."""
     rng = np.random.default_rng(0)
     patients: dict[str, list[Case]] = {}
     for case in cases:
@@ -84,59 +84,61 @@ def one_per_patient(cases: list[Case]) -> list[Case]:
 
 
 def dsc(checkpoint: Checkpoint, cases: list[Case]) -> np.ndarray:
-    """Return the mean DSC per case, with the label map's own settings."""
+    """Return the mean DSC per case of one sample with the label steps."""
     return np.nanmean(evaluate(checkpoint, cases, 1, checkpoint.metadata.label_steps)[:, 0], axis=1)
 
 
 def main() -> None:
-    """Print the figures."""
+    """Fine-tune and print the DSC before and after."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
     for name, value in asdict(Shift()).items():
         parser.add_argument(f"--{name}", type=float, default=value)
     parser.add_argument("--pace", default="quick", choices=["quick", "thorough"])
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
-    told = parser.parse_args()
-    base = load_checkpoint(find_checkpoint(told.model))
-    shift = Shift(told.gamma, told.speckle, told.blur)
-    cases = kept_out(told.model)
-    first = min(LEARNT, len(cases) // 5)
+    arguments = parser.parse_args()
+    base = load_checkpoint(find_checkpoint(arguments.model))
+    shift = Shift(arguments.gamma, arguments.speckle, arguments.blur)
+    cases = held_out(arguments.model)
+    first = min(TRAINED, len(cases) // 5)
     second = first + min(SHIFTED, (len(cases) - first) // 2)
-    learnt = [shift.of_case(case, i) for i, case in enumerate(cases[:first])]
-    aside = [shift.of_case(case, 100 + i) for i, case in enumerate(cases[first:second])]
+    training = [shift.of_case(case, i) for i, case in enumerate(cases[:first])]
+    shifted = [shift.of_case(case, 100 + i) for i, case in enumerate(cases[first:second])]
     original = cases[second : second + ORIGINAL]
-    changes = {k: yaml.safe_load(v) for k, v in (pair.split("=", 1) for pair in told.set)}
-    settings = settings_for(told.pace, base.metadata, base.metadata).model_copy(update=changes)
-    old = [dsc(base, part) for part in (aside, original)]
-    began = time.monotonic()
-    learnt_weights = train(
-        base.metadata, learnt, [], settings.model_copy(update={"blend": 1.0}), start=base
+    changes = {k: yaml.safe_load(v) for k, v in (pair.split("=", 1) for pair in arguments.set)}
+    settings = settings_for(arguments.pace, base.metadata, base.metadata).model_copy(update=changes)
+    old = [dsc(base, part) for part in (shifted, original)]
+    started = time.monotonic()
+    trained = train(
+        base.metadata, training, [], settings.model_copy(update={"blend": 1.0}), start=base
     )
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - started
     print(machine.describe())
-    print(f"{told.model}, {shift}, {told.pace}, {changes}")
-    print(f"cases: {len(learnt)} learnt, {len(aside)} shifted, {len(original)} original")
+    print(f"{arguments.model}, {shift}, {arguments.pace}, {changes}")
+    print(f"cases: {len(training)} trained on, {len(shifted)} shifted, {len(original)} original")
     print(
         f"{settings.updates} updates in {seconds:.0f} s; mean DSC before and after, 95 % interval"
     )
     for share in sorted({*SHARES, settings.blend}):
-        tuned = blended(base, learnt_weights, share)
-        shown = f"{share:.2f}{'*' if share == settings.blend else ' '}"
-        for name, part, before in zip(("shifted", "original"), (aside, original), old, strict=True):
+        tuned = blended(base, trained, share)
+        row = f"{share:.2f}{'*' if share == settings.blend else ' '}"
+        for name, part, before in zip(
+            ("shifted", "original"), (shifted, original), old, strict=True
+        ):
             after = dsc(tuned, part)
             gain = mean_by_patient(list(after - before), [case.patient for case in part])
             assert gain is not None and gain.low is not None and gain.high is not None
-            shown += (
+            row += (
                 f"  {name} {before.mean():.3f} -> {after.mean():.3f}, {gain.value:+.3f} "
                 f"({gain.low:+.3f} to {gain.high:+.3f})"
             )
-        print(shown, flush=True)
+        print(row, flush=True)
 
 
-def blended(base: Checkpoint, learnt: Checkpoint, share: float) -> Checkpoint:
-    """Return the model ``share`` of the way from ``base`` to ``learnt``."""
+def blended(base: Checkpoint, trained: Checkpoint, share: float) -> Checkpoint:
+    """Return the interpolation of the weights: ``base`` for 0, ``trained`` for 1."""
     model = build_model(base.metadata)
-    old, new = base.model.state_dict(), learnt.model.state_dict()
+    old, new = base.model.state_dict(), trained.model.state_dict()
     model.load_state_dict({name: torch.lerp(old[name], new[name], share) for name in old})
     return Checkpoint(base.metadata, model.eval())
 

@@ -1,8 +1,8 @@
 """Fuzz the HDF5 reader: python benchmarks/fuzz_hdf5.py FILE [--count 3000].
 
-Each mutation (bit flips, truncation, overwritten runs, swapped blocks) is read in a forked process under
-the limits of the reader's own. Prints how they ended, the longest time and the largest growth of memory.
-Needs fork and /proc (Linux).
+Each mutation (bit flips, truncation, overwritten bytes, swapped blocks) is read in a forked process with
+the limits of the reader. Prints the outcomes, the longest time and the largest growth of memory. Needs
+fork and /proc (Linux).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def mutate(data: bytes, seed: int) -> bytes:
 
 
 def read_in_fork(path: str) -> tuple[str, float, int]:
-    """Return (how it ended, seconds, peak memory in KiB) of reading ``path``."""
+    """Return (outcome, seconds, peak memory in KiB) of reading ``path``."""
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:

@@ -1,4 +1,4 @@
-"""How live the window stays: the gaps of a 20 ms timer in the GUI thread while sampling.
+"""How responsive the window is: the gaps of a 20 ms timer in the GUI thread during sampling.
 
 Run in a real or virtual window: python benchmarks/gui_gap.py [model] [scan] [samples]
 """
@@ -21,7 +21,7 @@ from napari_ldseg.layers.samples import sample_folder
 
 
 def main() -> None:
-    """Print the longest and the 99th percentile gap without a run, in a run, and after Cancel."""
+    """Print the longest and the 99th percentile gap without a run and in a run, and the time to cancel."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="mri-phantom")
     parser.add_argument("scan", nargs="?", default=str(sample_folder() / "mri_phantom.nii.gz"))
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def pump(seconds: float, done) -> np.ndarray:
-    """Run the event loop until ``done()`` or the time is over; return the timer's gaps in ms."""
+    """Run the event loop until ``done()`` or for ``seconds``; return the timer's gaps in ms."""
     stamps: list[float] = []
     timer = QTimer()
     timer.setInterval(20)
@@ -67,7 +67,7 @@ def pump(seconds: float, done) -> np.ndarray:
 
 
 def report(what: str, gaps: np.ndarray) -> None:
-    """Print the gaps' summary."""
+    """Print a summary of the gaps."""
     print(
         f"{what}: {len(gaps)} ticks, longest gap {gaps.max():.0f} ms, "
         f"99 % below {np.percentile(gaps, 99):.0f} ms"

@@ -1,8 +1,8 @@
-"""What keeping a journal costs on a 256 x 256 x 128 volume.
+"""The cost of the journal on a 256 x 256 x 128 volume.
 
-Strokes of 30 brush dabs of 21 voxels' diameter, drawn at 60 dabs per second on one slice. Printed:
-the time the GUI thread pays per dab, the delay until a stroke's last dab is on the disk, the thread's
-time per look at the whole volume, the bytes per stroke, and the time to write label and masks.
+Strokes of 30 brush dabs of 21 voxels in diameter, painted at 60 dabs per second on one slice. Prints the
+time in the GUI thread per dab, the delay until a stroke's last dab is on the disk, the thread's time per
+comparison of the volume, the bytes per stroke, and the time to write label and masks.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
         for _ in range(10):
             began = time.perf_counter()
             with recorder._state:
-                recorder._look()
+                recorder._record_changes()
             looks.append(time.perf_counter() - began)
         began = time.perf_counter()
         recorder.save()
@@ -72,13 +72,13 @@ def main() -> None:
     print(
         f"GUI thread per dab: median {1e6 * np.median(touches):.0f} us, most {1e3 * max(touches):.2f} ms"
     )
-    print(f"look at the whole volume (thread): median {1e3 * np.median(looks):.1f} ms")
+    print(f"comparison of the volume (thread): median {1e3 * np.median(looks):.1f} ms")
     print(
-        f"first stroke on the disk, case and image copy made: {firsts[0]:.2f} s after its last dab"
+        f"first stroke on the disk, with case and image copy: {firsts[0]:.2f} s after its last dab"
     )
     print(f"later strokes on the disk: median {np.median(delays):.2f} s, most {max(delays):.2f} s")
     print(f"journal per stroke: median {np.median(sizes):.0f} bytes, most {max(sizes)} bytes")
-    print(f"label and masks written whole: {saved:.2f} s")
+    print(f"label and masks written: {saved:.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Kill the journal's writer at random moments and see what is left.
+"""Kill the journal's writer at random times and check what is left.
 
-A child process paints disjoint dabs into a volume as fast as a hand does and says when each was done.
-The parent kills it with SIGKILL after a random time, replays what is on the disk, and checks that it is
-a prefix of the dabs and that no dab is missing that was done more than a second before the kill.
+A child process paints disjoint dabs into a volume at the speed of a user and prints the time of each.
+The parent kills it with SIGKILL after a random time, replays the journal from the disk, and checks that
+it is a prefix of the dabs and that no dab is missing that was painted more than a second before the kill.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SHAPE = (32, 96, 96)
 DAB = 60
 DABS_PER_SECOND = 80
 ALLOWED_LOSS = 1.0
-AT_ONCE = 2
+PARALLEL = 2
 
 
 def places() -> np.ndarray:
-    """Return the dabs' voxels (dabs, DAB) by flat index, each voxel in one dab only."""
+    """Return the flat indices of the dabs' voxels (dabs, DAB), each voxel in one dab only."""
     order = np.random.default_rng(0).permutation(np.prod(SHAPE) // DAB)
     return order[:, None] * DAB + np.arange(DAB)
 
@@ -60,20 +60,20 @@ def child(folder: Path) -> None:
 
 
 def kill_once(folder: Path, seconds: float) -> tuple[float, int]:
-    """Return how many seconds of dabs were lost, and how many dabs there were. Raises on damage."""
+    """Return the seconds of lost dabs and the number of painted dabs. Raises AssertionError."""
     from napari_ldseg.project.folder import Project
 
     command = [sys.executable, __file__, "--child", "--folder", str(folder)]
-    said = folder.with_suffix(".txt")
-    with open(said, "w") as output:
+    log = folder.with_suffix(".txt")
+    with open(log, "w") as output:
         process = subprocess.Popen(command, stdout=output)
-        while "ready" not in said.read_text():
+        while "ready" not in log.read_text():
             time.sleep(0.01)
         time.sleep(seconds)
         killed = time.time()
         process.kill()
         process.wait()
-    lines = [line.split() for line in said.read_text().splitlines()[1:] if " " in line]
+    lines = [line.split() for line in log.read_text().splitlines()[1:] if " " in line]
     times = [float(when) for _, when in lines if "." in when]
     project = Project(folder)
     cases = project.cases()
@@ -81,11 +81,11 @@ def kill_once(folder: Path, seconds: float) -> tuple[float, int]:
     if cases:
         masks = cases[0].load()
         if not np.array_equal(masks.label != 0, masks.edited):
-            raise AssertionError("the edited mask is not the label's")
+            raise AssertionError("the edited mask does not match the label")
         present = masks.label.reshape(-1)[places()]
         kept = int(present[:, 0].sum())
         if not (present[:kept] == 1).all() or present[kept:].any():
-            raise AssertionError("what is left is no prefix of the dabs")
+            raise AssertionError("the remaining dabs are not a prefix of the painted ones")
     project.close()
     lost = killed - times[kept] if kept < len(times) else 0.0
     if lost > ALLOWED_LOSS:
@@ -94,7 +94,7 @@ def kill_once(folder: Path, seconds: float) -> tuple[float, int]:
 
 
 def main() -> int:
-    """Kill, check, and print the figures."""
+    """Kill, check, and print the losses."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--folder", type=Path)
@@ -119,14 +119,12 @@ def main() -> int:
         return outcome
 
     moments = [draw.uniform(0, arguments.longest) for _ in range(arguments.kills)]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL) as pool:
         outcomes = [o for o in pool.map(attempt, range(arguments.kills), moments) if o is not None]
     losses, dabs, survived = [o[0] for o in outcomes], sum(o[1] for o in outcomes), len(outcomes)
     print(f"{survived} of {arguments.kills} kills left a valid prefix; {dabs} dabs were painted")
     if losses:
-        print(
-            f"painting lost before a kill: median {np.median(losses):.2f} s, most {max(losses):.2f} s"
-        )
+        print(f"lost painting: median {np.median(losses):.2f} s, most {max(losses):.2f} s")
     return 0 if survived == arguments.kills else 1
 
 

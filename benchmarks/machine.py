@@ -1,4 +1,4 @@
-"""The machine, its load and a stop-watch for the other benchmarks."""
+"""The machine, its load and a timer for the other benchmarks."""
 
 from __future__ import annotations
 
@@ -8,25 +8,22 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import psutil
 import torch
 
+from napari_ldseg.evaluation.machine import processor_name
+
 
 def describe(**settings) -> str:
     """Return the processor, the threads, the versions and ``settings`` in one line."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        processor = names[0] if names else processor
+    processor = processor_name()
     if torch.cuda.is_available():
         processor += f", {torch.cuda.get_device_name()}"
-    shown = "".join(f", {name} {value}" for name, value in settings.items())
+    text = "".join(f", {name} {value}" for name, value in settings.items())
     return (
         f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}{shown}"
+        f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}{text}"
     )
 
 
@@ -37,10 +34,10 @@ def peak_mib() -> float:
 
 
 def seconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Return the shortest of ``repeats`` durations of ``call``, and the cores that others kept busy.
+    """Return the shortest of ``repeats`` durations of ``call``, and the cores used by other processes.
 
-    A figure taken while others were busy is too high: measure it again. With one thread the processor's
-    own time is taken, in which waiting for a core does not count.
+    A duration measured while others were busy is too long: measure it again. With one thread it is CPU
+    time, without the time of waiting for a core.
     """
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     durations = []

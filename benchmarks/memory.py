@@ -1,6 +1,6 @@
 """Peak memory against the number of samples: python benchmarks/memory.py [model] [scan].
 
-Each N runs in a process of its own; prints peak resident memory and its ratio to the smallest N.
+Each N runs in a separate process; prints peak resident memory and its ratio to that of the smallest N.
 """
 
 from __future__ import annotations

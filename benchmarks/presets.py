@@ -1,10 +1,10 @@
-"""Whether the fast preset for glands is as accurate as the paper's: both trained alike.
+"""Whether the fast preset for glands is as accurate as the paper's, with the same training.
 
 python benchmarks/presets.py -o FOLDER
 
-GlaS (LDSEG_DATA/glas) with the split of the bundled model at 256 x 256, both with 700 updates of 4, the same
-seed, schedule, learning rate and augmentation; the networks alone differ. DSC is that of one sample in K
-steps on the test images.
+GlaS (LDSEG_DATA/glas) with the split of the bundled model at 256 x 256, both with 700 updates of 4, the
+same seed, schedule, learning rate and augmentation; only the networks differ. DSC is that of one sample in
+K steps on the test images.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from rows import MODELS, changed, table, train_row
 from napari_ldseg.model.presets import preset
 
 UPDATES = 700
-KNOWN = ("dims", "image_channels", "classes")
+FIXED = ("dims", "image_channels", "classes")
 
 
 def config(name: str) -> dict[str, Any]:
     """Return the bundled gland model's configuration with the networks of the preset ``name``."""
-    told = yaml.safe_load((MODELS / "glas.yaml").read_text())
+    settings = yaml.safe_load((MODELS / "glas.yaml").read_text())
     sizes = asdict(preset(name).architecture)
-    told["architecture"] = {
+    settings["architecture"] = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in sizes.items()
-        if key not in KNOWN
+        if key not in FIXED
     }
     split = str(MODELS / "splits" / "glas.json")
     training = {"training.updates": UPDATES, "training.validate_every": UPDATES}
-    return changed(told, {"data.split": split, **training})
+    return changed(settings, {"data.split": split, **training})
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
-"""From corrected cases to an adopted model in a real window: how long, how much better, how live.
+"""From corrected cases to an adopted model in a real window: time, gain in DSC, responsiveness.
 
 python benchmarks/retrain_camus.py [--cases 5] [--pace quick]
 
-Frames of the CAMUS test patients are shifted (``forgetting.py``) and opened one by one. Each is segmented with
-the bundled camus model, corrected with simulated strokes of a brush towards the expert's label, and
-marked as reviewed. Then Start training and Use the new model are clicked. DSC is measured on thirty other
-shifted frames. Run in a real or virtual window.
+Frames of the CAMUS test patients are shifted (``forgetting.py``) and opened one by one. Each is segmented
+with the bundled camus model, corrected towards the expert's label with simulated brush strokes, and marked
+as reviewed. Then Start training and Use the new model are clicked. DSC is measured on thirty other shifted
+frames. Run in a real or virtual window.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.finetuning.comparison import read_comparison
 from napari_ldseg.widgets.project.state import project_of
 
-RADIUS, MOST_STROKES = 12, 80
+RADIUS, MAX_STROKES = 12, 80
 
 
 def strokes(label: np.ndarray, expert: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    """Return flat indices and value of each stroke: what is wrong in a disc, the worst disc first."""
-    found, left = [], label != expert
+    """Return flat indices and value of each stroke: the wrong pixels of one class in a disc."""
+    result, wrong = [], label != expert
     rows, columns = np.indices(label.shape)
-    for _ in range(MOST_STROKES):
-        if not left.any():
+    for _ in range(MAX_STROKES):
+        if not wrong.any():
             break
-        places = np.argwhere(left)
-        y, x = places[len(places) // 2]
+        pixels = np.argwhere(wrong)
+        y, x = pixels[len(pixels) // 2]
         disc = (rows - y) ** 2 + (columns - x) ** 2 <= RADIUS**2
         value = int(expert[y, x])
-        touched = left & disc & (expert == value)
-        found.append((np.flatnonzero(touched), value))
-        left &= ~touched
-    return found
+        painted = wrong & disc & (expert == value)
+        result.append((np.flatnonzero(painted), value))
+        wrong &= ~painted
+    return result
 
 
 def click(button) -> None:
@@ -58,7 +58,7 @@ def click(button) -> None:
 
 
 def correct(viewer, segmenter, case: Case, path: Path) -> tuple[int, float, float]:
-    """Open, segment, correct and review one case; return strokes, DSC before and after them."""
+    """Open, segment, correct and review one case; return the number of strokes, and DSC before and after."""
     (image,) = viewer.open(str(path))
     segmenter.image.value = image
     click(segmenter.segment)
@@ -66,8 +66,8 @@ def correct(viewer, segmenter, case: Case, path: Path) -> tuple[int, float, floa
     layer = segmenter.session.results.labels
     expert = case.read_labels[0]()
     before = np.nanmean(overlap(layer.data, expert, 4)[0])
-    drawn = strokes(layer.data, expert)
-    for flat, value in drawn:
+    painted = strokes(layer.data, expert)
+    for flat, value in painted:
         layer.data_setitem(np.unravel_index(flat, expert.shape), value)
         pump(0.02, lambda: False)
     state = project_of(viewer)
@@ -76,56 +76,56 @@ def correct(viewer, segmenter, case: Case, path: Path) -> tuple[int, float, floa
     pump(1.0, lambda: False)
     for other in viewer.layers:
         other.visible = False
-    return len(drawn), float(before), float(after)
+    return len(painted), float(before), float(after)
 
 
 def main() -> None:
-    """Print the figures."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=5)
     parser.add_argument("--pace", default="quick", choices=["quick", "thorough"])
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="ldseg-retrain-"))
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(form, QSettings.Scope.UserScope, str(work))
     QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(work / "project"))
-    cases, shift = forgetting.kept_out("camus"), forgetting.Shift()
-    judged = [shift.of_case(case, 500 + i) for i, case in enumerate(cases[-30:])]
+    cases, shift = forgetting.held_out("camus"), forgetting.Shift()
+    test_cases = [shift.of_case(case, 500 + i) for i, case in enumerate(cases[-30:])]
 
     viewer = napari.Viewer()
     viewer.window._qt_window.resize(1440, 1000)
     _, segmenter = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
     segmenter.model.choose(find_checkpoint("camus"))
     segmenter.samples.setValue(1)
-    print(machine.describe(cases=told.cases, pace=told.pace))
+    print(machine.describe(cases=arguments.cases, pace=arguments.pace))
     counts, before, after = [], [], []
-    for i, case in enumerate(cases[: told.cases]):
+    for i, case in enumerate(cases[: arguments.cases]):
         path = work / f"{case.name}.png"
         imsave(path, shift.of(case.read_scan(), i).array, check_contrast=False)
         n, a, b = correct(viewer, segmenter, case, path)
         counts, before, after = [*counts, n], [*before, a], [*after, b]
     print(
-        f"{told.cases} cases corrected: {np.mean(counts):.0f} strokes each, DSC {np.mean(before):.3f} -> "
+        f"{arguments.cases} cases corrected: {np.mean(counts):.0f} strokes each, DSC {np.mean(before):.3f} -> "
         f"{np.mean(after):.3f}"
     )
     _, trainer = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
     trainer.setup.model.choose(find_checkpoint("camus"))
-    click(trainer.setup.paces[told.pace])
+    click(trainer.setup.paces[arguments.pace])
     report("idle", pump(3, lambda: False))
-    began = time.monotonic()
+    started = time.monotonic()
     click(trainer.setup.start)
     gaps = pump(3600, lambda: trainer.state.status is not None and trainer.state.status.ended)
-    report("while it trains", gaps)
-    print(f"{trainer.state.status.text} {time.monotonic() - began:.0f} s after Start")
+    report("during training", gaps)
+    print(f"{trainer.state.status.text} {time.monotonic() - started:.0f} s after Start")
     click(trainer.outcome.use)
     pump(1, lambda: False)
-    print(f"adopted {time.monotonic() - began:.0f} s after Start")
+    print(f"adopted {time.monotonic() - started:.0f} s after Start")
     new = trainer.state.model_in_use
     run_folder = next((work / "project" / "training").glob("*/comparison.json"))
     print(read_comparison(run_folder).verdict.text)
-    old_dsc = forgetting.dsc(load_checkpoint(find_checkpoint("camus")), judged)
-    new_dsc = forgetting.dsc(load_checkpoint(new), judged)
-    gain = mean_by_patient(list(new_dsc - old_dsc), [case.patient for case in judged])
+    old_dsc = forgetting.dsc(load_checkpoint(find_checkpoint("camus")), test_cases)
+    new_dsc = forgetting.dsc(load_checkpoint(new), test_cases)
+    gain = mean_by_patient(list(new_dsc - old_dsc), [case.patient for case in test_cases])
     print(
         f"30 other shifted frames: {old_dsc.mean():.3f} -> {new_dsc.mean():.3f}, {gain.value:+.3f} "
         f"({gain.low:+.3f} to {gain.high:+.3f})"

@@ -1,10 +1,10 @@
-"""From corrected cases to an adopted better model, by clicks in the window, while it stays live.
+"""From corrected cases to an adopted better model by clicks in the window: time and responsiveness.
 
-A weak echo-phantom model (its denoiser and decoder disturbed by noise) is retrained on five corrected
-synthetic echocardiograms; eight more are kept aside. Prints the time from Start to the adopted model, the
-verdict, and the gaps of a 20 ms timer in the GUI thread.
+A weak echo-phantom model (with noise on its weights) is fine-tuned on five corrected synthetic
+echocardiograms; eight more are held out. Prints the time from Start to the adopted model, the verdict, and
+the gaps of a 20 ms timer in the GUI thread.
 
-Run in a real or virtual window: python benchmarks/retrain_gui.py [noise] [--picture FILE]
+Run in a real or virtual window: python benchmarks/retrain_gui.py [noise] [--screenshot FILE]
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from napari_ldseg.scans.scan import Scan
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from phantoms import echo_phantom
 
-LEARNING, ASIDE = 5, 8
+TRAINING, HELD_OUT = 5, 8
 
 
 def main() -> None:
-    """Print the figures."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("noise", nargs="?", type=float, default=0.4)
-    parser.add_argument("--picture", type=Path, help="save the window with the verdict here")
+    parser.add_argument("--screenshot", type=Path, help="save a screenshot of the verdict here")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
@@ -72,9 +72,9 @@ def main() -> None:
     for phase, gaps in phases.items():
         report(phase, np.concatenate(gaps))
     print(widget.state.status.text, widget.outcome.verdict.text())
-    if arguments.picture:
+    if arguments.screenshot:
         pump(1, lambda: False)
-        viewer.window.screenshot(str(arguments.picture), canvas_only=False, flash=False)
+        viewer.window.screenshot(str(arguments.screenshot), canvas_only=False, flash=False)
     widget.outcome.use.click()
     history = json.loads((folder / "project" / "models" / "adopted.json").read_text())
     print("adopted:", history["decisions"][-1]["model"])
@@ -83,30 +83,31 @@ def main() -> None:
 
 def weakened(path: Path, noise: float) -> Path:
     """Save the echo-phantom model with noise on its weights, ``noise`` of each tensor's SD."""
-    good = load_checkpoint(bundled_checkpoints()["echo-phantom"])
+    checkpoint = load_checkpoint(bundled_checkpoints()["echo-phantom"])
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in good.model.parameters():
+        for weight in checkpoint.model.parameters():
             if weight.ndim > 1:
                 weight += noise * weight.std() * torch.randn(weight.shape, generator=generator)
-    metadata = good.metadata.model_copy(update={"name": "weak", "metrics": (), "calibration": None})
-    return save_checkpoint(replace(good, metadata=metadata), path)
+    changes = {"name": "weak", "metrics": (), "calibration": None}
+    metadata = checkpoint.metadata.model_copy(update=changes)
+    return save_checkpoint(replace(checkpoint, metadata=metadata), path)
 
 
 def fill(folder: Path) -> None:
-    """Make a project of reviewed phantoms, each of a patient of its own."""
+    """Make a project of reviewed phantoms, each of another patient."""
     metadata = load_checkpoint(bundled_checkpoints()["echo-phantom"]).metadata
     project = Project(folder, create=True)
-    wanted = {"training": LEARNING, "validation": ASIDE}
+    missing = {"training": TRAINING, "validation": HELD_OUT}
     seed = 9000
-    while any(wanted.values()):
+    while any(missing.values()):
         phantom = echo_phantom(seed)
         masks = Masks(phantom.label, *(np.full(phantom.label.shape, v) for v in (False, True)))
         scan = Scan(phantom.image, phantom.affine, name=f"case{seed}")
         case = project.add_case(scan.name, scan, None, metadata.classes, masks)
-        split = next(name for name, left in wanted.items() if left)
+        split = next(name for name, count in missing.items() if count)
         case.change(split=split)
-        wanted[split] -= 1
+        missing[split] -= 1
         seed += 1
     project.close()
 

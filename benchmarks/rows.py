@@ -1,4 +1,4 @@
-"""Trainings that differ in one thing, measured on the same cases kept out, as rows of a table."""
+"""Trainings that differ in one setting, measured on the same held-out cases, as rows of a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_ldseg import load_checkpoint
 from napari_ldseg.checkpoint.file import Checkpoint, save_checkpoint
 from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.overlap import evaluate, metrics
-from napari_ldseg.project.labelled import find_labelled
+from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.run import CHECKPOINT, describe_split
@@ -22,44 +22,44 @@ STEPS = 2, 10
 
 
 def changed(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``config`` with dotted names set."""
+    """Return a copy of ``config`` with the values of ``changes`` by dotted name."""
     config = yaml.safe_load(yaml.safe_dump(config))
     for name, value in changes.items():
-        *rooms, last = name.split(".")
-        place = config
-        for room in rooms:
-            place = place.setdefault(room, {})
-        place[last] = value
+        *path, last = name.split(".")
+        section = config
+        for key in path:
+            section = section.setdefault(key, {})
+        section[last] = value
     return config
 
 
 def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
-    """Return the trained checkpoint with its figures on the cases kept out; from ``folder`` if there."""
+    """Return the trained checkpoint with its metrics on the held-out cases; from ``folder`` if it exists."""
     path = folder / CHECKPOINT
     if path.is_file():
         return load_checkpoint(path)
     folder.mkdir(exist_ok=True)
-    told = folder / "told.yaml"
-    told.write_text(yaml.safe_dump(config))
-    settings = read_config(told)
-    cases, _ = find_labelled(settings.data, [c.name for c in settings.classes])
+    config_file = folder / "config.yaml"
+    config_file.write_text(yaml.safe_dump(config))
+    settings = read_config(config_file)
+    cases, _ = find_labelled_cases(settings.data, [c.name for c in settings.classes])
     split = read_split(settings.data.split)
     part = "test" if split.test else "validation"
-    training, kept_out = split.cases("training", cases), split.cases(part, cases)
+    training, held_out = split.cases("training", cases), split.cases(part, cases)
     metadata = settings.metadata(training, describe_split(split, settings))
     checkpoint = train(metadata, training, (), settings.training, folder=folder, resume=True)
-    figures = [
+    measured = [
         m
         for k in STEPS
-        for m in metrics(evaluate(checkpoint, kept_out, 1, k), checkpoint, part, 1, k)
+        for m in metrics(evaluate(checkpoint, held_out, 1, k), checkpoint, part, 1, k)
     ]
-    described = checkpoint.metadata.model_copy(update={"metrics": tuple(figures)})
-    save_checkpoint(Checkpoint(described, checkpoint.model), path)
+    metadata = checkpoint.metadata.model_copy(update={"metrics": tuple(measured)})
+    save_checkpoint(Checkpoint(metadata, checkpoint.model), path)
     return load_checkpoint(path)
 
 
 def mean_dsc(checkpoint: Checkpoint, steps: int) -> float:
-    """Return the mean over the classes of one sample's DSC."""
+    """Return the mean over the classes of the DSC of one sample."""
     values = [m.value for m in checkpoint.metadata.metrics if (m.name, m.steps) == ("DSC", steps)]
     return sum(values) / len(values)
 
@@ -75,6 +75,6 @@ def table(rows: Mapping[str, Checkpoint]) -> str:
     for name, checkpoint in rows.items():
         dsc = [mean_dsc(checkpoint, k) for k in STEPS]
         millions = sum(weight.numel() for weight in checkpoint.model.parameters()) / 1e6
-        shown = " | ".join(f"{value:.3f}" for value in dsc)
-        lines.append(f"| {name} | {shown} | {dsc[0] - first:+.3f} | {millions:.2f} |")
+        cells = " | ".join(f"{value:.3f}" for value in dsc)
+        lines.append(f"| {name} | {cells} | {dsc[0] - first:+.3f} | {millions:.2f} |")
     return "\n".join(lines)

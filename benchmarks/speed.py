@@ -1,9 +1,9 @@
 """Seconds per image: python benchmarks/speed.py [steps | size | samples | gains ...] [--model NAME].
 
 NAME is a preset (glas, glas-fast, ...), or authors-2d or authors-3d for the authors' networks. Their
-weights come from the folder LDSEG_OFFICIAL (default ../shared/official from the repository) where it
-exists; every other weight is random, which changes no time. Set OMP_NUM_THREADS to the cores to use.
-Prints Markdown tables; the last column says how many cores other processes kept busy meanwhile.
+weights are those in the folder LDSEG_OFFICIAL (default ../shared/official from the repository) if it
+exists; all other weights are random, which does not affect the times. Set OMP_NUM_THREADS to the number of
+cores. Prints Markdown tables; the last column is the number of cores used by other processes.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def model_for(name: str, size: tuple[int, ...] | None = None) -> Checkpoint:
 
 
 def image_for(checkpoint: Checkpoint) -> Scan:
-    """Return an image of the networks' own size, so that no time goes into resampling."""
+    """Return an image of the networks' size, so that it is not resampled."""
     metadata = checkpoint.metadata
     arch, size = metadata.architecture, tuple(metadata.grid.size or ())
     file = OFFICIAL / f"ref{arch.dims}d_components.npz"
@@ -82,7 +82,7 @@ def image_for(checkpoint: Checkpoint) -> Scan:
 
 
 def run(checkpoint: Checkpoint, n: int, steps: int, device: str, precision: str, repeats: int = 1):
-    """Return (seconds, busy cores) of ``segment`` after one short run to warm up."""
+    """Return (seconds, cores used by others) of ``segment`` after one short run to warm up."""
     scan = image_for(checkpoint)
     call = functools.partial(segment, checkpoint, scan, device=device, precision=precision)
     call(1, steps=1)
@@ -90,7 +90,7 @@ def run(checkpoint: Checkpoint, n: int, steps: int, device: str, precision: str,
 
 
 def by_steps(arguments) -> None:
-    """Seconds per image for 1, 2, 10, 50 steps and N = 1, 16, 100."""
+    """Print the seconds per image for 1, 2, 10, 50 steps and N = 1, 16, 100."""
     checkpoint = model_for(arguments.model)
     rows = []
     for steps in (1, 2, 10, 50):
@@ -103,7 +103,7 @@ def by_steps(arguments) -> None:
 
 
 def by_size(arguments) -> None:
-    """Seconds per image for sizes of 128 to 1024 pixels, 2 steps."""
+    """Print the seconds per image for sizes of 128 to 1024 pixels and 2 steps."""
     rows = []
     for size in (128, 256, 512, 1024):
         checkpoint = model_for(arguments.model, (size, size))
@@ -116,7 +116,7 @@ def by_size(arguments) -> None:
 
 
 def by_samples(arguments) -> None:
-    """Seconds and peak memory against N, 2 steps, each in a process of its own."""
+    """Print seconds and peak memory against N for 2 steps, each in a separate process."""
     rows = []
     for n in (1, 4, 16, 64, 100):
         command = [sys.executable, __file__, "once", "--samples", str(n)]
@@ -128,7 +128,7 @@ def by_samples(arguments) -> None:
 
 
 def once(arguments) -> None:
-    """One run in this process: seconds, peak MiB, busy cores."""
+    """Print seconds, peak MiB and cores used by others of one run in this process."""
     checkpoint = model_for(arguments.model)
     scan = image_for(checkpoint)
     elapsed, busy = seconds(
@@ -147,7 +147,7 @@ def once(arguments) -> None:
 
 @torch.inference_mode()
 def gains(arguments) -> None:
-    """Each change's gain and what it changes, on one image and one random latent."""
+    """Print the gain of each optimisation and the change of the results, on one image and one latent."""
     checkpoint = model_for(arguments.model)
     model, size = checkpoint.model, checkpoint.metadata.grid.size
     scan = image_for(checkpoint)
@@ -197,7 +197,7 @@ PARTS = {"steps": by_steps, "size": by_size, "samples": by_samples, "gains": gai
 
 
 def main() -> None:
-    """Print the tables asked for."""
+    """Print the chosen tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=PARTS, default=["steps"])
     parser.add_argument("--model", choices=[*AUTHORS, *PRESETS], default="authors-2d")

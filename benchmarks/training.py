@@ -1,7 +1,7 @@
 """Training speed at the paper's sizes: python benchmarks/training.py [preset ...] [--updates 3].
 
-Trains each preset (default glas, echo, knee and their fast ones) on random images for a few updates, in a
-process of its own, and prints images per second, the peak memory, and where an update's time goes.
+Trains each preset (default glas, echo, knee and their fast versions) on random images for a few updates,
+in a separate process, and prints images per second, peak memory, and the time of each part of an update.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from napari_ldseg.training.settings import TrainingSettings
 
 
 def measure(name: str, arguments: argparse.Namespace) -> None:
-    """Train in this process; print images per second, peak GiB and seconds per part of an update."""
+    """Train in this process; print images per second, peak GiB, and seconds of each part of an update."""
     preset = PRESETS[name]
     arch, size, batch = preset.architecture, preset.size, arguments.batch
     fabric = Fabric(accelerator=arguments.device, devices=1, precision=arguments.precision)
@@ -78,8 +78,8 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
             part(lambda: model.denoiser(noise, z_i, times)),
             part(lambda: sum(segmentation_loss(model.decode(noise, size), one_hot))),
         ]
-    shown = [f"{batch / seconds:.3f}", f"{peak:.2f}", f"{seconds:.2f}"]
-    print(*shown, *(f"{p:.2f}" for p in parts))
+    totals = [f"{batch / seconds:.3f}", f"{peak:.2f}", f"{seconds:.2f}"]
+    print(*totals, *(f"{p:.2f}" for p in parts))
 
 
 def main() -> None:
@@ -90,9 +90,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="bf16-mixed")
-    parser.add_argument(
-        "--here", action="store_true", help="measure the one preset in this process"
-    )
+    parser.add_argument("--here", action="store_true", help="measure one preset in this process")
     arguments = parser.parse_args()
     if arguments.here:
         measure(arguments.presets[0], arguments)
@@ -105,9 +103,9 @@ def main() -> None:
         for option in ("updates", "batch", "device", "precision"):
             command += [f"--{option}", str(getattr(arguments, option))]
         answer = subprocess.run(command, capture_output=True, text=True)
-        figures = answer.stdout.split()[-7:] if answer.returncode == 0 else ["failed"] + [""] * 6
+        values = answer.stdout.split()[-7:] if answer.returncode == 0 else ["failed"] + [""] * 6
         size = " x ".join(map(str, PRESETS[name].size))
-        rows.append([name, size, *figures])
+        rows.append([name, size, *values])
     heads = ["preset", "size", "images/s", "peak GiB", "update s"]
     parts = ["label encoder s", "image encoder s", "denoiser s", "decoder and loss s"]
     print(table([*heads, *parts], rows))

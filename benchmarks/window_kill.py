@@ -1,8 +1,8 @@
-"""Kill a real napari in a real window in mid-stroke, start it again, and press Restore.
+"""Kill napari in a real window during a stroke, start it again, and click Restore.
 
-The first process paints with the mouse on the canvas and never lets the button go; it writes down
-after each movement how many voxels are painted. It is killed with SIGKILL after a random time. The
-second process opens the window, waits for the offer to restore, clicks it, and counts what is there.
+The first process paints with the mouse on the canvas without releasing the button, and prints the number
+of painted voxels after each movement. It is killed with SIGKILL after a random time. The second process
+opens the window, waits for the offer to restore, clicks it, and counts the painted voxels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALLOWED_LOSS = 1.0
 
 
 def window(folder: Path):
-    """Return a napari viewer in a window with the Project widget, working in ``folder``."""
+    """Return a napari viewer in a window with the Project widget, with its files in ``folder``."""
     import napari
     from qtpy.QtCore import QSettings
 
@@ -95,7 +95,7 @@ def paint(folder: Path) -> None:
 
 
 def restore(folder: Path) -> None:
-    """Press Restore and print how many voxels are back."""
+    """Click Restore and print the number of restored voxels."""
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
     from qtpy.QtWidgets import QApplication
@@ -116,35 +116,35 @@ def restore(folder: Path) -> None:
 
 
 def kill_once(folder: Path, seconds: float) -> float:
-    """Return how many seconds of painting were lost. Raises AssertionError."""
+    """Return the seconds of lost painting. Raises AssertionError."""
     folder.mkdir()
     command = [sys.executable, __file__, "--folder", str(folder), "--child"]
-    said = folder / "said.txt"
-    with open(said, "w") as output:
+    log = folder / "painted.txt"
+    with open(log, "w") as output:
         process = subprocess.Popen([*command, "paint"], stdout=output)
         deadline = time.monotonic() + 60
-        while not said.read_text() and time.monotonic() < deadline:
+        while not log.read_text() and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(seconds)
         killed = time.time()
         process.kill()
         process.wait()
-    lines = [line.split() for line in said.read_text().splitlines()[:-1]]
+    lines = [line.split() for line in log.read_text().splitlines()[:-1]]
     times, counts = np.array(lines, float).T
     answer = subprocess.run([*command, "restore"], capture_output=True, text=True, timeout=60)
     if "restored" not in answer.stdout:
         raise AssertionError(answer.stderr[-2000:])
-    back = int(answer.stdout.split("restored")[1])
-    later = times[counts > back]
+    restored = int(answer.stdout.split("restored")[1])
+    later = times[counts > restored]
     lost = killed - later[0] if len(later) else 0.0
-    print(f"  {counts[-1]:.0f} voxels painted, {back} back, {lost:.2f} s lost", flush=True)
-    if back < 0 or lost > ALLOWED_LOSS:
-        raise AssertionError(f"{back} voxels are back; {lost:.2f} s are lost")
+    print(f"  {counts[-1]:.0f} voxels painted, {restored} restored, {lost:.2f} s lost", flush=True)
+    if restored < 0 or lost > ALLOWED_LOSS:
+        raise AssertionError(f"{restored} voxels were restored; {lost:.2f} s are lost")
     return lost
 
 
 def main() -> int:
-    """Kill, restore, and print the figures."""
+    """Kill, restore, and print the losses."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--longest", type=float, default=5.0, help="seconds of painting, at most")

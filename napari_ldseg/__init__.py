@@ -1,4 +1,4 @@
-"""Latent diffusion segmentation (LDSeg, arXiv 2407.12952) of medical scans, with its uncertainty.
+"""Latent diffusion segmentation (LDSeg, arXiv 2407.12952) of medical images, with uncertainty.
 
 >>> from napari_ldseg import bundled_checkpoints, load_checkpoint, read_scan, segment
 >>> posterior = segment(load_checkpoint(bundled_checkpoints()["hippocampus"]), read_scan("scan.nii.gz"))
@@ -15,8 +15,8 @@ try:
 except PackageNotFoundError:
     __version__ = "0+unknown"
 
-# Resolved on first use: importing the package must not import torch.
-_HOMES = {
+# Imported on first use, because importing the package must not import torch.
+_MODULES = {
     "Checkpoint": "checkpoint.file",
     "bundled_checkpoints": "checkpoint.bundled",
     "load_checkpoint": "checkpoint.file",
@@ -29,10 +29,10 @@ _HOMES = {
     "write_like": "scans.files",
     "LDSegError": "errors",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

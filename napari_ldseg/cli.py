@@ -1,4 +1,4 @@
-"""The command line: ``napari-ldseg``. Works without Qt, napari or a display; --help without torch."""
+"""The command line ``napari-ldseg``, without Qt, napari or a display; --help does not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .commands.train import train
 
 app = typer.Typer(
     name="napari-ldseg",
-    help="Latent diffusion segmentation (LDSeg) of medical scans, with its uncertainty.",
+    help="Latent diffusion segmentation (LDSeg) of medical images, with uncertainty.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -1,133 +1,208 @@
-"""Write the tables of evaluations into docs/accuracy.md, each between the markers of its model.
+"""Keep evaluations for the documentation, and turn them into tables and single values.
 
 python scripts/accuracy_tables.py REPORT/report.json ...
+
+writes each report, without its cases, to docs/data/<model>.json. The documentation's pages ask for tables
+and values by name (see scripts/docs_hook.py), so a number stands in one place only.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "accuracy.md"
+DATA = Path(__file__).resolve().parents[1] / "docs" / "data"
+KEPT = ("format_version", "napari_ldseg", "checkpoint", "baseline", "data", "settings", "figures")
 MEAN = "mean over classes"
 
-
-def shown(figure: dict) -> str:
-    """Return a value with its interval."""
-    if figure.get("low") is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+Metric = dict[str, Any]
+Rows = Sequence[tuple[str, ...]]
 
 
-def summed_up(figures: list[dict]) -> list[dict]:
+@functools.cache
+def read_report(name: str) -> dict[str, Any]:
+    """Return the report kept for the model ``name``."""
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def keep_report(report: dict[str, Any]) -> Path:
+    """Write ``report`` without its cases to docs/data and return the file."""
+    path = DATA / f"{report['checkpoint']['name']}.json"
+    kept = {key: report[key] for key in KEPT if key in report}
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def find(name: str, part: str, metric: str, **wanted: Any) -> list[Metric]:
+    """Return the metrics of a report whose fields have the ``wanted`` values."""
+    return [
+        one
+        for one in read_report(name)["figures"]
+        if (one["part"], one["metric"]) == (part, metric)
+        and all(one.get(key) == value for key, value in wanted.items())
+    ]
+
+
+def value_of(name: str, part: str, metric: str, **wanted: Any) -> Metric:
+    """Return the one metric that fits; by default of the checkpoint, and the mean over classes.
+
+    Raises
+    ------
+    LookupError
+        If none or several fit.
+    """
+    report = read_report(name)
+    if part != "readers":
+        wanted.setdefault("model", report["checkpoint"]["label"])
+    found = find(name, part, metric, **wanted)
+    if "class_name" not in wanted:
+        found = summed_up(found)
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} metrics of {name} fit {part} {metric} {wanted}")
+    return found[0]
+
+
+def evaluated(
+    name: str, part: str, metric: str, *, digits: int = 3, interval: bool = False, **wanted: Any
+) -> str:
+    """Return one value of the evaluation of model ``name`` as text, with its interval if asked for."""
+    return shown(value_of(name, part, metric, **wanted), digits, interval)
+
+
+def lost_to_noise(name: str, sd: float, *, digits: int = 0, network: str | None = None) -> str:
+    """Return how much of the DSC without noise is lost at noise of ``sd``, in percent."""
+    which = {} if network is None else {"model": network}
+    clean, noisy = (value_of(name, "noise", "DSC", noise=n, **which)["value"] for n in (0.0, sd))
+    return f"{100 * (1 - noisy / clean):.{digits}f} %"
+
+
+def shown(metric: Metric, digits: int = 3, interval: bool = True) -> str:
+    """Return a value, with its interval where there is one."""
+    text = f"{metric['value']:.{digits}f}"
+    if not interval or metric.get("low") is None:
+        return text
+    # A line may break before the interval, not inside it.
+    return f"{text} ({metric['low']:.{digits}f}\u00a0to\u00a0{metric['high']:.{digits}f})"
+
+
+def summed_up(metrics: list[Metric]) -> list[Metric]:
     """Return the means over classes where there are several classes, else everything."""
-    return [f for f in figures if f.get("class_name") == MEAN] or figures
+    return [m for m in metrics if m.get("class_name") == MEAN] or metrics
 
 
-def tables(report: dict) -> Iterator[list[tuple[str, ...]]]:
-    """Yield each table of a report as rows of cells, the header first."""
-
-    def found(part: str, metric: str) -> list[dict]:
-        return [f for f in report["figures"] if (f["part"], f["metric"]) == (part, metric)]
-
-    rows = {}
-    for metric in ("DSC", "IoU", "HD95", "NSD"):
-        for f in found("overlap", metric):
-            rows.setdefault((f["model"], f["class_name"]), [f]).append(f)
-    unit, tolerance = report["settings"]["unit"], report["settings"]["tolerance"]
-    yield [
-        (
-            "model",
-            "class",
-            "N",
-            "K",
-            "cases",
-            "DSC",
-            "IoU",
-            f"HD95, {unit}",
-            f"NSD at {tolerance:g} {unit}",
-        ),
-        *(
-            (
-                model,
-                name,
-                f"{first['samples']}",
-                f"{first['steps']}",
-                f"{first['cases']}",
-                *map(shown, rest),
-            )
-            for (model, name), (first, *rest) in rows.items()
-        ),
-    ]
-    steps = summed_up(found("steps", "DSC"))
-    yield [
-        ("model", "K, one sample", "DSC"),
-        *((f["model"], f"{f['steps']}", shown(f)) for f in steps),
-    ]
-    noise = summed_up(found("noise", "DSC"))
-    yield [
-        ("model", "noise SD", "DSC"),
-        *((f["model"], f"{f['noise']:g}", shown(f)) for f in noise),
-    ]
-    auroc = found("uncertainty", "AUROC")
-    yield [
-        ("errors of", "score", "AUROC", "cases"),
-        *((f["model"], f["detail"], shown(f), f"{f['cases']}") for f in auroc),
-    ]
-    ece = found("uncertainty", "ECE")
-    yield [
-        ("model", "", "calibration error (ECE)"),
-        *((f["model"], f["detail"] or "", shown(f)) for f in ece),
-    ]
-    coverage = found("uncertainty", "coverage")
-    yield [
-        ("volume interval", "class", "share that holds the expert's volume"),
-        *((f["detail"], f["class_name"], shown(f)) for f in coverage),
-    ]
-    readers = [f for f in report["figures"] if f["part"] == "readers"]
-    yield [
-        ("figure", "N", "K", "cases", "value"),
-        *(
-            (
-                f"{f['metric']} {f['detail'] or ''}".strip().replace("^2", "²"),
-                f"{f['samples']}",
-                f"{f['steps']}",
-                f"{f['cases']}",
-                shown(f),
-            )
-            for f in readers
-        ),
-    ]
-
-
-def markdown(report: dict) -> str:
-    """Return the tables that have rows."""
-    data = report["data"]
-    lines = [f"{data['cases']} cases of {data['patients']} patients ({data['source']})."]
-    for header, *rows in tables(report):
+def tables(name: str) -> str:
+    """Return a sentence on what was evaluated and the tables of model ``name`` as Markdown."""
+    report = read_report(name)
+    lines = [evaluation(report)]
+    for caption, header, rows in _tables(name, report):
         if rows:
             cells = [header, ("---",) * len(header), *rows]
-            lines += ["", *(f"| {' | '.join(row)} |" for row in cells)]
+            lines += ["", f"**{caption}**", "", *(f"| {' | '.join(row)} |" for row in cells)]
     return "\n".join(lines)
 
 
+def evaluation(report: dict[str, Any]) -> str:
+    """Return what was evaluated, in words."""
+    data, settings, checkpoint = report["data"], report["settings"], report["checkpoint"]
+    drawn = data.get("available", data["cases"])
+    cases = (
+        f"{data['cases']} cases" if drawn == data["cases"] else f"{data['cases']} of {drawn} cases"
+    )
+    details = [data["source"]]
+    if data["patients"] != data["cases"]:
+        details.append(f"{data['patients']} patients")
+    if data["readers"] > 1:
+        details.append(f"{data['readers']} readers each")
+    return (
+        f"Evaluated on {cases} ({'; '.join(details)}). The distribution "
+        f"has N = {settings['samples']} samples of K = {settings['steps']} steps; the label map is one "
+        f"sample of K = {checkpoint['label_steps']} steps."
+    )
+
+
+def _tables(name: str, report: dict[str, Any]) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+    """Yield the caption, the header and the rows of each table."""
+    settings = report["settings"]
+    surface = (f"HD95, {settings['unit']}", f"NSD at {settings['tolerance']:g} {settings['unit']}")
+    rows: dict[tuple[str, str], list[Metric]] = {}
+    for metric in ("DSC", "IoU", "HD95", "NSD"):
+        for one in find(name, "overlap", metric):
+            rows.setdefault((one["model"], one["class_name"]), []).append(one)
+    yield (
+        "Overlap with the expert",
+        ("model", "class", "cases", "DSC", "IoU", *surface),
+        [
+            (network, structure, f"{same[0]['cases']}", *map(shown, same))
+            for (network, structure), same in rows.items()
+        ],
+    )
+    yield (
+        f"Sampling steps, one sample ({_averaged(report)})",
+        ("model", "K", "DSC"),
+        [(m["model"], _steps(report, m), shown(m)) for m in summed_up(find(name, "steps", "DSC"))],
+    )
+    yield (
+        f"Noise added to the image, label map ({_averaged(report)})",
+        ("model", "noise SD", "DSC"),
+        [(m["model"], f"{m['noise']:g}", shown(m)) for m in summed_up(find(name, "noise", "DSC"))],
+    )
+    yield (
+        "Error detection near the predicted boundary",
+        ("errors of", "score", "AUROC", "cases"),
+        [
+            (m["model"], m["detail"], shown(m), f"{m['cases']}")
+            for m in find(name, "uncertainty", "AUROC")
+        ],
+    )
+    yield (
+        "Calibration of the probabilities near the predicted boundary",
+        ("model", "", "calibration error (ECE)"),
+        [(m["model"], m["detail"] or "", shown(m)) for m in find(name, "uncertainty", "ECE")],
+    )
+    yield (
+        "Volume intervals",
+        ("interval", "class", "share that holds the expert's volume"),
+        [(m["detail"], m["class_name"], shown(m)) for m in find(name, "uncertainty", "coverage")],
+    )
+    yield (
+        "Samples and readers",
+        ("metric", "cases", "value"),
+        [
+            (_name(m), f"{m['cases']}", shown(m))
+            for m in report["figures"]
+            if m["part"] == "readers"
+        ],
+    )
+
+
+def _averaged(report: dict[str, Any]) -> str:
+    _, *structures = report["data"]["classes"]
+    return MEAN if len(structures) > 1 else structures[0]
+
+
+def _steps(report: dict[str, Any], metric: Metric) -> str:
+    """Return K of a metric; a deterministic baseline has none."""
+    baseline = report.get("baseline") or {}
+    deterministic = baseline.get("networks") == "res-unet"
+    return "–" if deterministic and metric["model"] == baseline["label"] else f"{metric['steps']}"
+
+
+def _name(metric: Metric) -> str:
+    return f"{metric['metric']} {metric['detail'] or ''}".strip().replace("^2", "²")
+
+
 def main() -> None:
-    """Replace what stands between the markers of each report's model."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Keep the reports that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("reports", type=Path, nargs="+")
-    text = PAGE.read_text()
     for path in parser.parse_args().reports:
-        report = json.loads(path.read_text())
-        name = report["checkpoint"]["name"]
-        start, end = (
-            f"<!-- {name}: written by scripts/accuracy_tables.py -->",
-            f"<!-- end of {name} -->",
-        )
-        before, rest = text.split(start, 1)
-        text = f"{before}{start}\n{markdown(report)}\n{end}{rest.split(end, 1)[1]}"
-    PAGE.write_text(text)
+        print(keep_report(json.loads(path.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

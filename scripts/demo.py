@@ -1,7 +1,7 @@
-"""The main job on a sample scan: open it in napari, dock the Segment widget, press Segment.
+"""The main task on a sample scan: open it in napari, dock the Segment widget, click Segment.
 
 With --output FOLDER it waits for the result, saves the label and SD volumes (NIfTI), a screenshot
-and a summary there, and closes; without it the window stays open.
+and a summary there, and closes the window; without it the window stays open.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.scans.files import suffix_of
+from napari_ldseg.scans.nifti import NIFTI_SUFFIXES
 
 SAMPLES = {"mri-phantom": "mri_phantom", "echo-phantom": "echo_phantom"}
 TIME_LIMIT = 240
 
 
 def run(scan: str | None, model: str, samples: int) -> tuple[napari.Viewer, object]:
-    """Open ``scan`` (a file, or by default the model's sample), dock the widget, press Segment."""
+    """Open ``scan`` (a file, or by default the model's sample), dock the widget, click Segment."""
     viewer = napari.Viewer()
     viewer.window._qt_window.resize(1440, 900)
     if scan:
-        nifti = scan.endswith((".nii", ".nii.gz"))
-        viewer.open(scan, plugin="napari-ldseg" if nifti else "napari")
+        is_nifti = suffix_of(scan) in NIFTI_SUFFIXES
+        viewer.open(scan, plugin="napari-ldseg" if is_nifti else "napari")
     else:
         viewer.open_sample("napari-ldseg", SAMPLES[model])
     _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
@@ -42,7 +44,7 @@ def run(scan: str | None, model: str, samples: int) -> tuple[napari.Viewer, obje
 
 
 def wait(widget) -> float:
-    """Run the event loop until the run is over; return the seconds it took."""
+    """Run the event loop until the run has ended; return the seconds it took."""
     started = time.monotonic()
     while widget.session.running:
         QApplication.processEvents()
@@ -60,7 +62,7 @@ def save(viewer: napari.Viewer, widget, folder: Path, seconds: float) -> None:
     """Write label.nii.gz, sd.nii.gz, screenshot.png and summary.json/.txt into ``folder``."""
     results = widget.session.results
     if results is None or results.labels is None or results.sample_sd is None:
-        raise SystemExit(f"The demo gave no result: {widget.status.text()}")
+        raise SystemExit(f"The demo has no result: {widget.status.text()}")
     folder.mkdir(parents=True, exist_ok=True)
     results.labels.save(str(folder / "label.nii.gz"), plugin="napari-ldseg")
     results.sample_sd.save(str(folder / "sd.nii.gz"), plugin="napari-ldseg")
@@ -84,7 +86,7 @@ def save(viewer: napari.Viewer, widget, folder: Path, seconds: float) -> None:
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scan", help="a NIfTI file or a picture instead of the sample scan")
+    parser.add_argument("--scan", help="a NIfTI or 2D image file instead of the sample scan")
     parser.add_argument("--model", default="mri-phantom", choices=bundled_checkpoints())
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--output", type=Path)

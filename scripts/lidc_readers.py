@@ -2,10 +2,10 @@
 
 python scripts/lidc_readers.py lidc.npz FOLDER [--centre PIXELS]
 
-The npz holds ``images`` uint8 (N, y, x), ``masks`` uint8 (N, readers, y, x / 8), packed along the last
+The npz has ``images`` uint8 (N, y, x), ``masks`` uint8 (N, readers, y, x / 8), packed along the last
 axis by ``numpy.packbits``, and ``name`` (N,). FOLDER gets images/NAME.png and reader1/NAME.png to
-readerR/NAME.png with 0 where the reader saw no nodule and 1 where he did; a mask may be empty.
-With --centre only a square of so many pixels in the middle of each crop is written.
+readerR/NAME.png, which are 1 in the reader's nodule and 0 elsewhere; a mask may be empty. With --centre
+only a square of this many pixels in the centre of each crop is written.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SAFE_NAME = re.compile(r"\w[\w.-]{0,99}")
 
 
 def convert(source: Path, folder: Path, centre: int | None = None) -> list[str]:
-    """Write the pictures of ``source`` into ``folder`` and return the names of the label folders.
+    """Write the images of ``source`` into ``folder`` and return the names of the label folders.
 
-    ``centre`` is the side in pixels of what is written of each, by default all of it.
+    ``centre`` is the side of the written square in pixels, by default all of each image.
 
     Raises
     ------
     LDSegError
-        If ``source`` is no such file or smaller than ``centre``, or ``folder`` already holds something.
+        If ``source`` is not such a file or smaller than ``centre``, or ``folder`` is not empty.
     """
     images, masks, names = _read(source)
     height, width = images.shape[1:]
@@ -39,9 +39,9 @@ def convert(source: Path, folder: Path, centre: int | None = None) -> list[str]:
         raise LDSegError(
             f"{source}: its crops are {height} x {width}; --centre must fit into them."
         )
-    part = tuple(_middle(side, centre or side) for side in (height, width))
+    part = tuple(_central(side, centre or side) for side in (height, width))
     if folder.exists() and any(folder.iterdir()):
-        raise LDSegError(f"{folder} is not empty; name a new folder.")
+        raise LDSegError(f"{folder} is not empty; give a new folder.")
     readers = [f"reader{number + 1}" for number in range(masks.shape[1])]
     for sub in ("images", *readers):
         (folder / sub).mkdir(parents=True, exist_ok=True)
@@ -53,9 +53,9 @@ def convert(source: Path, folder: Path, centre: int | None = None) -> list[str]:
     return readers
 
 
-def _middle(side: int, wanted: int) -> slice:
-    start = (side - wanted) // 2
-    return slice(start, start + wanted)
+def _central(side: int, length: int) -> slice:
+    start = (side - length) // 2
+    return slice(start, start + length)
 
 
 def _read(source: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -84,7 +84,7 @@ def _read(source: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def main() -> None:
-    """Convert the file named on the command line."""
+    """Convert the file given on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""Draw the plugin's icon: an outlined structure with a halo where its border is unsure."""
+"""Draw the plugin's icon: an outlined structure with a halo where its border is uncertain."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from phantoms import echo_phantom, mri_phantom
 
 from napari_ldseg.datasets.split import Split
 from napari_ldseg.scans.files import write_like
+from napari_ldseg.scans.nifti import LABEL_INTENT
 from napari_ldseg.scans.scan import Scan
 
 MAKERS = {"echo": echo_phantom, "mri": mri_phantom}
@@ -36,7 +37,7 @@ def main() -> None:
             scan = Scan(phantom.image, phantom.affine)
             name = f"phantom{seed:05d}.nii.gz"
             write_like(arguments.folder / "images" / name, phantom.image, scan)
-            write_like(arguments.folder / "labels" / name, phantom.label, scan, intent=1002)
+            write_like(arguments.folder / "labels" / name, phantom.label, scan, LABEL_INTENT)
     names = {part: tuple(f"phantom{s:05d}" for s in seeds) for part, seeds in parts.items()}
     (arguments.folder / "split.json").write_text(Split(**names).model_dump_json(indent=1))
 

@@ -1,21 +1,31 @@
-"""Write a model card beside each bundled checkpoint, from what the checkpoint says of itself."""
+"""Write each bundled model's card and the README's table of models, from the checkpoints' metadata."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from accuracy_tables import evaluated
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.checkpoint.metadata import Metadata
 from napari_ldseg.commands.info import describe_calibration
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PLOTS = ROOT / "docs" / "images" / "models"
 START = "<!-- models: written by scripts/model_cards.py -->"
 END = "<!-- end of models -->"
-PICTURES = Path(__file__).resolve().parents[1] / "docs" / "models"
+CLEAN, NOISY = (evaluated("lidc", "noise", "DSC", noise=sd, digits=2) for sd in (0.0, 0.2))
 USE = {
-    "echo-phantom": "Trying the plugin on the bundled 2D sample. Not for real echocardiograms.",
-    "mri-phantom": "Trying the plugin on the bundled 3D sample. Not for real MRI.",
+    "echo-phantom": (
+        "Trying the plugin on the bundled 2D sample. Not for real echocardiograms. The generator of "
+        "its data is `scripts/phantoms.py`."
+    ),
+    "mri-phantom": (
+        "Trying the plugin on the bundled 3D sample. Not for real MRI. The generator of its data is "
+        "`scripts/phantoms.py`."
+    ),
     "camus": "Research on apical echocardiograms cropped to the sector, as in CAMUS.",
     "glas": "Research on H&E-stained sections of the colon at 20x, fields of about 0.5 x 0.3 mm.",
     "lidc": "Research on how far readers disagree about a lung nodule, in CT crops centred on it.",
@@ -34,17 +44,17 @@ KNOWN_FAILURES = {
     "mri-phantom": "Anything that is not a phantom of this generator.",
     "glas": (
         "Trained on a CPU, on 60 images at 256 x 256 pixels: glands that touch become one, large glands filled "
-        "with mucus or debris are missed in part, and samples put glands into muscle. Other organs, stains, "
-        "scanners and magnifications, and whole slides. The split is by image, since the files do not tell "
-        "the patients: images of one patient may lie in both parts, so the figures flatter the model."
+        "with mucus or debris are missed in part, and samples show glands in muscle. Other organs, stains, "
+        "scanners and magnifications, and whole slides. The split is by image, because the files do not name "
+        "the patients: images of one patient may be in both parts, so the metrics are too good."
     ),
     "lidc": (
         "Anything but a crop of 64 x 64 pixels like those it was trained on, with one nodule "
         "in its centre: it neither finds nodules in a whole slice nor tells nodules from vessels. An empty "
         "sample means that some readers saw no nodule, not that there is none. Trained on a CPU, it often "
-        "misses nodules that are small or touch the pleura. Its samples differ where the readers do only in part, "
-        "and noise costs it more than the other models (DSC 0.59 to 0.53 at SD 0.2). The DSC is against the readers' "
-        "majority, and is 0 in a slice where the model shows a nodule and the majority saw none."
+        "misses nodules that are small or touch the pleura. Its samples differ only in part where the readers do, "
+        f"and noise costs it more than the other models (DSC {CLEAN} to {NOISY} at SD 0.2). The DSC is against the readers' "
+        "majority; it is 0 in a slice where the model shows a nodule and the majority saw none."
     ),
     "hippocampus": (
         "Whole-head scans (the plugin asks for a box), other contrasts than T1, and pathology, none "
@@ -97,49 +107,55 @@ def card(metadata: Metadata) -> str:
         f"- **Calibration**: {describe_calibration(metadata.calibration)}",
         f"- **Known failures**: {KNOWN_FAILURES[metadata.name]}",
         "",
-        "Mean over cases that were kept out of training, each on its own voxel grid:",
+        "Means over held-out cases, each on its own voxel grid:",
         "",
-        "| figure | class | value | part | cases | samples N | steps K |",
+        "| metric | class | value | part | cases | samples N | steps K |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {m.name} | {m.class_name} | {m.value:.3f} | {m.split} | {m.cases} | {m.samples} | {m.steps} |"
         for m in metadata.metrics
     ]
-    if (PICTURES / f"{metadata.name}.png").is_file():
-        lines += ["", f"![Figures of the cases kept out](../../docs/models/{metadata.name}.png)"]
+    if (PLOTS / f"{metadata.name}.png").is_file():
+        plot = f"../../docs/images/models/{metadata.name}.png"
+        lines += ["", f"![Metrics of the held-out cases]({plot})"]
     if metadata.name in CITATION:
         lines += ["", CITATION[metadata.name]]
     return "\n".join(lines) + "\n"
 
 
-def table_row(metadata: Metadata) -> str:
-    """Return the model's row of the README's table."""
-    best = max(m.samples for m in metadata.metrics if m.name == "DSC")
-    scores = [
-        f"{m.class_name} {m.value:.3f}"
-        for m in metadata.metrics
-        if m.name == "DSC" and m.samples == best
-    ]
-    scores += [
-        f"GED² {m.value:.3f} with {m.samples} samples" for m in metadata.metrics if m.name == "GED²"
-    ]
-    name = metadata.name
-    card = f"[card](napari_ldseg/checkpoints/{name}.md)"
-    return f"| `{name}` | {metadata.description} | {', '.join(scores)} | {card} |"
+def table() -> str:
+    """Return the table of the bundled models as Markdown: what each is for, how good, whose data."""
+    rows = ["| name | segments | held-out DSC | measured on | licence |", "|---|---|---|---|---|"]
+    rows += [_row(read_metadata(path)) for path in bundled_checkpoints().values()]
+    return "\n".join(rows)
+
+
+def _row(metadata: Metadata) -> str:
+    samples = max(m.samples for m in metadata.metrics if m.name == "DSC")
+    measured = [m for m in metadata.metrics if m.name == "DSC" and m.samples == samples]
+    scores = [f"{m.class_name} {m.value:.3f}" for m in measured]
+    last = measured[-1]
+    on = (
+        f"{last.cases} {last.split} cases, N\u00a0=\u00a0{last.samples}, K\u00a0=\u00a0{last.steps}"
+    )
+    for m in metadata.metrics:
+        if m.name == "GED²":
+            scores.append(f"GED² {m.value:.3f}")
+            on += f"; GED²: {m.cases} cases, N\u00a0=\u00a0{m.samples}"
+    licence = metadata.training.licence.split(" (")[0]
+    return (
+        f"| `{metadata.name}` | {metadata.description} | {', '.join(scores)} | {on} | {licence} |"
+    )
 
 
 def main() -> None:
     """Write a .md beside each .safetensors, and the README's table of models."""
-    rows = ["| name | for | DSC of cases kept out, 10 samples | card |", "|---|---|---|---|"]
     for path in bundled_checkpoints().values():
-        metadata = read_metadata(path)
-        path.with_suffix(".md").write_text(card(metadata))
-        rows.append(table_row(metadata))
-    readme = README.read_text()
-    before, rest = readme.split(START, 1)
-    after = rest.split(END, 1)[1]
-    README.write_text("\n".join([before + START, *rows, END]) + after)
+        path.with_suffix(".md").write_text(card(read_metadata(path)), encoding="utf-8")
+    before, rest = README.read_text(encoding="utf-8").split(START, 1)
+    text = "\n".join([before + START, table(), END]) + rest.split(END, 1)[1]
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Draw a model card's picture from an evaluation: figures of the held-out cases, never an image of them.
+"""Plot a model card's metrics from an evaluation of the held-out cases, without any of their images.
 
-python scripts/model_picture.py REPORT/report.json docs/models/NAME.png
-python scripts/model_picture.py --alternatives REPORT/report.json docs/models/NAME-alternatives.png
+python scripts/model_picture.py REPORT/report.json docs/images/models/NAME.png
+python scripts/model_picture.py --alternatives REPORT/report.json docs/images/models/NAME-alternatives.png
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from napari_ldseg.evaluation.alternatives import (
     DISTANCE,
     READINGS,
 )
-from napari_ldseg.evaluation.plots import alternatives_and_readers, drawn
+from napari_ldseg.evaluation.plots import alternatives_and_readers, png_figure
 
 GREY = "#222222"
-FEWEST_VOXELS = 100  # of a bin that is drawn
+MIN_VOXELS = 100  # of a plotted bin
 
 
 def values(
@@ -35,27 +35,27 @@ def values(
     class_name: str | None = None,
     detail: str | None = None,
 ) -> np.ndarray:
-    """Return the judged model's figure of every case that has one."""
-    wanted = (metric, part, class_name, detail, report["checkpoint"]["label"])
+    """Return the values of a metric of the evaluated model, one for every case that has it."""
+    key = (metric, part, class_name, detail, report["checkpoint"]["label"])
     found = [
-        figure["value"]
+        row["value"]
         for case in report["cases"]
-        for figure in case["figures"]
-        if tuple(figure[k] for k in ("metric", "part", "class_name", "detail", "model")) == wanted
+        for row in case["figures"]
+        if tuple(row[k] for k in ("metric", "part", "class_name", "detail", "model")) == key
     ]
     return np.array([value for value in found if value is not None])
 
 
-def draw_overlap(axes: Axes, report: dict, colours: dict[str, str]) -> None:
-    """A box and every case's own point per class."""
+def plot_overlap(axes: Axes, report: dict, colours: dict[str, str]) -> None:
+    """Plot a box and the points of all cases for each class."""
     jitter = np.random.default_rng(0)
     names = report["data"]["classes"][1:]
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         dsc = values(report, "DSC", "overlap", name)
-        across = place + jitter.uniform(-0.18, 0.18, dsc.size)
-        axes.scatter(across, dsc, s=9, color=colours[name], alpha=0.45, linewidths=0)
+        x = position + jitter.uniform(-0.18, 0.18, dsc.size)
+        axes.scatter(x, dsc, s=9, color=colours[name], alpha=0.45, linewidths=0)
         axes.boxplot(
-            [dsc], positions=[place], widths=0.5, showfliers=False, medianprops={"color": GREY}
+            [dsc], positions=[position], widths=0.5, showfliers=False, medianprops={"color": GREY}
         )
     axes.set_xticks(range(len(names)), names)
     settings, data = report["settings"], report["data"]
@@ -66,21 +66,21 @@ def draw_overlap(axes: Axes, report: dict, colours: dict[str, str]) -> None:
     )
 
 
-def draw_reliability(axes: Axes, report: dict) -> None:
-    """Accuracy against confidence near the predicted boundary."""
+def plot_reliability(axes: Axes, report: dict) -> None:
+    """Plot accuracy against confidence near the predicted boundary."""
     axes.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
     for entry in report["reliability"]:
         if entry["model"] != report["checkpoint"]["label"]:
             continue
         voxels = np.array(entry["voxels"])
-        told = voxels >= FEWEST_VOXELS
-        sums = (
-            np.array(entry[key])[told] / voxels[told] for key in ("confidence_sums", "hit_sums")
+        filled = voxels >= MIN_VOXELS
+        means = (
+            np.array(entry[key])[filled] / voxels[filled] for key in ("confidence_sums", "hit_sums")
         )
-        axes.plot(*sums, "o-", ms=3, label=entry["detail"] or "not calibrated")
+        axes.plot(*means, "o-", ms=3, label=entry["detail"] or "not calibrated")
     axes.set(
-        xlabel="probability of the label",
-        ylabel="share of right voxels",
+        xlabel="confidence",
+        ylabel="accuracy",
         xlim=(0.3, 1),
         ylim=(0.3, 1),
     )
@@ -88,8 +88,8 @@ def draw_reliability(axes: Axes, report: dict) -> None:
     axes.legend(frameon=False)
 
 
-def draw_readers(axes: Axes, report: dict) -> None:
-    """How GED is spread over the cases."""
+def plot_readers(axes: Axes, report: dict) -> None:
+    """Plot the distribution of GED over the cases."""
     ged = values(report, "GED^2", "readers")
     axes.hist(ged, bins=25, color="#4363d8", alpha=0.7)
     axes.axvline(ged.mean(), color=GREY, label=f"mean {ged.mean():.3f}")
@@ -99,22 +99,22 @@ def draw_readers(axes: Axes, report: dict) -> None:
 
 
 def card(report: dict) -> bytes:
-    """Return the picture of a model card."""
+    """Return the plot of a model card as PNG."""
     metadata = read_metadata(bundled_checkpoints()[report["checkpoint"]["name"]])
     colours = {one.name: one.colour for one in metadata.classes}
     several = report["data"]["readers"] > 1
-    with drawn(11, 3.6) as (figure, png):
+    with png_figure(11, 3.6) as (figure, png):
         panels = figure.subplots(1, 3 if several else 2)
-        draw_overlap(panels[0], report, colours)
-        draw_reliability(panels[1], report)
+        plot_overlap(panels[0], report, colours)
+        plot_reliability(panels[1], report)
         if several:
-            draw_readers(panels[2], report)
+            plot_readers(panels[2], report)
     return png.getvalue()
 
 
 def alternatives(report: dict) -> bytes:
-    """Return the report's own figure of the alternatives against the readers, all cases."""
-    found = [
+    """Return the report's plot of the alternatives against the readers for all cases, as PNG."""
+    counts_and_distances = [
         values(report, metric, "readers", detail=detail)
         for metric, detail in (
             (ALTERNATIVES, None),
@@ -123,26 +123,29 @@ def alternatives(report: dict) -> bytes:
             (DISTANCE, BETWEEN_READERS),
         )
     ]
-    told = [
-        f for f in report["figures"] if f["metric"] == "rank correlation" and f["low"] is not None
+    titles = [
+        f"rank correlation {row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        for row in report["figures"]
+        if row["metric"] == "rank correlation" and row["low"] is not None
     ]
-    title = [f"rank correlation {f['value']:.2f} ({f['low']:.2f} to {f['high']:.2f})" for f in told]
-    return alternatives_and_readers(*found, correlation="".join(title[:1]))
+    return alternatives_and_readers(*counts_and_distances, correlation="".join(titles[:1]))
 
 
 def main() -> None:
-    """Draw the report that the command line names."""
+    """Plot the report given on the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("report", type=Path)
-    parser.add_argument("picture", type=Path)
-    parser.add_argument("--alternatives", action="store_true", help="of several readers")
+    parser.add_argument("output", type=Path, metavar="PNG")
+    parser.add_argument(
+        "--alternatives", action="store_true", help="plot the alternatives of several readers"
+    )
     arguments = parser.parse_args()
     report = json.loads(arguments.report.read_text())
-    picture = alternatives(report) if arguments.alternatives else card(report)
-    arguments.picture.parent.mkdir(parents=True, exist_ok=True)
-    arguments.picture.write_bytes(picture)
+    png = alternatives(report) if arguments.alternatives else card(report)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_bytes(png)
 
 
 if __name__ == "__main__":

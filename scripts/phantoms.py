@@ -1,7 +1,7 @@
 """Synthetic scans with ground truth: an apical-view echocardiogram (2D) and a brain MR crop (3D).
 
-Both are drawn from one integer seed, look like the real modality and cannot be segmented by
-intensity alone. Arrays are in napari order: 2D (y, x) with rows running down, 3D (z, y, x).
+Both are generated from one integer seed, resemble the real modality and cannot be segmented by
+intensity only. Arrays are in napari order: 2D (y, x) with rows running down, 3D (z, y, x).
 """
 
 from dataclasses import dataclass
@@ -42,10 +42,10 @@ class _Fan:
 
 
 def echo_phantom(seed: int) -> Phantom:
-    """Apical-view echocardiogram, labelled with ECHO_CLASSES; a function of ``seed`` alone.
+    """Return an apical-view echocardiogram labelled with ECHO_CLASSES, a function of ``seed`` only.
 
-    image uint8 (192, 160) with 0 outside the fan, label uint8 0..3, 0.9 mm pixels; rows run
-    Posterior and columns Left.
+    image uint8 (192, 160) with 0 outside the fan, label uint8 0..3, 0.9 mm pixels; rows run towards
+    posterior, columns towards left.
     """
     rng = np.random.default_rng(seed)
     fan = _fan(rng)
@@ -62,10 +62,10 @@ def echo_phantom(seed: int) -> Phantom:
 
 
 def mri_phantom(seed: int) -> Phantom:
-    """Brain MR crop with two touching nuclei, labelled with MRI_CLASSES; a function of ``seed`` alone.
+    """Return a brain MR crop with two touching nuclei labelled with MRI_CLASSES, a function of ``seed`` only.
 
-    image uint16 (40, 56, 48) in arbitrary units, label uint8 0..2, voxels 1.2 x 1.0 x 1.0 mm;
-    axes run about Superior, Posterior, Left, a few degrees oblique.
+    image uint16 (40, 56, 48) in arbitrary units, label uint8 0..2, voxels 1.2 x 1.0 x 1.0 mm; axes run
+    towards superior, posterior and left, a few degrees oblique.
     """
     rng = np.random.default_rng(seed)
     anterior, posterior = _nuclei(rng)
@@ -119,7 +119,7 @@ def _heart_axes(rng, length):
     """Pixels from the apex along the long axis and to the right of it (bent), each ECHO_SHAPE."""
     rows, cols = np.indices(ECHO_SHAPE)
     tilt = np.deg2rad(rng.uniform(-15, 15))
-    # The pivot lies below the apex so that a tilted heart keeps its apex inside the narrow near field.
+    # The pivot is below the apex, so that the apex of a tilted heart stays inside the narrow near field.
     dy = rows - rng.uniform(30, 48) - 22
     dx = cols - 79.5 - rng.uniform(-6, 6) + 18 * np.sin(tilt)
     along = dy * np.cos(tilt) + dx * np.sin(tilt) + 22
@@ -280,7 +280,7 @@ def _ellipsoid(points, centre, radii, exponent):
 
 
 def _nuclei(rng):
-    """Signed distances in mm (negative inside) to the two nuclei, each MRI_SHAPE; the lower owns a voxel."""
+    """Signed distances in mm (negative inside) to the two nuclei, each MRI_SHAPE; a voxel is of the lower."""
     grid = [
         (np.arange(n) - (n - 1) / 2) * s for n, s in zip(MRI_SHAPE, MRI_SPACING_MM, strict=True)
     ]
@@ -298,7 +298,7 @@ def _nuclei(rng):
     anterior = _ellipsoid((z, y, x), head_centre, head, rng.uniform(2.0, 2.5))
     posterior = _ellipsoid((z, y, x), body_centre, body, rng.uniform(2.0, 2.6))
     union = np.minimum(anterior, posterior) + 0.7 * _smooth_field(rng, MRI_SHAPE, 8)
-    # A bulge, zero at the neck, curves the shared interface and leaves the union as it is.
+    # A bulge, zero at the neck, curves the interface without changing the union.
     bulge = rng.uniform(2.0, 4.0) * rng.choice([-1.0, 1.0]) * np.clip(1 - (x**2 + z**2) / 30, 0, 1)
     lead = anterior - posterior + bulge
     return union + np.clip(lead, 0, None), union + np.clip(-lead, 0, None)
@@ -312,7 +312,7 @@ def _tissue(rng, anterior, posterior):
     tissue = np.select([folds > rng.uniform(0.0, 0.35), folds > -0.95], [white, grey], fluid)
     tissue[_smooth_field(rng, MRI_SHAPE, 10) > 1.35] = 0.5 * (white + grey)
     distance = np.minimum(anterior, posterior)
-    # A white rim with gaps and a fluid cleft keep the border visible nearly all round.
+    # A white rim with gaps and a fluid cleft keep most of the border visible.
     tissue[(distance < rng.uniform(1.8, 2.6)) & (_smooth_field(rng, MRI_SHAPE, 9) > -1.3)] = white
     tissue[(distance < rng.uniform(2.5, 4.0)) & (_smooth_field(rng, MRI_SHAPE, 12) > 0.9)] = fluid
     nucleus, contrast = grey + rng.uniform(-0.03, 0.02), rng.uniform(0.10, 0.16)

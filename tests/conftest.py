@@ -1,15 +1,33 @@
 """Shared helpers: tiny untrained checkpoints, simple images, and what an error message must be."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
 from napari_ldseg.checkpoint.file import Checkpoint, build_model
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, Intensity, Metadata, TrainingRecord
 from napari_ldseg.model.architecture import Architecture
+from napari_ldseg.utils.colours import class_colour
 
 from .discs import SIZES, WIDTHS
 
-COLOURS = ("#000000", "#ff0000", "#00ff00", "#0000ff")
+WIDGETS = Path(__file__).parent / "widgets"
+
+
+def pytest_configure():
+    """Give each of several pytest processes one thread, so that they do not fight for the cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what needs a window."""
+    for item in items:
+        if WIDGETS in item.path.parents or "make_napari_viewer" in item.fixturenames:
+            item.add_marker("gui")
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +54,7 @@ def tiny_metadata():
             ),
             "channels": tuple(f"channel {i}" for i in range(channels)),
             "classes": tuple(
-                ClassInfo(name=f"class {i}", colour=COLOURS[i % 4]) for i in range(classes)
+                ClassInfo(name=f"class {i}", colour=class_colour(i)) for i in range(classes)
             ),
             "orientation": None if dims == 2 else "SPL",
             "grid": Grid(size=(16,) * dims),
@@ -66,6 +84,13 @@ def tiny_checkpoint(tiny_metadata):
         return Checkpoint(metadata, model.eval().requires_grad_(False))
 
     return make
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """Measure a checkpoint's steps against 20 instead of 250, in tests of what is around it."""
+    monkeypatch.setattr("napari_ldseg.evaluation.steps.REFERENCE_STEPS", 20)
+    monkeypatch.setattr("napari_ldseg.evaluation.steps.CANDIDATE_STEPS", (3, 5, 10))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Writes small ``.hdf5`` files laid out as the authors' code saves them, from a list of their layers."""
+"""Write small ``.hdf5`` files in the layout of the authors' code, from a list of their layers."""
 
 from itertools import count, pairwise
 
@@ -121,7 +121,7 @@ def _denoiser(part, widths):
 def named_tensors(layers, offset=0, gap=1, seed=0):
     """Return {layer: {weight path: array}}; the k-th layer of a type has the number offset + k * gap.
 
-    Values depend on the order of creation alone, not on the names.
+    Values depend on the order of creation, not on the names.
     """
     rng = np.random.default_rng(seed)
     numbers: dict[str, count] = {}

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.file import load_checkpoint
+from napari_ldseg.checkpoint.header import read_metadata
+from napari_ldseg.checkpoint.licence import is_non_commercial
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.layers.samples import sample_folder
 from napari_ldseg.scans.files import read_scan
@@ -67,6 +71,34 @@ def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
     assert found["samples"] == ["echo_phantom", "mri_phantom"] and len(found["sample_files"]) == 4
     assert found["models"] == {name: name for name in NAMES}
     assert not found["torch"]
+    (information,) = place.glob("napari_ldseg-*.dist-info")
+    assert_the_licences_of_the_weights_are_in(information)
+
+
+def assert_the_licences_of_the_weights_are_in(information):
+    """Check a .dist-info folder: an SPDX expression, and for every bundled model the terms it names."""
+    metadata = Parser().parsestr((information / "METADATA").read_text(encoding="utf-8"))
+    files = {Path(name).as_posix() for name in metadata.get_all("License-File")}
+    folder = information / "licenses"
+    assert all((folder / name).stat().st_size > 500 for name in files)
+    table = (folder / "LICENSES" / "README.md").read_text(encoding="utf-8")
+    named = {"BSD-3-Clause"}
+    for path in bundled_checkpoints().values():
+        (row,) = [line for line in table.splitlines() if line.startswith(f"| `{path.name}` |")]
+        licence = read_metadata(path).training.licence
+        _, _, stated, terms, commercial, _ = [cell.strip() for cell in row.split("|")]
+        assert stated == licence
+        assert commercial == ("no" if is_non_commercial(licence) else "yes")
+        identifier, target = re.fullmatch(r"\[(.+)\]\((.+)\)", terms).groups()
+        named.add(identifier)
+        if identifier == "BSD-3-Clause":
+            assert licence.startswith(identifier) and target == "../LICENSE" and "LICENSE" in files
+        else:
+            assert target == f"{identifier}.md" and f"LICENSES/{target}" in files
+            text = (folder / "LICENSES" / target).read_text(encoding="utf-8")
+            for part in (identifier, path.name, "https://", "## Attribution", "- Changes: "):
+                assert part in text
+    assert set(metadata["License-Expression"].split(" AND ")) == named
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,7 +106,7 @@ def test_bundled_checkpoint_is_small_and_has_a_true_card(name):
     path = bundled_checkpoints()[name]
     assert path.stat().st_size < 10_000_000
     metadata = load_checkpoint(path).metadata
-    card = path.with_suffix(".md").read_text()
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
     for part in (metadata.training.data, metadata.training.licence, metadata.training.split):
         assert part in card
     assert metadata.metrics

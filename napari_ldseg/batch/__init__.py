@@ -1,1 +1,1 @@
-"""Many images into one folder: resumable, shared out over processes. Knows no Qt and no napari."""
+"""Segmenting many images into one folder, resumable and distributed over processes; no Qt, no napari."""

@@ -1,9 +1,9 @@
-"""One case's results on disk, and its record: how they were made and whether they are complete.
+"""The results of one case on disk, and its record: how they were made and whether they are complete.
 
-In the cohort's folder: ``labels/``, ``sample_sd/`` and ``predictive_sd/`` with ``<case>.nii.gz`` on the
-image's own grid, and ``records/<case>.json``. New files are made in ``.unfinished/``; when all are whole
-they are moved into place, and meanwhile the record says ``started``, then ``finished``. Why a case failed is
-in ``failed/<case>.json`` until it succeeds.
+The batch's folder has ``labels/``, ``sample_sd/`` and ``predictive_sd/`` with ``<case>.nii.gz`` on the
+image's own grid, and ``records/<case>.json``. New files are written to ``.unfinished/``; when all are
+complete they are moved to their places. The status of the record is ``started`` meanwhile, then
+``finished``. The reason why a case failed is in ``failed/<case>.json`` until it succeeds.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ import numpy as np
 from ..errors import LDSegError
 from ..inference.posterior import Posterior
 from ..scans.files import read_scan, write_like
+from ..scans.nifti import LABEL_INTENT
 from ..utils.atomic import atomic_write, remove_leftovers
 from ..utils.hashing import sha256_of
 from .inputs import KINDS
 
-LABEL_INTENT = 1002
 RECORDS, FAILED, UNFINISHED = "records", "failed", ".unfinished"
 HASH = "image_file_sha256"
 
 
 @dataclass(frozen=True)
 class CaseResults:
-    """The files of one case in the cohort's ``folder``."""
+    """The files of one case in the batch's ``folder``."""
 
     folder: Path
     name: str
 
     @property
     def record_path(self) -> Path:
-        """The case's record."""
+        """The path of the case's record."""
         return self.folder / RECORDS / f"{self.name}.json"
 
     def path(self, kind: str) -> Path:
-        """The case's image of that kind."""
+        """Return the path of the case's image of one of ``KINDS``."""
         return self.folder / kind / f"{self.name}.nii.gz"
 
     def record(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class CaseResults:
         """Return whether the results are complete and were made with the same settings and image."""
         record = self.record()
         return (
-            record.get("status") == "finished"
+            _is_finished(record)
             and record.get("made_with") == made_with
             and all((self.folder / name).is_file() for name in record["files"])
         )
@@ -61,32 +61,32 @@ class CaseResults:
     def corrected(self, classes: Sequence[str]) -> bool:
         """Return whether the label, of these ``classes``, was changed after it was written."""
         record, path = self.record(), self.path("labels")
-        written = _written(record, self._shown("labels"))
+        hashes = _known_hashes(record, self._relative("labels"))
         return (
             list(record.get("classes", {})) == list(classes)
-            and bool(written)
+            and bool(hashes)
             and path.is_file()
-            and sha256_of(path) not in written
+            and sha256_of(path) not in hashes
         )
 
     def corrected_sizes(self) -> dict[str, float]:
-        """Return each class's size in the label as it is now, in the record's unit, per time point.
+        """Return each class's size in the current label, in the record's unit, per time point.
 
-        Empty where an older record does not tell the voxel size.
+        Empty if the record is an older one without the voxel size.
 
         Raises
         ------
         LDSegError
             If the label cannot be read or is not on the image's grid.
         """
-        record, shown = self.record(), self._shown("labels")
+        record = self.record()
         if "voxel_size" not in record:
             return {}
         label = read_scan(self.path("labels")).array
         if label.size != record["voxels"]:
             raise LDSegError(
-                f"{shown} was changed and now has {label.size} voxels, but its image has "
-                f"{record['voxels']}; save it on the image's own grid, or move it away."
+                f"{self._relative('labels')} was changed and now has {label.size} voxels, but its image "
+                f"has {record['voxels']}; save it on the image's own grid, or move it away."
             )
         size = record["voxel_size"] / max(record["time_points"], 1)
         return {
@@ -95,21 +95,21 @@ class CaseResults:
         }
 
     def check_replaceable(self, image: Path, made_with: dict[str, Any]) -> None:
-        """Raise LDSegError where writing would destroy something that is not this case's old result."""
+        """Raise LDSegError if writing would overwrite a file that is not an old result of this case."""
         record = self.record()
         for kind in KINDS:
-            path, shown = self.path(kind), self._shown(kind)
+            path, name = self.path(kind), self._relative(kind)
             if not path.exists():
                 continue
-            known = _written(record, shown)
-            if not known:
+            hashes = _known_hashes(record, name)
+            if not hashes:
                 raise LDSegError(
-                    f"{shown} is already there and is no result of this command; move it away or "
+                    f"{name} already exists and is not a result of this command; move it away or "
                     "choose another output folder."
                 )
-            if sha256_of(path) not in known:
+            if sha256_of(path) not in hashes:
                 raise LDSegError(
-                    f"{shown} was changed after it was made; move it away to keep it, or choose "
+                    f"{name} was changed after it was written; move it away to keep it, or choose "
                     "another output folder."
                 )
         same_file = record.get("made_with", {}).get(HASH) == made_with[HASH]
@@ -120,7 +120,7 @@ class CaseResults:
             )
 
     def write(self, image: Path, made_with: dict, posterior: Posterior, seconds: float) -> None:
-        """Write the images and the record; the old ones stay until all of the new are whole."""
+        """Write the images and the record; the old ones are kept until all new ones are complete."""
         arrays = {
             "labels": (posterior.labels, LABEL_INTENT),
             "sample_sd": (posterior.sample_sd, 0),
@@ -144,12 +144,12 @@ class CaseResults:
             for kind, (array, intent) in arrays.items():
                 if array is not None:
                     write_like(new[kind], np.asarray(array), posterior.scan, intent)
-                    files[self._shown(kind)] = sha256_of(new[kind])
+                    files[self._relative(kind)] = sha256_of(new[kind])
             _write_json(new_record, record)
             self.check_replaceable(image, made_with)
-            # A kill from here on leaves old files among new ones; both are known by their hashes.
+            # If the process is killed from here on, old and new files are mixed; all have known hashes.
             old = self.record()
-            replaced = {shown: _written(old, shown) for shown in map(self._shown, KINDS)}
+            replaced = {name: _known_hashes(old, name) for name in map(self._relative, KINDS)}
             _write_json(self.record_path, {**record, "status": "started", "replaced": replaced})
             for kind, (array, _) in arrays.items():
                 path = self.path(kind)
@@ -168,11 +168,11 @@ class CaseResults:
                 path.unlink(missing_ok=True)
 
     def write_failure(self, image: Path, reason: str) -> None:
-        """Record why there is no new result; an old one and its record stay."""
+        """Record why there is no new result; an old result and its record are kept."""
         _write_json(self._failure_path, {"image": str(image), "reason": reason})
 
-    def forget_failure(self) -> None:
-        """Remove the record of an earlier failure."""
+    def clear_failure(self) -> None:
+        """Delete the record of an earlier failure."""
         self._failure_path.unlink(missing_ok=True)
 
     def failure(self, image: Path | str) -> str | None:
@@ -180,7 +180,8 @@ class CaseResults:
         failure = read_record(self._failure_path)
         return failure["reason"] if failure.get("image") == str(image) else None
 
-    def _shown(self, kind: str) -> str:
+    def _relative(self, kind: str) -> str:
+        """Return the path of ``path(kind)`` in the batch's folder."""
         return f"{kind}/{self.name}.nii.gz"
 
     @property
@@ -203,11 +204,15 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    if not isinstance(record, dict):
+        return {}
+    if "doubt" in record:  # the name in an earlier version
+        record.setdefault("expected_error", record.pop("doubt"))
+    return record
 
 
 def known_names(folder: Path) -> dict[str, str]:
-    """Return which case each image of ``folder``'s records is, by the image's path."""
+    """Return the case names of all records in ``folder``, by the path of the image."""
     names: dict[str, str] = {}
     for path in sorted((folder / RECORDS).glob("*.json")):
         image = read_record(path).get("image")
@@ -216,15 +221,20 @@ def known_names(folder: Path) -> dict[str, str]:
     return names
 
 
-def _written(record: dict[str, Any], shown: str) -> list[str]:
-    """Return the hashes that the file called ``shown`` may have unless somebody changed it."""
-    hashes = [record.get("files", {}).get(shown), *record.get("replaced", {}).get(shown, ())]
+def _known_hashes(record: dict[str, Any], name: str) -> list[str]:
+    """Return the hashes that the unchanged file ``name`` can have."""
+    hashes = [record.get("files", {}).get(name), *record.get("replaced", {}).get(name, ())]
     return [sha256 for sha256 in hashes if sha256]
 
 
 def was_made_with(record: dict[str, Any], settings: dict[str, Any]) -> bool:
     """Return whether ``record`` is of a finished case made with ``settings``."""
     made_with = record.get("made_with", {})
-    return record.get("status") == "finished" and all(
+    return _is_finished(record) and all(
         made_with.get(key) == value for key, value in settings.items()
     )
+
+
+def _is_finished(record: dict[str, Any]) -> bool:
+    """Return whether ``record`` is complete; one of a version without the expected error is not."""
+    return record.get("status") == "finished" and "expected_error" in record

@@ -1,4 +1,4 @@
-"""Segmenting a cohort: every process takes its share, the first one writes the table."""
+"""Segmenting a batch of images: every process takes its share, the first one writes the table."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..errors import LDSegError
 from ..inference.distributed import device_name
 from ..inference.segment import PosteriorSampler
 from ..scans.files import read_scan
-from ..utils.durations import about
 from ..utils.hashing import sha256_of
 from ..utils.locking import exclusive_lock
+from ..utils.text import about, one_line
 from .inputs import Input, name_images
 from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table
@@ -30,7 +30,7 @@ SECONDS_BETWEEN_LINES = 30
 
 
 class Stopped(Exception):
-    """The run was asked to stop; every file is whole."""
+    """The run was stopped; every written file is complete."""
 
 
 class Failure(NamedTuple):
@@ -41,7 +41,7 @@ class Failure(NamedTuple):
 
 
 class BatchReport(NamedTuple):
-    """What became of a cohort, over all processes; ``table`` is the CSV."""
+    """The outcome of a batch over all processes; ``table`` is the CSV file."""
 
     segmented: int
     skipped: int
@@ -60,40 +60,44 @@ def segment_batch(
     steps: int | None = None,
     seed: int = 0,
     stop: Callable[[], bool] = lambda: False,
-    say: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[float, float | None], None] | None = None,
 ) -> BatchReport | None:
-    """Segment ``images`` into ``folder``; results that are there already are not made again.
+    """Segment ``images`` into ``folder``; existing results are not made again.
 
-    Process r of w takes the cases r, r + w, r + 2 w, ... They meet at the start, where the first one
-    keeps other runs out of the folder, and at the end, where it writes the table of what the records
-    say; the others return None. A case that fails is recorded and the rest go on. A case is finished if
-    all its files are there and were made from the same image file with the same checkpoint, seed, samples
-    and steps. A label that was corrected since is kept.
+    Process r of w takes the cases r, r + w, r + 2 w, ... The processes synchronise at the start, where
+    the first one locks the folder, and at the end, where it writes the table from the records; the
+    others return None. A case that fails is recorded, and the others continue. A case is finished if all
+    its files exist and were made from the same image file with the same checkpoint, seed, samples and
+    steps. A label that was corrected since is kept.
 
     Parameters
     ----------
     checkpoint
         Loaded from a file.
     images
-        What ``find_images`` returns, the same in every process.
+        The result of ``find_images``, the same in every process.
     folder
-        For the results; see ``cohort.results`` and ``cohort.table``.
+        For the results; see ``batch.results`` and ``batch.table``.
     fabric
-        Launched, see ``distribution.make_fabric``; its patience must outlast the difference between the
-        slowest and the quickest process.
+        Launched, see ``inference.distributed.make_fabric``; its timeout must be longer than the
+        difference between the slowest and the fastest process.
     samples, steps, seed
         As in ``segment``.
     stop
-        Asked after every batch of samples, never while files are written.
-    say
-        Takes a line of progress after every case, and every 30 s within one.
+        Called after every batch of samples, but not while files are written; True stops the run.
+    log
+        Called with a line after every case.
+    on_progress
+        Called with the number of done images of this process, with the fraction of the current one, and
+        the seconds left (None if not known). Without it, ``log`` gets a line every 30 s within an image.
 
     Raises
     ------
     LDSegError
-        If another run works in the folder, two images would have one name, or the table cannot be written.
+        If another run uses the folder, two images would have one name, or the table cannot be written.
     Stopped
-        If ``stop`` says so.
+        If ``stop`` returned True.
     """
     if steps is None:
         metadata = checkpoint.metadata
@@ -106,20 +110,53 @@ def segment_batch(
     }
     with ExitStack() as stack:
         inputs: list[Input] = []
-        refused = None
+        problem = None
         if fabric.is_global_zero:
             try:
                 stack.enter_context(exclusive_lock(folder))
                 shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
                 inputs = name_images(images, known_names(folder))
             except LDSegError as error:
-                refused = str(error)
-        inputs, refused = fabric.broadcast((inputs, refused))
-        if refused is None:
-            return _segment_share(checkpoint, inputs, folder, fabric, settings, stop, say)
+                problem = str(error)
+        inputs, problem = fabric.broadcast((inputs, problem))
+        if problem is None:
+            callbacks = _Callbacks(stop, log, on_progress)
+            return _segment_share(checkpoint, inputs, folder, fabric, settings, callbacks)
     if fabric.is_global_zero:
-        raise LDSegError(refused)
+        raise LDSegError(problem)
     return None
+
+
+class _Callbacks(NamedTuple):
+    """The functions that ``segment_batch`` calls."""
+
+    stop: Callable[[], bool]
+    log: Callable[[str], None]
+    on_progress: Callable[[float, float | None], None] | None
+
+
+class _Pace:
+    """The time left for ``total`` images, from the images that were segmented and not skipped."""
+
+    def __init__(self, total: int):
+        self.total, self.done = total, 0
+        self._skipped, self._skipped_seconds = 0, 0.0
+        self._started = time.monotonic()
+
+    def finish(self, seconds: float, skipped: bool) -> None:
+        """Count one image that took ``seconds``."""
+        self.done += 1
+        if skipped:
+            self._skipped += 1
+            self._skipped_seconds += seconds
+
+    def seconds_left(self, fraction: float = 0.0) -> float | None:
+        """Return the estimate with ``fraction`` of the current image done; None if nothing is."""
+        segmented = self.done - self._skipped + fraction
+        if segmented <= 0:
+            return None
+        seconds = time.monotonic() - self._started - self._skipped_seconds
+        return seconds / segmented * (self.total - self.done - fraction)
 
 
 def _segment_share(
@@ -128,29 +165,32 @@ def _segment_share(
     folder: Path,
     fabric: Fabric,
     settings: dict[str, Any],
-    stop: Callable[[], bool],
-    say: Callable[[str], None],
+    callbacks: _Callbacks,
 ) -> BatchReport | None:
-    """Segment this process's share; return the report in the first one."""
+    """Segment this process's share; return the report in the first process."""
     share = inputs[fabric.global_rank :: fabric.world_size]
     counts, parent = torch.zeros(3, dtype=torch.int64), os.getppid()
-    started, skipped_seconds = time.monotonic(), 0.0
-    for done, item in enumerate(share, start=1):
-        # A process whose launcher was killed would work on unseen, and twice once it is restarted.
+    pace = _Pace(len(share))
+    for item in share:
+        # Without this, the process would continue unnoticed after its launcher was killed, and a
+        # restarted run would do its work twice.
         if os.getppid() != parent:
             raise LDSegError("The process that started this one has ended, so this one stops too.")
-        if stop():
+        if callbacks.stop():
             raise Stopped
-        begun = time.monotonic()
-        outcome = _one_case(checkpoint, item, folder, settings, device_name(fabric), stop, say)
-        seconds = time.monotonic() - begun
+        started = time.monotonic()
+        outcome = _segment_case(
+            checkpoint, item, folder, settings, device_name(fabric), callbacks, pace
+        )
+        seconds = time.monotonic() - started
         counts += torch.tensor([outcome is None, outcome == SKIPPED, outcome == KEPT])
-        skipped_seconds += seconds if outcome in (SKIPPED, KEPT) else 0
-        worked = done - int(counts[1:].sum())
-        per_case = (time.monotonic() - started - skipped_seconds) / max(worked, 1)
-        say(
-            f"{item.name}: {outcome or f'segmented in {seconds:.1f} s'} "
-            f"({done} of {len(share)}{_left(per_case * (len(share) - done))})"
+        pace.finish(seconds, skipped=outcome in (SKIPPED, KEPT))
+        left = pace.seconds_left()
+        if callbacks.on_progress is not None:
+            callbacks.on_progress(pace.done, left)
+        callbacks.log(
+            f"{one_line(item.name)}: {outcome or f'segmented in {seconds:.1f} s'} "
+            f"({pace.done} of {pace.total}{_time_left(left)})"
         )
     total = fabric.all_reduce(counts.to(fabric.device), reduce_op="sum")
     if not fabric.is_global_zero:
@@ -164,30 +204,30 @@ def _segment_share(
     return BatchReport(segmented, skipped, corrected, failed, table)
 
 
-def _one_case(
+def _segment_case(
     checkpoint: Checkpoint,
     item: Input,
     folder: Path,
     settings: dict[str, Any],
     device: str,
-    stop: Callable[[], bool],
-    say: Callable[[str], None],
+    callbacks: _Callbacks,
+    pace: _Pace,
 ) -> str | None:
-    """Segment one image; return None, ``SKIPPED``, ``KEPT``, or why it failed as a sentence."""
+    """Segment one image; return None, ``SKIPPED``, ``KEPT``, or a sentence why it failed."""
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
         made_with[HASH] = sha256_of(item.path)
         same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
         if same_image and results.corrected(_classes(checkpoint)):
-            results.corrected_sizes()  # says if the label is of no use
-            results.forget_failure()
+            results.corrected_sizes()  # raises if the label is not on the image's grid
+            results.clear_failure()
             return KEPT
         if results.finished(made_with):
-            results.forget_failure()
+            results.clear_failure()
             return SKIPPED
         results.check_replaceable(item.path, made_with)
-        begun = time.monotonic()
+        started = logged = time.monotonic()
         sampler = PosteriorSampler(
             checkpoint,
             read_scan(item.path),
@@ -195,18 +235,21 @@ def _one_case(
             steps=settings["steps"],
             device=device,
         )
-        spoken = begun
         for posterior in sampler.run(settings["samples"]):
-            if stop():
+            if callbacks.stop():
                 raise Stopped
-            now, done = time.monotonic(), len(posterior.latents)
-            if now - spoken > SECONDS_BETWEEN_LINES:
-                spoken = now
-                total = settings["samples"] * len(posterior.planned_frames)
-                left = _left((now - begun) / done * (total - done))
-                say(f"{item.name}: {done / total:.0%}{left} for this image")
-        results.write(item.path, made_with, sampler.posterior, time.monotonic() - begun)
-        results.forget_failure()
+            now = time.monotonic()
+            fraction = len(posterior.latents) / (
+                settings["samples"] * len(posterior.planned_frames)
+            )
+            if callbacks.on_progress is not None:
+                callbacks.on_progress(pace.done + fraction, pace.seconds_left(fraction))
+            elif now - logged > SECONDS_BETWEEN_LINES:
+                logged = now
+                left = _time_left((now - started) / fraction * (1 - fraction))
+                callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
+        results.write(item.path, made_with, sampler.posterior, time.monotonic() - started)
+        results.clear_failure()
         return None
     except Stopped:
         raise
@@ -215,8 +258,8 @@ def _one_case(
     except MemoryError:
         reason = f"{item.path.name} needs more memory than this computer has; crop it first."
     except Exception as error:
-        words = " ".join(str(error).split()).rstrip(".")[:200]
-        reason = f"{item.path.name} could not be segmented: {type(error).__name__}: {words}."
+        text = one_line(error).rstrip(".")
+        reason = f"{item.path.name} could not be segmented: {type(error).__name__}: {text}."
     try:
         results.write_failure(item.path, reason)
     except LDSegError as error:
@@ -237,9 +280,9 @@ def _failure(
     if reason is None and not (
         was_made_with(results.record(), settings) or results.corrected(classes)
     ):
-        reason = f"{item.path.name} has no result and no record; is the disk full?"
+        reason = f"{item.path.name} has no result and no record; check whether the disk is full."
     return None if reason is None else Failure(str(item.path), reason)
 
 
-def _left(seconds: float) -> str:
-    return f", {about(seconds)} left" if seconds >= 1 else ""
+def _time_left(seconds: float | None) -> str:
+    return f", {about(seconds)} left" if seconds is not None and seconds >= 1 else ""

@@ -1,4 +1,4 @@
-"""The table of a batch: one row per case, the highest expected error first."""
+"""The table of a batch: one row per case, sorted by expected error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ AFTER = ("intervals calibrated", "intervals", "samples", "steps", "seed")
 def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) -> Path:
     """Write volumes.csv with every case in ``folder`` that was finished with ``settings`` or corrected.
 
-    Columns: case, image, expected error (``Posterior.expected_error``), whether the label was corrected since, unit (mm3,
-    mm2, or voxels where an image tells no size), per class its volume in the label map and the interval's
-    low and high end, whether the intervals are calibrated, and what they promise. Of a corrected label
-    (with these ``classes``, whatever it was made with) the volumes are its own, and the expected error and intervals
-    are left empty. A class that is called as another column is has "class " in front.
+    Columns: case, image, ``Posterior.expected_error``, whether the label was corrected since, unit (mm3,
+    mm2, or voxels if the voxel size is not known), for each class its volume in the label map and the
+    low and high end of its interval, whether the intervals are calibrated, and their meaning. The row of
+    a corrected label (with these ``classes``, made with any settings) has the volumes of this label,
+    and its expected error and intervals are empty. The highest expected error goes first. A class with
+    the name of another column is prefixed with "class ".
 
     Raises
     ------
@@ -36,10 +37,10 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
     for image, case in known_names(folder).items():
         results = CaseResults(folder, case)
         record = results.record()
-        # A failure means that the image has changed since.
+        # After a failure the result is of an earlier version of the image.
         if results.failure(image) is not None:
             continue
-        with suppress(LDSegError):  # a label that cannot be read has no row
+        with suppress(LDSegError):  # there is no row for a label that cannot be read
             if results.corrected(classes):
                 rows.append(_row(case, record, columns, results.corrected_sizes()))
             elif was_made_with(record, settings):
@@ -61,15 +62,15 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
 
 
 def _columns(classes: Sequence[str]) -> dict[str, tuple[str, str, str]]:
-    """Return each class's columns for its size and the interval's ends, all of different names."""
+    """Return each class's columns for its size and the ends of its interval, with unique names."""
     columns: dict[str, tuple[str, str, str]] = {}
-    taken = {*BEFORE, *AFTER}
+    used = {*BEFORE, *AFTER}
     for name in classes:
-        shown = name
-        while not taken.isdisjoint(own := (shown, f"{shown} low", f"{shown} high")):
-            shown = f"class {shown}"
+        column = name
+        while not used.isdisjoint(own := (column, f"{column} low", f"{column} high")):
+            column = f"class {column}"
         columns[name] = own
-        taken.update(own)
+        used.update(own)
     return columns
 
 

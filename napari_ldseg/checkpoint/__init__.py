@@ -1,1 +1,1 @@
-"""One file with the weights and everything needed to use them."""
+"""Checkpoints: one file with the weights and everything needed to use them."""

@@ -1,4 +1,4 @@
-"""The checkpoints that travel inside the package."""
+"""The checkpoints that are part of the package."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from ..errors import LDSegError
 
 
 def bundled_checkpoints() -> dict[str, Path]:
-    """Return name (the file's stem) to path, in alphabetical order."""
+    """Return the paths of the bundled checkpoints by name (the file's stem), in alphabetical order."""
     folder = Path(str(files("napari_ldseg") / "checkpoints"))
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
 def find_checkpoint(name_or_path: str) -> Path:
-    """Return the file of a bundled checkpoint's name or of a path. Raises LDSegError."""
+    """Return the path of a bundled checkpoint by name, or ``name_or_path`` itself.
+
+    Raises
+    ------
+    LDSegError
+        If there is no such file.
+    """
     bundled = bundled_checkpoints()
     path = bundled.get(name_or_path, Path(name_or_path))
     if not path.is_file():

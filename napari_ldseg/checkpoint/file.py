@@ -17,15 +17,16 @@ from ..model.ldseg import LDSeg
 from ..model.res_unet import ResUNet
 from ..model.schedule import NoiseSchedule
 from ..utils.atomic import atomic_write
+from ..utils.text import one_line
 from .header import METADATA_KEY, read_metadata
 from .metadata import Metadata
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model, ready for use, and what it says of itself.
+    """A trained model and its metadata.
 
-    ``sha256`` is the hash of the file it came from, None if it was never saved.
+    ``path`` and ``sha256`` are those of the file it was loaded from, None if it was never saved.
     """
 
     metadata: Metadata
@@ -46,7 +47,13 @@ def build_model(metadata: Metadata) -> LDSeg | ResUNet:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike) -> Path:
-    """Write ``checkpoint`` to ``path`` (.safetensors): complete, or not at all."""
+    """Write ``checkpoint`` to ``path`` (.safetensors), atomically.
+
+    Raises
+    ------
+    LDSegError
+        If it cannot be written.
+    """
     path = Path(path)
     weights = {k: v.detach().cpu().contiguous() for k, v in checkpoint.model.state_dict().items()}
     header = {METADATA_KEY: checkpoint.metadata.model_dump_json()}
@@ -59,15 +66,15 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike) -> Path:
 
 
 def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
-    """Read a checkpoint without executing anything from it.
+    """Read a checkpoint without executing any code from it.
 
-    Sizes are checked against the file before anything is allocated; the model is on the CPU, in
-    float32 and in evaluation mode.
+    The sizes of all tensors are checked against the metadata before any memory is allocated. The model
+    is on the CPU, in float32 and in evaluation mode.
 
     Raises
     ------
     LDSegError
-        If the file is missing, truncated, foreign or does not fit its own description.
+        If the file is missing, truncated, of another format, or its tensors do not fit its metadata.
     """
     path = Path(path)
     metadata = read_metadata(path)
@@ -78,8 +85,8 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
             if names != set(expected):
-                odd = sorted(names ^ set(expected))[0]
-                raise LDSegError(f"{path.name} is damaged: {odd!r} is missing or unexpected.")
+                wrong = one_line(sorted(names ^ set(expected))[0], 100)
+                raise LDSegError(f"{path.name} is damaged: {wrong!r} is missing or unexpected.")
             weights = {}
             for name, shape in expected.items():
                 part = file.get_slice(name)
@@ -89,9 +96,11 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
                     )
                 weights[name] = file.get_tensor(name)
     except (SafetensorError, OSError) as error:
-        raise LDSegError(f"{path.name} is damaged and cannot be read: {error}.") from error
+        raise LDSegError(
+            f"{path.name} is damaged and cannot be read: {one_line(error)}."
+        ) from error
     if not all(torch.isfinite(value).all() for value in weights.values()):
-        raise LDSegError(f"{path.name} holds weights that are not numbers; train it again.")
+        raise LDSegError(f"{path.name} has NaN or infinite weights; train the model again.")
     model.load_state_dict(weights, assign=True)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Checkpoint(metadata, model.eval().requires_grad_(False), path, digest)

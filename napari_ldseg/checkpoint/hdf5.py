@@ -1,4 +1,4 @@
-"""The tensors of an HDF5 file, whatever the file is: read by ``hdf5_reader`` in its own process."""
+"""Reading the tensors of an untrusted HDF5 file, by ``hdf5_reader`` in a separate process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
+from ..utils.text import one_line
 
 MAX_FILE_BYTES = 2**30
 MAX_SECONDS = 120
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Return the float32 tensors of ``path`` by their path in the file, all of them finite.
+    """Return the finite float32 tensors of ``path`` by their path in the file.
 
     Raises
     ------
     LDSegError
-        If the file is missing, or anything in it is not a plainly stored float32 tensor.
+        If the file is missing or damaged, or holds anything but uncompressed float32 tensors.
     """
     try:
         size = path.stat().st_size
@@ -36,7 +37,8 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         raise LDSegError(f"{path.name} is {size / 2**30:.0f} GiB, too large for LDSeg weights.")
     header, data = _run_reader(path)
     if "error" in header:
-        subject = f"{path.name}: {shown(header['tensor'])}" if header.get("tensor") else path.name
+        tensor = header.get("tensor")
+        subject = f"{path.name}: {quoted(tensor)}" if tensor else path.name
         raise LDSegError(f"{subject} {header['error']}.")
     tensors, start = {}, 0
     for name, shape in header["tensors"]:
@@ -44,17 +46,17 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         tensors[name] = np.frombuffer(data, "<f4", count, start).reshape(shape)
         start += 4 * count
         if not np.isfinite(tensors[name]).all():
-            raise LDSegError(f"{path.name}: {shown(name)} holds values that are not numbers.")
+            raise LDSegError(f"{path.name}: {quoted(name)} holds NaN or infinite values.")
     return tensors
 
 
-def shown(name: str) -> str:
-    """Return a name from a hostile file, quoted, on one line of at most 100 characters."""
-    return ascii(name[:100])
+def quoted(name: str) -> str:
+    """Return a name from an untrusted file in quotes, for messages."""
+    return f"'{one_line(name, 100)}'"
 
 
 def _run_reader(path: Path) -> tuple[dict, memoryview]:
-    # -P: the script's folder must not shadow other modules.
+    # -P: modules beside the script must not shadow installed ones.
     command = [sys.executable, "-P", str(Path(__file__).with_name("hdf5_reader.py"))]
     environment = {**os.environ, "HDF5_PLUGIN_PRELOAD": "::", "OMP_NUM_THREADS": "1"}
     environment["OPENBLAS_NUM_THREADS"] = "1"

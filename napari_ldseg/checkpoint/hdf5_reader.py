@@ -1,9 +1,9 @@
-"""Reads every tensor of an untrusted HDF5 file, in a process of its own.
+"""Script that reads every tensor of an untrusted HDF5 file.
 
-A damaged file can crash or hang the HDF5 library, so this file is run as a script
-(``python hdf5_reader.py FILE``) under a limit on time and memory; it imports nothing of the package.
-It writes to stdout: 8 bytes (little endian) with the length of a JSON text, the JSON, and the tensors
-as little-endian float32 one after another. The JSON is {"tensors": [[path, shape], ...]} or
+A damaged file can crash or hang the HDF5 library, so this runs as ``python hdf5_reader.py FILE`` in a
+separate process with a limit on time and memory; it imports nothing from the package. It writes to
+stdout: 8 bytes (little endian) with the length of a JSON text, the JSON, and the tensors as little-endian
+float32 one after another. The JSON is {"tensors": [[path, shape], ...]} or
 {"error": reason, "tensor": path}.
 """
 
@@ -24,7 +24,7 @@ SPARE_BYTES = 64 * 2**20
 
 
 class Refused(Exception):
-    """The reason, and the object it concerns ("" for the whole file)."""
+    """Why the file is refused, and the object it concerns ("" for the file itself)."""
 
     def __init__(self, reason: str, tensor: str = ""):
         super().__init__(reason)
@@ -34,8 +34,8 @@ class Refused(Exception):
 def read_tensors(path: str) -> dict[str, Any]:
     """Return every tensor (float32) by its path in the file.
 
-    Together they take no more memory than the file has bytes: only plainly stored data are read, after
-    its place in the file was checked. Raises Refused; the library may also raise, crash or hang.
+    Together they need no more memory than the file has bytes: only uncompressed tensors are read, after
+    their position in the file was checked. Raises Refused; the library may also raise, crash or hang.
     """
     import h5py
     import numpy as np
@@ -43,18 +43,21 @@ def read_tensors(path: str) -> dict[str, Any]:
     size = os.path.getsize(path)
     tensors: dict[str, Any] = {}
     with h5py.File(path, "r", locking=False) as file:
-        found: dict[str, h5py.Dataset] = {}
-        _walk(file, "", 0, found, [0])
+        datasets: dict[str, h5py.Dataset] = {}
+        _collect(file, "", 0, datasets, [0])
         total = 0
-        for name, dataset in found.items():
+        for name, dataset in datasets.items():
             total += _checked_bytes(dataset, name, size)
             if total > size:
-                raise Refused("claims more data than the file has", name)
+                raise Refused("needs more data than the file has", name)
             tensors[name] = np.ascontiguousarray(dataset[()], dtype="<f4")
     return tensors
 
 
-def _walk(group: Any, prefix: str, depth: int, found: dict[str, Any], count: list[int]) -> None:
+def _collect(
+    group: Any, prefix: str, depth: int, datasets: dict[str, Any], count: list[int]
+) -> None:
+    """Add the datasets of ``group`` and its sub-groups to ``datasets``; ``count`` is that of all objects."""
     import h5py
 
     if depth > MAX_DEPTH:
@@ -63,23 +66,23 @@ def _walk(group: Any, prefix: str, depth: int, found: dict[str, Any], count: lis
         count[0] += 1
         path = f"{prefix}/{name}" if prefix else name
         if count[0] > MAX_OBJECTS or len(path) > MAX_NAME:
-            raise Refused("holds too many or too long names", prefix)
+            raise Refused("has too many or too long names", prefix)
         if (
             group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type
             != h5py.h5l.TYPE_HARD
         ):
-            raise Refused("is a link to another place", path)
+            raise Refused("is a link", path)
         member = group[name]
         if isinstance(member, h5py.Dataset):
-            found[path] = member
+            datasets[path] = member
         elif isinstance(member, h5py.Group):
-            _walk(member, path, depth + 1, found, count)
+            _collect(member, path, depth + 1, datasets, count)
         else:
             raise Refused("is neither a group nor a tensor", path)
 
 
 def _checked_bytes(dataset: Any, path: str, file_size: int) -> int:
-    """Return the tensor's bytes; raise Refused unless they lie plainly inside the file."""
+    """Return the tensor's size in bytes; raise Refused unless it is stored uncompressed in the file."""
     import h5py
 
     if dataset.dtype.kind != "f" or dataset.dtype.itemsize != 4:
@@ -87,24 +90,22 @@ def _checked_bytes(dataset: Any, path: str, file_size: int) -> int:
     if dataset.shape is None:
         raise Refused("holds no data", path)
     needed = 4 * math.prod(dataset.shape)
-    how = dataset.id.get_create_plist()
-    layout = how.get_layout()
-    plain = layout in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
-    if not plain or how.get_external_count() or how.get_nfilters():
-        raise Refused("is chunked, compressed or stored elsewhere, which Keras does not do", path)
+    storage = dataset.id.get_create_plist()
+    layout = storage.get_layout()
+    in_one_block = layout in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
+    if not in_one_block or storage.get_external_count() or storage.get_nfilters():
+        raise Refused("is chunked, compressed or in another file, which Keras never writes", path)
     if needed > file_size or dataset.id.get_storage_size() != needed:
-        raise Refused(
-            f"claims the size {str(dataset.shape)[:60]}, which the file does not hold", path
-        )
+        raise Refused(f"has the size {str(dataset.shape)[:60]}, but the file holds less data", path)
     if layout == h5py.h5d.CONTIGUOUS and needed:
         offset = dataset.id.get_offset()
         if offset is None or offset + needed > file_size:
-            raise Refused("lies outside the file, which is truncated", path)
+            raise Refused("extends beyond the end of the file, which is truncated", path)
     return needed
 
 
 def _limit_memory(file_size: int) -> None:
-    """Let this process grow by no more than the file justifies, where the system can do that."""
+    """Limit this process's memory by the file's size, where the system supports it."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -116,11 +117,11 @@ def _limit_memory(file_size: int) -> None:
 
 
 def main(path: str, out: BinaryIO) -> None:
-    """Write the tensors of ``path``, or why it was refused, to ``out``."""
+    """Write the tensors of ``path``, or why it is refused, to ``out``."""
     tensors: dict[str, Any] = {}
     answer: dict[str, Any]
     try:
-        import h5py  # noqa: F401  (before the limit: libraries take address space)
+        import h5py  # noqa: F401  (before the limit, because libraries need address space)
 
         _limit_memory(os.path.getsize(path))
         tensors = read_tensors(path)
@@ -130,9 +131,9 @@ def main(path: str, out: BinaryIO) -> None:
     except ImportError:
         answer = {"error": "cannot be read without h5py; install it with pip install h5py"}
     except MemoryError:
-        answer = {"error": "is damaged: reading it takes more memory than its size justifies"}
-    except Exception:  # whatever the library makes of a damaged file
-        answer = {"error": "is no HDF5 file, or is truncated or damaged"}
+        answer = {"error": "is damaged: reading it needs much more memory than its size"}
+    except Exception:  # a damaged file can raise any of the library's errors
+        answer = {"error": "is not an HDF5 file, or is truncated or damaged"}
     text = json.dumps(answer).encode()
     out.write(struct.pack("<Q", len(text)) + text)
     for value in tensors.values() if "tensors" in answer else ():

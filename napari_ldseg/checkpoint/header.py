@@ -1,4 +1,4 @@
-"""Reading the description in a checkpoint's header: quick, bounded, and without torch."""
+"""Reading the metadata in a checkpoint's header: fast, bounded, and without torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..errors import LDSegError
+from ..utils.text import one_line
 from .metadata import Metadata
 
 METADATA_KEY = "napari_ldseg"
@@ -18,12 +19,12 @@ MAX_FILE_BYTES = 4 * 2**30
 
 
 def read_metadata(path: str | os.PathLike) -> Metadata:
-    """Return what the checkpoint at ``path`` says of itself.
+    """Return the metadata of the checkpoint at ``path``.
 
     Raises
     ------
     LDSegError
-        If ``path`` is not a checkpoint of this project.
+        If ``path`` is not a checkpoint of this plugin.
     """
     path = Path(path)
     foreign = LDSegError(
@@ -45,21 +46,16 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
         text = header["__metadata__"][METADATA_KEY]
         return Metadata.model_validate_json(text)
     except FileNotFoundError as error:
-        raise LDSegError(f"There is no checkpoint at {path}; browse to its new place.") from error
+        raise LDSegError(f"There is no checkpoint at {path}; choose its new location.") from error
     except OSError as error:
         raise LDSegError(f"{path} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = _short(".".join(str(part) for part in first["loc"])) or "metadata"
-        reason = _short(first["msg"].removeprefix("Value error, "))
+        place = one_line(".".join(str(part) for part in first["loc"]), 150) or "metadata"
+        reason = one_line(first["msg"].removeprefix("Value error, "), 150)
         raise LDSegError(
-            f"{path.name} has an invalid description ({place}: {reason}); it may be from a newer "
-            "version of this plugin."
+            f"{path.name} has invalid metadata ({place}: {reason}); it may be from a newer version of "
+            "this plugin."
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise foreign from error
-
-
-def _short(text: str) -> str:
-    """Return ``text``, which may hold parts of a hostile file, on one line of at most 150 characters."""
-    return " ".join(text.split())[:150]

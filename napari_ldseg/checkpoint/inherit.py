@@ -1,4 +1,4 @@
-"""Starting a model from the weights of another one that may have other classes."""
+"""Initialising a model with the weights of another one that may have other classes."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from .metadata import Metadata
 
 
 def inherit(model: LDSeg | ResUNet, metadata: Metadata, start: Checkpoint) -> None:
-    """Give ``model``, described by ``metadata``, the weights of ``start``.
+    """Copy the weights of ``start`` into ``model``, whose metadata is ``metadata``.
 
-    The architectures differ at most in the number of classes. Weights of one class (the first layer of
-    the label encoder, the last of the decoder) go to the class of the same name; those of a new class
-    stay as they are.
+    The architectures differ at most in the number of classes. Weights of one class (in the first layer
+    of the label encoder and the last of the decoder) are copied to the class of the same name; those of
+    a new class are not changed.
     """
     old = [c.name for c in start.metadata.classes]
     new = [c.name for c in metadata.classes]
-    given = start.model.state_dict()
+    old_weights = start.model.state_dict()
     if old == new:
-        model.load_state_dict(given)
+        model.load_state_dict(old_weights)
         return
-    pairs = [(new.index(name), place) for place, name in enumerate(old) if name in new]
-    # The background is the first class, whatever it is called.
+    pairs = [(new.index(name), index) for index, name in enumerate(old) if name in new]
+    # The background is the first class, whatever its name.
     pairs = [(0, 0), *(pair for pair in pairs if 0 not in pair)]
     axes = _class_axes(metadata)
     with torch.no_grad():
         for name, weight in model.state_dict().items():
             axis = axes[name]
             if axis is None:
-                weight.copy_(given[name])
+                weight.copy_(old_weights[name])
             else:
-                for place, source in pairs:
-                    weight.select(axis, place).copy_(given[name].select(axis, source))
+                for target, source in pairs:
+                    weight.select(axis, target).copy_(old_weights[name].select(axis, source))
 
 
 def _class_axes(metadata: Metadata) -> dict[str, int | None]:
-    """Return for each tensor of the model the axis that counts the classes, None if there is none."""
+    """Return for each tensor of the model the axis that is as long as there are classes, or None."""
     count = metadata.architecture.classes
 
-    def shapes(classes: int) -> dict[str, Tensor]:
-        described = metadata.model_dump()
-        described["architecture"] |= {"classes": classes}
-        described["classes"] = [{"name": str(i), "colour": "#000000"} for i in range(classes)]
-        described["calibration"] = None
+    def tensors(classes: int) -> dict[str, Tensor]:
+        fields = metadata.model_dump()
+        fields["architecture"] |= {"classes": classes}
+        fields["classes"] = [{"name": str(i), "colour": "#000000"} for i in range(classes)]
+        fields["calibration"] = None
         with torch.device("meta"):
-            return build_model(Metadata.model_validate(described)).state_dict()
+            return build_model(Metadata.model_validate(fields)).state_dict()
 
-    one_more = shapes(count + 1)
+    one_more = tensors(count + 1)
     axes: dict[str, int | None] = {}
-    for name, tensor in shapes(count).items():
+    for name, tensor in tensors(count).items():
         sizes = zip(tensor.shape, one_more[name].shape, strict=True)
         axes[name] = next((axis for axis, (a, b) in enumerate(sizes) if a != b), None)
     return axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from ..errors import LDSegError
 from ..model.architecture import Architecture
 from ..model.authors_sizes import authors_architecture, check_authors
 from ..model.schedule import ScheduleName
+from ..utils.colours import class_colour
+from ..utils.text import one_line
 from .file import Checkpoint, build_model, save_checkpoint
 from .hdf5 import read_hdf5
 from .keras_layers import Layers, assign
@@ -25,12 +27,11 @@ STEMS = dict(
     zip(NETWORKS, ("labelEncoder", "labelDecoder", "imageEncoder", "denoiser"), strict=True)
 )
 SUFFIXES = {2: ".hdf5", 3: "3D.hdf5"}
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-# The authors' code's own default; an exact denoiser keeps 0.92 of the spread at 15 steps.
+# The default of the authors' code; an exact denoiser keeps 0.92 of the spread at 15 steps.
 POSTERIOR_STEPS = 15
 DESCRIPTION = (
     "{dims}D, {classes} classes, images resized to {size}: imported from the Keras weights of the "
-    "LDSeg authors' code. The numbers of steps are usual ones, not measured."
+    "LDSeg authors' code. The numbers of steps are defaults, not measured."
 )
 
 
@@ -41,6 +42,7 @@ def import_keras(
     name: str | None = None,
     class_names: Sequence[str] = (),
     schedule: ScheduleName = "cosine",
+    on_file: Callable[[], None] = lambda: None,
 ) -> Checkpoint:
     """Return the checkpoint of the four Keras files in ``folder``; nothing is written.
 
@@ -50,22 +52,27 @@ def import_keras(
         Holds labelEncoder.hdf5, labelDecoder.hdf5, imageEncoder.hdf5 and denoiser.hdf5, or
         labelEncoder3D.hdf5 and so on.
     dims
-        2 or 3, needed only where ``folder`` holds both.
+        2 or 3; only needed if ``folder`` holds files of both.
     name
         The checkpoint's name, by default the folder's.
     class_names
-        Names of the classes but the background, by default numbers: the files have none.
+        Names of the classes without the background; the files have none, so numbers by default.
     schedule
-        The noise schedule of the training, which the files do not tell either: ``"cosine"`` unless the
+        The noise schedule of the training, which the files do not contain: ``"cosine"`` unless the
         authors' code was changed to ``"linear"`` or ``"quadratic"``.
+    on_file
+        Called after each of the four files is read.
 
     Raises
     ------
     LDSegError
-        If a file is missing, damaged or of another network; it names the file and the tensor.
+        If a file is missing, damaged or of another network; the message names file and tensor.
     """
     paths = keras_files(folder, dims)
-    layers = {part: Layers(paths[part].name, part, read_hdf5(paths[part])) for part in NETWORKS}
+    layers = {}
+    for part in NETWORKS:
+        layers[part] = Layers(paths[part].name, part, read_hdf5(paths[part]))
+        on_file()
     architecture, size = _derive(layers)
     metadata = _metadata(architecture, size, paths, name, class_names, schedule)
     with torch.device("meta"):
@@ -80,37 +87,37 @@ def import_keras(
 def import_keras_file(
     folder: str | os.PathLike, output: str | os.PathLike, dims: int | None = None, **options: Any
 ) -> Path:
-    """Import ``folder`` as ``import_keras`` does and write the checkpoint to ``output``, or nothing.
+    """Write the checkpoint of ``import_keras(folder, dims, **options)`` to ``output``.
 
     Raises
     ------
     LDSegError
-        As ``import_keras``, or if ``output`` already exists.
+        As ``import_keras``, or if ``output`` already exists; nothing is written then.
     """
     if Path(output).exists():
         raise LDSegError(
-            f"{output} already exists; choose another name, or remove that file first."
+            f"{output} already exists; choose another name, or delete that file first."
         )
     return save_checkpoint(import_keras(folder, dims, **options), output)
 
 
 def keras_files(folder: str | os.PathLike, dims: int | None = None) -> dict[str, Path]:
-    """Return the path of each network's file in ``folder``; all of them exist."""
+    """Return the path of each network's file in ``folder``. Raises LDSegError if one is missing."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise LDSegError(f"There is no folder {folder}; name the one with the .hdf5 files.")
+        raise LDSegError(f"There is no folder {folder}; give the one with the .hdf5 files.")
     sets = {
         d: {part: folder / f"{STEMS[part]}{suffix}" for part in NETWORKS}
         for d, suffix in SUFFIXES.items()
     }
     present = {d: [p for p in sets[d].values() if p.is_file()] for d in sets}
     if dims is None:
-        whole = [d for d in sets if len(present[d]) == len(NETWORKS)]
-        if len(whole) > 1:
+        complete = [d for d in sets if len(present[d]) == len(NETWORKS)]
+        if len(complete) > 1:
             raise LDSegError(
-                f"{folder} holds both the 2D and the 3D files; say which with --dims 2 or --dims 3."
+                f"{folder} holds both the 2D and the 3D files; choose with --dims 2 or --dims 3."
             )
-        dims = whole[0] if whole else max(sets, key=lambda d: len(present[d]))
+        dims = complete[0] if complete else max(sets, key=lambda d: len(present[d]))
     if dims not in sets:
         raise LDSegError(f"The number of dimensions must be 2 or 3, not {dims}.")
     for path in sets[dims].values():
@@ -122,19 +129,19 @@ def keras_files(folder: str | os.PathLike, dims: int | None = None) -> dict[str,
 
 
 def dims_of_file(path: str | os.PathLike) -> int:
-    """Return 2 or 3, after the name of one of the four files."""
+    """Return 2 or 3, from the name of one of the four files."""
     return 3 if Path(path).name.endswith(SUFFIXES[3]) else 2
 
 
 def _derive(layers: dict[str, Layers]) -> tuple[Architecture, tuple[int, ...]]:
-    """Return the architecture and the image size that the tensors' shapes tell."""
+    """Return the architecture and the image size, derived from the shapes of the tensors."""
     label, decoder = layers["label_encoder"], layers["label_decoder"]
     dims = label.dims
     for other in layers.values():
         if other.dims != dims:
             raise LDSegError(
-                f"{other.file} is {other.dims}D and {label.file} {dims}D; put the four files of one "
-                "model in a folder."
+                f"{other.file} is {other.dims}D, but {label.file} is {dims}D; put the four files of "
+                "one model in a folder."
             )
     per_label, per_image = (3, 4) if dims == 2 else (4, 3)
     image, denoiser = layers["image_encoder"], layers["denoiser"]
@@ -143,7 +150,7 @@ def _derive(layers: dict[str, Layers]) -> tuple[Architecture, tuple[int, ...]]:
     latent = label.latent()
     attention = denoiser.gammas("attention_block")
     if len(attention) < 3:
-        raise denoiser.refuse("attention_block/gamma:0", "is missing")
+        raise denoiser.error("attention_block/gamma:0", "is missing")
     try:
         architecture = authors_architecture(
             dims,
@@ -156,7 +163,10 @@ def _derive(layers: dict[str, Layers]) -> tuple[Architecture, tuple[int, ...]]:
         size = tuple(n * architecture.stride for n in latent)
         check_authors(architecture, size)
     except ValueError as error:
-        raise LDSegError(f"{label.file} and the files beside it do not fit: {error}.") from error
+        raise LDSegError(
+            f"{label.file} and the other files do not fit together: {error}; put the four files of one "
+            "model in a folder."
+        ) from error
     return architecture, size
 
 
@@ -171,8 +181,8 @@ def _metadata(
     dims, classes = architecture.dims, architecture.classes
     if class_names and len(class_names) != classes - 1:
         raise LDSegError(
-            f"The files have {classes - 1} classes besides the background, but {len(class_names)} "
-            "names were given."
+            f"The files have {classes - 1} classes without the background, but {len(class_names)} names "
+            "were given; give one per class."
         )
     names = ["background", *(class_names or (f"class {i}" for i in range(1, classes)))]
     channels = architecture.image_channels
@@ -192,10 +202,7 @@ def _metadata(
             channels=("red", "green", "blue")
             if channels == 3
             else tuple(f"channel {i}" for i in range(1, channels + 1)),
-            classes=tuple(
-                ClassInfo(name=n, colour=COLOURS[(i - 1) % len(COLOURS)] if i else "#000000")
-                for i, n in enumerate(names)
-            ),
+            classes=tuple(ClassInfo(name=n, colour=class_colour(i)) for i, n in enumerate(names)),
             orientation=None if dims == 2 else "SPL",
             grid=Grid(size=size, resampling="nearest" if dims == 2 else "corners"),
             intensity=Intensity(method="min-max", jointly=True, before_resampling=dims == 3),
@@ -203,7 +210,7 @@ def _metadata(
             posterior_steps=POSTERIOR_STEPS,
             training=TrainingRecord(
                 data="Not stated: weights imported from the authors' Keras format.",
-                licence="Not stated; ask the authors before you pass the weights on.",
+                licence="Not stated; ask the authors before you share the weights.",
                 split="Not stated.",
                 settings=hashes,
             ),
@@ -211,4 +218,5 @@ def _metadata(
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "size"
-        raise LDSegError(f"The model's {place} is not possible: {first['msg']}.") from error
+        reason = one_line(first["msg"].removeprefix("Value error, "), 150)
+        raise LDSegError(f"The model's {place} is not possible: {reason}.") from error

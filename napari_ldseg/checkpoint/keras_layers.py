@@ -1,7 +1,7 @@
-"""A Keras weight file's layers in their order of creation, and their way into the torch networks.
+"""The layers of a Keras weight file in order of creation, and their assignment to the torch networks.
 
 Keras stores ``layer/.../weight:0``. Layers of one type, sorted by the number at the end of their names,
-are in the order in which the authors' code made them; the numbers have offsets and gaps.
+are in the order in which the authors' code created them; the numbers have offsets and gaps.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LDSegError
-from ..model.authors import AttentionOfNormed, BatchNorm
+from ..model.authors import BatchNorm, NormedSkipAttention
 from ..model.blocks import GroupNorm, ResidualBlock, SelfAttention
-from .hdf5 import shown
+from .hdf5 import quoted
 
-# The layer that only this network's file has; a label decoder has none of them.
+# The layer that only this network's file has; a label decoder has none.
 OUTPUTS = {
     "label_encoder": "encoder_output",
     "image_encoder": "embedding_output",
@@ -34,7 +34,7 @@ NAMES = {
 
 
 class Layers:
-    """The tensors of one file: layer (its name) to weight ("kernel", "dense_3/kernel") to array."""
+    """The tensors of one file by layer name and weight name ("kernel", "dense_3/kernel")."""
 
     def __init__(self, file: str, part: str, tensors: dict[str, np.ndarray]):
         self.file, self.part = file, part
@@ -47,7 +47,7 @@ class Layers:
             key = f"{inner}/{weight}" if inner else weight
             key = key.removesuffix(":0")
             if key in self._layers[layer]:
-                raise self.refuse(path, "is there twice")
+                raise self.error(path, "occurs twice")
             self._layers[layer][key] = value
             self.paths[layer, key] = path
         for layer in self._layers:
@@ -58,39 +58,39 @@ class Layers:
 
     @property
     def dims(self) -> int:
-        """2 or 3, after the convolutions."""
+        """2 or 3, from the type of the convolutions."""
         return 3 if self._kinds.get("conv3d") else 2
 
-    def refuse(self, tensor: str, why: str) -> LDSegError:
+    def error(self, tensor: str, reason: str) -> LDSegError:
         """Return the error that names the file and the tensor."""
         network = self.part.replace("_", " ")
         return LDSegError(
-            f"{self.file}: {shown(tensor)} {why}, so this is not an LDSeg {network} or it is damaged."
+            f"{self.file}: {quoted(tensor)} {reason}, so this is not an LDSeg {network} or it is damaged."
         )
 
     def of_kind(self, kind: str) -> list[str]:
-        """Return the layers of a type in their order of creation."""
+        """Return the layers of a type in order of creation."""
         return self._kinds.get(kind, [])
 
     def shape(self, layer: str, weight: str) -> tuple[int, ...]:
         """Return a weight's shape."""
         if weight not in self._layers.get(layer, {}):
-            raise self.refuse(f"{layer}/{weight}:0", "is missing")
+            raise self.error(f"{layer}/{weight}:0", "is missing")
         return self._layers[layer][weight].shape
 
     def kernel(self, index: int) -> tuple[int, ...]:
         """Return the kernel's shape (*space, inputs, outputs) of the convolution number ``index``."""
         layers = self.of_kind(f"conv{self.dims}d")
         if not -len(layers) <= index < len(layers):
-            raise self.refuse(f"conv{self.dims}d/kernel:0", "is missing")
-        return self._agreed(layers[index], "kernel", "bias", self.dims + 2)
+            raise self.error(f"conv{self.dims}d/kernel:0", "is missing")
+        return self._checked_shape(layers[index], "kernel", "bias", self.dims + 2)
 
     def widths(self, first: int, step: int, rest: int) -> tuple[int, ...]:
-        """Return the outputs of every ``step``-th convolution from ``first`` to ``rest`` before the end."""
+        """Return the outputs of every ``step``-th convolution, without the last ``rest`` ones."""
         count = len(self.of_kind(f"conv{self.dims}d")) - first - rest
         if count < step or count % step:
             last = (self.of_kind(f"conv{self.dims}d") or [f"conv{self.dims}d"])[-1]
-            raise self.refuse(f"{last}/kernel:0", "ends a wrong number of convolutions")
+            raise self.error(f"{last}/kernel:0", "is the last of a wrong number of convolutions")
         return tuple(self.kernel(first + i)[-1] for i in range(0, count, step))
 
     def gammas(self, kind: str) -> list[int]:
@@ -98,21 +98,21 @@ class Layers:
         norms = [
             (layer, self._inner(layer, "group_normalization", 0)) for layer in self.of_kind(kind)
         ]
-        return [self._agreed(x, f"{n}/gamma", f"{n}/beta", 1)[0] for x, n in norms]
+        return [self._checked_shape(x, f"{n}/gamma", f"{n}/beta", 1)[0] for x, n in norms]
 
     def latent(self) -> tuple[int, ...]:
-        """Return the latent's size (*cells), which the label encoder's last layer has."""
-        shape = self._agreed("encoder_output", "gamma", "beta", self.dims + 1)
+        """Return the latent's size (*cells), from the label encoder's last layer."""
+        shape = self._checked_shape("encoder_output", "gamma", "beta", self.dims + 1)
         if shape[-1] != 1:
-            raise self.refuse(self.paths["encoder_output", "gamma"], f"has the shape {shape}")
+            raise self.error(self.paths["encoder_output", "gamma"], f"has the shape {shape}")
         return shape[:-1]
 
     def take(self, layer: str, weight: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Return a weight that must have ``shape`` and remove it from the file's list."""
-        found = self.shape(layer, weight)
-        if found != shape:
-            raise self.refuse(
-                self.paths[layer, weight], f"has the shape {found} instead of {shape}"
+        """Return a weight that must have ``shape``, and mark it as used."""
+        actual = self.shape(layer, weight)
+        if actual != shape:
+            raise self.error(
+                self.paths[layer, weight], f"has the shape {actual} instead of {shape}"
             )
         return self._layers[layer].pop(weight)
 
@@ -123,46 +123,51 @@ class Layers:
         return self.take(layer, f"{self._inner(layer, kind, index)}/{weight}", shape)
 
     def next_of(self, kind: str) -> str:
-        """Return the next layer of ``kind`` in order of creation and remove it from the list."""
+        """Return the next unused layer of ``kind`` in order of creation."""
         if not self._kinds.get(kind):
-            raise self.refuse(f"{kind}/kernel:0", "is missing or one of its kind is")
+            raise self.error(f"{kind}/kernel:0", "or another layer of this type is missing")
         return self._kinds[kind].pop(0)
 
-    def check_empty(self) -> None:
-        """Raise LDSegError if a tensor was not taken."""
+    def check_all_used(self) -> None:
+        """Raise LDSegError if a tensor was not used."""
         for layer, weights in self._layers.items():
             for weight in weights:
-                raise self.refuse(self.paths[layer, weight], "is unexpected")
+                raise self.error(self.paths[layer, weight], "is unexpected")
 
-    def _agreed(self, layer: str, weight: str, other: str, axes: int) -> tuple[int, ...]:
-        """Return the shape of a weight, which must have ``axes`` and end as that of ``other``."""
+    def _checked_shape(self, layer: str, weight: str, other: str, axes: int) -> tuple[int, ...]:
+        """Return the shape of a weight, which must have ``axes`` axes and end like that of ``other``."""
         shape, end = self.shape(layer, weight), self.shape(layer, other)
         if len(shape) != axes or not all(shape) or not end or shape[-len(end) :] != end:
-            raise self.refuse(self.paths[layer, weight], f"has the shape {shape}")
+            raise self.error(self.paths[layer, weight], f"has the shape {shape}")
         return shape
 
     def _inner(self, layer: str, kind: str, index: int) -> str:
+        """Return the name of the nested layer number ``index`` of ``kind``."""
         names = self._inner_names.setdefault(
             layer,
             sorted({k.rpartition("/")[0] for k in self._layers[layer] if "/" in k}, key=_number),
         )
         fitting = [n for n in names if _kind(n) == kind]
         if index >= len(fitting):
-            raise self.refuse(f"{layer}/{kind}", "is missing")
+            raise self.error(f"{layer}/{kind}", "is missing")
         return fitting[index]
 
     def _check_outputs(self) -> None:
+        """Raise LDSegError if the output layer is not that of the expected network."""
         self._inner_names: dict[str, list[str]] = {}
-        wanted = OUTPUTS.get(self.part)
+        expected = OUTPUTS.get(self.part)
         for output in OUTPUTS.values():
-            if output != wanted and output in self._layers:
-                raise self.refuse(output, "is unexpected")
-        if wanted and wanted not in self._layers:
-            raise self.refuse(wanted, "is missing")
+            if output != expected and output in self._layers:
+                raise self.error(output, "is unexpected")
+        if expected and expected not in self._layers:
+            raise self.error(expected, "is missing")
 
 
 def assign(layers: Layers, network: nn.Module, prefix: str, weights: dict[str, Tensor]) -> None:
-    """Add the tensors of ``network`` (on the meta device) to ``weights``, each checked; all are used."""
+    """Add the tensors of ``network`` (on the meta device) to ``weights``.
+
+    Raises LDSegError if a shape is wrong or a tensor is left over.
+    """
     dims = layers.dims
     output = OUTPUTS.get(layers.part)
     modules = list(_in_creation_order(network, prefix))
@@ -170,7 +175,7 @@ def assign(layers: Layers, network: nn.Module, prefix: str, weights: dict[str, T
         if isinstance(module, SelfAttention):
             kind = (
                 "attention_block"
-                if isinstance(module, AttentionOfNormed)
+                if isinstance(module, NormedSkipAttention)
                 else "multi_head_attention_block"
             )
             _attention(layers, layers.next_of(kind), module, name, weights)
@@ -189,11 +194,12 @@ def assign(layers: Layers, network: nn.Module, prefix: str, weights: dict[str, T
                 kind += "_transpose"
         layer = layers.next_of(kind)
         for own, value in module.state_dict().items():
-            weights[f"{name}.{own}"] = _taken(layers, layer, own, value, module)
-    layers.check_empty()
+            weights[f"{name}.{own}"] = _take_weight(layers, layer, own, value, module)
+    layers.check_all_used()
 
 
-def _taken(layers: Layers, layer: str, own: str, value: Tensor, module: nn.Module) -> Tensor:
+def _take_weight(layers: Layers, layer: str, own: str, value: Tensor, module: nn.Module) -> Tensor:
+    """Return the torch weight called ``own``, shaped like ``value``, of ``module``."""
     norm = isinstance(module, (BatchNorm, GroupNorm, nn.LayerNorm))
     weight = NAMES[own] if norm else {"weight": "kernel", "bias": "bias"}[own]
     if isinstance(module, nn.LayerNorm):
@@ -201,13 +207,14 @@ def _taken(layers: Layers, layer: str, own: str, value: Tensor, module: nn.Modul
         return torch.from_numpy(np.moveaxis(array, -1, 0).copy())
     array = layers.take(layer, weight, _keras_shape(tuple(value.shape)))
     if own == "running_var" and (array < 0).any():
-        raise layers.refuse(layers.paths[layer, weight], "has negative values")
+        raise layers.error(layers.paths[layer, weight], "has negative values")
     return _to_torch(array)
 
 
 def _attention(
     layers: Layers, layer: str, module: SelfAttention, name: str, weights: dict[str, Tensor]
 ) -> None:
+    """Add the weights of an attention block to ``weights``."""
     units = module.out.in_features
     for own, weight in (("weight", "gamma"), ("bias", "beta")):
         array = layers.take_inner(layer, "group_normalization", 0, weight, (units,))
@@ -219,7 +226,7 @@ def _attention(
 
 
 def _in_creation_order(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    """Yield (name, layer with weights); within a type the order is the authors' code's."""
+    """Yield (name, layer with weights); the order within a type is that of the authors' code."""
     if (
         isinstance(module, SelfAttention)
         or next(module.parameters(recurse=False), None) is not None
@@ -234,12 +241,12 @@ def _in_creation_order(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn
 
 
 def _keras_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape that a torch weight (outputs, inputs, *space) has in Keras."""
+    """Return the Keras shape of a torch weight (outputs, inputs, *space)."""
     return (*shape[2:], *shape[1::-1]) if len(shape) > 1 else shape
 
 
 def _to_torch(array: np.ndarray) -> Tensor:
-    """Return (*space, inputs, outputs) as (outputs, inputs, *space); transposed kernels alike."""
+    """Return (*space, inputs, outputs) as (outputs, inputs, *space); the same for transposed kernels."""
     axes = range(array.ndim)
     moved = array.transpose(*axes[-1:-3:-1], *axes[:-2]) if array.ndim > 1 else array
     return torch.from_numpy(np.array(moved, dtype=np.float32, order="C"))

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: the schema, validated and bounded. Knows no torch."""
+"""The metadata of a checkpoint: its schema, validated and bounded; imports no torch."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ MIN_CASES_FOR_COVERAGE = 40
 
 
 def _renamed_networks(name: object) -> object:
-    """Return today's name of the authors' networks, which the first checkpoints called "released"."""
+    """Return the current name of the authors' networks, which the first checkpoints call "released"."""
     return "authors" if name == "released" else name
 
 
-class _Part(BaseModel):
+class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ClassInfo(_Part):
-    """A label value's meaning; its index in ``Metadata.classes`` is the value."""
+class ClassInfo(_Schema):
+    """The meaning of a label value, which is its index in ``Metadata.classes``."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
     snomed: Annotated[str, Field(pattern=r"^[0-9]{6,18}$")] | None = None
 
 
-class Grid(_Part):
-    """The voxel grid that the networks see, axes in the checkpoint's orientation.
+class Grid(_Schema):
+    """The voxel grid of the networks, with axes in the checkpoint's orientation.
 
     Either every image is resized to ``size`` voxels, or resampled to ``spacing`` mm per voxel and
-    then padded around the centre to at least ``minimum_size``. ``linear`` resampling is low-pass
-    filtered where it shrinks, ``corners`` maps the corner voxels' centres onto each other and filters
-    nothing (scipy's zoom), ``nearest`` takes the voxel at floor(index * ratio) (OpenCV's).
+    then padded around the centre to at least ``minimum_size``. ``linear`` resampling applies a low-pass
+    filter where it shrinks; ``corners`` aligns the centres of the corner voxels and does not filter
+    (scipy's zoom); ``nearest`` takes the voxel at floor(index * ratio) (as OpenCV).
     """
 
     size: tuple[Cells, ...] | None = None
@@ -62,11 +62,11 @@ class Grid(_Part):
         return self
 
 
-class Intensity(_Part):
-    """How an image's intensities are mapped to [0, 1] before the networks.
+class Intensity(_Schema):
+    """How an image's intensities are mapped to [0, 1] for the networks.
 
-    ``min-max`` takes the extremes; ``percentile`` clips at the two percentiles first. They are those of
-    each channel, or of all channels ``jointly``; after the resampling or ``before_resampling``.
+    ``min-max`` maps the extremes to 0 and 1, ``percentile`` the two percentiles, and clips. They are
+    those of each channel, or of all channels ``jointly``, after the resampling or ``before_resampling``.
     """
 
     method: Literal["min-max", "percentile"] = "percentile"
@@ -76,15 +76,15 @@ class Intensity(_Part):
     before_resampling: bool = False
 
 
-class FieldOfView(_Part):
+class FieldOfView(_Schema):
     """Smallest and largest extent of the training images per axis, in mm."""
 
     smallest: tuple[Millimetres, ...]
     largest: tuple[Millimetres, ...]
 
 
-class Metric(_Part):
-    """One measured figure and what it was measured on."""
+class Metric(_Schema):
+    """The value of one metric and what it was measured on."""
 
     name: Text
     class_name: Text
@@ -95,10 +95,10 @@ class Metric(_Part):
     steps: Count
 
 
-class TrainingRecord(_Part):
+class TrainingRecord(_Schema):
     """Where the weights come from.
 
-    ``cases`` maps the names of a project's cases to the hashes of what was learnt from them,
+    ``cases`` maps the names of a project's training cases to the hashes of their images and labels,
     ``parent_name`` is the name of the checkpoint whose hash is ``Metadata.parent``, ``trained`` the local
     time of completion.
     """
@@ -113,12 +113,12 @@ class TrainingRecord(_Part):
     trained: Text | None = None
 
 
-class Calibration(_Part):
-    """What was measured on validation cases so that a result's uncertainty means what it says.
+class Calibration(_Schema):
+    """The calibration of a result's uncertainty, measured on validation cases.
 
-    Holds for results of ``samples`` samples N with ``steps`` steps K of ``sampler`` alone. See
-    ``inference.calibration`` for what ``temperature`` and ``volume_factors`` (one per class but the
-    background) do. ``level`` is the intervals' nominal coverage.
+    It applies only to results of N = ``samples`` samples with K = ``steps`` steps of ``sampler``.
+    ``inference.calibration`` defines ``temperature`` and ``volume_factors`` (one per class without the
+    background). ``level`` is the nominal coverage of the intervals.
     """
 
     samples: Count
@@ -138,12 +138,12 @@ class Calibration(_Part):
 
     @property
     def claims_coverage(self) -> bool:
-        """Whether there were enough cases to say how often the intervals hold."""
+        """Whether there were enough cases to state the coverage of the intervals."""
         return self.volume_factors is not None and self.cases >= MIN_CASES_FOR_COVERAGE
 
 
-class Metadata(_Part):
-    """Everything but the weights that is needed to use a checkpoint."""
+class Metadata(_Schema):
+    """Everything except the weights that is needed to use a checkpoint."""
 
     format_version: Literal[1] = 1
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -171,11 +171,14 @@ class Metadata(_Part):
 
     @property
     def mean_dsc(self) -> tuple[float, int] | None:
-        """The mean over the classes of the label map's measured DSC, and the most cases of a class."""
-        figures = [m for m in self.metrics if m.name == "DSC" and m.samples == 1]
-        if not figures:
+        """The mean over the classes of the label map's measured DSC, and its number of cases.
+
+        The number is the largest of the classes'; None if no DSC was measured.
+        """
+        found = [m for m in self.metrics if m.name == "DSC" and m.samples == 1]
+        if not found:
             return None
-        return sum(m.value for m in figures) / len(figures), max(m.cases for m in figures)
+        return sum(m.value for m in found) / len(found), max(m.cases for m in found)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Metadata:
@@ -185,9 +188,9 @@ class Metadata(_Part):
         if len(self.channels) != arch.image_channels:
             raise ValueError(f"{len(self.channels)} channel names for {arch.image_channels}")
         if (self.orientation is None) != (arch.dims == 2):
-            raise ValueError("3D checkpoints need an orientation, 2D ones have none")
+            raise ValueError("a 3D checkpoint needs an orientation, a 2D checkpoint must have none")
         if self.orientation and not all(set(self.orientation) & set(p) for p in ("LR", "AP", "IS")):
-            raise ValueError(f"the orientation {self.orientation} names an axis twice")
+            raise ValueError(f"the orientation {self.orientation} has an axis twice")
         per_axis = [self.grid.size, self.grid.spacing, self.grid.minimum_size]
         if self.field_of_view is not None:
             per_axis += [self.field_of_view.smallest, self.field_of_view.largest]

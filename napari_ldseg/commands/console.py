@@ -1,4 +1,4 @@
-"""What all commands share: errors as one sentence and an exit code."""
+"""What all commands share: errors as one sentence and an exit code, progress, and signals."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
-from ..utils.durations import clock
+from ..utils.text import clock, one_line
 
 INTERRUPTED = 130
+SECONDS_BETWEEN_LINES = 30
 
 
 @contextmanager
 def plain_errors(exit_code: int = 1) -> Iterator[None]:
-    """Turn an error of ours, of the disk or of too little memory into a sentence and an exit code."""
+    """Turn an LDSegError, an error of the disk or too little memory into one sentence and an exit code."""
     try:
         yield
     except BrokenPipeError:
@@ -27,59 +30,112 @@ def plain_errors(exit_code: int = 1) -> Iterator[None]:
         sentence = _sentence(error)
         if sentence is None:
             raise
-        typer.echo(sentence, err=True)
+        typer.echo(one_line(sentence, limit=1000), err=True)
         raise typer.Exit(exit_code) from error
 
 
 def _sentence(error: Exception) -> str | None:
-    """Return an error as one sentence; None if it is a mistake in the program."""
+    """Return an error as one sentence; None if it is a bug."""
     if isinstance(error, LDSegError):
         return str(error)
     if isinstance(error, OSError):
         return os_error_sentence(error)
     if is_out_of_memory(error):
         return (
-            "There is too little memory for this; close other programs, or take a smaller batch, "
-            "smaller images or fewer samples."
+            "Out of memory; close other programs, or use a smaller batch, smaller images or fewer "
+            "samples."
         )
     return None
 
 
-class Countdown:
-    """How far a job is and the time it still needs, on standard error.
+class ProgressBar:
+    """The progress of a job and its time left, on standard error.
 
-    On a terminal one line that renews itself; elsewhere a line every 30 seconds.
+    A bar on a terminal; elsewhere a line every 30 seconds and at the end. Use it as a context manager,
+    so that the terminal is restored if the job fails.
+
+    Parameters
+    ----------
+    total
+        Number of units of work.
+    unit
+        The name of a unit, in the plural.
+    lines
+        Whether to print lines if there is no terminal.
+    enabled
+        Whether to show the progress at all; ``print`` always prints.
     """
 
-    def __init__(self, total: int, what: str):
-        self._total, self._what, self._done = total, what, 0
-        self._started = self._spoken = time.monotonic()
-        self._terminal = sys.stderr.isatty()
+    def __init__(self, total: float, unit: str, *, lines: bool = True, enabled: bool = True):
+        self._total, self._unit, self._done = total, unit, 0.0
+        self._lines = lines and enabled
+        self._started = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+        console = Console(stderr=True)
+        if enabled and sys.stderr.isatty() and not console.is_dumb_terminal:
+            text = TextColumn("{task.description}", markup=False)
+            # Standard output may be read by another program and must not go through the bar.
+            self._bar = Progress(BarColumn(), text, console=console, redirect_stdout=False)
+            self._task = self._bar.add_task(f"0/{total} {unit}", total=total)
 
-    def advance(self, number: int = 1) -> None:
-        """Count ``number`` more as done."""
-        self._done += number
-        now, last = time.monotonic(), self._done >= self._total
-        if not last and now - self._spoken < (0.2 if self._terminal else 30):
-            return
-        self._spoken = now
-        left = (now - self._started) / self._done * (self._total - self._done)
-        line = f"{self._done}/{self._total} {self._what}, {clock(left)} left"
-        if self._terminal:
-            typer.echo(f"\r{line:60}", nl=last, err=True)
+    @property
+    def on_terminal(self) -> bool:
+        """Whether a bar is shown."""
+        return self._bar is not None
+
+    def __enter__(self) -> ProgressBar:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, number: float = 1) -> None:
+        """Add ``number`` units to the done ones."""
+        self.update(self._done + number)
+
+    def update(
+        self, done: float, seconds_left: float | None = None, note: str = "", now: bool = False
+    ) -> None:
+        """Show that ``done`` units are done.
+
+        ``seconds_left`` is by default estimated from the time so far, ``note`` is added to the text, and
+        with ``now`` a line is printed even within the 30 seconds.
+        """
+        self._done = done
+        if seconds_left is None:
+            elapsed = time.monotonic() - self._started
+            seconds_left = elapsed / done * (self._total - done) if done > 0 else None
+        left = "" if seconds_left is None else f", {clock(seconds_left)} left"
+        text = f"{int(done)}/{self._total} {self._unit}{note and f', {note}'}{left}"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, description=text)
+        elif self._lines:
+            moment = time.monotonic()
+            last = done >= self._total
+            if now or last or moment - self._printed >= SECONDS_BETWEEN_LINES:
+                self._printed = moment
+                typer.echo(text, err=True)
+
+    def print(self, text: str) -> None:
+        """Print a line to standard error, above the bar if there is one."""
+        if self._bar is None:
+            typer.echo(text, err=True)
         else:
-            typer.echo(line, err=True)
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def stop_signals() -> Callable[[], bool]:
-    """Return a function that tells whether SIGINT or SIGTERM came; a second one stops at once."""
-    came: list[int] = []
+    """Return a function that returns whether SIGINT or SIGTERM was received; a second one aborts."""
+    received: list[int] = []
 
     def handle(number, frame):
-        if came:
+        if received:
             raise KeyboardInterrupt
-        came.append(number)
+        received.append(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handle)
-    return lambda: bool(came)
+    return lambda: bool(received)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ..errors import LDSegError
-from .console import Countdown, plain_errors
+from .console import ProgressBar, plain_errors
 
 if TYPE_CHECKING:
     from ..datasets.case import Case
@@ -22,7 +22,7 @@ T = TypeVar("T", int, float, str)
 
 def evaluate(
     model: Annotated[
-        str, typer.Argument(help="The checkpoint (.safetensors) to judge, or a bundled one's name.")
+        str, typer.Argument(help="A checkpoint (.safetensors), or the name of a bundled one.")
     ],
     data: Annotated[
         Path,
@@ -32,7 +32,7 @@ def evaluate(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The report's folder; made if it is not there.")
+        Path, typer.Option("--output", "-o", help="The folder for the report; created if missing.")
     ],
     parts: Annotated[
         str | None,
@@ -42,7 +42,7 @@ def evaluate(
         ),
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option(help="A deterministic checkpoint (Res-UNet) to set beside it.")
+        Path | None, typer.Option(help="A deterministic checkpoint (Res-UNet) to compare with.")
     ] = None,
     compare: Annotated[
         list[Path] | None,
@@ -52,7 +52,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Samples N per image; by default what the checkpoint is calibrated for, or 16.",
+            help="Samples N per image; by default the number that the checkpoint is calibrated for, or 16.",
         ),
     ] = None,
     steps: Annotated[
@@ -64,49 +64,52 @@ def evaluate(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Tolerance of the surface Dice in mm, or in pixels where an image has no mm; by "
+            help="Tolerance of the surface Dice in mm, or in pixels if an image has no voxel size; by "
             "default 1 mm or 2 pixels."
         ),
     ] = None,
     cases: Annotated[
         int | None,
-        typer.Option(min=1, help="Only so many cases, drawn by the seed; by default all."),
+        typer.Option(min=1, help="Number of cases to draw at random; by default all are used."),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="Which part of a run's split: training, validation, test or all. By default test, or "
-            "validation if nothing was kept for a test."
+            help="Which cases of a run's split: training, validation, test or all. By default test, or "
+            "validation if there are no test cases."
         ),
     ] = None,
     images: Annotated[str, typer.Option(help="Subfolder of the images.")] = "images",
     labels: Annotated[
         list[str] | None,
-        typer.Option(help="Subfolder of the labels; once per reader. By default labels."),
+        typer.Option(help="Subfolder of the labels, once per reader; by default labels."),
     ] = None,
     patient: Annotated[
         str | None,
         typer.Option(
             metavar="REGEX",
-            help="Its first group, found in an image's name, is the patient: 'patient([0-9]+)'. By "
-            "default every image is a patient of its own.",
+            help="A regular expression whose first group is the patient in an image's name, such as "
+            "'patient([0-9]+)'. By default every image is of another patient.",
         ),
     ] = None,
     instances: Annotated[
-        bool, typer.Option("--instances", help="Labels number objects: all above 0 are class 1.")
+        bool,
+        typer.Option("--instances", help="The labels number objects: all above 0 are class 1."),
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of samples, noise, bootstrap and draw.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the samples, the noise, the bootstrap and --cases.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what report.json holds to standard output.")
+        bool, typer.Option("--json", help="Print the content of report.json to standard output.")
     ] = False,
 ) -> None:
-    """Measure a checkpoint on labelled cases and write report.html and report.json.
+    """Evaluate a checkpoint on labelled cases and write report.html and report.json.
 
-    Overlap (DSC, IoU, HD95, surface Dice) and uncertainty (does it find the errors, are the
-    probabilities true) by default; sweeps over sampling steps and noise, an ablation table and the
-    agreement with several readers on demand. Means come with 95 % intervals by patient. The same
-    command gives the same figures. docs/evaluate.md defines each of them.
+    By default it measures the overlap (DSC, IoU, HD95, surface Dice) and the uncertainty (error
+    detection, calibration); optionally sweeps over sampling steps and noise, an ablation table and the
+    agreement with several readers. Means have 95 % intervals by patient. The same command gives the same
+    results. docs/reference/metrics.md defines all metrics.
 
     \b
     Examples:
@@ -124,22 +127,22 @@ def evaluate(
         classes = [c.name for c in read_metadata(checkpoint).classes]
         source, found = _cases(data, classes, split, images, labels, patient, instances)
         available = len(found)
-        found = _drawn(found, cases, seed)
+        found = _draw(found, cases, seed)
         from ..evaluation.plan import StudySettings
         from ..evaluation.report import make_folder, write_report
         from ..evaluation.study import Study
 
         models = _models([checkpoint, *([baseline] if baseline else []), *(compare or [])])
         several = min(len(case.read_labels) for case in found) > 1
-        wanted = _listed("--parts", parts, str) if parts else _usual_parts(several)
+        selected = _parse_list("--parts", parts, str) if parts else _default_parts(several)
         study = Study(
             models[0],
             found,
             StudySettings(
-                parts=wanted,
-                samples=samples or _usual_samples(models[0], "readers" in wanted),
-                steps=_listed("--steps", steps, int),
-                noise=_listed("--noise", noise, float),
+                parts=selected,
+                samples=samples or _default_samples(models[0], "readers" in selected),
+                steps=_parse_list("--steps", steps, int),
+                noise=_parse_list("--noise", noise, float),
                 tolerance=tolerance,
                 seed=seed,
                 device=device,
@@ -150,14 +153,15 @@ def evaluate(
         typer.echo(f"checking {len(found)} cases of {source}", err=True)
         study.check()
         make_folder(output)
-        total = len(found) * sum(run.samples for run in study.runs())
-        study.run(Countdown(total, "samples").advance)
+        total = len(found) * sum(sampling.samples for sampling in study.samplings())
+        with ProgressBar(total, "samples") as bar:
+            study.run(bar.advance)
         results = write_report(study, output, source, available)
         study.gallery.close()
         if as_json:
             typer.echo(json.dumps(results, allow_nan=False))
         else:
-            _summarise(results, output)
+            _print_summary(results, output)
 
 
 def _cases(
@@ -169,19 +173,19 @@ def _cases(
     patient: str | None,
     instances: bool,
 ) -> tuple[str, list[Case]]:
-    """Return what the cases are called, and the cases."""
+    """Return the name of the data, and the cases."""
     from ..datasets.settings import DataSettings
     from ..datasets.split import read_split
-    from ..project.labelled import find_labelled
+    from ..project.labelled_cases import find_labelled_cases
 
     if not data.exists():
         raise LDSegError(
-            f"{data} does not exist; give a data folder, a run's folder or its config."
+            f"{data} does not exist; give a data folder, a run's folder or its configuration."
         )
     config = data / "config.yaml" if (data / "config.yaml").is_file() else data
     if config.is_dir():
         if part is not None:
-            raise LDSegError(f"{data} is no run, so it has no split; leave --split out.")
+            raise LDSegError(f"{data} is not a training run and has no split; omit --split.")
         from pydantic import ValidationError
 
         try:
@@ -195,30 +199,30 @@ def _cases(
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise LDSegError(f"--patient: {reason}.") from error
-        return data.name, find_labelled(settings, classes)[0]
+        return data.name, find_labelled_cases(settings, classes)[0]
     from ..training.config import read_config
 
     settings = read_config(config).data
-    found, _ = find_labelled(settings, classes)
-    beside = settings.split or config.parent / "split.json"
-    if part == "all" or (part is None and not beside.is_file()):
+    found, _ = find_labelled_cases(settings, classes)
+    split_file = settings.split or config.parent / "split.json"
+    if part == "all" or (part is None and not split_file.is_file()):
         return f"{settings.folder.name}, all cases", found
-    if not beside.is_file():
+    if not split_file.is_file():
         raise LDSegError(
-            f"{data} has no split yet ({beside.name}); leave --split out for all cases."
+            f"{data} has no split yet ({split_file.name}); omit --split to use all cases."
         )
-    parts = read_split(beside)
+    parts = read_split(split_file)
     part = part or ("test" if parts.test else "validation")
     if part not in ("training", "validation", "test"):
         raise LDSegError(f"--split must be training, validation, test or all, not {part}.")
     found = parts.cases(part, found)
     if not found:
-        raise LDSegError(f"The split of {data} has no {part} cases; choose another part.")
+        raise LDSegError(f"The split of {data} has no {part} cases; choose others with --split.")
     return f"{settings.folder.name}, {part} cases", found
 
 
-def _drawn(cases: list[Case], number: int | None, seed: int) -> list[Case]:
-    """Return the first ``number`` of the seeded shuffle, in the order of their names."""
+def _draw(cases: list[Case], number: int | None, seed: int) -> list[Case]:
+    """Return ``number`` cases drawn at random, in their original order."""
     if number is None or number >= len(cases):
         return cases
     import numpy as np
@@ -228,7 +232,7 @@ def _drawn(cases: list[Case], number: int | None, seed: int) -> list[Case]:
 
 
 def _models(paths: list[Path]) -> list[Model]:
-    """Return the checkpoints with labels that tell them apart."""
+    """Load the checkpoints and return them with unique labels."""
     from ..checkpoint.file import load_checkpoint
     from ..evaluation.predictions import Model
 
@@ -238,7 +242,7 @@ def _models(paths: list[Path]) -> list[Model]:
 
 
 def _labels(names: list[str], paths: list[Path]) -> list[str]:
-    """Return the models' names; after a shared one as much of the file's path as tells it apart."""
+    """Return the models' names; equal names are followed by as much of the file's path as needed."""
     files = [Path(os.path.abspath(path)).with_suffix("").parts for path in paths]
     labels = []
     for i, (name, file) in enumerate(zip(names, files, strict=True)):
@@ -252,31 +256,31 @@ def _labels(names: list[str], paths: list[Path]) -> list[str]:
     return labels
 
 
-def _usual_parts(several: bool) -> tuple[str, ...]:
-    return ("overlap", "uncertainty", "readers") if several else ("overlap", "uncertainty")
+def _default_parts(several_readers: bool) -> tuple[str, ...]:
+    return ("overlap", "uncertainty", *(["readers"] if several_readers else []))
 
 
-def _usual_samples(model: Model, readers: bool) -> int:
-    """16 as in the LIDC protocol, or the N that the checkpoint's calibration holds for."""
+def _default_samples(model: Model, readers: bool) -> int:
+    """Return N of the checkpoint's calibration, or 16 as in the LIDC protocol."""
     from ..evaluation.readers import READER_SAMPLES
 
     calibration = model.checkpoint.metadata.calibration
     return READER_SAMPLES if readers or calibration is None else calibration.samples
 
 
-def _listed(option: str, text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
-    """Return the values of an option separated by commas."""
+def _parse_list(option: str, text: str, kind: Callable[[str], T]) -> tuple[T, ...]:
+    """Return the different values of an option, separated by commas in ``text``."""
     try:
         values = tuple(kind(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise LDSegError(f"{option} takes numbers separated by commas, not {text!r}.") from error
+        raise LDSegError(f"{option} must be numbers separated by commas, not {text!r}.") from error
     if not values:
         raise LDSegError(f"{option} needs at least one value.")
     return tuple(dict.fromkeys(values))
 
 
-def _summarise(results: dict, folder: Path) -> None:
-    """Print the overlap with the expert, and where the report is."""
+def _print_summary(results: dict, folder: Path) -> None:
+    """Print the DSC with the expert, and the path of the report."""
     for row in results["figures"]:
         if row["part"] == "overlap" and row["metric"] == "DSC":
             interval = f" ({row['low']:.3f} to {row['high']:.3f})" if row["low"] is not None else ""

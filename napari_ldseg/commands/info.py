@@ -10,6 +10,7 @@ import typer
 from ..checkpoint.bundled import find_checkpoint
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Calibration
+from ..utils.text import one_line
 from .console import plain_errors
 
 
@@ -17,13 +18,11 @@ def info(
     file: Annotated[
         str, typer.Argument(help="A checkpoint (.safetensors), or the name of a bundled one.")
     ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the whole description as JSON.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all metadata as JSON.")] = False,
 ) -> None:
-    """Say what a checkpoint is: images it takes, classes, grid, steps, training data, licence.
+    """Print a checkpoint's metadata: images, classes, grid, steps, training data, licence.
 
-    Reads the file's description only, not its weights.
+    Reads only the metadata of the file, not its weights.
 
     Example: napari-ldseg info camus
     """
@@ -36,19 +35,20 @@ def info(
 
 
 def describe(path: Path) -> None:
+    """Print the metadata of the checkpoint at ``path``. Raises LDSegError."""
     metadata = read_metadata(path)
     arch, grid = metadata.architecture, metadata.grid
     if grid.size is not None:
-        shown_grid = f"{_times(grid.size)} voxels, resampling {grid.resampling}"
+        grid_text = f"{_size_text(grid.size)} voxels, resampling {grid.resampling}"
     else:
-        shown_grid = f"{_times(grid.spacing or ())} mm per voxel"
+        grid_text = f"{_size_text(grid.spacing or ())} mm per voxel"
     rows = {
         "name": metadata.name,
         "description": metadata.description,
         "images": f"{arch.dims}D, channels: {', '.join(metadata.channels)}",
         "classes": ", ".join(f"{i} {c.name}" for i, c in enumerate(metadata.classes)),
         "orientation": metadata.orientation or "-",
-        "grid": shown_grid,
+        "grid": grid_text,
         "intensities": metadata.intensity.method,
         "networks": f"{metadata.networks}, {metadata.parametrisation}",
         "schedule": f"{metadata.schedule}, {metadata.schedule_length} times",
@@ -58,31 +58,33 @@ def describe(path: Path) -> None:
         "licence": metadata.training.licence,
     }
     if metadata.parent is not None:
-        known = metadata.training.parent_name or "a checkpoint"
-        rows["trained from"] = f"{known} ({metadata.parent[:12]})"
+        parent = metadata.training.parent_name or "a checkpoint"
+        rows["trained from"] = f"{parent} ({metadata.parent[:12]})"
     if metadata.training.trained is not None:
         rows["trained"] = metadata.training.trained
     for metric in metadata.metrics:
         key = f"{metric.name} {metric.class_name}"
         rows[key] = f"{metric.value:.3f} ({metric.split}, {metric.cases} cases)"
+    rows = {one_line(key, 100): one_line(value, 4000) for key, value in rows.items()}
     width = max(map(len, rows))
     for key, value in rows.items():
-        typer.echo(f"{key:{width}}  {' '.join(value.split())}")
+        typer.echo(f"{key:{width}}  {value}")
 
 
-def describe_calibration(found: Calibration | None) -> str:
-    """Return a checkpoint's calibration in words."""
-    if found is None:
+def describe_calibration(calibration: Calibration | None) -> str:
+    """Return a short description of a checkpoint's calibration."""
+    if calibration is None:
         return "none: probabilities and volume intervals are not calibrated"
+    cases = "1 case" if calibration.cases == 1 else f"{calibration.cases} cases"
     text = (
-        f"for {found.samples} samples with {found.steps} steps, on {found.cases} case{'s' * (found.cases != 1)}: "
-        f"temperature {found.temperature:.2f}, "
+        f"for {calibration.samples} samples with {calibration.steps} steps, on {cases}: "
+        f"temperature {calibration.temperature:.2f}, "
     )
-    if found.volume_factors is None:
+    if calibration.volume_factors is None:
         return f"{text}no volume intervals (too few cases)"
-    few = "" if found.claims_coverage else " (too few cases to promise their coverage)"
-    return f"{text}{found.level:.0%} volume intervals{few}"
+    few = "" if calibration.claims_coverage else " (too few cases to promise their coverage)"
+    return f"{text}{calibration.level:.0%} volume intervals{few}"
 
 
-def _times(values: tuple[float, ...]) -> str:
+def _size_text(values: tuple[float, ...]) -> str:
     return " x ".join(f"{v:g}" for v in values)

@@ -12,7 +12,8 @@ import typer
 
 from ..errors import LDSegError
 from ..utils.atomic import make_writable
-from .console import INTERRUPTED, plain_errors, stop_signals
+from ..utils.text import one_line
+from .console import INTERRUPTED, ProgressBar, plain_errors, stop_signals
 
 if TYPE_CHECKING:
     from ..batch.run import BatchReport
@@ -23,39 +24,45 @@ NOTHING_DONE = 2
 def segment(
     files: Annotated[
         list[str],
-        typer.Argument(help="Images, folders of images, or quoted patterns: 'scans/**/*.nii.gz'."),
+        typer.Argument(
+            help="Images, folders of images, or quoted patterns such as 'scans/**/*.nii.gz'."
+        ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder for the results; made if need be.")
+        Path, typer.Option("--output", "-o", help="The folder for the results; created if missing.")
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="A bundled model's name or a .safetensors file.")
     ],
-    samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="Per image.")] = 10,
+    samples: Annotated[
+        int, typer.Option("--samples", "-n", min=1, help="Number of samples per image.")
+    ] = 10,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampling steps; by default the model's own number.")
+        int | None, typer.Option(min=1, help="Sampling steps; by default those of the model.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same result.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same results.")] = 0,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, cuda or mps.")] = "auto",
     devices: Annotated[
         str | None,
-        typer.Option(help="Per node: a number (of processes, on a CPU), auto, or GPUs as in 0,2."),
+        typer.Option(
+            help="Devices per node: a number (on a CPU, of processes), auto, or GPUs such as 0,2."
+        ),
     ] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="How many computers take part.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Number of computers.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print what was done as JSON on standard output.")
+        bool, typer.Option("--json", help="Print the outcome as JSON to standard output.")
     ] = False,
 ) -> None:
-    """Segment a cohort of NIfTI files and 2D pictures.
+    """Segment many images: NIfTI and 2D image files.
 
-    The folder gets labels/, sample_sd/ and predictive_sd/, each with one NIfTI file per image on the
-    image's own grid, records/ with how each was made, and volumes.csv: every case's volumes with
-    intervals and its expected error, the highest first. It is one minus the Dice that the model itself
-    expects of its label map, 0 to 1.
+    The output folder gets labels/, sample_sd/ and predictive_sd/, each with one NIfTI file per image on
+    the image's own grid, records/ with the settings and results of each, and volumes.csv: the volumes of
+    every case with intervals, and its expected error, the highest first. The expected error is one minus
+    the Dice of the label map that the model's probabilities predict, 0 to 1.
 
-    Run the same command again after any interruption: finished cases are not made again. A label that
-    you have corrected in the folder is never written over; the table then has its volumes. An image that
-    cannot be segmented is listed at the end; the others go on.
+    After an interruption run the same command again: finished cases are skipped. A label that you
+    have corrected in the output folder is never overwritten; the table then has its volumes. Images that
+    cannot be segmented are listed at the end; the others are not affected.
 
     Exit codes: 0 all segmented, 1 some failed, 2 nothing could be segmented, 130 stopped (Ctrl-C, SIGTERM).
 
@@ -65,8 +72,8 @@ def segment(
         from ..batch.inputs import find_images
         from ..checkpoint.bundled import find_checkpoint
 
-        left_out: list[str] = []
-        images = find_images(files, output, left_out.append)
+        skipped: list[str] = []
+        images = find_images(files, output, skipped.append)
         path = find_checkpoint(model)
         if os.path.isfile(output):
             raise LDSegError(f"{output} is a file; give a folder after -o.")
@@ -83,41 +90,46 @@ def segment(
                 f"The results cannot be written to {output}: {error.strerror or error}; give another "
                 "folder after -o."
             ) from error
-        fabric = make_fabric(accelerator, devices, nodes, patience=datetime.timedelta(days=30))
-        process = f"process {fabric.global_rank}: " if fabric.world_size > 1 else ""
+        fabric = make_fabric(accelerator, devices, nodes, timeout=datetime.timedelta(days=30))
+        one_process = fabric.world_size == 1
+        prefix = "" if one_process else f"process {fabric.global_rank}: "
         if fabric.is_global_zero:
-            for line in left_out:
+            for line in skipped:
                 typer.echo(line, err=True)
         try:
-            report = segment_batch(
-                checkpoint,
-                images,
-                output,
-                fabric,
-                samples=samples,
-                steps=steps,
-                seed=seed,
-                stop=stop_signals(),
-                say=lambda text: typer.echo(process + text, err=True),
-            )
+            # The lines of several processes would break a bar.
+            with ProgressBar(len(images), "images", lines=False, enabled=one_process) as bar:
+                report = segment_batch(
+                    checkpoint,
+                    images,
+                    output,
+                    fabric,
+                    samples=samples,
+                    steps=steps,
+                    seed=seed,
+                    stop=stop_signals(),
+                    log=lambda text: bar.print(prefix + text),
+                    on_progress=bar.update if bar.on_terminal else None,
+                )
         except Stopped:
-            typer.echo("Stopped; the same command goes on where this one ended.", err=True)
+            typer.echo("Stopped; run the same command again to continue.", err=True)
             raise typer.Exit(INTERRUPTED) from None
         if report is not None:
-            _tell(report, as_json)
+            _print_report(report, as_json)
 
 
-def _tell(report: BatchReport, as_json: bool) -> None:
+def _print_report(report: BatchReport, as_json: bool) -> None:
+    """Print the outcome; exit with 1 if some images failed, with 2 if all did."""
     done = report.segmented + report.skipped + report.corrected
     if as_json:
-        told = {
+        outcome = {
             "segmented": report.segmented,
             "skipped": report.skipped,
             "corrected": report.corrected,
             "failed": [failure._asdict() for failure in report.failed],
             "table": str(report.table),
         }
-        typer.echo(json.dumps(told, indent=1))
+        typer.echo(json.dumps(outcome, indent=1))
     else:
         kept = f"{report.corrected} corrected and kept, " if report.corrected else ""
         typer.echo(
@@ -125,6 +137,7 @@ def _tell(report: BatchReport, as_json: bool) -> None:
             f"{len(report.failed)} failed; volumes and expected errors are in {report.table}."
         )
     for failure in report.failed:
-        typer.echo(f"failed: {failure.image}: {failure.reason}", err=True)
+        image, reason = one_line(failure.image, 1000), one_line(failure.reason, 1000)
+        typer.echo(f"failed: {image}: {reason}", err=True)
     if report.failed:
         raise typer.Exit(1 if done else NOTHING_DONE)

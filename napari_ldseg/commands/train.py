@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ..utils.durations import clock
 from .console import INTERRUPTED, plain_errors, stop_signals
-
-if TYPE_CHECKING:
-    from ..training.log import Progress
 
 
 def train(
     config: Annotated[Path, typer.Argument(help="The configuration, a YAML file.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The run's folder; made if it is not there.")
+        Path, typer.Option("--output", "-o", help="The run's folder; made if it is missing.")
     ],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder, if there is one.")
+        bool, typer.Option("--resume", help="Continue the run in the folder, if there is one.")
     ] = False,
     start: Annotated[
         Path | None,
@@ -36,9 +31,9 @@ def train(
 ) -> None:
     """Train a checkpoint on a folder of images with labels.
 
-    The run's folder holds the split (drawn once, by patient), the log, the state to resume from, and at
-    the end checkpoint.safetensors with the figures measured on the cases kept aside. Ctrl-C stops after
-    the current update and keeps the state.
+    The run's folder holds the split (drawn once, by patient), the log, the status, the state to resume from, and
+    at the end checkpoint.safetensors with the metrics measured on the held-out cases. Ctrl-C stops after the
+    current update and keeps the state.
 
     A configuration, with what it needs at least:
 
@@ -50,7 +45,7 @@ def train(
         grid:
           size: [256, 256]
 
-    docs/train.md describes every setting; models/ holds the configurations of the bundled models.
+    docs/reference/configuration.md describes every setting; models/ holds the configurations of the bundled models.
 
     Exit codes: 0 done, 1 an error (one sentence says which), 130 stopped (Ctrl-C, SIGTERM).
 
@@ -59,49 +54,30 @@ def train(
     with plain_errors():
         from ..training.config import read_config
 
-        told = read_config(config)
+        given = read_config(config)
 
         from ..inference.distributed import make_fabric
-        from ..training.loop import TrainingStopped
         from ..training.run import run_training
+        from ..training.run_folder import TrainingStopped
 
-        fabric = make_fabric(accelerator, devices, nodes, told.training.precision)
-        speaker = _Speaker(quiet=not fabric.is_global_zero)
+        fabric = make_fabric(accelerator, devices, nodes, given.training.precision)
+
+        def print_line(text: str) -> None:
+            if fabric.is_global_zero:
+                typer.echo(text, err=True)
+
         try:
             path = run_training(
-                told,
+                given,
                 output,
                 fabric=fabric,
                 start=start,
                 resume=resume,
                 stop=stop_signals(),
-                on_progress=speaker.progress,
-                say=speaker.say,
+                print_line=print_line,
             )
         except TrainingStopped as stopped:
-            speaker.say(str(stopped))
+            print_line(str(stopped))
             raise typer.Exit(INTERRUPTED) from stopped
         if path is not None:
             typer.echo(f"Wrote {path}.")
-
-
-class _Speaker:
-    """Progress on standard error: a line at validations and at least every 30 s."""
-
-    def __init__(self, quiet: bool):
-        self._quiet, self._spoken = quiet, 0.0
-
-    def say(self, text: str) -> None:
-        if not self._quiet:
-            typer.echo(text, err=True)
-
-    def progress(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.validation_dsc is None and now - self._spoken < 30:
-            return
-        self._spoken = now
-        measured = progress.validation_dsc
-        dsc = "" if measured is None else f", validation DSC {measured:.3f}"
-        left = clock(progress.seconds_left)
-        total = float(progress.loss.total)
-        self.say(f"{progress.update}/{progress.updates}  loss {total:.3f}{dsc}, {left} left")

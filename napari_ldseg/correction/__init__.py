@@ -1,1 +1,1 @@
-"""Corrections of a label image: pure functions that say which voxels change, and to what."""
+"""Corrections of a label image: pure functions that return which voxels change, and to what."""

@@ -1,4 +1,4 @@
-"""What a brush covers, and which of it lies in an intensity range."""
+"""The voxels under a brush, and which of them are in an intensity range."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def brush_voxels(
     shape: Sequence[int],
     scale: Sequence[float],
 ) -> Indices:
-    """Return the voxels under a round brush at ``centre``, as napari's own brush has them.
+    """Return the voxels under a round brush at ``centre``, the same as of napari's own brush.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def brush_voxels(
     size
         Diameter in voxels of the finest painted axis.
     axes
-        The axes that the brush extends along; the others stay at the centre.
+        The axes along which the brush extends; on the others it covers the centre only.
     shape, scale
         Sizes and voxel spacings of all axes of the image.
     """
@@ -44,16 +44,16 @@ def brush_voxels(
         return (np.empty(0, np.intp),) * len(shape)
     grid = np.meshgrid(*ranges, indexing="ij", sparse=True)
     squared = sum(((g - centre[a]) * r) ** 2 for g, a, r in zip(grid, axes, relative, strict=True))
-    found = np.nonzero(squared <= radius**2)
-    painted = {a: values[i] for a, values, i in zip(axes, ranges, found, strict=True)}
-    return _with_others(painted, centre, len(found[0]))
+    inside = np.nonzero(squared <= radius**2)
+    painted = {a: values[i] for a, values, i in zip(axes, ranges, inside, strict=True)}
+    return _on_all_axes(painted, centre, len(inside[0]))
 
 
 def polygon_voxels(points: np.ndarray, axes: Sequence[int], shape: Sequence[int]) -> Indices:
     """Return the voxels inside the polygon ``points`` (n, ndim) in the plane of the two ``axes``."""
     a, b = sorted(axes)
     rows, columns = polygon(points[:, a], points[:, b], (shape[a], shape[b]))
-    return _with_others({a: rows, b: columns}, [int(p) for p in points[0]], len(rows))
+    return _on_all_axes({a: rows, b: columns}, [int(p) for p in points[0]], len(rows))
 
 
 def in_range(image: Any, indices: Indices, low: float, high: float) -> np.ndarray:
@@ -68,7 +68,8 @@ def in_range(image: Any, indices: Indices, low: float, high: float) -> np.ndarra
     return (values >= low) & (values <= high)
 
 
-def _with_others(painted: dict[int, np.ndarray], centre: Sequence[int], count: int) -> Indices:
+def _on_all_axes(painted: dict[int, np.ndarray], centre: Sequence[int], count: int) -> Indices:
+    """Return ``painted`` (axis to ``count`` indices) with the centre's position on all other axes."""
     return tuple(
         painted[a] if a in painted else np.full(count, position)
         for a, position in enumerate(centre)

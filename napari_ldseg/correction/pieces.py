@@ -1,4 +1,4 @@
-"""Corrections of connected pieces. Voxels that touch at a corner belong together, as they look."""
+"""Corrections of pieces: connected components, with voxels that touch at a corner connected."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .change import Change, bounding_box, change_where, no_change
 
 
 def keep_largest(labels: np.ndarray, value: int) -> Change:
-    """Return the change that removes all pieces of class ``value`` but the one of most voxels.
+    """Return the change that removes all pieces of class ``value`` except the largest.
 
     Parameters
     ----------
     labels
         2D or 3D label image.
     value
-        The class; of its voxels, those removed become background (0).
+        The class; its removed voxels become background (0).
     """
     mask = labels == value
     box = bounding_box(mask)
@@ -31,9 +31,9 @@ def keep_largest(labels: np.ndarray, value: int) -> Change:
 
 
 def relabel_piece(labels: np.ndarray, index: tuple[int, ...], value: int) -> Change:
-    """Return the change that gives the piece at ``index`` the class ``value``, 0 to erase it.
+    """Return the change that sets the piece at ``index`` to the class ``value``, 0 to erase it.
 
-    Background is no piece: there nothing changes.
+    Empty if there is background at ``index``.
     """
     old = labels[index]
     if old == 0 or old == value:
@@ -42,8 +42,8 @@ def relabel_piece(labels: np.ndarray, index: tuple[int, ...], value: int) -> Cha
     box = bounding_box(mask)
     assert box is not None
     pieces, _ = label_pieces(mask[box])
-    here = pieces[tuple(i - s.start for i, s in zip(index, box, strict=True))]
-    return change_where(labels, pieces == here, value, box)
+    piece = pieces[tuple(i - s.start for i, s in zip(index, box, strict=True))]
+    return change_where(labels, pieces == piece, value, box)
 
 
 def label_pieces(mask: np.ndarray) -> tuple[np.ndarray, int]:

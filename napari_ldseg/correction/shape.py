@@ -11,36 +11,36 @@ from scipy import ndimage
 from .change import Change, bounding_box, change_between, change_where, no_change
 from .pieces import label_pieces
 
-# Thin parts are those that smoothing would cut back by more than this many of its widths; the edge of
-# a cube loses 1.0 and its corner 1.4.
-THIN = 1.5
+# Parts are thin if smoothing would shorten them by more than this many widths of the Gaussian; the edge
+# of a cube loses 1.0 widths and its corner 1.4.
+THIN_PART_WIDTHS = 1.5
 
 
 def fill_holes(labels: np.ndarray, value: int) -> Change:
-    """Return the change that fills what class ``value`` encloses completely.
+    """Return the change that fills the background enclosed by class ``value``.
 
-    Other classes inside stay; a hole that is open at the image's border is none. A 3D array is
-    filled in 3D: a cavity must be closed on all sides.
+    Other classes inside are kept, and background that reaches the image's border is not filled. In a
+    3D array a hole must be closed on all sides.
     """
     mask = labels == value
     box = bounding_box(mask)
     if box is None:
         return no_change(labels)
-    outside, count = ndimage.label(~mask[box])  # background is connected by faces alone
+    regions, count = ndimage.label(~mask[box])  # background is connected through faces only
     if not count:
         return no_change(labels)
-    open_ = np.zeros(count + 1, dtype=bool)
+    outside = np.zeros(count + 1, dtype=bool)
     for axis in range(labels.ndim):
         for end in (0, -1):
-            open_[np.take(outside, end, axis)] = True
-    open_[0] = True
-    return change_where(labels, ~open_[outside] & (labels[box] == 0), value, box)
+            outside[np.take(regions, end, axis)] = True
+    outside[0] = True  # the class itself
+    return change_where(labels, ~outside[regions] & (labels[box] == 0), value, box)
 
 
 def grow(labels: np.ndarray, value: int, distance: float, spacing: Sequence[float]) -> Change:
     """Return the change that grows class ``value`` into background within ``distance`` mm.
 
-    Distances are those between voxel centres, ``spacing`` mm apart along each axis.
+    Distances are between voxel centres, which are ``spacing`` mm apart along each axis.
     """
     mask = labels == value
     box = bounding_box(mask, tuple(_steps(distance, spacing)))
@@ -51,9 +51,9 @@ def grow(labels: np.ndarray, value: int, distance: float, spacing: Sequence[floa
 
 
 def shrink(labels: np.ndarray, value: int, distance: float, spacing: Sequence[float]) -> Change:
-    """Return the change that makes background of class ``value`` within ``distance`` mm of its border.
+    """Return the change that removes class ``value`` within ``distance`` mm of its border.
 
-    The image's own border is none: beyond it the structure is taken to go on.
+    Nothing is removed at the image's border: the structure is assumed to continue beyond it.
     """
     mask = labels == value
     box = bounding_box(mask, 1)
@@ -66,9 +66,9 @@ def shrink(labels: np.ndarray, value: int, distance: float, spacing: Sequence[fl
 def smooth(labels: np.ndarray, value: int, width: float, spacing: Sequence[float]) -> Change:
     """Return the change that smooths the border of class ``value`` with a Gaussian of SD ``width`` mm.
 
-    A voxel belongs to the class where the blurred class outweighs the blurred background; other
-    classes weigh nothing and are never changed. Parts too thin for the Gaussian stay as they are,
-    and no piece falls apart.
+    A voxel belongs to the class where the blurred class is larger than the blurred background; other
+    classes count as neither and are never changed. Parts too thin for the Gaussian are kept, and no
+    piece is split.
     """
     sigma = width / np.asarray(spacing, dtype=float)
     mask = labels == value
@@ -76,15 +76,15 @@ def smooth(labels: np.ndarray, value: int, width: float, spacing: Sequence[float
     if box is None:
         return no_change(labels)
     view, mask = labels[box], mask[box]
-    mine = mask | (view == 0)
+    editable = mask | (view == 0)
     inside = _blurred(mask, sigma)
     outside = 1 - inside
-    others = bounding_box(~mine, tuple(int(np.ceil(3 * s)) for s in sigma))
+    others = bounding_box(~editable, tuple(int(np.ceil(3 * s)) for s in sigma))
     if others is not None:
-        outside[others] -= _blurred(~mine[others], sigma)
-    smoothed = (inside > outside) & mine
-    smoothed = _with_thin_parts(mask, smoothed, THIN * width, spacing)
-    smoothed = _with_bridges(mask, smoothed)
+        outside[others] -= _blurred(~editable[others], sigma)
+    smoothed = (inside > outside) & editable
+    smoothed = _restore_thin_parts(mask, smoothed, THIN_PART_WIDTHS * width, spacing)
+    smoothed = _restore_bridges(mask, smoothed)
     new = np.where(mask, 0, view).astype(view.dtype)
     new[smoothed] = value
     return change_between(labels, new, box)
@@ -93,8 +93,8 @@ def smooth(labels: np.ndarray, value: int, width: float, spacing: Sequence[float
 def within(mask: np.ndarray, distance: float, spacing: Sequence[float]) -> np.ndarray:
     """Return the voxels whose centre is at most ``distance`` mm from that of a true voxel.
 
-    Exact squared Euclidean distances, axis after axis as in a separable distance transform, but only
-    up to ``distance``: for the few voxels in question much quicker than the whole transform.
+    Exact squared Euclidean distances, computed axis by axis as in a separable distance transform, but
+    only up to ``distance``, which is much faster than the full transform.
     """
     steps = _steps(distance, spacing)
     if not any(steps):
@@ -119,35 +119,36 @@ def _blurred(mask: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(mask.astype(np.float32), sigma, mode="nearest", truncate=3)
 
 
-def _with_thin_parts(
+def _restore_thin_parts(
     mask: np.ndarray, smoothed: np.ndarray, reach: float, spacing: Sequence[float]
 ) -> np.ndarray:
-    """Give ``smoothed`` back the parts of ``mask`` that lie further than ``reach`` from what is sound in it."""
-    # What is left of a part that all but vanished is no thicker than a third of the reach.
+    """Return ``smoothed`` with the parts of ``mask`` further than ``reach`` mm from its thick parts."""
+    # The remains of a part that nearly vanished are at most a third of the reach thick.
     core = ~within(~smoothed, reach / 3, spacing)
-    sound = smoothed & within(core, 2 * reach / 3, spacing)
-    lost = _beyond(np.argwhere(mask & ~sound), sound, reach, spacing)
+    thick = smoothed & within(core, 2 * reach / 3, spacing)
+    lost = _further_than(reach, np.argwhere(mask & ~thick), thick, spacing)
     if not len(lost):
         return smoothed
-    again = reach + max(spacing)
-    ball = _ball(again, spacing)
+    radius = reach + max(spacing)
+    ball = _ball(radius, spacing)
     near = np.zeros_like(mask)
-    if len(lost) * len(ball) < mask.size:  # few: much quicker one by one
+    if len(lost) * len(ball) < mask.size:  # a few voxels are much faster one by one
         limits = np.array(mask.shape) - 1
         for offset in ball:
             near[tuple(np.clip(lost + offset, 0, limits).T)] = True
     else:
         near[tuple(lost.T)] = True
-        near = within(near, again, spacing)
+        near = within(near, radius, spacing)
     return smoothed | (mask & near)
 
 
-def _beyond(
-    voxels: np.ndarray, mask: np.ndarray, distance: float, spacing: Sequence[float]
+def _further_than(
+    distance: float, voxels: np.ndarray, mask: np.ndarray, spacing: Sequence[float]
 ) -> np.ndarray:
-    """Return those of ``voxels`` (n, ndim) further than ``distance`` mm from every true one of ``mask``.
+    """Return the ``voxels`` (n, ndim) further than ``distance`` mm from every true voxel of ``mask``.
 
-    Most are beside one: looking at the nearest places first, few remain for the others.
+    Most voxels have a close neighbour in ``mask``: searching the nearest offsets first leaves few
+    voxels for the others.
     """
     margin = _steps(distance, spacing)
     around = np.pad(mask, [(n, n) for n in margin])
@@ -168,18 +169,18 @@ def _ball(distance: float, spacing: Sequence[float]) -> np.ndarray:
     return offsets[order][lengths[order] <= distance * (1 + 1e-5)]
 
 
-def _with_bridges(mask: np.ndarray, smoothed: np.ndarray) -> np.ndarray:
-    """Give ``smoothed`` back the removed parts of ``mask`` that joined what is now apart."""
-    kept, count = label_pieces(smoothed)
+def _restore_bridges(mask: np.ndarray, smoothed: np.ndarray) -> np.ndarray:
+    """Return ``smoothed`` with the removed parts of ``mask`` that connected its separate pieces."""
+    pieces, count = label_pieces(smoothed)
     if count < 2:
         return smoothed
     removed, _ = label_pieces(mask & ~smoothed)
     voxels = np.nonzero(removed)
     part = removed[voxels]
-    around = np.pad(kept, 1)
-    pairs = [np.empty((0, 2), dtype=np.int64)]
+    padded = np.pad(pieces, 1)
+    pairs = [np.empty((0, 2), dtype=np.int64)]  # (removed part, piece) that touch
     for offset in product((0, 1, 2), repeat=mask.ndim):
-        piece = around[tuple(v + o for v, o in zip(voxels, offset, strict=True))]
+        piece = padded[tuple(v + o for v, o in zip(voxels, offset, strict=True))]
         touching = np.stack([part[piece > 0], piece[piece > 0]], axis=1)
         pairs.append(np.unique(touching, axis=0))
     parts, touched = np.unique(np.unique(np.concatenate(pairs), axis=0)[:, 0], return_counts=True)

@@ -1,1 +1,1 @@
-"""Images with their labels, found in folders and split by patient. Knows no torch, Qt or napari."""
+"""Images with their labels, found in folders and split by patient. Free of torch, Qt and napari."""

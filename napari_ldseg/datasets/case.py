@@ -17,10 +17,10 @@ class Case:
     """An image and the label of each reader.
 
     ``read_scan()`` returns the scan (no leading axes), each of ``read_labels`` one reader's label, an
-    integer array of the scan's shape. ``patient`` keeps cases of one person in one split. ``file`` is the
-    image's own file where it has one to itself. ``read_reviewed()``, of a case that is annotated in part,
-    returns the voxels that count, bool of the scan's shape. ``slices``, of a volume that 2D networks learn
-    from, are the indices along its first axis that count.
+    integer array of the scan's shape. ``patient`` keeps cases of one person in one part of the split. ``file``
+    is the image's file, if it has one for itself. ``read_reviewed()``, of a partly annotated case, returns the
+    voxels that count, bool, of the scan's shape. ``slices``, of a volume for 2D networks, are the indices along
+    its first axis that count.
     """
 
     name: str
@@ -42,9 +42,9 @@ class Case:
 
 
 def consensus(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the class that most readers chose per voxel; of equally many the highest class.
+    """Return the class that most readers chose per voxel; in a tie the highest class.
 
-    So with two of four readers a voxel is part of the structure.
+    So two of four readers are enough to make a voxel part of the structure.
     """
     stack = np.stack(labels)
     classes = range(int(stack.max()), -1, -1)

@@ -28,7 +28,7 @@ def find_cases(settings: DataSettings) -> list[Case]:
     Raises
     ------
     LDSegError
-        If the folder is missing, holds no images, or an image has no label.
+        If the folder is missing, has no images, or an image has no label.
     """
     folder = settings.folder
     if not folder.is_dir():
@@ -61,7 +61,7 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
     Raises
     ------
     LDSegError
-        If it cannot be read, is in colour, or lies elsewhere than the image.
+        If it cannot be read, is in colour, or its geometry differs from the image's.
     """
     label = read_scan(path)
     array = np.asarray(label.array)
@@ -71,26 +71,26 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
     if image.calibrated and image.shape == array.shape:
         size = (1,) * (3 - len(image.shape)) + image.shape[-3:]
         corners = np.array(np.meshgrid(*([0, n - 1] for n in size))).reshape(3, -1)
-        apart = (label.affine - image.affine)[:3, :3] @ corners
-        apart = apart + (label.affine - image.affine)[:3, 3:]
-        if np.linalg.norm(apart, axis=0).max() > 0.5 * min(image.spacing):
+        difference = label.affine - image.affine
+        distances = np.linalg.norm(difference[:3, :3] @ corners + difference[:3, 3:], axis=0)
+        if distances.max() > 0.5 * min(image.spacing):
             raise LDSegError(
-                f"{path.name} does not lie on its image (their affines differ); resample the label "
+                f"{path.name} does not match its image's geometry (their affines differ); resample the label "
                 "onto the image."
             )
     return (array > 0).astype(np.uint8) if instances else array
 
 
 def _palette_indices(path: Path) -> np.ndarray:
-    """Return the colour numbers of a picture with a palette, as label editors write them."""
+    """Return the colour numbers of a 2D image file with a palette, as label editors write them."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        if picture.mode != "P":
+    with Image.open(path) as image:
+        if image.mode != "P":
             raise LDSegError(
-                f"{path.name} is in colour; save the label as a picture of class numbers."
+                f"{path.name} is in colour; save the label as an image of class numbers."
             )
-        return np.asarray(picture)
+        return np.asarray(image)
 
 
 def _plain(settings: DataSettings) -> list[Case]:
@@ -100,8 +100,8 @@ def _plain(settings: DataSettings) -> list[Case]:
         for labels, subfolder in zip(readers, settings.labels, strict=True):
             if name not in labels:
                 raise LDSegError(
-                    f"{images[name].name} has no label of the same name in {subfolder}; add it or "
-                    "take the image away."
+                    f"{images[name].name} has no label of the same name in {subfolder}; add it, or "
+                    "remove the image."
                 )
     return [
         _case(settings, name, functools.partial(read_scan, path), [r[name] for r in readers], path)
@@ -157,8 +157,8 @@ def _case(
         found = re.search(settings.patient, name)
         if found is None or found.group(1) is None:
             raise LDSegError(
-                f"The patient of {name} cannot be told: data.patient ({settings.patient}) does not "
-                "occur in its name."
+                f"The patient of {name} cannot be read from its name: data.patient ({settings.patient}) does "
+                "not match it."
             )
         patient = found.group(1)
     readers = tuple(functools.partial(read_label, p, read, settings.instances) for p in labels)
@@ -172,11 +172,11 @@ def _layout(folder: Path) -> str:
 
 
 def read_description(folder: Path) -> dict:
-    """Return what the dataset.json of ``folder`` says. Raises LDSegError."""
+    """Return the content of the dataset.json of ``folder``. Raises LDSegError."""
     path = folder / "dataset.json"
     try:
         if path.stat().st_size > MAX_DESCRIPTION:
-            raise LDSegError(f"{path} is too large to describe a data set.")
+            raise LDSegError(f"{path} is too large for the description of a data set.")
         description = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise LDSegError(
@@ -192,12 +192,12 @@ def read_description(folder: Path) -> dict:
 def _inside(folder: Path, relative: str) -> Path:
     try:
         path = (folder / relative).resolve()
-        there = path.is_file()
-    except (OSError, ValueError) as error:  # a name too long, or with a NUL
-        raise LDSegError(f"dataset.json of {folder} names a file that no disk can have.") from error
+        exists = path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or with a NUL
+        raise LDSegError(f"dataset.json of {folder} names an impossible file.") from error
     if not path.is_relative_to(folder.resolve()):
-        raise LDSegError(f"dataset.json names {relative}, which lies outside {folder}.")
-    if not there:
+        raise LDSegError(f"dataset.json names {relative}, which is outside {folder}.")
+    if not exists:
         raise LDSegError(f"dataset.json names {relative}, which does not exist in {folder}.")
     return path
 
@@ -205,12 +205,14 @@ def _inside(folder: Path, relative: str) -> Path:
 def _files(folder: Path) -> dict[str, Path]:
     """Return the image files of ``folder`` by their stem."""
     if not folder.is_dir():
-        raise LDSegError(f"The folder {folder} does not exist; correct the data part.")
+        raise LDSegError(f"The folder {folder} does not exist; correct data in the configuration.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
             if stem(path) in found:
-                raise LDSegError(f"{folder} holds {stem(path)} twice, with different endings.")
+                raise LDSegError(
+                    f"{folder} holds {stem(path)} twice, with different endings; remove one of the files."
+                )
             found[stem(path)] = path
     return found
 
@@ -228,6 +230,6 @@ def _stacked(paths: tuple[Path, ...]) -> Scan:
     for scan, path in zip(scans, paths, strict=True):
         if scan.shape != scans[0].shape or scan.channels:
             raise LDSegError(
-                f"{path.name} does not fit {paths[0].name}; every channel is one image."
+                f"{path.name} does not fit {paths[0].name}; every channel must be one image of the same size."
             )
     return replace(scans[0], array=np.stack([s.array for s in scans], axis=-1), channels=True)

@@ -24,18 +24,18 @@ class DataSettings(BaseModel):
     layout
         ``folder``: images and labels of the same name in two subfolders. ``decathlon``: a
         dataset.json with a list ``training`` of image and label. ``nnunet``: imagesTr/CASE_0000.*,
-        one file per channel, and labelsTr/CASE.*. ``auto`` looks which one it is.
+        one file per channel, and labelsTr/CASE.*. ``auto`` detects the layout.
     images, labels
         Subfolders of the layout ``folder``; several label folders are several readers of the same
         images.
     patient
         A regular expression whose first group, found in a case's name, is the patient: cases of one
-        patient stay in one part of the split. Without it every case is a patient of its own.
+        patient stay in one part of the split. Without it every case is another patient.
     instances
         The labels are numbered objects: every value above 0 is class 1.
     validation, test
-        Fractions of the patients that are kept out of training: to measure the step counts and the
-        calibration on, and to report figures on.
+        Fractions of the patients that are held out: to measure the step counts and the calibration on, and to
+        measure the metrics on.
     split
         The file that holds the split; drawn with ``seed`` and written if it does not exist.
     """
@@ -60,13 +60,13 @@ class DataSettings(BaseModel):
             try:
                 groups = re.compile(pattern).groups
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
             if groups < 1:
                 raise ValueError(f"{pattern!r} needs a group in round brackets around the patient")
         return pattern
 
     def beside(self, folder: Path) -> DataSettings:
-        """Return the settings with relative paths taken from ``folder``, ~ and $VARIABLES filled in."""
+        """Return the settings with paths relative to ``folder``, and ~ and $VARIABLES expanded."""
 
         def place(path: Path) -> Path:
             return folder / os.path.expandvars(path.expanduser())

@@ -1,4 +1,4 @@
-"""Volumes and loops as the images that 2D networks see in them: slices along the first axis."""
+"""Volumes and loops as images for 2D networks: slices along the first axis."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Item = TypeVar("Item")
 
 
 class Counted(NamedTuple):
-    """What counts of a case: image, the expert's label, and which voxels of it are reviewed (bool).
+    """The counted part of a case: image, the expert's label, and which of its voxels are reviewed (bool).
 
-    All of it or, of a case ``by_slice``, its slices that count, one behind the other.
+    All of it, or, of a case ``by_slice``, the slices that count, stacked.
     """
 
     scan: Scan
@@ -28,12 +28,12 @@ class Counted(NamedTuple):
 
 
 def is_taken_by_slice(dims: int | None, axes: int) -> bool:
-    """Return whether networks of ``dims`` learn from an image of so many ``axes`` slice by slice."""
+    """Return whether networks of ``dims`` are trained on an image with this many ``axes`` slice by slice."""
     return dims == 2 and axes == 3
 
 
 def by_slice(case: Case) -> Case:
-    """Return ``case`` with the slices that 2D networks can learn from; a single image as it is.
+    """Return ``case`` with the slices that 2D networks can be trained on; a single image unchanged.
 
     A slice counts if anything in it is reviewed and its image is not blank.
 
@@ -59,7 +59,7 @@ def by_slice(case: Case) -> Case:
 
 
 def read_counted(case: Case) -> Counted:
-    """Read what counts of ``case``. Raises LDSegError."""
+    """Read the counted part of ``case``. Raises LDSegError."""
     scan, label = counted_scan(case), case.read_label()
     reviewed = np.ones(label.shape, bool)
     if case.read_reviewed is not None:
@@ -79,7 +79,7 @@ def counted_scan(case: Case) -> Scan:
 
 
 def single_images(case: Case) -> Iterator[Case]:
-    """Yield the 2D images of a case ``by_slice``, held in memory; of another the case itself."""
+    """Yield the 2D images of a case ``by_slice``, in memory; of any other case yield the case itself."""
     if case.slices is None:
         yield case
         return
@@ -90,7 +90,7 @@ def single_images(case: Case) -> Iterator[Case]:
 
 
 def one_image(case: Case) -> Case:
-    """Return one slice of a case ``by_slice``, drawn at random but always the same; another case as it is.
+    """Return one slice of a case ``by_slice``, drawn at random but always the same; any other case unchanged.
 
     It is read on demand, so that many cases need no memory.
     """
@@ -111,16 +111,16 @@ def one_image(case: Case) -> Case:
 
 
 def sample_slices(cases: Sequence[Case], most: int) -> list[Case]:
-    """Return ``cases``, at most ``most``, of volumes few slices far apart: about ``most`` images."""
+    """Return the first ``most`` of ``cases``, volumes with few of their slices: about ``most`` images."""
     each = max(1, most // max(1, len(cases)))
     return [
-        case if case.slices is None else replace(case, slices=tuple(far_apart(case.slices, each)))
+        case if case.slices is None else replace(case, slices=tuple(every_nth(case.slices, each)))
         for case in cases[:most]
     ]
 
 
-def far_apart(items: Sequence[Item], most: int) -> Sequence[Item]:
-    """Return every so many of ``items``, at most ``most``; what is left over is halved between both ends."""
+def every_nth(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Return every n-th of ``items``, at most ``most``; the remainder is divided between both ends."""
     step = -(-len(items) // most)
     return items[(len(items) - 1) % step // 2 :: step]
 
@@ -129,13 +129,13 @@ def _image(
     case: Case, index: int, scan: Scan, labels: Sequence[np.ndarray], reviewed: np.ndarray | None
 ) -> Case:
     image = _moved(scan, np.asarray(scan.array)[index], index)
-    whole = reviewed is None or reviewed[index].all()
+    complete = reviewed is None or reviewed[index].all()
     return Case(
         f"{case.name}, slice {index}",
         case.patient,
         lambda: image,
         tuple(lambda label=label: label[index] for label in labels),  # type: ignore[misc]
-        read_reviewed=None if whole else lambda: reviewed[index],  # type: ignore[index]
+        read_reviewed=None if complete else lambda: reviewed[index],  # type: ignore[index]
     )
 
 

@@ -24,7 +24,7 @@ class Split(BaseModel):
     test: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _apart(self) -> Split:
+    def _disjoint(self) -> Split:
         names = [*self.training, *self.validation, *self.test]
         if len(set(names)) != len(names):
             raise ValueError("a case is named twice")
@@ -42,7 +42,7 @@ class Split(BaseModel):
         missing = [n for n in (*self.training, *self.validation, *self.test) if n not in found]
         if missing:
             raise LDSegError(
-                f"The split names {missing[0]}, which is not in the data; bring it back, or delete "
+                f"The split names {missing[0]}, which is not in the data; restore it, or delete "
                 "the split's file to draw a new one."
             )
         parts = {
@@ -63,7 +63,7 @@ class Split(BaseModel):
 
 
 def draw_split(cases: Sequence[Case], validation: float, test: float, seed: int) -> Split:
-    """Draw a split by patient: at least one patient per part that is asked for.
+    """Draw a split by patient: at least one patient in each requested part.
 
     Raises
     ------
@@ -74,22 +74,28 @@ def draw_split(cases: Sequence[Case], validation: float, test: float, seed: int)
     counts = [max(1, round(f * len(patients))) if f else 0 for f in (validation, test)]
     if sum(counts) >= len(patients):
         raise LDSegError(
-            f"{len(patients)} patients are too few to keep {validation:.0%} for validation and "
+            f"{len(patients)} patients are too few to hold out {validation:.0%} for validation and "
             f"{test:.0%} for the test; add cases or lower the fractions."
         )
     order = [patients[i] for i in np.random.default_rng(seed).permutation(len(patients))]
-    held, tested = set(order[: counts[0]]), set(order[counts[0] : sum(counts)])
+    validated, tested = set(order[: counts[0]]), set(order[counts[0] : sum(counts)])
     parts: dict[str, list[str]] = {"training": [], "validation": [], "test": []}
     for case in sorted(cases, key=lambda case: case.name):
-        part = "validation" if case.patient in held else "test" if case.patient in tested else None
+        part = (
+            "validation"
+            if case.patient in validated
+            else "test"
+            if case.patient in tested
+            else None
+        )
         parts[part or "training"].append(case.name)
     return Split(**{name: tuple(names) for name, names in parts.items()})
 
 
 def read_split(path: Path) -> Split:
-    """Read a split's file; raises LDSegError if it is none."""
+    """Read a split's file. Raises LDSegError if it is not one."""
     try:
-        return Split.model_validate_json(path.read_text())
+        return Split.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise LDSegError(f"{path} cannot be read as a split: {reason}.") from error
@@ -98,11 +104,11 @@ def read_split(path: Path) -> Split:
 def load_or_draw_split(
     settings: DataSettings, cases: Sequence[Case], path: Path, fixed: Split | None = None
 ) -> Split:
-    """Return the split in ``path``; if there is none, write ``fixed``, or one drawn now, there first."""
+    """Return the split in ``path``; if there is none, write ``fixed`` or a newly drawn one to it first."""
     if path.is_file():
         return read_split(path)
     split = fixed or draw_split(cases, settings.validation, settings.test, settings.seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, ".json") as temporary:
-        temporary.write_text(split.model_dump_json(indent=1))
+        temporary.write_text(split.model_dump_json(indent=1), encoding="utf-8")
     return split

@@ -1,1 +1,1 @@
-"""Figures on cases kept out of training. Knows no Qt and no napari."""
+"""Metrics on held-out cases, and their report; no Qt, no napari."""

@@ -1,4 +1,4 @@
-"""Means over cases with an interval that respects that cases of one patient belong together."""
+"""Means over cases with bootstrap intervals by patient, because cases of one patient are dependent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 RESAMPLES = 2000
 INTERVAL = (2.5, 97.5)
@@ -14,7 +14,7 @@ INTERVAL = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval (None below two patients) and what it was measured on."""
+    """A value with its 95 % interval (None below two patients) and what it was measured on."""
 
     value: float
     low: float | None
@@ -24,10 +24,9 @@ class Estimate:
 
 
 def patient_weights(patients: Sequence[str], seed: int = 0) -> np.ndarray:
-    """Return how often each case counts in each of 2000 bootstrap samples, int (2000, cases).
+    """Return the weight of each case in each of 2000 bootstrap samples, int (2000, cases).
 
-    Every sample draws as many patients as there are, with replacement; all cases of a drawn patient
-    come along.
+    Every sample draws as many patients as there are, with replacement, with all their cases.
     """
     names, index = np.unique(np.asarray(patients), return_inverse=True)
     draws = np.random.default_rng(seed).multinomial(
@@ -39,13 +38,13 @@ def patient_weights(patients: Sequence[str], seed: int = 0) -> np.ndarray:
 def mean_by_patient(
     values: Sequence[float], patients: Sequence[str], seed: int = 0
 ) -> Estimate | None:
-    """Return the mean over the cases that have a figure (are not NaN), None if there are none.
+    """Return the mean over the cases with a value (not NaN); None if there are none.
 
-    The interval is the percentile bootstrap's over patients (Efron and Tibshirani 1993, chapter 13).
+    The interval is that of the percentile bootstrap over patients (Efron and Tibshirani 1993, chapter 13).
     """
     array = np.asarray(values, dtype=float)
-    counted = np.isfinite(array)
-    array, owners = array[counted], np.asarray(patients)[counted]
+    valid = np.isfinite(array)
+    array, owners = array[valid], np.asarray(patients)[valid]
     if not array.size:
         return None
     number = len(set(owners.tolist()))
@@ -59,10 +58,10 @@ def mean_by_patient(
 def rank_correlation_by_patient(
     first: Sequence[float], second: Sequence[float], patients: Sequence[str], seed: int = 0
 ) -> Estimate | None:
-    """Return Spearman's rank correlation over cases, -1 to 1; None if either figure never varies.
+    """Return Spearman's rank correlation over cases, -1 to 1; None if either is constant.
 
-    Ties have their mean rank. The interval is bootstrapped as in ``mean_by_patient``; resamples in
-    which a figure does not vary are left out.
+    Ties have their mean rank. The interval is bootstrapped as in ``mean_by_patient``, without the
+    resamples in which either is constant.
     """
     x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     if not _varies(x) or not _varies(y):
@@ -70,9 +69,9 @@ def rank_correlation_by_patient(
     number = len(set(patients))
     low, high = None, None
     if number > 1:
-        drawn = (np.repeat(np.arange(len(x)), w) for w in patient_weights(patients, seed))
+        resamples = (np.repeat(np.arange(len(x)), w) for w in patient_weights(patients, seed))
         low, high = interval(
-            np.array([_spearman(x[i], y[i]) for i in drawn if _varies(x[i]) and _varies(y[i])])
+            np.array([_spearman(x[i], y[i]) for i in resamples if _varies(x[i]) and _varies(y[i])])
         )
     return Estimate(_spearman(x, y), low, high, len(x), number)
 
@@ -82,10 +81,10 @@ def _varies(values: np.ndarray) -> bool:
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    return float(spearmanr(x, y).statistic)
 
 
 def interval(resampled: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of bootstrapped figures (resamples,)."""
+    """Return the 95 % interval of bootstrapped values (resamples,)."""
     low, high = np.nanpercentile(resampled, INTERVAL)
     return float(low), float(high)

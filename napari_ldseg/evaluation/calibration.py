@@ -1,6 +1,6 @@
-"""Measuring a checkpoint's calibration on cases kept out of training.
+"""Measuring a checkpoint's calibration on held-out cases.
 
-``inference.calibration`` has the equations and what they promise.
+``inference.calibration`` has the equations and their guarantees.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from ..inference.segment import segment
 from .uncertainty import near_boundary
 
 LEVEL = 0.95
-MOST_VOXELS_PER_CASE = 50_000
+MAX_VOXELS_PER_CASE = 50_000
 TEMPERATURES = (0.1, 10.0)
 FOLDS = 5
 STANDARD_ERRORS = 2
 
-Near = tuple[np.ndarray, np.ndarray]
+# Mean probabilities (classes, voxels) near the predicted boundary of a case, and the expert's labels (voxels,).
+BoundaryVoxels = tuple[np.ndarray, np.ndarray]
 
 
 def measure_calibration(
@@ -40,30 +41,35 @@ def measure_calibration(
 ) -> Calibration:
     """Return the calibration of results with ``n`` samples and ``steps`` steps.
 
-    Of each patient one case is taken, drawn at random: the guarantee counts independent cases. Each
-    is sampled with a seed of its own, so that the factors hold for no noise in particular.
+    One case of each patient is drawn at random, because the guarantee needs independent cases. Each is
+    sampled with a different seed, so that the factors do not depend on one noise.
 
     Parameters
     ----------
     checkpoint
         Trained, with its ``posterior_steps``.
     cases
-        Kept out of training, of the kind that the model will meet. With fewer than 19 patients there
-        are no volume factors: the 95 % quantile of n scores exists from n = 19 on.
+        Held out from training, like the images that the model is meant for. With fewer than 19 patients
+        there are no volume factors: the 95 % quantile of n scores exists only for n >= 19.
     n
-        Samples per case; the calibration holds for results with as many.
+        Samples per case; the calibration applies to results with the same number.
     steps
         By default the checkpoint's ``posterior_steps``, or ``label_steps`` for one sample.
     device
         As in ``segment``.
     split
-        What the cases are, for the record.
+        Name of the cases' split, for the metadata.
     on_case
         Called after every case.
+
+    Raises
+    ------
+    LDSegError
+        If there are no cases, or one cannot be read.
     """
     if not cases:
         raise LDSegError(
-            "There are no validation cases to calibrate on; keep some out of training."
+            "There are no validation cases to calibrate on; hold out some of the training cases."
         )
     cases = _one_per_patient(cases)
     classes = checkpoint.metadata.architecture.classes
@@ -73,7 +79,7 @@ def measure_calibration(
         posterior = segment(checkpoint, scan, n, seed=seed, steps=steps, device=device)
         steps = posterior.provenance["steps"]
         band = near_boundary(posterior.labels)
-        near.append(_thin(posterior.mean_probability[:, band], expert[band]))
+        near.append(_subsample(posterior.mean_probability[:, band], expert[band]))
         mean, scale = volume_scale(posterior.voxel_counts())
         volume = np.bincount(expert.ravel().astype(np.int64), minlength=classes)
         scores.append((np.abs(volume - mean) / scale)[1:])
@@ -85,17 +91,17 @@ def measure_calibration(
         sampler=posterior.provenance["sampler"],
         split=split,
         cases=len(cases),
-        temperature=round(proven_temperature(near), 4),
+        temperature=round(validated_temperature(near), 4),
         level=LEVEL,
         volume_factors=None if factors is None else tuple(float(q) for q in factors),
     )
 
 
-def proven_temperature(near: Sequence[Near]) -> float:
-    """Return ``fit_temperature(near)`` where it helps cases that it has not seen, else 1.
+def validated_temperature(near: Sequence[BoundaryVoxels]) -> float:
+    """Return ``fit_temperature(near)`` if it passes cross-validation, else 1.
 
-    Each fifth of the cases is judged with the temperature of the others: the mean gain in negative log
-    likelihood must be more than two standard errors. Few cases give a temperature that fits them alone.
+    Each fifth of the cases is evaluated with the temperature of the others: the mean gain in negative
+    log likelihood must be more than two standard errors. This avoids overfitting to few cases.
     """
     near = [(p, label) for p, label in near if label.size]
     gains = []
@@ -111,14 +117,13 @@ def proven_temperature(near: Sequence[Near]) -> float:
     return fit_temperature(near) if np.mean(gains) > STANDARD_ERRORS * error else 1.0
 
 
-def fit_temperature(near: Sequence[Near]) -> float:
+def fit_temperature(near: Sequence[BoundaryVoxels]) -> float:
     """Return T in 0.1..10 with the least negative log likelihood of the experts' labels.
 
-    ``near`` holds, per case, the mean probabilities (classes, voxels) near the predicted boundary and
-    the expert's labels (voxels,). Only there: far from it nearly all voxels are certain and right,
-    and being thousands they alone would decide. The band follows from the prediction, so T holds for
-    a new case without knowing its label. Each case has the same weight, however large. The sum is
-    convex in 1 / T, so its minimum is the only one.
+    Only voxels near the predicted boundary are used: the many voxels far from it are nearly all certain
+    and correct and would dominate. The band depends on the prediction only, so T applies to a new case
+    without its label. Every case has the same weight. The sum is convex in 1 / T, so there is one
+    minimum.
     """
     cases = [_logs(p, label) for p, label in near if label.size]
     if not cases:
@@ -133,7 +138,7 @@ def fit_temperature(near: Sequence[Near]) -> float:
     return float(np.clip(math.exp(found.x), low, high))
 
 
-def _logs(probability: np.ndarray, label: np.ndarray) -> Near:
+def _logs(probability: np.ndarray, label: np.ndarray) -> BoundaryVoxels:
     """Return log p (classes, voxels), float64, and the labels as indices."""
     logs = np.log(np.maximum(probability, SMALLEST_PROBABILITY)).astype(np.float64)
     return logs, label.astype(np.int64)
@@ -146,9 +151,9 @@ def _loss(logs: np.ndarray, label: np.ndarray, inverse: float) -> float:
 
 
 def conformal_factors(scores: np.ndarray, level: float) -> np.ndarray | None:
-    """Return per class the ceil((n + 1) level)-th smallest of ``scores`` (n, classes).
+    """Return for each class the ceil((n + 1) level)-th smallest of ``scores`` (n, classes).
 
-    None below 19 cases, or where there is no such case: ceil((n + 1) level) > n.
+    None below 19 cases, or if ceil((n + 1) level) > n.
     """
     n = len(scores)
     rank = math.ceil(round((n + 1) * level, 9))
@@ -158,7 +163,7 @@ def conformal_factors(scores: np.ndarray, level: float) -> np.ndarray | None:
 
 
 def _one_per_patient(cases: Sequence[Case]) -> list[Case]:
-    """Return one case of each patient, drawn at random but always the same."""
+    """Return one case of each patient, drawn at random with a fixed seed."""
     patients: dict[str, list[Case]] = {}
     for case in cases:
         patients.setdefault(case.patient, []).append(case)
@@ -166,7 +171,7 @@ def _one_per_patient(cases: Sequence[Case]) -> list[Case]:
     return [owned[generator.integers(len(owned))] for owned in patients.values()]
 
 
-def _thin(probability: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _subsample(probability: np.ndarray, label: np.ndarray) -> BoundaryVoxels:
     """Return at most 50,000 voxels, evenly spread over the band."""
-    every = -(-label.size // MOST_VOXELS_PER_CASE) or 1
-    return probability[:, ::every].copy(), label[::every].copy()
+    step = -(-label.size // MAX_VOXELS_PER_CASE) or 1
+    return probability[:, ::step].copy(), label[::step].copy()

@@ -1,4 +1,4 @@
-"""One slice of every case's image and results, for the figures; kept on disk, not in memory."""
+"""One slice of every case's image and results for the report's plots, kept on disk."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ..scans.scan import Scan
 
 
 def representative_slice(expert: np.ndarray, label: np.ndarray) -> int | None:
-    """Return the index of the leading axis with most of the expert's structures; None in 2D.
+    """Return the slice with most of the expert's structures; None in 2D.
 
-    Without any, that with most of the label's; without these, the middle.
+    If there are none, the slice with most of the label's structures, else the middle one.
     """
     if expert.ndim < 3:
         return None
@@ -25,16 +25,16 @@ def representative_slice(expert: np.ndarray, label: np.ndarray) -> int | None:
 
 
 class Gallery:
-    """Panels (y, x) or (..., y, x) per case and name."""
+    """Arrays (..., y, x) for the panels of the plots, by case and name."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="ldseg-evaluate-")
         self._paths: dict[str, Path] = {}
 
-    def put(self, case: str, pictures: dict[str, np.ndarray]) -> None:
-        """Keep a case's pictures."""
+    def put(self, case: str, panels: dict[str, np.ndarray]) -> None:
+        """Store the panels of ``case``."""
         path = Path(self._folder.name) / f"{len(self._paths)}.npz"
-        np.savez_compressed(path, **pictures)  # type: ignore[arg-type]
+        np.savez_compressed(path, **panels)  # type: ignore[arg-type]
         self._paths[case] = path
 
     def __getitem__(self, case: str) -> dict[str, np.ndarray]:
@@ -42,15 +42,15 @@ class Gallery:
             return dict(file)
 
     def close(self) -> None:
-        """Delete the pictures."""
+        """Delete all panels."""
         self._folder.cleanup()
 
 
 def display_slice(scan: Scan, index: int | None) -> np.ndarray:
-    """Return a slice of ``scan`` for the eye: uint8 (y, x), or (y, x, 3) if it is in colour.
+    """Return a slice of ``scan`` for display: uint8 (y, x), or (y, x, 3) if it is in colour.
 
-    The range is that of the whole scan, 0.5 % clipped at both ends; of several channels that are not
-    a colour picture the first is shown.
+    The contrast limits are the 0.5 and 99.5 % percentiles of the complete scan. Of several channels that
+    are not RGB the first is displayed.
     """
     array = np.asarray(scan.array, dtype=np.float32)
     if scan.channels and array.shape[-1] != 3:
@@ -58,10 +58,10 @@ def display_slice(scan: Scan, index: int | None) -> np.ndarray:
     low, high = np.percentile(array, [0.5, 99.5])
     if high <= low:
         low, high = array.min(), max(array.max(), array.min() + 1)
-    shown = array if index is None else array[index]
-    return np.rint(np.clip((shown - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    plane = array if index is None else array[index]
+    return np.rint(np.clip((plane - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
 def pixel_aspect(scan: Scan) -> float:
-    """Return a pixel's height over its width."""
+    """Return the height of a pixel divided by its width."""
     return scan.spacing[1] / scan.spacing[2] if scan.calibrated else 1.0

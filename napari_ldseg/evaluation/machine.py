@@ -1,4 +1,4 @@
-"""What a figure in seconds was measured on."""
+"""The machine that times are measured on."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 import torch
 
-from ..inference.devices import choose_device
+from ..inference.devices import resolve_device
 
 
 def describe_machine(device: str = "auto") -> dict[str, str | int]:
     """Return device, processor, cores, threads and versions, ready for JSON."""
-    chosen = choose_device(device)
+    resolved = resolve_device(device)
     names = {
-        "cuda": lambda: torch.cuda.get_device_name(chosen),
+        "cuda": lambda: torch.cuda.get_device_name(resolved),
         "mps": lambda: "Apple GPU",
-        "cpu": _processor,
+        "cpu": processor_name,
     }
     return {
-        "device": str(chosen),
-        "device_name": names[chosen.type](),
-        "processor": _processor(),
+        "device": str(resolved),
+        "device_name": names[resolved.type](),
+        "processor": processor_name(),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
@@ -31,10 +31,11 @@ def describe_machine(device: str = "auto") -> dict[str, str | int]:
     }
 
 
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(errors="replace").splitlines():
+def processor_name() -> str:
+    """Return the processor's model name, as far as the system provides it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""Noisy copies of an image, as the authors test robustness (Figure 8 of the paper)."""
+"""Noisy copies of an image, for the paper's test of robustness (Figure 8)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from ..scans.scan import Scan
 def add_noise(scan: Scan, sd: float, seed: int = 0) -> Scan:
     """Return ``scan`` mapped to [0, 1], plus N(0, ``sd``^2), mapped to [0, 1] again; float32.
 
-    The noise depends on (seed, name of the image) alone and scales with ``sd``: a sweep sees one noise
-    at several strengths.
+    The noise is ``sd`` times a field that depends only on (seed, name of the image).
     """
     image = _min_max(np.asarray(scan.array, dtype=np.float32))
     if sd:

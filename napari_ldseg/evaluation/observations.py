@@ -1,4 +1,4 @@
-"""Every measured figure of every case in one table, and its means over cases."""
+"""The table of all measured values of all cases, and their means over cases."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ALL_CLASSES = "mean over classes"
 
 
 class Key(NamedTuple):
-    """What a figure is: metric, model, class (or None), samples N, steps K, SD of added noise.
+    """What a value is of: metric, model, class (or None), samples N, steps K, SD of added noise.
 
-    ``detail`` tells figures of one metric apart: the score of an AUROC, the interval of a coverage.
+    ``detail`` distinguishes values of one metric: the score of an AUROC, the interval of a coverage.
     """
 
     part: str
@@ -32,29 +32,29 @@ class Key(NamedTuple):
 
 @dataclass
 class Observations:
-    """Figures per case: NaN where a case has none by convention."""
+    """The values of all cases by key; NaN where the metric is not defined for a case."""
 
     cases: Sequence[Case]
     seed: int = 0
     values: dict[Key, dict[str, float]] = field(default_factory=dict)
 
     def add(self, case: str, key: Key, value: float) -> None:
-        """Note one figure of one case."""
+        """Add one value of one case."""
         self.values.setdefault(key, {})[case] = float(value)
 
     def add_classes(
         self, case: str, key: Key, names: Sequence[str], values: Sequence[float] | np.ndarray
     ) -> None:
-        """Note one figure per foreground class, and their mean over the classes that have one."""
+        """Add one value per foreground class, and the mean over the classes with a value."""
         for name, value in zip(names, values, strict=True):
             self.add(case, key._replace(class_name=name), value)
         if len(names) > 1:
-            counted = np.asarray(values)[np.isfinite(values)]
-            mean = counted.mean() if counted.size else np.nan
+            valid = np.asarray(values)[np.isfinite(values)]
+            mean = valid.mean() if valid.size else np.nan
             self.add(case, key._replace(class_name=ALL_CLASSES), mean)
 
     def keys(self, **wanted: object) -> list[Key]:
-        """Return the keys whose fields have the given values, in the order of measuring."""
+        """Return the keys whose fields have the given values, in the order in which they were added."""
         return [
             key
             for key in self.values
@@ -62,7 +62,7 @@ class Observations:
         ]
 
     def estimate(self, key: Key) -> Estimate | None:
-        """Return the mean over cases with its interval; of seconds the median, without one."""
+        """Return the mean over cases with its interval; for seconds the median without an interval."""
         patients = {case.name: case.patient for case in self.cases}
         found = self.values[key]
         values, owners = list(found.values()), [patients[name] for name in found]
@@ -71,14 +71,14 @@ class Observations:
         return mean_by_patient(values, owners, self.seed)
 
     def estimates(self, **wanted: object) -> Iterator[tuple[Key, Estimate]]:
-        """Yield those of ``keys`` that at least one case has a figure for."""
+        """Yield the ``keys`` with a value for at least one case, and their estimates."""
         for key in self.keys(**wanted):
             found = self.estimate(key)
             if found is not None:
                 yield key, found
 
     def rank_correlation(self, first: Key, second: Key) -> Estimate | None:
-        """Return how two figures go together over the cases; None if either never varies."""
+        """Return the rank correlation of two values over the cases; None if either is constant."""
         patients = {case.name: case.patient for case in self.cases}
         x, y = self.values[first], self.values[second]
         return rank_correlation_by_patient(

@@ -1,4 +1,4 @@
-"""DSC and IoU on cases that were kept out of training."""
+"""DSC and IoU on held-out cases."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from ..inference.segment import segment
 def overlap(label: np.ndarray, expert: np.ndarray, classes: int) -> np.ndarray:
     """Return DSC and IoU per foreground class, (2, classes - 1).
 
-    NaN where neither has the class, 0 where only one of them has.
+    NaN for a class that neither has, 0 for a class that only one of them has.
     """
-    ours, theirs = one_hot(label, classes), one_hot(expert, classes)
-    figures = torch.cat(
+    predicted, true = one_hot(label, classes), one_hot(expert, classes)
+    values = torch.cat(
         [
-            compute(ours, theirs, include_background=True, ignore_empty=False)
+            compute(predicted, true, include_background=True, ignore_empty=False)
             for compute in (compute_dice, compute_iou)
         ]
     ).numpy()
-    figures[:, ~present(label, expert, classes).any(0)] = np.nan
-    return figures
+    values[:, ~present(label, expert, classes).any(0)] = np.nan
+    return values
 
 
 def mean_dsc(label: np.ndarray, expert: np.ndarray, classes: int) -> float:
-    """Return the mean DSC over the foreground classes that either has; 1 where both have none."""
+    """Return the mean DSC over the foreground classes that either has; 1 if both have none."""
     values = overlap(label, expert, classes)[0]
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else 1.0
 
 
 def one_hot(label: np.ndarray, classes: int) -> torch.Tensor:
-    """Return the foreground classes of a label (*space) as MONAI wants them, (1, classes - 1, *space)."""
+    """Return the foreground classes of a label (*space) for MONAI, float (1, classes - 1, *space)."""
     values = np.arange(1, classes).reshape(-1, *(1,) * label.ndim)
     return torch.from_numpy(values == label)[None].float()
 
@@ -60,9 +60,9 @@ def evaluate(
 ) -> np.ndarray:
     """Segment ``cases`` on their own grids; return (cases, 2, classes - 1): DSC and IoU per class.
 
-    Of a case that is annotated in part the reviewed voxels count, of one ``by_slice`` its slices.
-    ``classes`` names the values of the cases' labels, background first, where they are others than
-    the checkpoint's.
+    Of a partly annotated case only the reviewed voxels are compared, of a case ``by_slice`` only its
+    slices. ``classes`` are the names of the label values, background first, if they differ from the
+    checkpoint's. ``on_case`` is called after every case.
     """
     count = checkpoint.metadata.architecture.classes if classes is None else len(classes)
     results = []
@@ -77,7 +77,7 @@ def evaluate(
 
 
 def renumbered(labels: np.ndarray, metadata: Metadata, classes: Sequence[str]) -> np.ndarray:
-    """Return a checkpoint's label map with the values of ``classes`` (names), 0 for any other class."""
+    """Return a checkpoint's label map with the values of ``classes`` (names), and 0 for other classes."""
     values = {name: value for value, name in enumerate(classes) if value}
     known = [c.name for c in metadata.classes][1:]
     return np.array([0, *(values.get(name, 0) for name in known)], np.uint8)[labels]
@@ -86,16 +86,16 @@ def renumbered(labels: np.ndarray, metadata: Metadata, classes: Sequence[str]) -
 def metrics(
     results: np.ndarray, checkpoint: Checkpoint, split: str, n: int, steps: int
 ) -> tuple[Metric, ...]:
-    """Return ``evaluate``'s results as the mean over cases of DSC and IoU per foreground class.
+    """Return the mean over cases of DSC and IoU per foreground class, from the results of ``evaluate``.
 
-    A class counts in the cases where the expert or the model has it; without one it has no figure.
+    The mean is over the cases in which the expert or the model has the class; there is none without.
     """
     names = [c.name for c in checkpoint.metadata.classes][1:]
     counts = np.isfinite(results).sum(axis=0)
     sums = np.nansum(results, axis=0)
     return tuple(
         Metric(
-            name=figure,
+            name=metric,
             class_name=name,
             value=round(float(sums[row, column] / counts[row, column]), 4),
             split=split,
@@ -103,7 +103,7 @@ def metrics(
             samples=n,
             steps=steps,
         )
-        for row, figure in enumerate(("DSC", "IoU"))
+        for row, metric in enumerate(("DSC", "IoU"))
         for column, name in enumerate(names)
         if counts[row, column]
     )

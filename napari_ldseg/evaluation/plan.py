@@ -1,4 +1,4 @@
-"""What an evaluation is asked to measure, and whether it can."""
+"""The settings of an evaluation, and whether it is possible with them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class StudySettings:
     Parameters
     ----------
     parts
-        Any of ``PARTS``; an ablation table is made whenever there are models to compare.
+        Any of ``PARTS``; an ablation table is added if there are models to compare.
     samples
-        N of the posterior that overlap, uncertainty and readers are measured on.
+        N of the posterior for overlap, uncertainty and readers.
     steps
-        K of the steps sweep, one sample each.
+        Values of K of the steps sweep, with one sample each.
     noise
-        SDs of the noise sweep, one sample with the model's ``label_steps`` each.
+        SDs of the noise sweep, with one sample and the model's ``label_steps`` each.
     tolerance
-        Of the surface Dice, in mm (pixels where an image is not calibrated); None takes 1 mm, or 2
+        Tolerance of the surface Dice in mm (pixels if an image is not calibrated); None is 1 mm or 2
         pixels.
     """
 
@@ -49,11 +49,11 @@ def check_plan(settings: StudySettings, cases: Sequence[Case], models: Sequence[
     model, name = models[0], models[0].label
     unknown = [part for part in settings.parts if part not in PARTS]
     if unknown:
-        raise LDSegError(f"There is no part {unknown[0]!r}; choose of {', '.join(PARTS)}.")
+        raise LDSegError(f"There is no part {unknown[0]!r}; choose from {', '.join(PARTS)}.")
     if not cases:
         raise LDSegError("There are no cases to evaluate.")
     if "steps" in settings.parts and model.deterministic:
-        raise LDSegError(f"{name} has no sampling steps; leave the part steps out.")
+        raise LDSegError(f"{name} has no sampling steps; omit the part steps.")
     several = {"uncertainty", "readers"} & set(settings.parts)
     if several and settings.samples < 2 and not model.deterministic:
         raise LDSegError(
@@ -61,8 +61,8 @@ def check_plan(settings: StudySettings, cases: Sequence[Case], models: Sequence[
         )
     if "readers" in settings.parts and min(len(c.read_labels) for c in cases) < 2:
         raise LDSegError(
-            "The part readers needs labels of several readers; name each one's folder, or leave "
-            "the part out."
+            "The part readers needs labels of several readers; give the folder of each with --labels, "
+            "or omit the part."
         )
     longest = model.checkpoint.metadata.schedule_length
     for steps in settings.steps if "steps" in settings.parts else ():

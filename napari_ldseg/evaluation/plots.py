@@ -1,4 +1,4 @@
-"""The figures of the report, as PNG. A colour is a class, a line style a model."""
+"""The plots of the report, as PNG: a colour for each class, a line style for each model."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ Classes = Sequence[ClassInfo]
 
 
 @contextmanager
-def drawn(
+def png_figure(
     width: float, height: float, layout: Literal["constrained", "compressed"] = "constrained"
 ) -> Iterator[tuple[Figure, io.BytesIO]]:
-    """Yield a figure of the report's style in inches, and where its PNG goes on leaving."""
+    """Yield a figure (size in inches) in the report's style, and the buffer its PNG is written to at the end."""
     png = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout=layout)
@@ -48,27 +48,27 @@ def drawn(
 
 
 def predictions(cases: dict[str, tuple[Panels, str]], classes: Classes, models: list[str]) -> bytes:
-    """Draw image, expert and each model's label per case, like Figure 5 of the paper.
+    """Plot image, expert and each model's label per case, like Figure 5 of the paper.
 
-    ``cases`` maps a row's title to its pictures and the text under it; ``models`` has one name, or
-    two with the baseline's.
+    ``cases`` maps a row's title to its panels and the text below it; ``models`` has the name of the
+    model, or of the model and the baseline.
     """
     columns = ["image", "expert", *models]
     with _grid(cases, columns, classes) as (axes, png):
-        for row, (pictures, _) in zip(axes, cases.values(), strict=True):
-            labels = [None, pictures["expert"], pictures["label"], pictures.get("baseline")]
+        for row, (panels, _) in zip(axes, cases.values(), strict=True):
+            labels = [None, panels["expert"], panels["label"], panels.get("baseline")]
             for ax, label in zip(row, labels, strict=False):
-                _overlay(ax, pictures["image"], label, classes, float(pictures["aspect"]))
+                _overlay(ax, panels["image"], label, classes, float(panels["aspect"]))
     return png.getvalue()
 
 
 def one_image(
     image: np.ndarray, aspect: float, labels: dict[str, np.ndarray | None], classes: Classes
 ) -> bytes:
-    """Draw one image with each of ``labels`` (title to label, None for none), two beside each other."""
+    """Plot one image with each of ``labels`` (title to label, None for the image only), two per row."""
     rows = -(-len(labels) // 2)
     height = NARROW / 2 * min(2.0, image.shape[0] * aspect / image.shape[1])
-    with drawn(NARROW, rows * (height + 0.3), "compressed") as (figure, png):
+    with png_figure(NARROW, rows * (height + 0.3), "compressed") as (figure, png):
         axes = list(figure.subplots(rows, 2, squeeze=False).flat)
         for ax, (title, label) in zip(axes, labels.items(), strict=False):
             _overlay(ax, image, label, classes, aspect)
@@ -79,108 +79,114 @@ def one_image(
 
 
 def uncertainty_maps(cases: dict[str, tuple[Panels, str]], classes: Classes) -> bytes:
-    """Draw image, expert, mean prediction, sample SD, predictive SD and errors, like Figure 10."""
+    """Plot image, expert, mean prediction, sample SD, predictive SD and errors, like Figure 10."""
     maps = {"sample_sd": "sample SD", "predictive_sd": "predictive SD"}
     first = next(iter(cases.values()))[0]
     maps = {key: title for key, title in maps.items() if key in first}
     columns = ["image", "expert", "mean prediction", *maps.values(), "errors"]
     with _grid(cases, columns, classes, bar="SD of the probability") as (axes, png):
-        for row, (pictures, _) in zip(axes, cases.values(), strict=True):
-            aspect = float(pictures["aspect"])
-            _overlay(row[0], pictures["image"], None, classes, aspect)
-            _overlay(row[1], pictures["image"], pictures["expert"], classes, aspect)
-            row[2].imshow(_mixture(pictures["mean"], classes), aspect=aspect)
+        for row, (panels, _) in zip(axes, cases.values(), strict=True):
+            aspect = float(panels["aspect"])
+            _overlay(row[0], panels["image"], None, classes, aspect)
+            _overlay(row[1], panels["image"], panels["expert"], classes, aspect)
+            row[2].imshow(_blended_colours(panels["mean"], classes), aspect=aspect)
             for ax, key in zip(row[3:], maps, strict=False):
-                ax.imshow(pictures[key], cmap="inferno", vmin=0, vmax=0.5, aspect=aspect)
-            wrong = pictures["label"] != pictures["expert"]
+                ax.imshow(panels[key], cmap="inferno", vmin=0, vmax=0.5, aspect=aspect)
+            wrong = panels["label"] != panels["expert"]
             row[-1].imshow(wrong, cmap="gray", vmin=0, vmax=1, aspect=aspect)
     return png.getvalue()
 
 
 def noise_examples(
-    pictures: Panels, levels: Sequence[float], classes: Classes, models: list[str]
+    panels: Panels, levels: Sequence[float], classes: Classes, models: list[str]
 ) -> bytes:
-    """Draw each model's label on the image at each noise level, like Figure 8."""
-    rows = dict.fromkeys(models, (pictures, ""))
+    """Plot each model's label on the image at each noise level, like Figure 8."""
+    rows = dict.fromkeys(models, (panels, ""))
     columns = ["expert", *(f"noise SD {level:g}" for level in levels)]
     with _grid(rows, columns, classes) as (axes, png):
-        aspect = float(pictures["aspect"])
+        aspect = float(panels["aspect"])
         for number, row in enumerate(axes):
-            _overlay(row[0], pictures["image"], pictures["expert"], classes, aspect)
-            found = zip(pictures["noise_image"], pictures[f"noise_label_{number}"], strict=True)
-            for ax, (image, label) in zip(row[1:], found, strict=True):
+            _overlay(row[0], panels["image"], panels["expert"], classes, aspect)
+            noisy = zip(panels["noise_image"], panels[f"noise_label_{number}"], strict=True)
+            for ax, (image, label) in zip(row[1:], noisy, strict=True):
                 _overlay(ax, image, label, classes, aspect)
     return png.getvalue()
 
 
 def alternatives(cases: dict[str, tuple[Panels, str]], classes: Classes) -> bytes:
-    """Draw each case's readers, its alternatives with their shares, and the single samples."""
-    everything = [pictures for pictures, _ in cases.values()]
-    readers = len(everything[0]["readers"])
-    most = max(len(pictures["alternatives"]) for pictures in everything)
+    """Plot each case's readers, its alternatives with their counts, and the single samples."""
+    rows = [panels for panels, _ in cases.values()]
+    readers = len(rows[0]["readers"])
+    most = max(len(panels["alternatives"]) for panels in rows)
     columns = [
         "image",
         *(f"reader {i + 1}" for i in range(readers)),
         *(f"alternative {i + 1}" for i in range(most)),
-        *(["single samples"] if any(len(p["alone"]) for p in everything) else []),
+        *(["single samples"] if any(len(panels["single"]) for panels in rows) else []),
     ]
     with _grid(cases, columns, classes) as (axes, png):
-        for row, pictures in zip(axes, everything, strict=True):
-            aspect, n = float(pictures["aspect"]), int(pictures["n"])
-            for ax in row:  # also where nothing is shown, so that the titles stand in one line
-                ax.imshow(np.ones((*pictures["image"].shape[:2], 3)), aspect=aspect)
-            _overlay(row[0], pictures["image"], None, classes, aspect)
-            for ax, label in zip(row[1:], pictures["readers"], strict=False):
-                _overlay(ax, pictures["image"], label, classes, aspect)
-                _note(ax, "" if label.any() else "nothing")
-            names = ("alternatives", "alternative_counts", "alternative_alike")
-            found = zip(*(pictures[name] for name in names), strict=True)
-            for ax, (label, count, alike) in zip(row[1 + readers :], found, strict=False):
-                _overlay(ax, pictures["image"], label, classes, aspect)
-                what = ("" if alike else "all differ\n") if label.any() else "nothing\n"
-                _note(ax, f"{what}{count} of {n}")
-            if alone := len(pictures["alone"]):
-                _outlines(row[-1], pictures["image"], pictures["alone"], classes, aspect)
-                _note(row[-1], f"{alone} of {n}")
+        for row, panels in zip(axes, rows, strict=True):
+            aspect, n = float(panels["aspect"]), int(panels["n"])
+            for ax in row:  # also in empty panels, so that all titles are on one line
+                ax.imshow(np.ones((*panels["image"].shape[:2], 3)), aspect=aspect)
+            _overlay(row[0], panels["image"], None, classes, aspect)
+            for ax, label in zip(row[1:], panels["readers"], strict=False):
+                _overlay(ax, panels["image"], label, classes, aspect)
+                _annotate(ax, "" if label.any() else "nothing")
+            names = ("alternatives", "alternative_counts", "alternative_similar")
+            found = zip(*(panels[name] for name in names), strict=True)
+            for ax, (label, count, similar) in zip(row[1 + readers :], found, strict=False):
+                _overlay(ax, panels["image"], label, classes, aspect)
+                what = ("" if similar else "all differ\n") if label.any() else "nothing\n"
+                _annotate(ax, f"{what}{count} of {n}")
+            if count := len(panels["single"]):
+                _outlines(row[-1], panels["image"], panels["single"], classes, aspect)
+                _annotate(row[-1], f"{count} of {n}")
     return png.getvalue()
 
 
 def alternatives_and_readers(
-    found: np.ndarray,
-    readings: np.ndarray,
-    spread: np.ndarray,
-    disagreement: np.ndarray,
+    alternative_counts: np.ndarray,
+    reading_counts: np.ndarray,
+    sample_distances: np.ndarray,
+    reader_distances: np.ndarray,
     *,
     correlation: str,
 ) -> bytes:
-    """Draw how the alternatives of all cases go with their readers; one value per case each.
+    """Plot the alternatives of all cases against their readers.
 
-    ``found`` and ``readings`` count alternatives and different readings, ``spread`` and
-    ``disagreement`` are the mean distances between samples and between readers; ``correlation`` says
-    how these two go together.
+    Parameters
+    ----------
+    alternative_counts, reading_counts
+        Numbers of alternatives and of different readings, one per case.
+    sample_distances, reader_distances
+        Mean distances between the samples and between the readers, one per case.
+    correlation
+        Title with the rank correlation of the two distances.
     """
     counts = {"one": (1, 1), "two": (2, 2), "three or more": (3, np.inf)}
     colours = ("#c6d4ea", "#6d8fc7", "#1f4e9c")
-    with drawn(WIDTH, 4.2) as (figure, png):
+    with png_figure(WIDTH, 4.2) as (figure, png):
         left, right = figure.subplots(1, 2)
         rows = {
-            name: (low <= readings) & (readings <= high) for name, (low, high) in counts.items()
+            name: (low <= reading_counts) & (reading_counts <= high)
+            for name, (low, high) in counts.items()
         }
         rows = {name: inside for name, inside in rows.items() if inside.any()}
-        places = np.arange(len(rows))
+        positions = np.arange(len(rows))
         base = np.zeros(len(rows))
         for (name, (low, high)), colour in zip(counts.items(), colours, strict=True):
-            has = (low <= found) & (found <= high)
+            has = (low <= alternative_counts) & (alternative_counts <= high)
             share = np.array([has[inside].mean() for inside in rows.values()])
-            left.bar(places, share, 0.65, bottom=base, color=colour, label=name)
+            left.bar(positions, share, 0.65, bottom=base, color=colour, label=name)
             base += share
         numbers = [int(inside.sum()) for inside in rows.values()]
         left.set_xticks(
-            places,
+            positions,
             [f"{name}\n{n} case{'s' * (n != 1)}" for name, n in zip(rows, numbers, strict=True)],
         )
         left.set_xlim(-0.5, len(counts) - 0.5)
-        left.set(xlabel="different readings of the readers", ylabel="share of cases", ylim=(0, 1))
+        left.set(xlabel="different readings", ylabel="share of cases", ylim=(0, 1))
         left.grid(False)
         left.legend(
             title="alternatives",
@@ -190,7 +196,9 @@ def alternatives_and_readers(
             reverse=True,
         )
         right.plot([0, 1], [0, 1], color="#888888", linestyle=":")
-        right.scatter(disagreement, spread, s=22, color=colours[2], alpha=0.5, linewidths=0)
+        right.scatter(
+            reader_distances, sample_distances, s=22, color=colours[2], alpha=0.5, linewidths=0
+        )
         right.set(xlabel="distance between readers", ylabel="distance between samples")
         right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         right.set_title(correlation)
@@ -205,14 +213,14 @@ def curves(
     levels: dict[tuple[str, str], Estimate] | None = None,
     logarithmic: bool = False,
 ) -> bytes:
-    """Draw DSC against K or noise, like Figures 6 and 8: (model, class) to x to estimate.
+    """Plot DSC against K or noise, like Figures 6 and 8: (model, class) to x to estimate.
 
-    ``levels`` are figures without an x, drawn as lines across. Shades are the 95 % intervals.
+    ``levels`` are values without an x, drawn as horizontal lines. Bands are the 95 % intervals.
     """
     levels = levels or {}
     models = list(dict.fromkeys(model for model, _ in [*lines, *levels]))
     names = list(dict.fromkeys(name for _, name in [*lines, *levels]))
-    with drawn(WIDTH, 4.6) as (figure, png):
+    with png_figure(WIDTH, 4.6) as (figure, png):
         ax = figure.subplots()
         for (model, name), points in lines.items():
             colour, style = _colour(name, classes), STYLES[models.index(model) % len(STYLES)]
@@ -241,11 +249,11 @@ def curves(
 
 
 def reliability_diagram(sources: dict[str, tuple[np.ndarray, float]]) -> bytes:
-    """Draw accuracy against confidence per bin: name to (3, bins) sums and the ECE.
+    """Plot accuracy against confidence per bin: name to (3, bins) sums and the ECE.
 
-    Bins with less than 0.1 % of the voxels are left out: chance decides where they lie.
+    Bins with less than 0.1 % of the voxels are omitted, because their accuracy is mostly noise.
     """
-    with drawn(min(4.6 * len(sources), WIDTH), 4.9) as (figure, png):
+    with png_figure(min(4.6 * len(sources), WIDTH), 4.9) as (figure, png):
         panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
         for ax, (name, (sums, error)) in zip(panels, sources.items(), strict=True):
             bins = sums.shape[1]
@@ -269,18 +277,18 @@ def reliability_diagram(sources: dict[str, tuple[np.ndarray, float]]) -> bytes:
 def _grid(
     rows: dict[str, tuple[Panels, str]], columns: list[str], classes: Classes, bar: str = ""
 ) -> Iterator[tuple[np.ndarray, io.BytesIO]]:
-    """Yield axes without ticks, a title over each column and a legend of the classes below."""
+    """Yield axes (rows, columns) without ticks, with column titles and a legend of the classes."""
     texts = [
         [*title.split(": ", 1), *(text.split("\n") if text else [])]
         for title, (_, text) in rows.items()
     ]
-    beside = 0.15 * max(map(len, texts)) + 0.09 * len(columns) + (0.7 if bar else 0)
-    panel = (WIDTH - beside) / len(columns)
+    margins = 0.15 * max(map(len, texts)) + 0.09 * len(columns) + (0.7 if bar else 0)
+    panel = (WIDTH - margins) / len(columns)
     heights = [
         panel * min(2.0, p["image"].shape[0] * float(p["aspect"]) / p["image"].shape[1])
         for p, _ in rows.values()
     ]
-    with drawn(WIDTH, sum(heights) + 0.12 * len(rows) + 0.75, "compressed") as (figure, png):
+    with png_figure(WIDTH, sum(heights) + 0.12 * len(rows) + 0.75, "compressed") as (figure, png):
         axes = figure.subplots(
             len(rows), len(columns), squeeze=False, gridspec_kw={"height_ratios": heights}
         )
@@ -292,9 +300,9 @@ def _grid(
         for ax, title in zip(axes[0], columns, strict=True):
             ax.set_title(title, fontsize=size)
         for row, lines, height in zip(axes, texts, heights, strict=True):
-            # So small that the longest line, at 0.7 em a letter, is no longer than its row.
-            fitting = 72 * height / (0.7 * max(map(len, lines)))
-            row[0].set_ylabel("\n".join(lines), fontsize=max(6, min(size, fitting)))
+            # The longest line, at 0.7 em per letter, must fit into the height of its row.
+            largest = 72 * height / (0.7 * max(map(len, lines)))
+            row[0].set_ylabel("\n".join(lines), fontsize=max(6, min(size, largest)))
         yield axes, png
         if bar:
             image = next(
@@ -312,9 +320,9 @@ def _grid(
 def _overlay(
     ax: Axes, image: np.ndarray, label: np.ndarray | None, classes: Classes, aspect: float
 ) -> None:
-    """Show an image with a label's classes as a tint and an outline."""
-    shown = np.repeat(image[..., None], 3, -1) if image.ndim == 2 else image
-    blend = shown / 255.0
+    """Plot an image with a label's classes as a tint and an outline."""
+    rgb = np.repeat(image[..., None], 3, -1) if image.ndim == 2 else image
+    blend = rgb / 255.0
     for value, one in enumerate(classes) if label is not None else ():
         mask = np.asarray(label == value)
         if value == 0 or not mask.any():
@@ -328,7 +336,7 @@ def _overlay(
 def _outlines(
     ax: Axes, image: np.ndarray, labels: np.ndarray, classes: Classes, aspect: float
 ) -> None:
-    """Show an image with the thin outlines of several labels."""
+    """Plot an image with the thin outlines of several labels."""
     _overlay(ax, image, None, classes, aspect)
     for label in labels:
         for value, one in enumerate(classes):
@@ -337,8 +345,8 @@ def _outlines(
                 ax.contour(mask, [0.5], colors=[one.colour], linewidths=0.7)
 
 
-def _note(ax: Axes, text: str) -> None:
-    """Write a few words into the lower left corner of a picture."""
+def _annotate(ax: Axes, text: str) -> None:
+    """Write a short text into the lower left corner of a panel."""
     if text:
         box = {"facecolor": "black", "alpha": 0.6, "pad": 1.5, "linewidth": 0}
         ax.text(
@@ -352,8 +360,8 @@ def _note(ax: Axes, text: str) -> None:
         )
 
 
-def _mixture(mean: np.ndarray, classes: Classes) -> np.ndarray:
-    """Return the classes' colours mixed by their mean probability, the background black."""
+def _blended_colours(mean: np.ndarray, classes: Classes) -> np.ndarray:
+    """Return the classes' colours weighted by their mean probability (y, x, 3), the background black."""
     colours = np.array([(0, 0, 0), *(to_rgb(c.colour) for c in classes[1:])])
     return np.clip(np.tensordot(mean.astype(np.float32), colours, (0, 0)), 0, 1)
 

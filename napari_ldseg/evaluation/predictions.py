@@ -16,7 +16,7 @@ from .noise import add_noise
 
 
 class Model(NamedTuple):
-    """A checkpoint under the name that the report calls it by."""
+    """A checkpoint and its name in the report."""
 
     label: str
     checkpoint: Checkpoint
@@ -28,9 +28,9 @@ class Model(NamedTuple):
 
 
 class Sampling(NamedTuple):
-    """What to compute: ``samples`` segmentations with ``steps`` times.
+    """The settings of a segmentation: ``samples`` samples with ``steps`` sampling times.
 
-    Noise of SD ``noise`` is added first; None leaves the image as it is.
+    Noise of SD ``noise`` is added to the image first, None for no noise.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Sampling(NamedTuple):
 
 
 class Segmentation(NamedTuple):
-    """A label map, the seconds it took from the image to it, and the posterior if it was kept."""
+    """A label map, the seconds from the image to it, and the posterior if it was kept."""
 
     labels: np.ndarray
     seconds: float
@@ -48,16 +48,16 @@ class Segmentation(NamedTuple):
 
 
 class CasePredictions:
-    """All runs on one scan; asking for the same one again costs nothing.
+    """The segmentations of one scan by sampling, computed on first use.
 
     Parameters
     ----------
     models
-        By label.
+        The checkpoints by their name in the report.
     keep
-        The runs whose whole posterior, each sample's labels included, will be asked for.
+        The samplings whose posterior, with each sample's labels, is needed too.
     on_samples
-        Called with the number of samples done.
+        Called with the number of new samples after every batch.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class CasePredictions:
         return self._done[sampling]
 
     def posterior(self, sampling: Sampling) -> Posterior:
-        """Return the posterior of a sampling that is kept."""
+        """Return the posterior of one of the samplings to ``keep``."""
         posterior = self[sampling].posterior
         assert posterior is not None, f"{sampling} is not kept"
         return posterior

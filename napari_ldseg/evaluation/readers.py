@@ -1,4 +1,4 @@
-"""A distribution of segmentations against the labels of several readers."""
+"""Comparing the distribution of segmentations with the labels of several readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..datasets.case import Case
 from ..inference.posterior import Posterior
 from ..inference.segment import PosteriorSampler
 
-READER_SAMPLES = 16  # as Kohl et al. draw
+READER_SAMPLES = 16  # as in Kohl et al.
 
 
 def measure_agreement(
@@ -28,10 +28,10 @@ def measure_agreement(
 ) -> tuple[Metric, ...]:
     """Return GED^2 and matched IoU, means over ``cases`` with several readers each.
 
-    Arguments as in ``evaluation.overlap.evaluate``; ``split`` is what the cases are, for the record.
+    Arguments as in ``evaluation.overlap.evaluate``; ``split`` is the name of the cases' split.
     """
     classes = checkpoint.metadata.architecture.classes
-    figures = []
+    values = []
     for case in cases:
         sampler = PosteriorSampler(
             checkpoint, case.read_scan(), steps=steps, device=device, keep_labels=True
@@ -40,7 +40,7 @@ def measure_agreement(
             pass
         steps = sampler.posterior.provenance["steps"]
         samples, readers = sample_labels(sampler.posterior), [read() for read in case.read_labels]
-        figures.append(
+        values.append(
             (energy_distance(samples, readers, classes), matched_iou(samples, readers, classes))
         )
         on_case()
@@ -54,12 +54,12 @@ def measure_agreement(
             samples=n,
             steps=steps or 1,
         )
-        for name, value in zip(("GED²", "matched IoU"), np.mean(figures, axis=0), strict=True)
+        for name, value in zip(("GED²", "matched IoU"), np.mean(values, axis=0), strict=True)
     )
 
 
 def sample_labels(posterior: Posterior) -> list[np.ndarray]:
-    """Return the label map of each sample, of the scan's shape; ``posterior`` has kept them."""
+    """Return the label map of each sample, shaped like the scan; needs ``posterior.keep_labels``."""
     shape = posterior.scan.shape
     return [
         np.stack([posterior.sample_labels[f, i] for f in posterior.planned_frames]).reshape(shape)
@@ -89,7 +89,7 @@ def energy_distance(
     """Return the squared generalised energy distance (Kohl et al., arXiv 1806.05034).
 
     GED^2 = 2 E d(S, Y) - E d(S, S') - E d(Y, Y') with d = 1 - IoU; S, S' run over all pairs of
-    samples and Y, Y' over all pairs of readers, pairs of equals included. 0 is best.
+    samples and Y, Y' over all pairs of readers, each with itself included. 0 is best.
     """
 
     def d(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> float:
@@ -101,7 +101,7 @@ def energy_distance(
 def matched_iou(
     samples: Sequence[np.ndarray], readers: Sequence[np.ndarray], classes: int
 ) -> float:
-    """Return the Hungarian-matched IoU: the mean over the best one-to-one matching.
+    """Return the Hungarian-matched IoU: the mean IoU of the best one-to-one matching.
 
     Samples and readers are repeated to their least common multiple first (Kohl et al.,
     arXiv 1905.13077). 1 is best.

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file with its figures inside, and a JSON file."""
+"""The report of an evaluation: one HTML file with its plots embedded, and a JSON file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .study import Study
 
 
 def make_folder(folder: Path) -> None:
-    """Make the report's folder, before the work whose result it is to hold."""
+    """Make the report's folder, before the evaluation starts. Raises LDSegError if it is not writable."""
     try:
         make_writable(folder)
     except OSError as error:
@@ -28,15 +28,15 @@ def make_folder(folder: Path) -> None:
 
 
 def write_report(study: Study, folder: Path, source: str, available: int) -> dict[str, Any]:
-    """Write report.json and report.html into ``folder`` and return what the JSON holds.
+    """Write report.json and report.html into ``folder`` and return the content of the JSON.
 
     For the other parameters see ``results``. Raises LDSegError if the folder cannot be written.
     """
-    found = results(study, source, available)
-    page = render(found, sections(study, found))
+    content = results(study, source, available)
+    page = render(content, sections(study, content))
     try:
         for name, text in (
-            ("report.json", json.dumps(found, indent=1, allow_nan=False)),
+            ("report.json", json.dumps(content, indent=1, allow_nan=False)),
             ("report.html", page),
         ):
             with atomic_write(folder / name, ".part") as temporary:
@@ -45,11 +45,11 @@ def write_report(study: Study, folder: Path, source: str, available: int) -> dic
         raise LDSegError(
             f"The report could not be written to {folder}: {error.strerror or error}."
         ) from error
-    return found
+    return content
 
 
-def render(found: dict[str, Any], parts: list[Section]) -> str:
-    """Return the report's page."""
+def render(content: dict[str, Any], parts: list[Section]) -> str:
+    """Return the report's HTML page."""
     environment = Environment(
         loader=PackageLoader("napari_ldseg.evaluation", "templates"),
         autoescape=select_autoescape(default=True),
@@ -58,4 +58,4 @@ def render(found: dict[str, Any], parts: list[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["png"] = lambda data: base64.b64encode(data).decode("ascii")
-    return environment.get_template("report.html").render(results=found, sections=parts)
+    return environment.get_template("report.html").render(results=content, sections=parts)

@@ -1,4 +1,4 @@
-"""A study's results as plain values for the JSON file."""
+"""The results of a study as the content of report.json."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ NOT_SETTINGS = ("name", "description", "metrics", "software", "classes", "calibr
 
 
 def results(study: Study, source: str, available: int) -> dict[str, Any]:
-    """Return everything measured, ready for JSON.
+    """Return all measurements, ready for JSON.
 
-    ``source`` says where the cases came from, ``available`` how many there were to draw from.
+    ``source`` is the name of the data, ``available`` the number of cases that were drawn from.
 
-    ``figures`` has one entry per figure (what it is, value, 95 % interval, cases and patients behind
-    it), ``cases`` every case's own figures in the same words.
+    "figures" has one entry per metric (its key, value, 95 % interval, numbers of cases and patients),
+    "cases" the values of every case with the same keys.
     """
     settings = study.settings
-    figures = [key._asdict() | asdict(estimate) for key, estimate in study.observations.estimates()]
-    found = reliabilities(study)
-    for (model, detail), part in found.items():
+    metrics = [key._asdict() | asdict(estimate) for key, estimate in study.observations.estimates()]
+    diagrams = reliabilities(study)
+    for (model, detail), part in diagrams.items():
         entry = {"part": "uncertainty", "metric": "ECE", "model": model, "detail": detail or None}
-        figures.append(entry | asdict(part.error))
-    figures += [key._asdict() | asdict(e) for key, e in reader_correlations(study).items()]
-    values = {
+        metrics.append(entry | asdict(part.error))
+    metrics += [key._asdict() | asdict(e) for key, e in reader_correlations(study).items()]
+    content = {
         "format_version": FORMAT,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "napari_ldseg": version("napari-ldseg"),
@@ -77,7 +77,7 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
             "interval_percentiles": list(INTERVAL),
         },
         "machine": describe_machine(settings.device),
-        "figures": figures,
+        "figures": metrics,
         "reliability": [
             {
                 "model": model,
@@ -86,7 +86,7 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
                 "hit_sums": part.sums[1].tolist(),
                 "voxels": part.sums[2].tolist(),
             }
-            for (model, detail), part in found.items()
+            for (model, detail), part in diagrams.items()
         ],
         "ablation": ablation_settings(study.models) if study.compared else [],
         "examples": study.examples(),
@@ -95,39 +95,39 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
                 "case": case.name,
                 "patient": case.patient,
                 "figures": [
-                    key._asdict() | {"value": found_values[case.name]}
-                    for key, found_values in study.observations.values.items()
-                    if case.name in found_values
+                    key._asdict() | {"value": values[case.name]}
+                    for key, values in study.observations.values.items()
+                    if case.name in values
                 ],
             }
             for case in study.cases
         ],
     }
-    return _plain(values)
+    return _without_nan(content)
 
 
 def reliabilities(study: Study) -> dict[tuple[str, str], Reliability]:
-    """Return the reliability per model and detail, where there is a boundary at all."""
+    """Return the reliability by model and detail, if there are voxels near a boundary."""
     patients = {case.name: case.patient for case in study.cases}
-    found = {}
+    result = {}
     for source, sums in study.reliability.items():
         owners = [patients[name] for name in sums]
         part = reliability(np.stack(list(sums.values())), owners, study.settings.seed)
         if part is not None:
-            found[source] = part
-    return found
+            result[source] = part
+    return result
 
 
 def reader_correlations(study: Study) -> dict[Key, Estimate]:
-    """Return how far the samples differ, and are empty, on the cases where the readers do and are."""
+    """Return the rank correlations over the cases of samples and readers: their distances and empty labels."""
     between, empty = (
         study.reader_key(DISTANCE, BETWEEN_READERS),
         study.reader_key(EMPTY, OF_READERS),
     )
     if between not in study.observations.values:
         return {}
-    found = {}
-    for detail, ours, theirs in (
+    correlations = {}
+    for detail, of_samples, of_readers in (
         (
             "distance between samples with distance between readers",
             (DISTANCE, BETWEEN_SAMPLES),
@@ -136,14 +136,14 @@ def reader_correlations(study: Study) -> dict[Key, Estimate]:
         ("alternatives with distance between readers", (ALTERNATIVES, None), between),
         ("empty samples with empty readers", (EMPTY, OF_SAMPLES), empty),
     ):
-        estimate = study.observations.rank_correlation(study.reader_key(*ours), theirs)
+        estimate = study.observations.rank_correlation(study.reader_key(*of_samples), of_readers)
         if estimate is not None:
-            found[study.reader_key("rank correlation", f"of {detail}")] = estimate
-    return found
+            correlations[study.reader_key("rank correlation", f"of {detail}")] = estimate
+    return correlations
 
 
 def ablation_settings(models: list[Model]) -> list[dict[str, Any]]:
-    """Return per model its label and those settings that differ between the models."""
+    """Return for each model its label and the settings that differ between the models."""
     flat = []
     for model in models:
         fields = model.checkpoint.metadata.model_dump(mode="json", exclude=set(NOT_SETTINGS))
@@ -184,12 +184,12 @@ def _flatten(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _plain(value: Any) -> Any:
-    """Return ``value`` without NaN or infinity, which JSON does not know: they become None."""
+def _without_nan(value: Any) -> Any:
+    """Return ``value`` with None for NaN and infinity, which JSON cannot represent."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _without_nan(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [_without_nan(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

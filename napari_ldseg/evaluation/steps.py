@@ -1,4 +1,4 @@
-"""How many sampling steps a checkpoint needs, measured on cases kept out of training."""
+"""Measuring the number of sampling steps that a checkpoint needs, on held-out cases."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def measure_posterior_steps(
 ) -> tuple[int, dict[int, float]]:
     """Return the smallest K whose latent spread is within 10 % of that at K = 250, and all spreads.
 
-    K = 2 is no candidate: there an exact denoiser gives the posterior mean, so any spread is its
-    error. That error also explains spreads above the reference at few steps.
+    K = 2 is not a candidate: an exact denoiser then returns the posterior mean, so any spread is an
+    error of the denoiser. This error also explains spreads above the reference at few steps.
 
     The spread is the SD over ``n`` samples of each latent element, root mean square over elements
     and cases. ``on_case`` is called after every case and K.
@@ -58,9 +58,9 @@ def measure_label_steps(
     device: str = "auto",
     on_case: Callable[[], None] = lambda: None,
 ) -> int:
-    """Return the smallest K whose single-sample mean DSC is within 0.005 of that at K = 50.
+    """Return the smallest K whose mean DSC of one sample is at most 0.005 below that at K = 50.
 
-    ``on_case`` is called after every segmentation. 50 if neither expert nor model has any structure.
+    50 if neither expert nor model has any structure. ``on_case`` is called after every segmentation.
     """
 
     def mean_dsc(steps: int) -> float:

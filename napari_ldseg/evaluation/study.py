@@ -1,4 +1,4 @@
-"""The study behind ``napari-ldseg evaluate``: which predictions, and what is measured on each case."""
+"""The study of ``napari-ldseg evaluate``: its predictions, and the measurements on each case."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from .uncertainty import (
     reliability_sums,
 )
 
-SHOWN_ALTERNATIVES = 4
+MAX_ALTERNATIVES = 4  # in a plot
 RANGE, CALIBRATED = "range of the samples", "calibrated"
 
 
 @dataclass
 class Study:
-    """The plan of an evaluation and, after ``run``, its results.
+    """An evaluation and, after ``run``, its results.
 
     Parameters
     ----------
     model
-        The checkpoint that is judged.
+        The checkpoint to evaluate.
     cases
-        With one label or, for the part ``readers``, several; all with equally many.
+        With one label or, for the part ``readers``, several labels; all with the same number.
     baseline
-        A deterministic network to set beside it.
+        A deterministic network to compare with.
     compared
-        Further checkpoints of the ablation table.
+        Further checkpoints for the ablation table.
 
     Raises
     ------
@@ -79,49 +79,52 @@ class Study:
 
     @property
     def models(self) -> list[Model]:
-        """The judged model, the baseline and the compared ones."""
+        """The evaluated model, the baseline and the compared models."""
         return [self.model, *([self.baseline] if self.baseline else []), *self.compared]
 
-    def runs(self) -> list[Sampling]:
-        """Return the distinct runs that each case needs."""
-        parts, wanted = self.settings.parts, []
+    def samplings(self) -> list[Sampling]:
+        """Return the distinct samplings that each case needs."""
+        parts, needed = self.settings.parts, []
         if {"overlap", "uncertainty", "readers"} & set(parts):
-            wanted.append(self.main_sampling)
+            needed.append(self.main_sampling)
             if self.baseline and {"overlap", "uncertainty"} & set(parts):
-                wanted.append(self._single(self.baseline))
+                needed.append(self._single(self.baseline))
         if "steps" in parts:
-            wanted += [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
-            wanted += [self._single(self.baseline)] if self.baseline else []
+            needed += [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
+            needed += [self._single(self.baseline)] if self.baseline else []
         if "noise" in parts:
-            wanted += [self._noisy(m, sd) for m in self._pair for sd in self.settings.noise]
+            needed += [
+                self._noisy(m, sd) for m in self._with_baseline for sd in self.settings.noise
+            ]
         if self.compared:
-            wanted += [self._single(m) for m in self.models]
-        return list(dict.fromkeys(wanted))
+            needed += [self._single(m) for m in self.models]
+        return list(dict.fromkeys(needed))
 
     def examples(self) -> dict[str, str]:
-        """Return the cases of the figures: "best", "median" and "worst" DSC to the case's name."""
+        """Return the names of the cases in the plots: those of the "best", "median" and "worst" DSC."""
         ranked = sorted(self.dsc, key=lambda name: (-self.dsc[name], name))
-        places = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
-        chosen: dict[str, str] = {}
+        positions = {"best": 0, "median": len(ranked) // 2, "worst": len(ranked) - 1}
+        selected: dict[str, str] = {}
         for rank in ("best", "worst", "median"):
-            if ranked[places[rank]] not in chosen.values():
-                chosen[rank] = ranked[places[rank]]
-        return {rank: chosen[rank] for rank in places if rank in chosen}
+            if ranked[positions[rank]] not in selected.values():
+                selected[rank] = ranked[positions[rank]]
+        return {rank: selected[rank] for rank in positions if rank in selected}
 
     def check(self) -> None:
-        """Read every case once, so that a bad file shows before hours of sampling.
+        """Read every case once, so that invalid files are found before hours of sampling.
 
         Raises
         ------
         LDSegError
-            Naming the file that cannot be read or the case that does not fit the checkpoint.
+            If a file cannot be read or a case does not suit the checkpoint; the message names it.
         """
         calibrated = True
         for case in self.cases:
             scan = case.read_scan()
             if len(scan.shape) > 3:
                 raise LDSegError(
-                    f"{case.name} has {len(scan.shape)} axes; evaluate takes 2D images and volumes."
+                    f"{case.name} has {len(scan.shape)} axes, but evaluate needs 2D images or volumes; "
+                    "remove it from the data."
                 )
             for model in self.models:
                 check_fit(model.checkpoint.metadata, scan)
@@ -129,7 +132,7 @@ class Study:
             check_finite(image, case.name)
             if image.min() == image.max():
                 raise LDSegError(
-                    f"{case.name} has the same value everywhere; there is nothing to segment."
+                    f"{case.name} has the same value everywhere; remove it from the data."
                 )
             for read in case.read_labels:
                 check_label(case.name, scan, read(), len(self.classes))
@@ -138,7 +141,7 @@ class Study:
             self.unit, self.tolerance = "pixels", self._tolerance(2.0)
 
     def run(self, on_samples: Callable[[int], None] = lambda number: None) -> None:
-        """Segment and measure every case; ``on_samples`` hears of each batch of samples."""
+        """Segment and measure every case; call ``on_samples`` with the number of new samples."""
         checkpoints = {model.label: model.checkpoint for model in self.models}
         keep = {self.main_sampling}
         if self.baseline:
@@ -151,7 +154,7 @@ class Study:
             predictions = CasePredictions(
                 scan, checkpoints, keep, settings.seed, settings.device, on_samples
             )
-            for sampling in self.runs():
+            for sampling in self.samplings():
                 self._measure_time(case.name, predictions, sampling)
             for part in settings.parts:
                 if part == "readers":
@@ -160,14 +163,13 @@ class Study:
                     getattr(self, f"_measure_{part}")(case.name, predictions, expert)
             if self.compared:
                 self._measure_ablation(case.name, predictions, expert)
-            self._show(case.name, predictions, expert, readers)
+            self._store_panels(case.name, predictions, expert, readers)
 
-    def _tolerance(self, usual: float) -> float:
-        told = self.settings.tolerance
-        return usual if told is None else told
+    def _tolerance(self, default: float) -> float:
+        return default if self.settings.tolerance is None else self.settings.tolerance
 
     @property
-    def _pair(self) -> list[Model]:
+    def _with_baseline(self) -> list[Model]:
         return [self.model, self.baseline] if self.baseline else [self.model]
 
     @staticmethod
@@ -176,7 +178,7 @@ class Study:
 
     @staticmethod
     def _single(model: Model) -> Sampling:
-        """One sample with the model's ``label_steps``: its quick label map."""
+        """Return the sampling of one sample with the model's ``label_steps``."""
         return Sampling(model.label, 1, model.checkpoint.metadata.label_steps)
 
     def _noisy(self, model: Model, sd: float) -> Sampling:
@@ -193,7 +195,7 @@ class Study:
         )
 
     def reader_key(self, metric: str, detail: str | None = None) -> Key:
-        """Return what a figure of the part ``readers`` is noted under."""
+        """Return the key of a metric of the part ``readers``."""
         return self._key("readers", metric, self.main_sampling, detail=detail)
 
     def _add_dsc(self, case: str, key: Key, labels: np.ndarray, expert: np.ndarray) -> None:
@@ -210,28 +212,28 @@ class Study:
             self.observations.add(case, self._key("time", "seconds", sampling), seconds)
 
     def _measure_overlap(self, case: str, predictions: CasePredictions, expert: np.ndarray) -> None:
-        wanted = [self.main_sampling, *([self._single(self.baseline)] if self.baseline else [])]
+        samplings = [self.main_sampling, *([self._single(self.baseline)] if self.baseline else [])]
         spacing = (
             predictions.scan.spacing[-expert.ndim :] if self.unit == "mm" else (1.0,) * expert.ndim
         )
-        for sampling in wanted:
+        for sampling in samplings:
             labels = predictions[sampling].labels
             self._add_dsc(case, self._key("overlap", "DSC", sampling), labels, expert)
-            figures = surface_metrics(labels, expert, len(self.classes), spacing, self.tolerance)
-            for metric, values in zip(("HD95", "NSD"), figures, strict=True):
+            metrics = surface_metrics(labels, expert, len(self.classes), spacing, self.tolerance)
+            for metric, values in zip(("HD95", "NSD"), metrics, strict=True):
                 key = self._key("overlap", metric, sampling)
                 self.observations.add_classes(case, key, self.classes[1:], values)
 
     def _measure_steps(self, case: str, predictions: CasePredictions, expert: np.ndarray) -> None:
-        wanted = [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
-        wanted += [self._single(self.baseline)] if self.baseline else []
-        for sampling in wanted:
+        samplings = [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
+        samplings += [self._single(self.baseline)] if self.baseline else []
+        for sampling in samplings:
             self._add_dsc(
                 case, self._key("steps", "DSC", sampling), predictions[sampling].labels, expert
             )
 
     def _measure_noise(self, case: str, predictions: CasePredictions, expert: np.ndarray) -> None:
-        for model in self._pair:
+        for model in self._with_baseline:
             for sd in self.settings.noise:
                 sampling = self._noisy(model, sd)
                 key = self._key("noise", "DSC", sampling, noise=sd)
@@ -270,9 +272,9 @@ class Study:
         if posterior.n > 1:
             self._measure_volumes(case, posterior, expert)
         if self.baseline:
-            own = {"entropy, own errors": entropy(other.mean_probability)}
-            sampling, around = self._single(self.baseline), boundary_distance(other.labels)
-            self._auroc(case, sampling, other.labels, expert, around, own)
+            scores = {"entropy, own errors": entropy(other.mean_probability)}
+            sampling, distance = self._single(self.baseline), boundary_distance(other.labels)
+            self._auroc(case, sampling, other.labels, expert, distance, scores)
             source = (self.baseline.label, "")
             self._reliability(case, source, other.labels, other.mean_probability, expert)
 
@@ -325,24 +327,24 @@ class Study:
         for metric, measure in (("GED^2", energy_distance), ("matched IoU", matched_iou)):
             self.observations.add(case, self.reader_key(metric), measure(samples, readers, classes))
         found = self.alternatives[case] = find_alternatives(samples, classes)
-        figures = alternative_metrics(found, samples, readers, classes)
-        for (metric, detail), value in figures.items():
+        metrics = alternative_metrics(found, samples, readers, classes)
+        for (metric, detail), value in metrics.items():
             self.observations.add(case, self.reader_key(metric, detail), value)
 
-    def _show(
+    def _store_panels(
         self, case: str, predictions: CasePredictions, expert: np.ndarray, readers: list[np.ndarray]
     ) -> None:
-        """Keep one slice of everything that a figure may want to show."""
-        done = self.runs()
-        label = predictions[done[0]].labels
+        """Store one slice of everything that the plots need."""
+        samplings = self.samplings()
+        label = predictions[samplings[0]].labels
         self.dsc[case] = mean_dsc(label, expert, len(self.classes))
         index = representative_slice(expert, label)
 
         def cut(array: np.ndarray) -> np.ndarray:
-            """The slice of an array whose last axes are the image's."""
+            """Return the slice of an array whose last axes are the image's."""
             return array if index is None else array[..., index, :, :]
 
-        pictures = {
+        panels = {
             "image": display_slice(predictions.scan, index),
             "aspect": np.array(pixel_aspect(predictions.scan)),
             "index": np.array(-1 if index is None else index),
@@ -350,38 +352,38 @@ class Study:
             "label": cut(label),
         }
         if self.baseline:
-            pictures["baseline"] = cut(predictions[self._single(self.baseline)].labels)
-        if self.main_sampling in done:
+            panels["baseline"] = cut(predictions[self._single(self.baseline)].labels)
+        if self.main_sampling in samplings:
             posterior = predictions.posterior(self.main_sampling)
-            pictures["mean"] = cut(posterior.mean_probability).astype(np.float16)
-            pictures["predictive_sd"] = cut(posterior.predictive_sd)
+            panels["mean"] = cut(posterior.mean_probability).astype(np.float16)
+            panels["predictive_sd"] = cut(posterior.predictive_sd)
             if posterior.sample_sd is not None:
-                pictures["sample_sd"] = cut(posterior.sample_sd)
+                panels["sample_sd"] = cut(posterior.sample_sd)
             if case in self.alternatives:
-                pictures["readers"] = np.stack([cut(r) for r in readers])
+                panels["readers"] = np.stack([cut(r) for r in readers])
                 samples = np.stack([cut(s) for s in sample_labels(posterior)])
-                pictures |= self._alternative_pictures(case, samples)
+                panels |= self._alternative_panels(case, samples)
         if "noise" in self.settings.parts:
             levels = self.settings.noise
-            noisy = [self._noise_picture(predictions.scan, sd, index) for sd in levels]
-            pictures["noise_image"] = np.stack(noisy)
-            for number, model in enumerate(self._pair):
-                found = [cut(predictions[self._noisy(model, sd)].labels) for sd in levels]
-                pictures[f"noise_label_{number}"] = np.stack(found)
-        self.gallery.put(case, pictures)
+            noisy = [self._noisy_slice(predictions.scan, sd, index) for sd in levels]
+            panels["noise_image"] = np.stack(noisy)
+            for number, model in enumerate(self._with_baseline):
+                labels = [cut(predictions[self._noisy(model, sd)].labels) for sd in levels]
+                panels[f"noise_label_{number}"] = np.stack(labels)
+        self.gallery.put(case, panels)
 
-    def _alternative_pictures(self, case: str, samples: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the first alternatives, how many samples each has, and the samples of none."""
+    def _alternative_panels(self, case: str, samples: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the first alternatives, their numbers of samples, and the single samples."""
         found = self.alternatives[case]
-        alone = set(range(len(samples))).difference(*(one.members for one in found))
-        shown = found[:SHOWN_ALTERNATIVES]
+        single = set(range(len(samples))).difference(*(one.members for one in found))
+        first = found[:MAX_ALTERNATIVES]
         return {
-            "alternatives": samples[[one.shown for one in shown]],
-            "alternative_counts": np.array([len(one.members) for one in shown]),
-            "alternative_alike": np.array([one.alike for one in shown]),
-            "alone": samples[sorted(alone)],
+            "alternatives": samples[[one.medoid for one in first]],
+            "alternative_counts": np.array([len(one.members) for one in first]),
+            "alternative_similar": np.array([one.similar for one in first]),
+            "single": samples[sorted(single)],
             "n": np.array(len(samples)),
         }
 
-    def _noise_picture(self, scan: Scan, sd: float, index: int | None) -> np.ndarray:
+    def _noisy_slice(self, scan: Scan, sd: float, index: int | None) -> np.ndarray:
         return display_slice(add_noise(scan, sd, self.settings.seed) if sd else scan, index)

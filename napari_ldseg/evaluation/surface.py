@@ -1,4 +1,4 @@
-"""HD95 and surface Dice: how far a label's surface lies from the expert's."""
+"""HD95 and surface Dice: the distance between the surfaces of a label and of the expert's."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def surface_metrics(
 ) -> np.ndarray:
     """Return HD95 and the normalised surface Dice (NSD) per foreground class, (2, classes - 1).
 
-    Surfaces are the voxels that erosion removes; distances run between their centres. HD95 is the
-    larger of the two directed 95th percentiles. NSD is the share of both surfaces that lies within
+    Surfaces are the voxels that erosion removes; distances are between voxel centres. HD95 is the
+    larger of the two directed 95th percentiles. NSD is the share of both surfaces that is within
     ``tolerance`` of the other (Nikolov et al., arXiv 1809.04430; here each surface voxel counts
-    once). Where neither has the class both are NaN; where only one has it HD95 is the diagonal of the
-    image and NSD 0.
+    once). For a class that neither has, both are NaN; for a class that only one has, HD95 is the
+    diagonal of the image and NSD is 0.
 
     Parameters
     ----------
     label, expert
         Integer arrays (*space), 2D or 3D.
     classes
-        The background's included.
+        Number of classes with the background.
     spacing
-        Voxel size per axis.
+        Voxel size per axis; HD95 is in its unit.
     tolerance
-        Of the NSD, in the unit of ``spacing`` and of HD95.
+        Tolerance of the NSD in the unit of ``spacing``.
     """
-    figures = np.full((2, classes - 1), np.nan, dtype=np.float32)
-    ours, theirs = present(label, expert, classes)
+    metrics = np.full((2, classes - 1), np.nan, dtype=np.float32)
+    in_label, in_expert = present(label, expert, classes)
     diagonal = float(np.linalg.norm(np.asarray(spacing) * label.shape))
-    figures[:, ours ^ theirs] = [[diagonal], [0.0]]
-    both = np.flatnonzero(ours & theirs)
+    metrics[:, in_label ^ in_expert] = [[diagonal], [0.0]]
+    both = np.flatnonzero(in_label & in_expert)
     if both.size:
         a, b = (one_hot(array, classes)[:, both] for array in (label, expert))
         options: dict[str, Any] = {
@@ -50,9 +50,9 @@ def surface_metrics(
             "spacing": [float(s) for s in spacing],
         }
         with warnings.catch_warnings():
-            # MONAI 1.6 warns of an argument that it passes to itself.
+            # MONAI 1.6 warns about an argument that it passes itself.
             warnings.simplefilter("ignore", FutureWarning)
-            figures[0, both] = compute_hausdorff_distance(a, b, percentile=95, **options)
+            metrics[0, both] = compute_hausdorff_distance(a, b, percentile=95, **options)
             limits = [tolerance] * both.size
-            figures[1, both] = compute_surface_dice(a, b, limits, **options)
-    return figures
+            metrics[1, both] = compute_surface_dice(a, b, limits, **options)
+    return metrics

@@ -1,4 +1,4 @@
-"""Whether the uncertainty points at the errors, and whether the probabilities are true."""
+"""Whether the uncertainty detects the errors, and whether the probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ BINS = 15
 def boundary_distance(label: np.ndarray) -> np.ndarray | None:
     """Return each voxel's distance in voxels to the boundary of ``label``, None if it has none.
 
-    The boundary is every voxel with a face neighbour of another class, so both sides of it; their
-    distance is 0.
+    The boundary is all voxels with a face neighbour of another class, on both sides; their distance
+    is 0.
     """
     boundary = find_boundaries(label, connectivity=1, mode="thick")
     return distance_transform_edt(~boundary) if boundary.any() else None
 
 
 def near_boundary(label: np.ndarray, voxels: float = BAND) -> np.ndarray:
-    """Return where ``label`` is within ``voxels`` of its boundary, bool; nowhere if it has none."""
+    """Return the voxels within ``voxels`` of the boundary of ``label``, bool; none without a boundary."""
     distance = boundary_distance(label)
     return np.zeros(label.shape, bool) if distance is None else distance <= voxels
 
 
 def error_auroc(score: np.ndarray, error: np.ndarray) -> float:
-    """Return the area under the ROC curve of ``score`` as a sign of ``error`` (bool), both (voxels,).
+    """Return the area under the ROC curve of ``score`` as a detector of ``error`` (bool), both (voxels,).
 
-    The Mann-Whitney statistic: the chance that a wrong voxel scores higher than a right one, ties
-    counted half. NaN if all voxels are wrong or none is.
+    The Mann-Whitney statistic: the probability that a wrong voxel has a higher score than a correct
+    one, where ties count half. NaN if all voxels are wrong or none is.
     """
     wrong = int(error.sum())
-    right = error.size - wrong
-    if not wrong or not right:
+    correct = error.size - wrong
+    if not wrong or not correct:
         return float("nan")
     ranks = rankdata(score)
-    return float((ranks[error].sum() - wrong * (wrong + 1) / 2) / (wrong * right))
+    return float((ranks[error].sum() - wrong * (wrong + 1) / 2) / (wrong * correct))
 
 
 def entropy(probability: np.ndarray) -> np.ndarray:
@@ -55,10 +55,10 @@ def entropy(probability: np.ndarray) -> np.ndarray:
 
 
 def reliability_sums(probability: np.ndarray, expert: np.ndarray) -> np.ndarray:
-    """Return per confidence bin the sums of confidence and of hits, and the count, (3, 15).
+    """Return for each confidence bin the sums of confidence and of hits, and the voxels, (3, 15).
 
-    Confidence is the largest of ``probability`` (classes, voxels), a hit a voxel whose most probable
-    class is ``expert``'s (voxels,). The bins cut 0 to 1 into 15 equal parts.
+    Confidence is the largest of ``probability`` (classes, voxels); a hit is a voxel whose most probable
+    class is that of ``expert`` (voxels,). The bins divide 0 to 1 into 15 equal parts.
     """
     confidence = torch.from_numpy(probability.max(0))
     hits = torch.from_numpy(probability.argmax(0) == expert)
@@ -68,7 +68,7 @@ def reliability_sums(probability: np.ndarray, expert: np.ndarray) -> np.ndarray:
 
 
 class Reliability(NamedTuple):
-    """Expected calibration error, and the reliability diagram: (3, 15) as ``reliability_sums``."""
+    """Expected calibration error, and the reliability diagram (3, 15) as in ``reliability_sums``."""
 
     error: Estimate
     sums: np.ndarray

@@ -1,1 +1,1 @@
-"""Retraining on a project's corrected cases, in a process of its own, never silently worse."""
+"""Retraining on a project's corrected cases, in a separate process, with a comparison before the new model is used."""

@@ -1,4 +1,4 @@
-"""The new model beside the old one on the same cases, and what that allows to say."""
+"""The new model compared with the old one on the same cases, and the conclusion that this allows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["better", "worse", "same", "too few", "none"]
 
 
 class Verdict(NamedTuple):
-    """What to say of a new model; the means are None where a mean would say too much."""
+    """The conclusion about a new model; the means are None where there are too few cases for one."""
 
     kind: Kind
     text: str
@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
 class CaseChange(BaseModel):
     """DSC per foreground class on one case's reviewed voxels; None where a class is absent.
 
-    Classes that the model before did not know are None in both, and in ``new`` with the new model's DSC.
+    Classes that the old model does not have are None in both, and in ``new`` with the new model's DSC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,9 +54,9 @@ class CaseChange(BaseModel):
 
 
 class Comparison(BaseModel):
-    """Both models on the cases that were kept aside; ``base`` and ``name`` are the models' names.
+    """Both models on the held-out cases; ``base`` and ``name`` are the models' names.
 
-    ``unseen`` are those of ``classes`` that no case to learn from shows.
+    ``unseen`` are those of ``classes`` that no training case shows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,18 +69,17 @@ class Comparison(BaseModel):
 
     @property
     def warning(self) -> str:
-        """What the figures may hide, or nothing."""
+        """What the scores may hide, or an empty text."""
         if not self.unseen:
             return ""
-        return f"No case to learn from shows {', '.join(self.unseen)}: the new model may miss it."
+        return f"No training case shows {', '.join(self.unseen)}: the new model may miss it."
 
     @property
     def verdict(self) -> Verdict:
-        """Return what the figures allow to say.
+        """Return the conclusion.
 
-        Under ``FEWEST_CASES`` cases nothing but the cases themselves; a change of less than 0.005 in the
-        mean, or one that the cases contradict (a 95 % bootstrap interval by patient that holds 0), is
-        none.
+        With fewer than ``FEWEST_CASES`` cases there is none. A change of less than 0.005 in the mean, or one
+        that the cases contradict (a 95 % bootstrap interval by patient that contains 0), is no change.
         """
         compared = [c for c in self.changes if c.gain is not None]
         count = len(compared)
@@ -91,8 +90,8 @@ class Comparison(BaseModel):
         if not count:
             return Verdict(
                 "none",
-                "No case was kept aside, so nothing tells whether the new model is better; keep the old "
-                "one until there are cases of more patients.",
+                "No case was held out, so it is not known whether the new model is better; keep the old one "
+                "until there are cases of more patients.",
             )
         gain = mean_by_patient([c.gain or 0.0 for c in compared], [c.patient for c in compared])
         low, high = (gain.low, gain.high) if gain else (None, None)
@@ -100,18 +99,18 @@ class Comparison(BaseModel):
             cases = "1 case was" if count == 1 else f"{count} cases were"
             return Verdict(
                 "too few",
-                f"Too few to tell: {cases} kept aside, and {FEWEST_CASES} of several patients are needed. Look "
+                f"Too few to tell: {cases} held out, and {FEWEST_CASES} of several patients are needed. Look "
                 "at them below before you choose.",
             )
         old, new = (float(np.mean([c.means[i] for c in compared])) for i in (0, 1))
-        figures = f"mean DSC {old:.3f} before, {new:.3f} after, on {count} cases kept aside"
+        means = f"mean DSC {old:.3f} before, {new:.3f} after, on {count} held-out cases"
         if new - old < -EQUAL:
-            return Verdict("worse", f"Worse: {figures}. Keep the old model.", old, new)
+            return Verdict("worse", f"Worse: {means}. Keep the old model.", old, new)
         if new - old > EQUAL and low > 0:
-            return Verdict("better", f"Better: {figures}.", old, new)
+            return Verdict("better", f"Better: {means}.", old, new)
         return Verdict(
             "same",
-            f"No clear change: {figures} (95 % interval of the gain {low:+.3f} to {high:+.3f}). Keep the "
+            f"No clear change: {means} (95 % interval of the gain {low:+.3f} to {high:+.3f}). Keep the "
             "old model unless the cases below convince you.",
             old,
             new,
@@ -119,10 +118,10 @@ class Comparison(BaseModel):
 
 
 def read_comparison(path: Path) -> Comparison:
-    """Return what is in a comparison's file. Raises LDSegError."""
+    """Read a comparison's file. Raises LDSegError."""
     return read_record(path, Comparison)
 
 
 def _mean(values: tuple[float | None, ...]) -> float | None:
-    there = [value for value in values if value is not None]
-    return float(np.mean(there)) if there else None
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,4 +1,4 @@
-"""What a fine-tuning run is told, and what it says of itself: two files in the run's folder."""
+"""What a fine-tuning run does: a file in the run's folder."""
 
 from __future__ import annotations
 
@@ -11,27 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ..checkpoint.metadata import ClassInfo
 from ..project.schema import read_record, write_record
 
-CONFIG, STATUS = "config.json", "status.json"
+CONFIG = "config.json"
 ALLOWED_IN_NAMES = r"\w.() -"
 RESERVED = "adopted"
 Pace = Literal["quick", "thorough"]
-Phase = Literal[
-    "starting",
-    "preparing",
-    "before",
-    "training",
-    "paused",
-    "after",
-    "finished",
-    "stopped",
-    "failed",
-    "killed",
-]
-ENDED: tuple[Phase, ...] = ("finished", "stopped", "failed", "killed")
 
 
 def name_problem(name: str) -> str:
-    """Return why no file can be named after a model called ``name``, or nothing."""
+    """Return why a model's file cannot be called ``name``, or an empty text."""
     if re.search(f"[^{ALLOWED_IN_NAMES}]", name) or name.startswith("."):
         return "A model's name has letters, digits, spaces and . _ - ( ) only."
     if name.casefold() == RESERVED:
@@ -49,17 +36,17 @@ class FineTuningConfig(BaseModel):
     base
         The checkpoint file to start from; None starts from random weights.
     name
-        Of the checkpoint to make, unique among the project's models.
+        The new checkpoint's, unique among the project's models.
     classes
-        Of the checkpoint to make, background first.
+        The new checkpoint's, background first.
     cases
-        Names of the project's cases that take part; their records say which are kept aside.
+        Names of the project's cases to use; their records say which are held out.
     pace
         How long: see ``plan.settings_for``.
     device
-        As in ``inference.devices.choose_device``.
+        As in ``inference.devices.resolve_device``.
     updates
-        Instead of those of the pace.
+        Instead of the pace's number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,65 +63,24 @@ class FineTuningConfig(BaseModel):
 
     @field_validator("name")
     @classmethod
-    def _a_file_can_have_it(cls, name: str) -> str:
+    def _is_a_file_name(cls, name: str) -> str:
         if problem := name_problem(name):
             raise ValueError(problem)
         return name
 
 
-class Status(BaseModel):
-    """Where a run stands; ``text`` is one sentence for the user.
-
-    ``checkpoint`` is the finished model's file in the project.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    phase: Phase
-    text: str = ""
-    update: int = 0
-    updates: int = 0
-    seconds_left: float | None = None
-    loss: float | None = None
-    validation_dsc: float | None = None
-    checkpoint: Path | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether no process works on the run any more."""
-        return self.phase in ENDED
-
-
 def read_config(folder: Path) -> FineTuningConfig:
-    """Return the request of a run. Raises LDSegError if it is missing or broken.
+    """Return the configuration of a run. Raises LDSegError if it is missing or broken.
 
-    The project may have been moved since: it is the one that ``folder`` lies in.
+    The project may have been moved since: it is the one that contains ``folder``.
     """
     config = read_record(folder / CONFIG, FineTuningConfig)
-    project, base = _project_of(folder), config.base
+    project, base = folder.parent.parent, config.base
     if base is not None and base.is_relative_to(config.project):
         base = project / base.relative_to(config.project)
     return config.model_copy(update={"project": project, "base": base})
 
 
 def write_config(folder: Path, config: FineTuningConfig) -> None:
-    """Write the request of a run. Raises OSError."""
+    """Write the configuration of a run. Raises OSError."""
     write_record(folder / CONFIG, config)
-
-
-def read_status(folder: Path) -> Status:
-    """Return what the process last said. Raises LDSegError if that is missing or broken."""
-    status = read_record(folder / STATUS, Status)
-    if status.checkpoint is None:
-        return status
-    made = _project_of(folder) / status.checkpoint.parent.name / status.checkpoint.name
-    return status.model_copy(update={"checkpoint": made})
-
-
-def write_status(folder: Path, status: Status) -> None:
-    """Replace what the process last said. Raises OSError."""
-    write_record(folder / STATUS, status)
-
-
-def _project_of(folder: Path) -> Path:
-    return folder.parent.parent

@@ -1,4 +1,4 @@
-"""Starting, pausing, stopping and finding fine-tuning runs; the work is done by ``process.py``."""
+"""Starting and finding fine-tuning runs; ``process.py`` does the work."""
 
 from __future__ import annotations
 
@@ -12,54 +12,32 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LDSegError
-from ..project import lock
-from .config import FineTuningConfig, Status, read_config, read_status, write_config, write_status
+from ..training.run_folder import RunFolder, Status
+from ..utils.text import free_name
+from .config import FineTuningConfig, read_config, write_config
 
 MODELS, RUNS = "models", "training"
-PAUSE, STOP = "pause", "stop"
-STARTING_SECONDS = 60
 
 
-class FineTuningRun:
-    """A run's folder. Its process only writes into it; it obeys the empty files ``pause`` and ``stop``."""
+class FineTuningRun(RunFolder):
+    """The folder of a project's run, with its configuration. Raises LDSegError if that is broken."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        super().__init__(folder)
         self.config = read_config(folder)
 
     @property
-    def alive(self) -> bool:
-        """Whether a process works on the run."""
-        return lock.held(self.folder)
+    def name(self) -> str:
+        """The new model's name."""
+        return self.config.name
 
-    def status(self) -> Status:
-        """Return where the run stands; its phase is ``killed`` if its process is gone without a word."""
-        alive = self.alive
-        status = read_status(self.folder)
-        if status.ended or alive:
-            return status
-        if status.phase == "starting" and self._age() < STARTING_SECONDS:
-            return status
-        text = (
-            f"The training of {self.config.name} was ended from outside, perhaps for want of memory; it "
-            "can go on from its last state."
-        )
-        return status.model_copy(update={"phase": "killed", "text": text, "seconds_left": None})
-
-    def pause(self) -> None:
-        """Have the process wait after the update it is at. Raises OSError."""
-        (self.folder / PAUSE).touch()
-
-    def unpause(self) -> None:
-        """End the pause. Raises OSError."""
-        (self.folder / PAUSE).unlink(missing_ok=True)
-
-    def stop(self) -> None:
-        """Have the process write its state and end; ``resume`` goes on from there. Raises OSError."""
-        (self.folder / STOP).touch()
+    @property
+    def models(self) -> Path:
+        """The project's models, where the new one goes."""
+        return self.config.project / MODELS
 
     def resume(self) -> None:
-        """Start a process on a run that stands still.
+        """Start a process on a run without one; it continues from the last state.
 
         Raises
         ------
@@ -68,18 +46,13 @@ class FineTuningRun:
         """
         other = active(self.config.project)
         if other is not None:
-            raise LDSegError(
-                f"{other.config.name} is being trained; wait for it or cancel it first."
-            )
+            raise LDSegError(f"{other.name} is being trained; wait for it or cancel it first.")
         try:
-            for name in (PAUSE, STOP):
-                (self.folder / name).unlink(missing_ok=True)
-            write_status(self.folder, Status(phase="starting", text="Starting …"))
+            self.withdraw_requests()
+            self.write_status(Status(phase="starting", text="Starting …"))
             _spawn(self.folder)
         except OSError as error:
-            raise LDSegError(
-                f"The training cannot be started in {self.folder}: {error.strerror or error}."
-            ) from error
+            raise _not_started(self.folder, error) from error
 
     def discard(self) -> None:
         """Delete the run's folder; its finished checkpoint stays among the project's models.
@@ -90,13 +63,8 @@ class FineTuningRun:
             If its process is at work.
         """
         if not self.status().ended:
-            raise LDSegError(f"{self.config.name} is being trained; cancel it first.")
+            raise LDSegError(f"{self.name} is being trained; cancel it first.")
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _age(self) -> float:
-        with suppress(OSError):
-            return time.time() - (self.folder / "status.json").stat().st_mtime
-        return STARTING_SECONDS
 
 
 def start(config: FineTuningConfig) -> FineTuningRun:
@@ -107,19 +75,16 @@ def start(config: FineTuningConfig) -> FineTuningRun:
     LDSegError
         If another run of the project is at work, or the folder cannot be written.
     """
-    stamp = time.strftime("%Y-%m-%d-%H%M%S")
     name = re.sub(r"[^\w.-]+", "-", config.name).strip("-.") or "model"
-    folder, number = config.project / RUNS / f"{stamp}-{name}", 2
-    while folder.exists():
-        folder, number = config.project / RUNS / f"{stamp}-{name}-{number}", number + 1
+    name = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{name}"
+    others = config.project / RUNS
+    folder = others / free_name(name, lambda n: (others / n).exists())
     try:
         folder.mkdir(parents=True)
         write_config(folder, config)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise LDSegError(
-            f"The training cannot be started in {folder}: {error.strerror or error}."
-        ) from error
+        raise _not_started(folder, error) from error
     run = FineTuningRun(folder)
     try:
         run.resume()
@@ -130,7 +95,7 @@ def start(config: FineTuningConfig) -> FineTuningRun:
 
 
 def runs(project: Path) -> list[FineTuningRun]:
-    """Return the project's runs, the newest first; folders that are none are left out."""
+    """Return the project's runs, the newest first; other folders are left out."""
     found = []
     for folder in sorted((project / RUNS).glob("*/"), reverse=True):
         with suppress(LDSegError):
@@ -145,8 +110,12 @@ def active(project: Path) -> FineTuningRun | None:
     return next((run for run in runs(project) if not run.status().ended), None)
 
 
+def _not_started(folder: Path, error: OSError) -> LDSegError:
+    return LDSegError(f"The training cannot be started in {folder}: {error.strerror or error}.")
+
+
 def _spawn(folder: Path) -> None:
-    """Start the process detached: neither a closed window nor a closed terminal ends it."""
+    """Start the process detached: it continues when the window or the terminal closes."""
     command = [sys.executable, "-m", "napari_ldseg.finetuning.process", str(folder)]
     spare = max(1, (os.cpu_count() or 2) - 1)
     environment = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(spare))}

@@ -53,7 +53,7 @@ class Difference(NamedTuple):
 
 
 class Decision(BaseModel):
-    """The user's word on a model: used from then on, or not.
+    """The user's decision on a model: used from then on, or not.
 
     ``model`` is relative to the project folder, ``bundled:`` and a name, or an absolute path.
     """
@@ -78,7 +78,7 @@ class History(BaseModel):
 class ModelStore:
     """The checkpoints in ``models/`` of a project and the decisions about them.
 
-    Hashes are remembered, so that only new files are read as a whole.
+    Hashes are cached, so that only new files are read completely.
     """
 
     def __init__(self, project: Path):
@@ -101,27 +101,27 @@ class ModelStore:
         return read_record(path, History).decisions if path.exists() else ()
 
     def decided(self, path: Path) -> bool:
-        """Return whether the user has said yes or no to the model at ``path``."""
+        """Return whether the user has decided on the model at ``path``."""
         return any(decision.model == self._name_of(path) for decision in self.history())
 
     def adopt(self, path: Path) -> None:
-        """Use the model at ``path`` from now on; an older one again is a roll back.
+        """Use the model at ``path`` from now on; to use an older one again is a rollback.
 
         Raises
         ------
         LDSegError
-            If it is no checkpoint, or the project cannot be written.
+            If it is not a checkpoint, or the project cannot be written.
         """
         self._decide(path, used=True)
 
     def decline(self, path: Path) -> None:
-        """Note that the model at ``path`` was looked at and is not used. Raises as ``adopt``."""
+        """Record that the user decided against the model at ``path``. Raises as ``adopt``."""
         self._decide(path, used=False)
 
     def entries(self) -> list[Entry]:
         """Return the project's models, the oldest first, and those outside it that they come from.
 
-        Files that are no checkpoints are left out. Reads files that are new as a whole.
+        Files that are not checkpoints are left out. New files are read completely.
         """
         adopted = self.adopted
         bundled = set(bundled_checkpoints().values())
@@ -137,7 +137,7 @@ class ModelStore:
         return list(entries.values())
 
     def tree(self) -> list[Node]:
-        """Return the models from the roots on: bundled or foreign bases, and first models."""
+        """Return the roots of the models' tree: bundled or foreign bases, and first models."""
         entries = {entry.sha256: entry for entry in self.entries()}
         children: dict[str | None, list[str]] = {}
         for sha, entry in entries.items():
@@ -168,7 +168,7 @@ class ModelStore:
         return None
 
     def export(self, path: Path, to: Path) -> Path:
-        """Copy the model at ``path`` to ``to``, whole or not at all. Raises LDSegError."""
+        """Copy the model at ``path`` to ``to``, atomically. Raises LDSegError."""
         if to.suffix != SUFFIX:
             to = to.with_name(to.name + SUFFIX)
         try:
@@ -212,7 +212,7 @@ class ModelStore:
                 entries[sha] = entry
 
     def _outside(self) -> Iterator[Path]:
-        """Give the files elsewhere that a run may have started from or that were used again."""
+        """Yield the files outside the project that a run may have started from or that were used again."""
         yield from bundled_checkpoints().values()
         given = [run.config.base for run in runs(self.project)]
         given += [self._path_of(decision.model) for decision in self.history()]
@@ -246,7 +246,7 @@ class ModelStore:
 
 
 def when(time: str | None) -> str:
-    """Return a record's time to the minute: 2026-01-31 14:05."""
+    """Return a record's time without seconds: 2026-01-31 14:05."""
     return (time or "")[:16].replace("T", " ")
 
 
@@ -255,13 +255,13 @@ def _parent_name(child: Entry) -> str:
 
 
 def _described(metadata: Metadata) -> dict[str, str]:
-    """Return everything about a model that a reader may want to compare, as texts by name."""
+    """Return everything about a model that is worth comparing, as texts by name."""
     record = metadata.training
     rows = {
         "trained": when(record.trained),
         "trained from": record.parent_name or "",
         "data": record.data,
-        "cases learnt from": f"{len(record.cases)}" if record.cases else "",
+        "training cases": f"{len(record.cases)}" if record.cases else "",
         "updates": f"{record.updates}",
         "classes": ", ".join(c.name for c in metadata.classes[1:]),
         "calibrated": "yes" if metadata.calibration is not None else "no",

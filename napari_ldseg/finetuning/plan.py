@@ -1,4 +1,4 @@
-"""Before a run starts: which cases can take part, how long it will take, what the model is called."""
+"""Before a run starts: which cases can be used, how long it will take, what the model is called."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..checkpoint.metadata import Metadata
 from ..datasets.slices import is_taken_by_slice
 from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
+from ..utils.text import free_name
 from .config import ALLOWED_IN_NAMES, Pace
 from .launch import MODELS, RUNS
 
@@ -28,10 +29,10 @@ NOT_RETRAINED = (
 FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder")
 
 
-class Candidate(NamedTuple):
-    """A case of the project; ``reviewed`` is a fraction, ``problem`` says why it cannot take part.
+class SelectableCase(NamedTuple):
+    """A case of the project; ``reviewed`` is a fraction, ``problem`` says why it cannot be used.
 
-    ``images`` is 1 or, of a volume that a 2D model learns from slice by slice, about how many slices count.
+    ``images`` is 1, or, of a volume that a 2D model is trained on slice by slice, about how many slices count.
     """
 
     name: str
@@ -42,13 +43,13 @@ class Candidate(NamedTuple):
     problem: str
 
 
-def candidates(
+def selectable_cases(
     project: Project,
     classes: Sequence[str],
     dims: int | None,
     records: Mapping[str, CaseRecord] | None = None,
-) -> list[Candidate]:
-    """Return the project's cases and whether they can take part in training a model.
+) -> list[SelectableCase]:
+    """Return the project's cases and whether a model can be trained on them.
 
     Parameters
     ----------
@@ -57,9 +58,9 @@ def candidates(
     classes
         Names of the model's classes, background first.
     dims
-        2 or 3, the model's; None if any will do.
+        2 or 3, the model's; None for any.
     records
-        As they are now in the window, by default as on the disk.
+        As they are now in the window; by default as on the disk.
     """
     found = []
     for name, record in (project.records() if records is None else records).items():
@@ -73,7 +74,7 @@ def candidates(
         elif dims is not None and len(shape) != dims and not by_slice:
             problem = f"It is {len(shape)}D, the model is {dims}D."
         elif unknown:
-            problem = f"It has the class {unknown[0]}, which the model does not know."
+            problem = f"It has the class {unknown[0]}, which the model does not have."
         elif record.unnamed_value is not None:
             problem = (
                 f"Its label holds the value {record.unnamed_value}, which has no class: give it a name "
@@ -83,33 +84,30 @@ def candidates(
             problem = (
                 "The project has no image for it; open it in the Project tab and locate the image."
             )
-        found.append(Candidate(name, record.patient, record.split, reviewed, images, problem))
+        found.append(SelectableCase(name, record.patient, record.split, reviewed, images, problem))
     return found
 
 
-def free_name(project: Path, base: str) -> str:
+def suggest_model_name(project: Path, base: str) -> str:
     """Return ``base`` with the first number that no model and no run of the project has: camus-2.
 
-    What no file's name can have is left out.
+    Characters that file names cannot have are replaced.
     """
-    fit = re.sub(f"[^{ALLOWED_IN_NAMES}]+", "-", base).strip("-. ")
-    stem = re.sub(r"-\d+$", "", fit)[:90] or "model"
+    allowed = re.sub(f"[^{ALLOWED_IN_NAMES}]+", "-", base).strip("-. ")
+    stem = re.sub(r"-\d+$", "", allowed)[:90] or "model"
     taken = {path.stem for path in (project / MODELS).glob("*.safetensors")}
     for path in (project / RUNS).glob("*/config.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             taken.add(json.loads(path.read_text())["name"])
-    number = 2
-    while f"{stem}-{number}" in taken:
-        number += 1
-    return f"{stem}-{number}"
+    return free_name(stem, {stem, *taken}.__contains__)
 
 
 def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> TrainingSettings:
     """Return the settings of a pace for the model ``metadata`` that starts from ``base``.
 
-    If both have the same classes, image encoder and denoiser learn, and the result goes ``BLEND`` of the way
-    to what they learnt, so that little of the base is forgotten (``benchmarks/forgetting.py``). With other
-    classes, or without a base, all weights learn.
+    If both have the same classes, image encoder and denoiser are trained, and the result is ``BLEND`` of the
+    way from the base's weights to the trained ones, so that little of the base is forgotten
+    (``benchmarks/forgetting.py``). With other classes, or without a base, all weights are trained.
     """
     scratch = base is None
     same = base is not None and [c.name for c in base.classes] == [c.name for c in metadata.classes]
@@ -130,25 +128,35 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
 
 
 def expected_seconds(
-    project: Path, metadata: Metadata, settings: TrainingSettings, aside: int
+    project: Path, metadata: Metadata, settings: TrainingSettings, held_out: int
 ) -> float:
-    """Return how long a run will take about: as the last one here did, or by a rule of thumb.
+    """Return about how long a run will take: like the last one here, or by a rule of thumb.
 
-    ``aside`` is the number of images kept aside.
+    ``held_out`` is the number of validation images.
     """
     voxels = 1
     for size in metadata.grid.size or metadata.grid.minimum_size or (64,) * 3:
         voxels *= size
-    key = speed_key(metadata, settings)
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        known = json.loads((project / RUNS / SPEED).read_text())[key]
+    with suppress(ValueError, KeyError, TypeError):
+        known = read_speeds(project)[speed_key(metadata, settings)]
         return float(known["fixed"]) + settings.updates * float(known["update"])
     update = settings.batch_size * voxels * SECONDS_PER_VOXEL
-    measured = 2 * aside + min(aside, WATCHED_IMAGES) * settings.updates / settings.validate_every
+    measured = (
+        2 * held_out + min(held_out, WATCHED_IMAGES) * settings.updates / settings.validate_every
+    )
     return FIXED_SECONDS + settings.updates * update + measured * voxels * SECONDS_PER_VOXEL
 
 
 def speed_key(metadata: Metadata, settings: TrainingSettings) -> str:
-    """Return what decides an update's time on one machine."""
+    """Return a key for everything that determines an update's time on one computer."""
     size = metadata.grid.size or metadata.grid.minimum_size or metadata.grid.spacing
     return f"{metadata.architecture} {size} {settings.batch_size}"
+
+
+def read_speeds(project: Path) -> dict[str, Any]:
+    """Return the times of the project's earlier runs by ``speed_key``; nothing if they cannot be read."""
+    try:
+        speeds = json.loads((project / RUNS / SPEED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return speeds if isinstance(speeds, dict) else {}

@@ -1,4 +1,4 @@
-"""What is to be seen of a run: its curves and one case while it learns, all cases at the end."""
+"""The plots of a run: its curves and one case during training, all cases at the end."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from ..evaluation.gallery import display_slice, pixel_aspect, representative_sli
 from ..evaluation.plots import Panels, one_image, predictions
 from ..training.log import COLUMNS, Progress
 from ..training.plots import curves, write_plot
+from ..training.run_folder import CURVES
+from .case_snapshot import label_map
 from .comparison import Comparison
-from .frozen import label_map
 
 SECONDS_BETWEEN_CURVES = 5
 SHOWN_CASES = 12
@@ -34,19 +35,19 @@ class LivePlots:
         self._before = None if base is None else label_map(base, case, names, device)
 
     def on_progress(self, progress: Progress) -> None:
-        """Take in one update."""
+        """Add one update."""
         known = progress.validation_dsc
-        figures = {name: float(value) for name, value in progress.loss._asdict().items()}
-        row = dict.fromkeys(COLUMNS, float("nan")) | figures | {"update": float(progress.update)}
+        losses = {name: float(value) for name, value in progress.loss._asdict().items()}
+        row = dict.fromkeys(COLUMNS, float("nan")) | losses | {"update": float(progress.update)}
         self.rows.append(row | {"validation_dsc": float("nan") if known is None else known})
         now = time.monotonic()
         last = progress.update == progress.updates
         if last or known is not None or now - self._drawn > SECONDS_BETWEEN_CURVES:
-            write_plot(self._folder / "curves.png", curves(self.rows, narrow=True))
+            write_plot(self._folder / CURVES, curves(self.rows, narrow=True))
             self._drawn = now
 
-    def on_candidate(self, checkpoint: Checkpoint) -> None:
-        """Show what the model makes of the case now."""
+    def on_validation(self, checkpoint: Checkpoint) -> None:
+        """Show how the model segments the case now."""
         now = label_map(checkpoint, self._case, self._names, self._device)
         shown, columns = case_panels(self._case, self._before, now)
         found = [shown[key] for key in ("label", "baseline") if key in shown]
@@ -64,7 +65,7 @@ def save_comparison(
     comparison: Comparison,
     device: str = "auto",
 ) -> None:
-    """Draw up to 12 cases, those that changed most for the worse first, into comparison.png."""
+    """Draw up to 12 cases into comparison.png, those that became worst first."""
     names = ["background", *comparison.classes]
     order = np.argsort([c.gain if c.gain is not None else 0.0 for c in comparison.changes])
     rows: dict[str, tuple[Panels, str]] = {}
@@ -82,7 +83,7 @@ def save_comparison(
 
 
 def case_panels(case: Case, before: np.ndarray | None, now: np.ndarray) -> tuple[Panels, list[str]]:
-    """Return the pictures of a case's telling slice and the titles of the models' columns."""
+    """Return the panels of a case's representative slice and the titles of the models' columns."""
     scan, expert, reviewed = read_counted(case)
     index = representative_slice(expert * reviewed, now)
     at = slice(None) if index is None else index

@@ -1,4 +1,4 @@
-"""Which cases to annotate next: those with the highest expected error, and no two alike."""
+"""Which cases to annotate next: those with the highest expected error, and no two similar ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..checkpoint.file import Checkpoint
-from ..datasets.slices import far_apart
+from ..datasets.slices import every_nth
 from ..errors import LDSegError
 from ..inference.checks import check_fit
 from ..inference.preprocessing import grid_map, preprocess
@@ -23,7 +23,7 @@ SLICES = 8
 
 
 class Suggestion(NamedTuple):
-    """A case to annotate; ``expected_error`` is 0 to 1, ``problem`` says why it could not be looked at."""
+    """A case to annotate; ``expected_error`` is 0 to 1, ``problem`` says why it could not be examined."""
 
     name: str
     expected_error: float
@@ -41,12 +41,12 @@ def rank(
 ) -> list[Suggestion]:
     """Return the cases ``names`` in the order in which to annotate them.
 
-    The next one is always that with the highest expected error * (1 + novelty) / 2. The expected error is one minus the
-    Dice that the model expects of its own label; the novelty, 0 to 1, is the distance of the image's
-    embedding from the nearest of the cases ``known`` and those ranked before, over the median distance
+    The next one is always that with the highest expected error * (1 + novelty) / 2. The expected error is
+    1 - the Dice that the model expects of its own label. The novelty, 0 to 1, is the distance of the image's
+    embedding from the nearest of the cases ``known`` and those ranked before, divided by the median distance
     of two cases (a greedy core-set: Sener and Savarese, arXiv 1708.00489). ``on_case`` is called after
-    every case, also of ``known``, and may raise to end it. Of a volume that a 2D model segments slice by
-    slice, about 8 slices far apart are looked at. Cases that cannot be segmented come last.
+    every case, also of ``known``, and may raise to stop. Of a volume that a 2D model segments slice by
+    slice, about 8 slices are examined. Cases that cannot be segmented come last.
     """
     errors: dict[str, float] = {}
     places: dict[str, np.ndarray] = {}
@@ -57,7 +57,7 @@ def rank(
             places[name] = embedding(checkpoint, scan)
             if name in names:
                 leading = scan.shape[: -checkpoint.metadata.architecture.dims]
-                frames = far_apart(list(np.ndindex(leading)), SLICES)
+                frames = every_nth(list(np.ndindex(leading)), SLICES)
                 posterior = segment(checkpoint, scan, SAMPLES, device=device, frames=frames)
                 errors[name] = posterior.expected_error()
         except LDSegError as error:
@@ -71,9 +71,9 @@ def rank(
         best = max(sorted(left), key=lambda name: errors[name] * (1 + novel[name]) / 2)
         left.remove(best)
         near.append(places[best])
-        unlike = "unlike the cases before it" if novel[best] >= 0.5 else "like a case before it"
-        words = f"expected Dice {1 - errors[best]:.2f}, {unlike}"
-        order.append(Suggestion(best, errors[best], words))
+        similar = "unlike the cases before it" if novel[best] >= 0.5 else "like a case before it"
+        reason = f"expected Dice {1 - errors[best]:.2f}, {similar}"
+        order.append(Suggestion(best, errors[best], reason))
     failed = [Suggestion(n, 0.0, "", problems[n]) for n in names if n in problems]
     return order + failed
 
@@ -81,7 +81,7 @@ def rank(
 def embedding(checkpoint: Checkpoint, scan: Scan) -> np.ndarray:
     """Return the mean and SD over space of each channel of the image embedding z_i.
 
-    Of a volume or a video that a 2D model segments slice by slice the middle slice is taken. Raises
+    Of a volume or a video that a 2D model segments slice by slice, it is the middle slice's. Raises
     LDSegError if the model cannot segment the image.
     """
     metadata, model = checkpoint.metadata, checkpoint.model
@@ -106,5 +106,5 @@ def _novelty(place: np.ndarray, near: Sequence[np.ndarray], scale: float) -> flo
 
 
 def _median_distance(places: Sequence[np.ndarray]) -> float:
-    apart = [np.linalg.norm(a - b) for i, a in enumerate(places) for b in places[:i]]
-    return max(float(np.median(apart)), 1e-12) if apart else 1.0
+    distances = [np.linalg.norm(a - b) for i, a in enumerate(places) for b in places[:i]]
+    return max(float(np.median(distances)), 1e-12) if distances else 1.0

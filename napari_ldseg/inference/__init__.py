@@ -1,1 +1,1 @@
-"""From an image with its geometry to the posterior over its segmentations."""
+"""From an image with its geometry to the posterior of its segmentations."""

@@ -1,16 +1,16 @@
-"""How a checkpoint's calibration changes what is said of a result. Its measurement is in evaluation.
+"""Applying a checkpoint's calibration to a result; ``evaluation.calibration`` measures it.
 
-Two parts, both measured on validation cases that the training never saw.
+The calibration has two parts, both measured on validation cases that were held out from training.
 
 Temperature scaling (Guo et al., arXiv 1706.04599) of the mean probability p over the N samples:
-p -> softmax(log p / T). T > 1 where the model is overconfident. It keeps the order of the classes.
+p -> softmax(log p / T), with T > 1 for an overconfident model. It keeps the order of the classes.
 
 Split conformal prediction (Lei et al., JASA 113, 2018) of each class's volume. With m and s the mean
 and the scale of the volume over the samples, the interval is m - q s .. m + q s, where the factor q
 is the ceil((n + 1) level)-th smallest of the n validation cases' scores |V_expert - m| / s. If a new
-case is exchangeable with them (same kind of scans, same readers), its expert's volume lies inside
-with a probability between level and level + 1 / (n + 1) over the draw of all n + 1 cases, whatever
-the model's errors look like. Per class, not for all classes at once.
+case is exchangeable with them (same kind of scans, same readers), its expert's volume is inside the
+interval with a probability between level and level + 1 / (n + 1) over the draw of all n + 1 cases, for
+any errors of the model. This holds for each class separately, not jointly.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ SMALLEST_PROBABILITY = 1e-6
 SMALLEST_SCALE = 0.02
 
 
-def temper(probability: np.ndarray, temperature: float) -> np.ndarray:
-    """Return softmax(log p / T) of p (classes, ...), float32; p is taken as at least 1e-6."""
+def apply_temperature(probability: np.ndarray, temperature: float) -> np.ndarray:
+    """Return softmax(log p / T) of p (classes, ...), float32; p is clipped to at least 1e-6."""
     logits = np.log(np.maximum(probability, SMALLEST_PROBABILITY)) / np.float32(temperature)
     powers = np.exp(logits - logits.max(0))
     return (powers / powers.sum(0)).astype(np.float32, copy=False)
@@ -33,40 +33,42 @@ def temper(probability: np.ndarray, temperature: float) -> np.ndarray:
 def volume_scale(voxels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean m and scale s per class of the sample volumes (N, classes), all in voxels.
 
-    s is their SD, but at least 2 % of m and one voxel: samples that agree by chance must not
-    make an interval of no width, nor one case's score decide about all.
+    s is their SD, but at least 2 % of m and one voxel: samples that agree by chance must not give an
+    interval of zero width, or a score that dominates the others.
     """
     mean = voxels.mean(0)
     return mean, np.maximum(voxels.std(0), np.maximum(SMALLEST_SCALE * mean, 1.0))
 
 
 def volume_interval(voxels: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Return (classes, 2): m - q s, not below 0, and m + q s, in voxels, for the factors q."""
+    """Return the intervals max(m - q s, 0) to m + q s for the factors q, (classes, 2), in voxels."""
     mean, scale = volume_scale(voxels)
-    reach = factors * scale
-    return np.stack([np.maximum(mean - reach, 0), mean + reach], axis=1)
+    half_width = factors * scale
+    return np.stack([np.maximum(mean - half_width, 0), mean + half_width], axis=1)
 
 
 def reason_not_calibrated(
     calibration: Calibration | None, samples: int, steps: int | None, sampler: str
 ) -> str | None:
-    """Return why ``calibration`` does not hold for such a result, in a few words; None if it does."""
+    """Return why ``calibration`` does not apply to such a result, in a few words; None if it does."""
     if calibration is None:
-        return "this model carries no calibration"
-    wanted = (calibration.samples, calibration.steps, calibration.sampler)
-    found = (samples, steps, sampler)
-    if wanted == found:
+        return "this model has no calibration"
+    expected = (calibration.samples, calibration.steps, calibration.sampler)
+    actual = (samples, steps, sampler)
+    if expected == actual:
         return None
-    if wanted[:2] == found[:2]:
-        return f"the model was calibrated for the sampler {wanted[2]}, this result is of {found[2]}"
+    if expected[:2] == actual[:2]:
+        return (
+            f"the model was calibrated for the sampler {expected[2]}, this result is of {sampler}"
+        )
     return (
-        f"the model was calibrated for {wanted[0]} samples with {wanted[1]} steps, this result has "
+        f"the model was calibrated for {expected[0]} samples with {expected[1]} steps, this result has "
         f"{samples} with {steps}"
     )
 
 
 def reason_intervals_not_calibrated(calibration: Calibration, frames: int) -> str | None:
-    """Return why the volume intervals do not hold although ``calibration`` does."""
+    """Return why the volume intervals are not calibrated although ``calibration`` applies; or None."""
     if calibration.volume_factors is None:
         return f"{calibration.cases} validation cases are too few, {MIN_CASES_FOR_INTERVALS} are needed"
     if frames > 1:
@@ -75,15 +77,15 @@ def reason_intervals_not_calibrated(calibration: Calibration, frames: int) -> st
 
 
 def describe_intervals(calibration: Calibration | None, reason: str | None) -> str:
-    """Return what volume intervals promise, as one sentence; ``reason`` is why they are not calibrated."""
+    """Return the meaning of volume intervals in one sentence; ``reason`` is why they are not calibrated."""
     if calibration is None or reason is not None:
         return f"Not calibrated: {reason}."
     if not calibration.claims_coverage:
         return (
-            f"Calibrated, but on {calibration.cases} cases only: how often the intervals hold is not "
+            f"Calibrated, but on {calibration.cases} cases only: the coverage of the intervals is not "
             "known."
         )
     return (
-        f"Calibrated: the expert's volume lies in the interval for {calibration.level:.0%} of cases "
-        f"like the {calibration.cases} it was measured on."
+        f"Calibrated: the expert's volume is in the interval for {calibration.level:.0%} of cases like "
+        f"the {calibration.cases} it was measured on."
     )

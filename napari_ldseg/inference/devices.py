@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""The devices and precisions that this machine can compute with."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def available_devices() -> list[str]:
-    """Return torch device names, the fastest first; ``"cpu"`` is always the last."""
+    """Return torch device names, the fastest first and ``"cpu"`` last."""
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")
     return [*devices, "cpu"]
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the device called ``name``; ``"auto"`` takes the fastest there is.
+def resolve_device(name: str = "auto") -> torch.device:
+    """Return the device called ``name``; ``"auto"`` is the fastest available one.
 
     Raises
     ------
@@ -37,16 +37,16 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def is_float64(device: torch.device) -> bool:
-    """Return whether ``device`` computes in float64 (Apple's MPS does not)."""
+def supports_float64(device: torch.device) -> bool:
+    """Return whether ``device`` supports float64 (Apple's MPS does not)."""
     return device.type != "mps"
 
 
-def choose_precision(device: torch.device, voxels: int, name: str = "auto") -> str:
+def resolve_precision(device: torch.device, voxels: int, name: str = "auto") -> str:
     """Return the precision called ``name``, a key of ``PRECISIONS``.
 
-    ``"auto"`` is bfloat16 on a processor with instructions for it where the networks' grid has at
-    least 2^16 ``voxels``, otherwise float32: a smaller image is done in no time anyway.
+    ``"auto"`` is bfloat16 on a CPU with instructions for it if the networks' grid has at least 2^16
+    ``voxels``, otherwise float32: smaller images gain nothing.
 
     Raises
     ------
@@ -54,8 +54,8 @@ def choose_precision(device: torch.device, voxels: int, name: str = "auto") -> s
         If there is no such precision, or not on ``device``.
     """
     if name == "auto":
-        pays = device.type == "cpu" and voxels >= 2**16 and computes_bfloat16(device)
-        return "bfloat16" if pays else "float32"
+        faster = device.type == "cpu" and voxels >= 2**16 and has_fast_bfloat16(device)
+        return "bfloat16" if faster else "float32"
     if name not in PRECISIONS:
         raise LDSegError(f"There is no precision {name!r}; choose auto, {' or '.join(PRECISIONS)}.")
     if name != "float32" and device.type != "cpu":
@@ -63,10 +63,10 @@ def choose_precision(device: torch.device, voxels: int, name: str = "auto") -> s
     return name
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Return whether bfloat16 is fast on ``device``; without instructions for it a CPU is 20 times slower."""
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether bfloat16 is fast on ``device``; a CPU that emulates it is 20 times slower."""
     if device.type != "cpu":
         return True
-    # Older versions of torch cannot tell.
+    # Older versions of torch lack this function.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,4 +1,4 @@
-"""Processes and devices for training and cohorts: one place that knows how they were started."""
+"""Processes and devices for training and for segmenting many images, in one or several processes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lightning_fabric.strategies import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from ..errors import LDSegError
+from ..utils.text import one_line
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
@@ -22,13 +23,13 @@ def make_fabric(
     devices: str | None = None,
     nodes: int | None = None,
     precision: str = "32-true",
-    patience: datetime.timedelta = datetime.timedelta(minutes=30),
+    timeout: datetime.timedelta = datetime.timedelta(minutes=30),
 ) -> Fabric:
-    """Return a Fabric that is already launched: every process of the run comes out of this call.
+    """Return a launched Fabric; this call returns in every process of the run.
 
-    Under torchrun, ``fabric run`` or SLURM's srun the processes exist; with several ``devices`` on one
-    machine this call starts the others by running the same command line again. Call it once, before
-    any work and before anything is written.
+    Under torchrun, ``fabric run`` or SLURM's srun the processes already exist; with several ``devices``
+    on one machine this call starts the others by running the same command line again. Call it once,
+    before any work and before anything is written.
 
     Parameters
     ----------
@@ -41,13 +42,13 @@ def make_fabric(
         Machines; None takes as many as the launcher uses, or one.
     precision
         A precision of Lightning Fabric.
-    patience
-        How long one process may wait for another before it gives up.
+    timeout
+        How long one process waits for another before it fails.
 
     Raises
     ------
     LDSegError
-        If this machine cannot do what is asked.
+        If this machine lacks the accelerator or the devices.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     launched_devices, launched_nodes = _launched()
@@ -55,36 +56,37 @@ def make_fabric(
     nodes = (launched_nodes or 1) if nodes is None else nodes
     if accelerator not in ACCELERATORS:
         raise LDSegError(
-            f"{accelerator!r} is no accelerator; choose one of {', '.join(ACCELERATORS)}."
+            f"{accelerator!r} is not an accelerator; choose one of {', '.join(ACCELERATORS)}."
         )
     if nodes < 1:
         raise LDSegError(f"The number of nodes must be at least 1, not {nodes}.")
     if not (devices == "auto" or _numbers(devices)):
         raise LDSegError(
-            f"{devices!r} are no devices; give a number, 'auto', or a list of GPUs such as 0,2."
+            f"{devices!r} is not valid for --devices; give a number, 'auto', or GPUs such as 0,2."
         )
     _check_gpus(accelerator, devices)
-    alone = nodes == 1 and (devices == "1" or (devices == "auto" and torch.cuda.device_count() < 2))
+    one_gpu_at_most = devices == "auto" and torch.cuda.device_count() < 2
+    single_process = nodes == 1 and (devices == "1" or one_gpu_at_most)
     try:
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
             precision=precision,  # type: ignore[arg-type]
-            strategy="auto" if alone else DDPStrategy(timeout=patience),
+            strategy="auto" if single_process else DDPStrategy(timeout=timeout),
         )
         if not os.environ.get("LT_CLI_USED"):
             fabric.launch()
     except (ValueError, RuntimeError, MisconfigurationException) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error, 250).rstrip(".")
         raise LDSegError(
-            f"The run cannot start with --devices {devices} and --nodes {nodes}: {reason[:250]}."
+            f"The run cannot start with --devices {devices} and --nodes {nodes}: {reason}."
         ) from error
     return fabric
 
 
 def device_name(fabric: Fabric) -> str:
-    """Return this process's device as ``inference.devices.choose_device`` calls it."""
+    """Return the name of this process's device for ``inference.devices.resolve_device``."""
     device = fabric.device
     return f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
 
@@ -109,21 +111,21 @@ def _numbers(devices: str) -> list[int]:
 
 
 def _check_gpus(accelerator: str, devices: str) -> None:
-    """Raise LDSegError if GPUs are asked for that are not there."""
+    """Raise LDSegError if the run needs GPUs that this machine does not have."""
     gpus, mps = torch.cuda.device_count(), torch.backends.mps.is_available()
     if accelerator in ("gpu", "cuda", "mps") and not (mps if accelerator == "mps" else gpus or mps):
         raise LDSegError(
-            "This machine has no GPU that torch can use; leave --accelerator out or set it to cpu."
+            "This machine has no GPU that torch can use; omit --accelerator or set it to cpu."
         )
-    listed = "," in devices
-    wanted = 0 if devices == "auto" else max(_numbers(devices)) + listed
+    listed = "," in devices  # indices from 0 instead of a number
+    needed = 0 if devices == "auto" else max(_numbers(devices)) + listed
     if accelerator == "cpu" or (accelerator == "auto" and not gpus and not mps):
         if listed:
             raise LDSegError(f"--devices {devices} lists GPUs, but this run uses the CPU.")
         return
-    # torchrun and srun may show each process only its own GPU.
-    if wanted > max(gpus, int(mps)) and _launched() == (None, None):
+    # Under torchrun and srun each process may see only its own GPU.
+    if needed > max(gpus, int(mps)) and _launched() == (None, None):
         raise LDSegError(
-            f"--devices {devices} asks for more GPUs than the {max(gpus, int(mps))} of this machine; "
-            "give fewer, or add --accelerator cpu."
+            f"--devices {devices} needs more GPUs than the {max(gpus, int(mps))} of this machine; give "
+            "fewer, or add --accelerator cpu."
         )

@@ -1,4 +1,4 @@
-"""Which of an image's axes lies along which axis of a checkpoint; without torch, for the GUI thread."""
+"""The axes of an image in the orientation of a checkpoint; imports no torch, for the GUI thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..checkpoint.metadata import Metadata
 def orientation_change(
     metadata: Metadata, affine: np.ndarray
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return, per axis of the checkpoint, the image's axis that lies along it and its sign (1, -1)."""
+    """Return for each axis of the checkpoint the image's axis along it and its direction (1 or -1)."""
     dims = metadata.architecture.dims
     if not metadata.orientation:
         return tuple(range(dims)), (1,) * dims

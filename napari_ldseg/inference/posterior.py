@@ -1,4 +1,4 @@
-"""The running posterior over segmentations: valid after every sample that it takes in."""
+"""The running posterior over segmentations, valid after every added sample."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from ..checkpoint.metadata import Calibration
 from ..scans.scan import Scan
 from .calibration import (
+    apply_temperature,
     describe_intervals,
     reason_intervals_not_calibrated,
     reason_not_calibrated,
-    temper,
     volume_interval,
 )
 
@@ -24,24 +24,26 @@ Frame = tuple[int, ...]
 
 @dataclass
 class Posterior:
-    """What is known after some samples of an image's segmentation.
+    """The distribution of an image's segmentations, estimated from samples.
 
-    A frame is what the networks see at once: the whole image, or one slice or time point of it,
-    addressed by its leading indices. ``shape`` is the image's (*leading, *space).
+    A frame is one input of the networks: the image itself, or one slice or time point of it, addressed
+    by its leading indices. ``shape`` is the image's (*leading, *space).
 
     Attributes
     ----------
+    leading
+        Number of leading axes.
     counts
-        Samples taken in so far per frame, int (*leading).
+        Samples added so far per frame, int (*leading).
     keep_labels, sample_labels
-        Whether to keep each sample's own most probable classes, and these: uint8 (*space) per
+        Whether to keep each sample's most probable classes, and these: uint8 (*space) per
         (frame, sample).
     latents
-        z_l(0) per (frame, sample), float32 on the CPU: enough to decode any sample again.
+        z_l(0) per (frame, sample), float32 on the CPU, from which any sample can be decoded again.
     provenance
-        Everything needed to repeat the result.
+        Everything needed to reproduce the result.
     calibration
-        The checkpoint's, whether or not it holds for this result: see ``not_calibrated``.
+        The checkpoint's calibration, even if it does not apply to this result: see ``not_calibrated``.
     """
 
     scan: Scan
@@ -63,9 +65,9 @@ class Posterior:
         self._voxels: dict[int, np.ndarray] = {}
 
     def add(self, frame: Frame, sample: int, probabilities: Tensor, latent: Tensor) -> None:
-        """Take in sample number ``sample`` of ``frame``: probabilities (classes, *space), 0 to 1.
+        """Add sample number ``sample`` of ``frame``: probabilities (classes, *space), 0 to 1.
 
-        Running mean and squared deviation after Welford (Technometrics 4, 1962).
+        Updates the running mean and squared deviation (Welford, Technometrics 4, 1962).
         """
         self.counts[frame] += 1
         at: tuple[slice | int, ...] = (slice(None), *frame)
@@ -84,12 +86,12 @@ class Posterior:
 
     @property
     def n(self) -> int:
-        """The true number N of samples behind every planned frame."""
+        """The number N of samples that every planned frame has."""
         return int(min(self.counts[frame] for frame in self.planned_frames))
 
     @property
     def labels(self) -> np.ndarray:
-        """Most probable class per voxel, uint8, shaped like the image; 0 where nothing was sampled."""
+        """Most probable class per voxel, uint8, shaped like the image; 0 in frames without samples."""
         return most_probable(self._mean).numpy()
 
     @property
@@ -119,13 +121,13 @@ class Posterior:
 
     @property
     def not_calibrated(self) -> str | None:
-        """Why the checkpoint's calibration does not hold for this result; None if it does."""
+        """Why the checkpoint's calibration does not apply to this result; None if it does."""
         steps, sampler = self.provenance.get("steps"), self.provenance.get("sampler", "")
         return reason_not_calibrated(self.calibration, self.n, steps, sampler)
 
     @property
     def intervals_not_calibrated(self) -> str | None:
-        """Why ``volume_intervals`` are only the samples' range; None if they are calibrated."""
+        """Why ``volume_intervals`` is only the range of the samples; None if it is calibrated."""
         reason = self.not_calibrated
         if reason is None and self.calibration is not None:
             reason = reason_intervals_not_calibrated(self.calibration, self.counts.size)
@@ -135,17 +137,17 @@ class Posterior:
     def calibrated_probability(self) -> np.ndarray | None:
         """Mean class probabilities after temperature scaling (classes, *shape), float32, 0 to 1.
 
-        None where ``not_calibrated``. The most probable class stays that of ``labels``.
+        None if ``not_calibrated``. The most probable classes are those of ``labels``.
         """
         if self.calibration is None or self.not_calibrated:
             return None
-        return temper(self.mean_probability, self.calibration.temperature)
+        return apply_temperature(self.mean_probability, self.calibration.temperature)
 
     def volume_intervals(self) -> np.ndarray | None:
-        """Low and high end of each class's volume (classes - 1, 2), without background, in voxels.
+        """Return the interval of each foreground class's volume, (classes - 1, 2), in voxels.
 
-        Split conformal intervals if calibrated, else the smallest and largest of the samples; None
-        if not calibrated and below two samples.
+        Split conformal intervals if calibrated, else the smallest and largest volume of the samples;
+        None if not calibrated and below two samples.
         """
         voxels = self.voxel_counts()[:, 1:]
         if self.calibration is not None and not self.intervals_not_calibrated:
@@ -153,9 +155,9 @@ class Posterior:
         return np.stack([voxels.min(0), voxels.max(0)], axis=1) if len(voxels) > 1 else None
 
     def voxel_counts(self) -> np.ndarray:
-        """Voxels per class of each complete sample, int (N, classes).
+        """Return the voxels per class of each complete sample, int (N, classes).
 
-        All frames of a sample share its base noise, so these spread as whole volumes do.
+        All frames of a sample have the same noise, so the spread is that of complete volumes.
         """
         complete = [self._voxels[i] for i in sorted(self._voxels)[: self.n]]
         return np.array(complete, dtype=np.int64).reshape(-1, len(self.class_names))
@@ -168,12 +170,12 @@ class Posterior:
         return math.prod(self.scan.spacing[-self.scan.space :])
 
     def expected_error(self) -> float:
-        """Return one minus the Dice that the model's own probabilities expect of the label map, 0 to 1.
+        """Return one minus the Dice of the label map that the model's probabilities predict, 0 to 1.
 
-        1 - mean over classes of 2 sum(p_c [label = c]) / sum(p_c + [label = c]), p the mean probability,
-        the background and classes that the label map does not have left out; 1 if it has none. Use it to
-        rank cases; as a size of the error it is only as good as the calibration of p. Of ten scores it
-        ranked the errors best on the average of three models; ``benchmarks/expected_error.py`` compares them.
+        1 - mean over classes of 2 sum(p_c [label = c]) / sum(p_c + [label = c]), with p the mean
+        probability, over the foreground classes in the label map; 1 if it has none. Use it to rank
+        cases; as a measure of the error it is only as good as the calibration of p. Of ten scores it
+        ranked the errors best, averaged over three models; ``benchmarks/expected_error.py`` compares them.
         """
         labels, probability = self.labels, self.mean_probability
         dice = []
@@ -186,9 +188,9 @@ class Posterior:
         return 1 - float(np.mean(dice)) if dice else 1.0
 
     def summary(self) -> dict:
-        """Return classes with their sizes, the mean SD and the provenance, ready for JSON.
+        """Return the classes with their sizes, the mean SDs and the provenance, ready for JSON.
 
-        Sizes are per time point: their mean over the frames of a loop.
+        Sizes are per time point: the mean over the frames of a loop.
         """
         time_points = math.prod(self.scan.shape[: -self.scan.space])
         unit_size = self.voxel_size / max(time_points, 1)
@@ -231,9 +233,9 @@ class Posterior:
 
 
 def most_probable(probabilities: Tensor) -> Tensor:
-    """Return the most probable class of (classes, *space), uint8; the first of equal ones.
+    """Return the most probable class of (classes, *space), uint8; the lowest class on ties.
 
-    Class by class: torch's argmax over a leading axis and its masked_fill are many times slower on a CPU.
+    Computed class by class, many times faster on a CPU than torch's argmax over a leading axis.
     """
     largest = probabilities[0]
     labels = torch.zeros(largest.shape, dtype=torch.uint8)

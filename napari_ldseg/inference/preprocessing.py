@@ -1,4 +1,4 @@
-"""From an image's own grid to the networks' grid, and exactly back."""
+"""Mapping from an image's grid to the networks' grid and back."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LINEAR = {2: "bilinear", 3: "trilinear"}
 class GridMap:
     """The mapping from one image's grid to the networks' grid and back.
 
-    All arrays are channels-first: (channels, *space). ``order`` and ``flips`` reorient the image's
-    axes, ``inner`` is the resampled size, ``pads`` the (before, after) padding per axis, ``resampling``
-    the way that ``metadata.Grid`` says.
+    All arrays are channels-first: (channels, *space). ``order`` and ``flips`` reorient the axes of the
+    image with spatial ``shape``, ``inner`` is the resampled size, ``pads`` the (before, after) padding
+    per axis, ``resampling`` as in ``metadata.Grid``.
     """
 
     order: tuple[int, ...]
@@ -42,7 +42,7 @@ class GridMap:
         )
 
     def image_to_grid(self, image: np.ndarray) -> np.ndarray:
-        """Resample (channels, *shape) as ``resampling`` says; no padding yet."""
+        """Reorient and resample (channels, *shape) to (channels, *inner), float32, without padding."""
         oriented = self._orient(image).astype(np.float32)
         if oriented.shape[1:] == self.inner:
             return oriented
@@ -61,7 +61,7 @@ class GridMap:
         )
 
     def label_to_grid(self, label: np.ndarray, classes: int) -> np.ndarray:
-        """Resample a label image (*shape) by its interpolated one-hot channels; padded with 0."""
+        """Resample a label image (*shape) by its interpolated one-hot channels; pad it with 0."""
         one_hot = np.arange(classes).reshape(-1, *(1,) * label.ndim) == label
         return self.pad(self.image_to_grid(one_hot).argmax(0)[None].astype(np.uint8))[0]
 
@@ -70,13 +70,13 @@ class GridMap:
         return np.pad(image, ((0, 0), *self.pads))
 
     def restore(self, values: Tensor) -> Tensor:
-        """Bring (channels, *size) back onto the image's own grid (channels, *shape), linearly."""
+        """Resample (channels, *size) linearly to the image's grid (channels, *shape)."""
         for axis, (before, after) in enumerate(self.pads, start=1):
             values = values.narrow(axis, before, values.shape[axis] - before - after)
         oriented = self._oriented_shape
         if self.resampling != "linear":
-            for axis, places in enumerate(self._places(), start=1):
-                values = _interpolate(values, axis, places)
+            for axis, positions in enumerate(self._positions(), start=1):
+                values = _interpolate(values, axis, positions)
         elif oriented != self.inner:
             mode = LINEAR[len(oriented)]
             values = F.interpolate(values[None], size=oriented, mode=mode, align_corners=False)[0]
@@ -90,21 +90,21 @@ class GridMap:
         return tuple(self.shape[axis] for axis in self.order)
 
     def _nearest(self) -> list[np.ndarray]:
-        """Return, per axis, the image's voxel that each voxel of the grid shows."""
+        """Return for each axis the index of the image's voxel that each voxel of the grid takes."""
         sizes = zip(self._oriented_shape, self.inner, strict=True)
         return [np.minimum((np.arange(m) * (1 / (m / n))).astype(int), n - 1) for n, m in sizes]
 
-    def _places(self) -> list[np.ndarray]:
-        """Return, per axis, where on the grid each voxel of the image lies, in grid voxels."""
+    def _positions(self) -> list[np.ndarray]:
+        """Return for each axis the position of each voxel of the image on the grid, in grid voxels."""
         if self.resampling == "corners":
             sizes = zip(self._oriented_shape, self.inner, strict=True)
             return [np.linspace(0, m - 1, n) for n, m in sizes]
-        places = []
-        for n, shown in zip(self._oriented_shape, self._nearest(), strict=True):
-            voxels, first, count = np.unique(shown, return_index=True, return_counts=True)
-            # Several grid voxels may show one voxel of the image: it lies in their middle.
-            places.append(np.interp(np.arange(n), voxels, first + (count - 1) / 2))
-        return places
+        positions = []
+        for n, nearest in zip(self._oriented_shape, self._nearest(), strict=True):
+            voxels, first, count = np.unique(nearest, return_index=True, return_counts=True)
+            # Several grid voxels may take the same voxel of the image: its position is their centre.
+            positions.append(np.interp(np.arange(n), voxels, first + (count - 1) / 2))
+        return positions
 
     def _orient(self, image: np.ndarray) -> np.ndarray:
         image = image.transpose(0, *(axis + 1 for axis in self.order))
@@ -113,22 +113,22 @@ class GridMap:
         return image
 
 
-def _interpolate(values: Tensor, axis: int, places: np.ndarray) -> Tensor:
-    """Return ``values`` at real-valued ``places`` along ``axis``, linearly interpolated."""
-    if np.array_equal(places, np.arange(values.shape[axis])):
+def _interpolate(values: Tensor, axis: int, positions: np.ndarray) -> Tensor:
+    """Return ``values`` at real-valued ``positions`` along ``axis``, linearly interpolated."""
+    if np.array_equal(positions, np.arange(values.shape[axis])):
         return values
-    before = np.minimum(places.astype(int), max(values.shape[axis] - 2, 0))
+    before = np.minimum(positions.astype(int), max(values.shape[axis] - 2, 0))
     after = np.minimum(before + 1, values.shape[axis] - 1)
     shape = [-1 if a == axis else 1 for a in range(values.ndim)]
-    part = torch.from_numpy((places - before).astype(np.float32)).to(values).reshape(shape)
+    fraction = torch.from_numpy((positions - before).astype(np.float32)).to(values).reshape(shape)
     low, high = (
         values.index_select(axis, torch.from_numpy(i).to(values.device)) for i in (before, after)
     )
-    return torch.lerp(low, high, part)
+    return torch.lerp(low, high, fraction)
 
 
 def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> GridMap:
-    """Return the mapping for an image of spatial ``shape`` whose last axes have the 4x4 ``affine``.
+    """Return the mapping for an image of spatial ``shape`` with the 4x4 ``affine`` of its last axes.
 
     Raises
     ------
@@ -164,12 +164,12 @@ def preprocess(
 ) -> Tensor:
     """Return the networks' input (channels, *mapping.size), float32 in [0, 1], for (channels, *shape).
 
-    With ``blank_allowed`` a constant channel becomes 0, as the border slices of a volume may be.
+    With ``blank_allowed`` a constant channel becomes 0, such as in the border slices of a volume.
 
     Raises
     ------
     LDSegError
-        If the image holds NaN or infinity, is beyond float32, or is constant.
+        If the image has NaN, infinite or too large values for float32, or is constant.
     """
     check_finite(image, name)
     early = metadata.intensity.before_resampling
@@ -177,16 +177,14 @@ def preprocess(
         image = normalise(metadata, image.astype(np.float32), name, blank_allowed)
     inner = mapping.image_to_grid(image)
     if not np.isfinite(inner).all():
-        raise LDSegError(
-            f"{name} holds values too large for float32; rescale its intensities first."
-        )
+        raise LDSegError(f"{name} has values too large for float32; rescale its intensities first.")
     if not early:
         inner = normalise(metadata, inner, name, blank_allowed)
     return torch.from_numpy(mapping.pad(inner))
 
 
 def check_finite(image: np.ndarray, name: str) -> None:
-    """Raise LDSegError if ``image`` holds NaN or infinity."""
+    """Raise LDSegError if ``image`` has NaN or infinite values."""
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise LDSegError(
             f"{name} holds values that are not numbers (NaN or infinity); replace them first, for "
@@ -197,7 +195,10 @@ def check_finite(image: np.ndarray, name: str) -> None:
 def normalise(
     metadata: Metadata, image: np.ndarray, name: str = "image", blank_allowed: bool = False
 ) -> np.ndarray:
-    """Map (channels, *space) to [0, 1] as the checkpoint's ``intensity`` says."""
+    """Map (channels, *space) to [0, 1] by the checkpoint's ``intensity`` rule, float32.
+
+    Raises LDSegError if a channel is constant, unless ``blank_allowed``.
+    """
     rule = metadata.intensity
     result = np.empty_like(image, dtype=np.float32)
     parts = (
@@ -216,6 +217,6 @@ def normalise(
             target[...] = 0
             continue
         if high <= low:
-            raise LDSegError(f"{name} has the same value everywhere; there is nothing to segment.")
+            raise LDSegError(f"{name} has the same value everywhere; choose another image.")
         np.clip((channel - low) / (high - low), 0, 1, out=target)
     return result

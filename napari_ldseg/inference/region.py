@@ -1,4 +1,4 @@
-"""A box of an image, and the way of its results back onto the whole image."""
+"""A box of an image, and the scan inside it."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Region:
         return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
 
 
-def whole(scan: Scan) -> Region:
-    """Return the region that covers all of ``scan``."""
+def full_region(scan: Scan) -> Region:
+    """Return the region that covers the complete ``scan``."""
     return Region((0,) * len(scan.shape), scan.shape)
 
 
 def bounding_region(points: np.ndarray, scan: Scan, metadata: Metadata) -> Region:
-    """Return the box around ``points`` (n, axes), in real indices, rounded outwards and inside ``scan``.
+    """Return the box around ``points`` (n, axes), in real indices, rounded outwards and clipped to ``scan``.
 
-    An axis that the points do not spread along takes the extent that a 3D model was trained on,
-    centred on them; for a 2D model it takes all of the image.
+    On an axis where all points are equal, the box has the extent that a 3D model was trained on, centred
+    on the points; for a 2D model it has the image's extent.
 
     Raises
     ------
@@ -54,12 +54,12 @@ def bounding_region(points: np.ndarray, scan: Scan, metadata: Metadata) -> Regio
     low = np.maximum(np.floor(start + 0.5), 0).astype(int)
     high = np.minimum(np.ceil(stop + 0.5), scan.shape).astype(int)
     if (high - low < 1).any():
-        raise LDSegError(f"The box lies outside {scan.name}; draw it over the structure.")
+        raise LDSegError(f"The box is outside {scan.name}; draw it over the structure.")
     return Region(tuple(low.tolist()), tuple(high.tolist()))
 
 
 def crop(scan: Scan, region: Region) -> Scan:
-    """Return the part of ``scan`` inside ``region``; its affine still points at the same world."""
+    """Return the part of ``scan`` inside ``region``, at the same position in the world."""
     space = scan.space
     offset = np.zeros(4)
     offset[3 - space : 3] = region.start[-space:]

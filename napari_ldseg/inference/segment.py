@@ -1,4 +1,4 @@
-"""Sampling segmentations of an image: the engine behind the widget, the notebook and the cohort."""
+"""Sampling segmentations of an image, for the widget, Python scripts and the command line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..errors import LDSegError, is_out_of_memory
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
 from ..scans.scan import Scan
-from .checks import check_fit, check_memory, check_whole
-from .devices import PRECISIONS, choose_device, choose_precision, is_float64
+from .checks import check_fit, check_integer, check_memory
+from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
 
-# Voxels decoded or resampled at once, and the denoiser's evaluations of latent cells in one batch of
-# samples: enough to be fast, few enough to stop within a second.
+# Voxels per decoded batch, and denoiser evaluations of latent cells per sampled batch: large enough to be
+# fast, small enough to stop within a second.
 BATCH_VOXELS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
 BATCH_EVALUATIONS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
 BATCH_LIMIT = 16
@@ -67,23 +67,23 @@ def segment(
 
 
 class PosteriorSampler:
-    """Samples segmentations of one image, any number, in any number of calls.
+    """Samples any number of segmentations of one image, in any number of calls.
 
-    Sample i depends on (image, checkpoint, settings, seed, i) alone. A 2D checkpoint segments a
-    volume or a video slice by slice along its leading axes; sample i uses the same base noise in
-    every slice, so that the samples agree across slices.
+    Sample i depends only on (image, checkpoint, settings, seed, i). A 2D checkpoint segments a volume or
+    a video slice by slice along its leading axes; sample i has the same noise in every slice, so that
+    the samples are consistent across slices.
 
     Parameters
     ----------
     checkpoint
         What ``load_checkpoint`` returns.
     scan
-        The image; a bare array counts as one with 1 mm voxels and no channels.
+        The image; an array is an image with 1 mm voxels and no channels.
     seed
         0 or greater.
     steps
         Sampling times K; by default the checkpoint's ``label_steps`` for a single sample and its
-        ``posterior_steps`` for several, since few steps cannot show an uncertainty.
+        ``posterior_steps`` for several, because few steps underestimate the spread.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     frames
@@ -91,9 +91,9 @@ class PosteriorSampler:
     keep_labels
         Whether the posterior keeps each sample's label map.
     precision
-        What the image encoder and the label decoder compute in: ``"float32"``, ``"bfloat16"`` (CPU
-        only), or ``"auto"``, bfloat16 for large images on a CPU that has instructions for it. The denoiser and the
-        sampler's arithmetic do not depend on it.
+        Precision of the image encoder and the label decoder: ``"float32"``, ``"bfloat16"`` (CPU only),
+        or ``"auto"``, bfloat16 for large images on a CPU with instructions for it. It does not affect
+        the denoiser and the sampler.
 
     Raises
     ------
@@ -120,9 +120,9 @@ class PosteriorSampler:
         if isinstance(scan, str | os.PathLike):
             raise LDSegError(f"The image must be what read_scan returns, not the path {scan}.")
         scan = scan if isinstance(scan, Scan) else Scan(scan)
-        check_whole("The seed", seed, 0)
+        check_integer("The seed", seed, 0)
         if steps is not None:
-            check_whole("The number of steps", steps, 1)
+            check_integer("The number of steps", steps, 1)
         metadata = checkpoint.metadata
         if steps is not None and steps > metadata.schedule_length:
             raise LDSegError(
@@ -133,9 +133,9 @@ class PosteriorSampler:
         dims = metadata.architecture.dims
         self.metadata, self.scan, self.seed = metadata, scan, seed
         self._steps = steps
-        self._device = choose_device(device)
+        self._device = resolve_device(device)
         self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
-        self._precision = choose_precision(self._device, math.prod(self._map.size), precision)
+        self._precision = resolve_precision(self._device, math.prod(self._map.size), precision)
         self._model = checkpoint.model
         if not isinstance(checkpoint.model, LDSeg):
             self._precision = "float32"
@@ -144,7 +144,7 @@ class PosteriorSampler:
         leading = scan.shape[:-dims]
         planned = tuple(dict.fromkeys(np.ndindex(*leading) if frames is None else frames))
         if not planned:
-            raise LDSegError(f"No slice of {scan.name} was chosen; choose at least one.")
+            raise LDSegError(f"No slice of {scan.name} is selected; select at least one.")
         for frame in planned:
             if len(frame) != len(leading) or any(
                 not 0 <= i < n for i, n in zip(frame, leading, strict=True)
@@ -161,13 +161,13 @@ class PosteriorSampler:
         self.posterior = self._empty_posterior()
 
     def run(self, n: int) -> Iterator[Posterior]:
-        """Add ``n`` samples; yields the (same, growing) posterior after every batch.
+        """Add ``n`` samples; yield the same, growing posterior after every batch.
 
-        Stopping early leaves a valid posterior with its true number of samples. Calling again
-        continues the sequence, except that a first single sample drawn with ``label_steps`` is drawn
-        anew when more are wanted.
+        Stopping early leaves a valid posterior with the samples so far. Another call continues the
+        sequence, except that a single sample drawn with ``label_steps`` is drawn again with the steps
+        of several samples.
         """
-        check_whole("The number of samples", n, 1)
+        check_integer("The number of samples", n, 1)
         total = self.posterior.n + n
         steps = self.steps_for(total)
         if self.posterior.provenance.get("steps", steps) != steps:
@@ -181,7 +181,7 @@ class PosteriorSampler:
             for frame in posterior.planned_frames
             if (frame, sample) not in posterior.latents
         ]
-        # One block for all latents: many small ones would fragment the memory as N grows.
+        # One block for all latents, because many small ones fragment the memory as N grows.
         cells = self._model.latent_shape(self._map.size)
         latents = torch.empty(len(items), *cells)
         done = sampled = 0
@@ -189,11 +189,11 @@ class PosteriorSampler:
             batch = items[done : done + self._batch]
             try:
                 if done == sampled:
-                    ahead = items[done : done + self._sampled_at_once(steps)]
+                    ahead = items[done : done + self._sampling_batch(steps)]
                     sampled += len(ahead)
                     latents[done:sampled] = self._sample(ahead, steps)
                 batch = items[done : min(done + self._batch, sampled)]
-                self._take(batch, latents[done : done + len(batch)])
+                self._decode(batch, latents[done : done + len(batch)])
             except RuntimeError as error:
                 self._halve_batch(error)
                 done = sampled = done + sum(item in posterior.latents for item in batch)
@@ -202,7 +202,7 @@ class PosteriorSampler:
             yield posterior
 
     def release(self) -> None:
-        """Give the device's memory back; the posterior stays, and more samples can be added."""
+        """Free the device's memory; the posterior is kept, and more samples can be added."""
         self._model.to("cpu")
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -224,11 +224,11 @@ class PosteriorSampler:
         z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
         shape = self._model.latent_shape(self._map.size)
         noise = torch.stack([sample_noise(self.seed, sample, shape) for _, sample in batch])
-        precise = torch.float64 if is_float64(self._device) else torch.float32
-        return self._model.sample(z_i, noise.to(self._device, precise), steps)
+        dtype = torch.float64 if supports_float64(self._device) else torch.float32
+        return self._model.sample(z_i, noise.to(self._device, dtype), steps)
 
-    def _sampled_at_once(self, steps: int) -> int:
-        """Return how many latents to sample together: as many as are decoded, or more."""
+    def _sampling_batch(self, steps: int) -> int:
+        """Return how many latents to sample together: a multiple of the decoded batch."""
         if self._shrunk or len(self._embeddings) < len(self._frames):
             return self._batch
         cost = steps * math.prod(self._model.latent_shape(self._map.size))
@@ -237,7 +237,8 @@ class PosteriorSampler:
         return self._batch * max(1, limit // self._batch)
 
     @torch.inference_mode()
-    def _take(self, batch: list[tuple[Frame, int]], latents: Tensor) -> None:
+    def _decode(self, batch: list[tuple[Frame, int]], latents: Tensor) -> None:
+        """Decode ``latents`` and add them to the posterior."""
         decoded = self._model.decode(latents.to(self._device), self._map.size)
         for (frame, sample), latent, logits in zip(batch, latents, decoded, strict=True):
             probabilities = self._map.restore(logits.softmax(0))
@@ -284,7 +285,7 @@ class PosteriorSampler:
         )
 
     def _halve_batch(self, error: RuntimeError) -> None:
-        """Halve the batch after running out of memory; raise any other error again."""
+        """Halve the batch after running out of memory; re-raise any other error."""
         if not is_out_of_memory(error):
             raise error
         if self._device.type == "cuda":
@@ -300,9 +301,9 @@ class PosteriorSampler:
 def sample_noise(seed: int, sample: int, shape: tuple[int, ...], step: int = -1) -> Tensor:
     """Return standard normal noise of ``shape``, float32 on the CPU.
 
-    ``step`` -1 is the initial noise z_l(T) of sample number ``sample``; 0 and up are the per-step
-    noises of an ancestral sampler. The same field serves every slice of a volume, and it depends
-    on no batch size, device or order.
+    ``step`` -1 is the initial noise z_l(T) of sample number ``sample``; 0 and up are the steps of an
+    ancestral sampler. It is the same for every slice of a volume, and does not depend on batch size,
+    device or order.
     """
     state = np.random.SeedSequence([seed, sample, step + 1]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state))

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from napari.layers import Image, Labels, Layer
 
-from ..scans.files import new_header, on_display_axes
+from ..scans.display_axes import on_display_axes
+from ..scans.nifti import new_header
 from ..scans.scan import NiftiSource, Scan
 from .geometry import layer_geometry, layer_scan
 

@@ -1,1 +1,1 @@
-"""The LDSeg networks, noise schedule, samplers and losses (arXiv 2407.12952). Knows torch only."""
+"""The LDSeg networks, noise schedule, samplers and losses (arXiv 2407.12952); no files, no GUI."""

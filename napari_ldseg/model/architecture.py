@@ -26,7 +26,7 @@ class Architecture:
         Classes of the label image y, background included (at least 2).
     label_widths
         Feature channels of the label encoder and decoder, from full size to the latent;
-        one more than there are down-samplings (the paper has 4, that is 5 widths).
+        one more than there are down-samplings (the paper has 4 down-samplings, so 5 widths).
     image_widths
         The same for the image encoder; as many as ``label_widths`` where ``label_stride`` is 1.
     denoiser_widths
@@ -38,23 +38,24 @@ class Architecture:
     denoiser_blocks
         Residual blocks per denoiser level.
     denoiser_attention
-        Denoiser levels that have self-attention (0 is the latent's own size).
+        Denoiser levels with self-attention (level 0 has the latent's size).
     image_attention
-        Whether the image encoder attends over its coarsest level.
+        Whether the image encoder has self-attention at its coarsest level.
     dropout
         Dropout probability inside residual blocks, 0 to below 1 (0.2 in the paper).
     label_encoder, image_encoder
-        ``"learned"``, or ``"nearest"`` for the paper's ablation: the label or the image itself,
-        down-sampled to the nearest pixel. Such a label embedding is the integer label with one latent
-        channel, one-hot with as many as classes; such an image embedding has the image's channels.
+        ``"learned"``, or ``"nearest"`` for the paper's ablation: the embedding is the label or image
+        itself, down-sampled to the nearest pixel. A label embedding then has one latent channel (the
+        integer label) or one per class (one-hot); an image embedding has the image's channels.
     label_stride
-        1, 2 or 4: the label encoder sees the label averaged over so many pixels per axis, and the
-        decoder's logits are enlarged linearly by it. ``label_widths`` then lacks the 0, 1 or 2 first levels.
+        1, 2 or 4: the label encoder sees the label averaged over this many pixels per axis, and the
+        decoder's logits are upsampled linearly by it. ``label_widths`` then omits the first 0, 1 or 2
+        levels.
 
     Raises
     ------
     ValueError
-        If a value lies outside its bounds or the widths do not fit together.
+        If a value is out of bounds or the widths do not fit together.
     """
 
     dims: int
@@ -96,7 +97,9 @@ class Architecture:
                 else f"label_widths must be {missing} shorter than image_widths"
             )
         if not set(self.denoiser_attention) <= set(range(len(self.denoiser_widths))):
-            raise ValueError(f"denoiser_attention names a level outside {self.denoiser_widths}")
+            raise ValueError(
+                f"denoiser_attention has a level outside 0 to {len(self.denoiser_widths) - 1}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
         self._check_encoders()
@@ -118,7 +121,7 @@ class Architecture:
 
     @property
     def downsamplings(self) -> int:
-        """How often each axis is halved between the image and the latent."""
+        """Number of halvings of each axis between the image and the latent."""
         return len(self.image_widths) - 1
 
     @property

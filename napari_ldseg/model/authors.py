@@ -1,7 +1,7 @@
-"""The networks of the authors' code, composed from the project's blocks.
+"""The networks of the authors' code, built from the project's blocks.
 
-They differ from the paper's text and between 2D and 3D; whatever is peculiar to them is in this file.
-Shapes are (batch, channels, *space). Every layer's norm has Keras' epsilon of 1e-3.
+They differ from the paper's text and between 2D and 3D; all their peculiarities are in this file.
+Shapes are (batch, channels, *space). Every norm has Keras' epsilon of 1e-3.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .ldseg import Networks
 from .networks import integer_label
 
 KERAS_EPSILON = 1e-3
-KERAS_MOMENTUM = 0.01  # torch's momentum is 1 - Keras'
+KERAS_MOMENTUM = 0.01  # torch's momentum is 1 - Keras' momentum
 
 
 def authors_networks(arch: Architecture, size: tuple[int, ...]) -> Networks:
-    """Return the untrained networks for images of ``size`` (*space), to which they are tied.
+    """Return the untrained networks for images of ``size`` (*space); they accept no other size.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def authors_networks(arch: Architecture, size: tuple[int, ...]) -> Networks:
 
 
 class BatchNorm(nn.Module):
-    """Batch norm over all axes but the channels, in 2D and 3D; all its state is float."""
+    """Batch norm over all axes but the channels, in 2D and 3D, without torch's integer counter."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -71,7 +71,7 @@ class BatchNorm(nn.Module):
         )
 
 
-class AttentionOfNormed(SelfAttention):
+class NormedSkipAttention(SelfAttention):
     """Single-head attention whose residual adds the normalised input, not the raw one."""
 
     def __init__(self, channels: int):
@@ -101,7 +101,7 @@ class ConvBlock(nn.Module):
 
 
 class ImageBlock(nn.Module):
-    """Residual block of the image encoder; halves the size."""
+    """Residual block of the image encoder that halves the size."""
 
     def __init__(self, dims: int, inputs: int, outputs: int, dropout: float):
         super().__init__()
@@ -110,7 +110,7 @@ class ImageBlock(nn.Module):
         self.conv1 = conv(dims, inputs, outputs, groups=groups)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = conv(dims, outputs, outputs, groups=groups)
-        self.halve = PaddedAfter(dims, outputs, outputs, 3, 2) if dims == 2 else nn.MaxPool3d(2)
+        self.halve = EndPaddedConv(dims, outputs, outputs, 3, 2) if dims == 2 else nn.MaxPool3d(2)
         self.norm = GroupNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class ImageBlock(nn.Module):
 
 
 class AuthorsLabelEncoder(nn.Module):
-    """f_le: sees the integer label as one float channel; layer norm jointly over the whole latent."""
+    """f_le: takes the integer label as one float channel; layer norm over the whole latent."""
 
     def __init__(self, arch: Architecture, latent_shape: tuple[int, ...]):
         super().__init__()
@@ -128,11 +128,13 @@ class AuthorsLabelEncoder(nn.Module):
         self.size = tuple(n * arch.stride for n in latent_shape[1:])
         layers: list[nn.Module] = [ConvBlock(dims, 1, widths[0], arch.dropout)]
         for narrow, wide in pairwise(widths):
-            layers.append(nn.MaxPool2d(2) if dims == 2 else PaddedAfter(dims, narrow, narrow, 3, 2))
+            layers.append(
+                nn.MaxPool2d(2) if dims == 2 else EndPaddedConv(dims, narrow, narrow, 3, 2)
+            )
             layers.append(ConvBlock(dims, narrow, wide, arch.dropout))
         self.pyramid = nn.Sequential(*layers)
         width = widths[-1]
-        self.out = conv(dims, width, 1, 1) if dims == 2 else PaddedAfter(dims, width, 1, 2, 1)
+        self.out = conv(dims, width, 1, 1) if dims == 2 else EndPaddedConv(dims, width, 1, 2, 1)
         self.norm = nn.LayerNorm(latent_shape, eps=KERAS_EPSILON)
 
     def forward(self, label: Tensor) -> Tensor:
@@ -144,14 +146,14 @@ class AuthorsLabelEncoder(nn.Module):
 
 
 class AuthorsLabelDecoder(nn.Module):
-    """f_ld: a latent to class logits; their softmax is the authors' decoder's output."""
+    """f_ld: latent to class logits; the authors' decoder returns their softmax."""
 
     def __init__(self, arch: Architecture):
         super().__init__()
-        enlarge = TransposedConv if arch.dims == 2 else Upsample
+        upsample = TransposedConv if arch.dims == 2 else Upsample
         layers: list[nn.Module] = []
         for inputs, width in pairwise((1, *arch.label_widths[:0:-1])):
-            layers.append(enlarge(arch.dims, inputs, width))
+            layers.append(upsample(arch.dims, inputs, width))
             layers.append(ConvBlock(arch.dims, width, width, arch.dropout))
         self.layers = nn.Sequential(*layers)
         self.out = conv(arch.dims, arch.label_widths[1], arch.classes, 1)
@@ -163,7 +165,7 @@ class AuthorsLabelDecoder(nn.Module):
 
 
 class AuthorsImageEncoder(nn.Module):
-    """f_ie: the image to z_i; with attention in 2D, without in 3D."""
+    """f_ie: image to z_i, with attention in 2D and without in 3D."""
 
     def __init__(self, arch: Architecture):
         super().__init__()
@@ -185,7 +187,7 @@ class AuthorsImageEncoder(nn.Module):
 
 
 class AuthorsDenoiser(nn.Module):
-    """f_d: a U-Net. In 2D also the stem and the down-samplings have skips, and the way up matches."""
+    """f_d: a U-Net. In 2D the stem and the down-samplings have skip connections too."""
 
     def __init__(self, arch: Architecture):
         super().__init__()
@@ -204,16 +206,16 @@ class AuthorsDenoiser(nn.Module):
             for _ in range(arch.denoiser_blocks):
                 self.down.append(ResidualBlock(dims, width, outputs, 0, self.features))
                 if level in arch.denoiser_attention:
-                    self.down.append(AttentionOfNormed(outputs))
+                    self.down.append(NormedSkipAttention(outputs))
                 width = outputs
                 skips.append(width)
             if level < len(widths) - 1:
-                self.down.append(PaddedAfter(dims, width, width, 3, 2))
+                self.down.append(EndPaddedConv(dims, width, width, 3, 2))
                 skips += [width] * self.every_skip
         self.middle = nn.ModuleList(
             [
                 ResidualBlock(dims, width, width, 0, self.features),
-                AttentionOfNormed(width),
+                NormedSkipAttention(width),
                 ResidualBlock(dims, width, width, 0, self.features),
             ]
         )
@@ -223,7 +225,7 @@ class AuthorsDenoiser(nn.Module):
                 inputs = width + skips.pop()
                 self.up.append(ResidualBlock(dims, inputs, outputs, 0, self.features))
                 if level in arch.denoiser_attention:
-                    self.up.append(AttentionOfNormed(outputs))
+                    self.up.append(NormedSkipAttention(outputs))
                 width = outputs
             if level > 0:
                 self.up.append(Upsample(dims, width, width))
@@ -236,7 +238,7 @@ class AuthorsDenoiser(nn.Module):
         h = self.stem(torch.cat([z, z_i], dim=1))
         skips = [h] if self.every_skip else []
         for layer in self.down:
-            if isinstance(layer, AttentionOfNormed):
+            if isinstance(layer, NormedSkipAttention):
                 h = skips[-1] = layer(h)
                 continue
             h = layer(h, time) if isinstance(layer, ResidualBlock) else layer(h)
@@ -253,18 +255,19 @@ class AuthorsDenoiser(nn.Module):
 
 
 class TransposedConv(nn.Module):
-    """Transposed convolution that doubles the size as TensorFlow does: the last row and column go."""
+    """Transposed convolution that doubles the size as TensorFlow does, without the last row and column."""
 
     def __init__(self, dims: int, inputs: int, outputs: int):
         super().__init__()
         self.conv = nn.ConvTranspose2d(inputs, outputs, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, y, x) to (batch, outputs, 2 y, 2 x)."""
         return self.conv(x)[..., :-1, :-1]
 
 
-class PaddedAfter(nn.Sequential):
-    """A convolution padded at the far end only: TensorFlow's "same" where the padding is odd."""
+class EndPaddedConv(nn.Sequential):
+    """A convolution padded at the end of each axis only: TensorFlow's "same" for an odd padding."""
 
     def __init__(self, dims: int, inputs: int, outputs: int, kernel: int, stride: int):
         pad = nn.ZeroPad2d((0, 1, 0, 1)) if dims == 2 else nn.ZeroPad3d((0, 1, 0, 1, 0, 1))

@@ -1,4 +1,4 @@
-"""The sizes that the authors' networks can have. Knows no torch."""
+"""The sizes that the authors' networks can have; imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def authors_architecture(
     image_widths: tuple[int, ...] = (16, 32, 64, 64, 32),
     denoiser_widths: tuple[int, ...] = (16, 32, 64),
 ) -> Architecture:
-    """Return the authors' networks' sizes; what is not a parameter is fixed in their code."""
+    """Return the architecture of the authors' networks; all other sizes are fixed in their code."""
     return Architecture(
         dims,
         image_channels,
@@ -47,7 +47,10 @@ def check_authors(arch: Architecture, size: tuple[int, ...]) -> None:
     if arch != expected:
         raise ValueError("the authors' networks cannot have this architecture")
     if len(arch.label_widths) < 3 or len(arch.denoiser_widths) != DENOISER_LEVELS:
-        raise ValueError("the authors' networks have other levels")
+        raise ValueError(
+            "the authors' networks need at least 3 label widths and exactly "
+            f"{DENOISER_LEVELS} denoiser widths"
+        )
     if len(size) != arch.dims:
         raise ValueError(f"the authors' networks need a size of {arch.dims} axes")
     multiple = arch.stride * 2 ** (DENOISER_LEVELS - 1)
@@ -58,5 +61,6 @@ def check_authors(arch: Architecture, size: tuple[int, ...]) -> None:
         width % groups for width in arch.image_widths[-2:]
     ):
         raise ValueError(
-            "the image encoder's and the denoiser's widths must divide into groups of channels"
+            f"the image encoder's and the denoiser's widths must be divisible by {CONV_GROUPS}, "
+            f"the image encoder's last two by {groups}"
         )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TIME_FEATURES = 64
-LANES = 16  # of float32 in a vector register
+LANES = 16  # float32 values in a vector register
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -23,9 +23,9 @@ def conv(
     padding: int | None = None,
     groups: int = 1,
 ) -> nn.Module:
-    """Return a convolution that keeps the size at stride 1 and halves it (rounding up) at 2.
+    """Return a convolution that keeps the size at stride 1 and halves it (rounding up) at stride 2.
 
-    That is the default ``padding`` of kernel // 2 on either side.
+    This holds for the default ``padding`` of kernel // 2 on both sides.
     """
     layer = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
     padding = kernel // 2 if padding is None else padding
@@ -33,7 +33,7 @@ def conv(
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm of ``groups`` groups, or as many as divide ``channels``."""
+    """Group norm with gcd(``groups``, ``channels``) groups."""
 
     def __init__(self, channels: int, groups: int = 4):
         super().__init__(math.gcd(groups, channels), channels)
@@ -43,7 +43,7 @@ class GroupNorm(nn.GroupNorm):
         training = torch.is_grad_enabled() and x.dtype != torch.float32
         if x.device.type != "cpu" or x.ndim < 4 or x.is_contiguous() or not training:
             return super().forward(x)
-        # On a CPU the backward pass in half precision is slower channels-last than two transpositions.
+        # On a CPU the half-precision backward pass is slower channels-last than two layout changes.
         normed = super().forward(x.contiguous())
         return normed.contiguous(memory_format=CHANNELS_LAST[x.ndim - 2])
 
@@ -96,7 +96,7 @@ class SelfAttention(nn.Module):
         )
         width, dtype = q.shape[-1], q.dtype
         if q.device.type == "cpu" and width < LANES:
-            # Products narrower than the lanes take longer, and in half precision longer than in float32.
+            # Narrower products are slower, and in half precision slower than in float32.
             q, k, v = (F.pad(part.float(), (0, LANES - width)) for part in (q, k, v))
         mixed = F.scaled_dot_product_attention(q, k, v, scale=width**-0.5)[..., :width]
         mixed = mixed.to(dtype).transpose(1, 2).flatten(2)
@@ -104,20 +104,20 @@ class SelfAttention(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest enlargement by two (or to a given size) and a convolution."""
+    """Nearest-neighbour upsampling by two (or to a given size) and a convolution."""
 
     def __init__(self, dims: int, inputs: int, outputs: int):
         super().__init__()
         self.conv = conv(dims, inputs, outputs)
 
     def forward(self, x: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
-        """Map (batch, inputs, *space) to (batch, outputs, *size), by default twice the size."""
+        """Map (batch, inputs, *space) to (batch, outputs, *size), by default twice as large."""
         size = size or tuple(2 * n for n in x.shape[2:])
         return self.conv(F.interpolate(x, size=size, mode="nearest"))
 
 
 def time_embedding(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
-    """Return sinusoidal features (batch, features) of the times ``t`` (batch,), real numbers."""
+    """Return sinusoidal features (batch, features) of the real times ``t`` (batch,)."""
     half = features // 2
     rates = torch.exp(
         -math.log(10000) * torch.arange(half, device=t.device, dtype=torch.float32) / (half - 1)
@@ -148,7 +148,7 @@ def pad_to_stride(x: Tensor, stride: int) -> Tensor:
 
 
 def crop_to_size(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Undo ``pad_to_stride``: the middle ``size`` of (batch, channels, *padded size)."""
+    """Undo ``pad_to_stride``: crop (batch, channels, *padded size) to the central ``size``."""
     for axis, n in enumerate(size, start=2):
         x = x.narrow(axis, (x.shape[axis] - n) // 2, n)
     return x

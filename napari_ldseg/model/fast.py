@@ -1,9 +1,10 @@
-"""Copies of the networks that compute the same faster, for inference alone.
+"""Faster copies of the networks with the same results, for inference only.
 
-Batch norms are folded into the convolutions before them; an enlargement by two and the convolution on
-it become small convolutions of the input, one per phase of the doubled grid; activations work in place;
-memory is channels-last; encoder and decoder may compute in bfloat16. The full-size stages run slab by slab, which
-keeps an image's in the cache and bounds the memory of a volume's. The denoiser stays as it is.
+Batch norms are folded into the convolutions before them. An upsampling by two and the convolution
+after it become small convolutions of the input, one per phase of the doubled grid. Activations work in
+place, memory is channels-last, and encoder and decoder may compute in bfloat16. The full-size stages
+run slab by slab, so that an image's activations stay in the cache and a volume's memory is bounded. The
+denoiser is not changed.
 """
 
 from __future__ import annotations
@@ -26,71 +27,71 @@ from .authors import (
     AuthorsLabelDecoder,
     BatchNorm,
     ConvBlock,
+    EndPaddedConv,
     ImageBlock,
-    PaddedAfter,
     TransposedConv,
 )
 from .blocks import CHANNELS_LAST, Upsample
 from .ldseg import LDSeg
 
-SLAB_VOXELS = {2: 2**17, 3: 2**21}  # of the full-size grid, computed at once
+SLAB_VOXELS = {2: 2**17, 3: 2**21}  # full-size voxels per slab
 
 CONVOLUTION = {2: F.conv2d, 3: F.conv3d}
 
 # Per phase of the doubled grid: the taps on the small grid (rows) as sums of the kernel's three (columns).
-# Nearest enlargement, y[2i] = w0 x[i-1] + (w1 + w2) x[i], y[2i+1] = (w0 + w1) x[i] + w2 x[i+1]:
+# Nearest upsampling, y[2i] = w0 x[i-1] + (w1 + w2) x[i], y[2i+1] = (w0 + w1) x[i] + w2 x[i+1]:
 NEAREST_TAPS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
 # Transposed convolution of stride 2, y[2i] = w2 x[i-1] + w0 x[i], y[2i+1] = w1 x[i]:
 TRANSPOSED_TAPS = (((0, 0, 1), (1, 0, 0)), ((0, 1, 0),))
 
 
 def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
-    """Return a model that gives the same results as ``model`` up to rounding, for inference alone.
+    """Return a model with the same results as ``model`` up to rounding, for inference only.
 
-    ``dtype`` is what the image encoder and the label decoder compute in; both still return float32.
-    The label encoder and the denoiser are those of ``model``, which must be in evaluation mode. A model
-    whose weights need no gradient has these two kept as long as the weights stay as they are.
+    ``dtype`` is the precision of the image encoder and the label decoder; both still return float32.
+    The label encoder and the denoiser are those of ``model``, which must be in evaluation mode. The
+    faster networks of a frozen model are cached until its weights change.
     """
     weights = list(itertools.chain(model.parameters(), model.buffers()))
     frozen = not any(w.requires_grad or w.is_inference() for w in weights)
-    # Any change in place raises a tensor's version, any other its address.
+    # An in-place change raises a tensor's version; a replaced tensor has another address.
     state = [(w.data_ptr(), w._version) for w in weights] if frozen else []
-    kept, networks = _kept.setdefault(model, {}).get(dtype, (None, {}))
-    if not frozen or kept != state:
-        networks = _rewritten_networks(model, dtype)
+    cached, networks = _cache.setdefault(model, {}).get(dtype, (None, {}))
+    if not frozen or cached != state:
+        networks = _fast_networks(model, dtype)
         if frozen:
-            _kept[model][dtype] = (state, networks)
+            _cache[model][dtype] = (state, networks)
     result = copy.copy(model)
     result._modules = {**model._modules, **networks}
     return result
 
 
-# The networks made of frozen models, with the state of the weights that they were made of.
-_kept: weakref.WeakKeyDictionary[LDSeg, dict[torch.dtype, tuple[list, dict[str, nn.Module]]]]
-_kept = weakref.WeakKeyDictionary()
+# The fast networks of frozen models, with the state of the weights they were made from.
+_cache: weakref.WeakKeyDictionary[LDSeg, dict[torch.dtype, tuple[list, dict[str, nn.Module]]]]
+_cache = weakref.WeakKeyDictionary()
 
 
-def _rewritten_networks(model: LDSeg, dtype: torch.dtype) -> dict[str, nn.Module]:
-    _keep_freed_memory()
+def _fast_networks(model: LDSeg, dtype: torch.dtype) -> dict[str, nn.Module]:
+    _raise_mmap_threshold()
     memory_format = CHANNELS_LAST[model.architecture.dims]
     networks: dict[str, nn.Module] = {}
     for name in ("image_encoder", "label_decoder"):
-        network = _rewritten(copy.deepcopy(getattr(model, name))).requires_grad_(False)
-        networks[name] = InPrecision(network, dtype, memory_format)
+        network = _fast_form(copy.deepcopy(getattr(model, name))).requires_grad_(False)
+        networks[name] = CastNetwork(network, dtype, memory_format)
     return networks
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc keep 62 MiB of freed memory for the next tensors, which spares their page faults.
+def _raise_mmap_threshold() -> None:
+    """Let glibc reuse up to 62 MiB of freed memory for the next tensors, which saves page faults.
 
-    Freeing a block raises the size from which on it takes blocks from the system and gives them back
-    (mallopt(3), M_MMAP_THRESHOLD), to 32 MiB at most. The block is never touched; elsewhere this does nothing.
+    Freeing a block raises M_MMAP_THRESHOLD (mallopt(3)) to the block's size, at most 32 MiB. The block
+    is never touched; with other C libraries this has no effect.
     """
     torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-class InPrecision(nn.Module):
-    """A network that computes in ``dtype`` and ``memory_format``, float32 and contiguous outside."""
+class CastNetwork(nn.Module):
+    """A network that computes in ``dtype`` and ``memory_format`` and returns contiguous float32."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format):
         super().__init__()
@@ -108,9 +109,9 @@ class FoldedBlock(nn.Module):
 
     def __init__(self, block: ConvBlock):
         super().__init__()
-        self.conv1 = folded(block.conv1, block.norm1)
-        self.conv2 = folded(block.conv2, block.norm2)
-        self.shortcut = folded(block.shortcut, block.shortcut_norm)
+        self.conv1 = fold_batch_norm(block.conv1, block.norm1)
+        self.conv2 = fold_batch_norm(block.conv2, block.norm2)
+        self.shortcut = fold_batch_norm(block.shortcut, block.shortcut_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, inputs, *space) to (batch, outputs, *space)."""
@@ -120,14 +121,14 @@ class FoldedBlock(nn.Module):
 
 
 class InPlaceImageBlock(nn.Module):
-    """An ``ImageBlock`` that writes over its input; ``local`` is what needs no more than neighbours."""
+    """An ``ImageBlock`` that overwrites its input; ``local`` is the part without a global norm."""
 
     def __init__(self, block: ImageBlock):
         super().__init__()
         self.conv1, self.conv2, self.shortcut = block.conv1, block.conv2, block.shortcut
         self.halve: nn.Module = block.halve
         self.norm = block.norm
-        if isinstance(block.halve, PaddedAfter):
+        if isinstance(block.halve, EndPaddedConv):
             self.halve = HalvingConv(block.halve)
 
     def local(self, x: Tensor) -> Tensor:
@@ -143,12 +144,12 @@ class InPlaceImageBlock(nn.Module):
 
 
 class HalvingConv(nn.Module):
-    """A ``PaddedAfter`` of kernel 3 and stride 2 that copies no padded input.
+    """An ``EndPaddedConv`` of kernel 3 and stride 2 without a padded copy of its input.
 
-    Padded by two on either side it has one output more, the first.
+    Padding by two on both sides gives one more output, the first, which is dropped.
     """
 
-    def __init__(self, padded: PaddedAfter):
+    def __init__(self, padded: EndPaddedConv):
         super().__init__()
         conv: Any = padded[1]
         conv.padding = (2,) * (conv.weight.ndim - 2)
@@ -163,7 +164,7 @@ class HalvingConv(nn.Module):
 
 
 class SlabImageEncoder(nn.Module):
-    """A ``AuthorsImageEncoder`` with its full-size stage in slabs."""
+    """An ``AuthorsImageEncoder`` that computes its full-size stage in slabs."""
 
     def __init__(self, encoder: AuthorsImageEncoder):
         super().__init__()
@@ -178,18 +179,18 @@ class SlabImageEncoder(nn.Module):
         def full_size(x: Tensor) -> Tensor:
             return self.first.local(self.stem(x))
 
-        # The stem and two convolutions reach three voxels, the halving's one beyond.
+        # The stem and two convolutions reach three voxels, the strided convolution one more.
         h = in_slabs(full_size, image, halo=4, factor=0.5)
         return self.norm(self.layers(self.first.norm(h)))
 
 
 class SlabLabelDecoder(nn.Module):
-    """A ``AuthorsLabelDecoder`` with its full-size stage in slabs; float32 logits."""
+    """An ``AuthorsLabelDecoder`` that computes its full-size stage in slabs; float32 logits."""
 
     def __init__(self, decoder: AuthorsLabelDecoder):
         super().__init__()
         self.head, self.tail = decoder.layers[:-2], decoder.layers[-2:]
-        self.out = folded(decoder.out, decoder.norm)
+        self.out = fold_batch_norm(decoder.out, decoder.norm)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (batch, 1, *cells) to logits (batch, classes, *size), float32."""
@@ -197,12 +198,12 @@ class SlabLabelDecoder(nn.Module):
         def full_size(h: Tensor) -> Tensor:
             return self.out(F.silu(self.tail(h), inplace=True)).float()
 
-        # The enlargement and two convolutions reach three voxels, two cells of the half-size grid.
+        # The upsampling and two convolutions reach three voxels, two cells of the half-size grid.
         return in_slabs(full_size, self.head(z), halo=2, factor=2)
 
 
 class PhaseConv(nn.Module):
-    """Doubling and convolution in one: a convolution of the small input per phase, interleaved.
+    """Upsampling by two and convolution in one: one convolution of the input per phase, interleaved.
 
     ``kernel`` is (outputs, inputs, 3, ...), ``taps`` one of the tables above.
     """
@@ -220,7 +221,7 @@ class PhaseConv(nn.Module):
             kernels.append(nn.Parameter(part.float(), requires_grad=False))
         self.kernels = nn.ParameterList(kernels)
         self.bias = nn.Parameter(bias.clone(), requires_grad=False)
-        # A phase's two taps are i-1 and i, or, where both phases have two, i and i+1 in the second.
+        # Two taps are at i-1 and i; if both phases have two, those of the second are at i and i+1.
         self.starts = (0, len(taps[1]) - 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -242,8 +243,8 @@ class PhaseConv(nn.Module):
 def in_slabs(local: Callable[[Tensor], Tensor], x: Tensor, halo: int, factor: float) -> Tensor:
     """Return ``local(x)``, computed in slabs along the longest axis of (batch, channels, *space).
 
-    ``local`` multiplies the size by ``factor`` (2 or 0.5) and reaches no further than ``halo`` voxels
-    of ``x``. The result equals that of the whole up to the rounding of other kernels.
+    ``local`` multiplies the size by ``factor`` (2 or 0.5) and depends on at most ``halo`` neighbours of
+    each voxel. The result equals ``local(x)`` up to the rounding of other kernels.
     """
     space = x.shape[2:]
     full = math.prod(space) * max(1.0, factor) ** len(space)
@@ -264,8 +265,8 @@ def in_slabs(local: Callable[[Tensor], Tensor], x: Tensor, halo: int, factor: fl
     return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
 
 
-def folded(conv: Any, norm: BatchNorm) -> nn.Module:
-    """Fold the batch norm after ``conv`` into it and return it."""
+def fold_batch_norm(conv: Any, norm: BatchNorm) -> nn.Module:
+    """Fold the batch norm that follows ``conv`` into it and return ``conv``."""
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight,
         conv.bias,
@@ -278,8 +279,8 @@ def folded(conv: Any, norm: BatchNorm) -> nn.Module:
     return conv.requires_grad_(False)
 
 
-def _rewritten(module: Any) -> nn.Module:
-    """Return ``module`` with everything in it replaced that has a faster form."""
+def _fast_form(module: Any) -> nn.Module:
+    """Return ``module`` with every part replaced that has a faster form."""
     if isinstance(module, ConvBlock):
         return FoldedBlock(module)
     if isinstance(module, Upsample):
@@ -289,7 +290,7 @@ def _rewritten(module: Any) -> nn.Module:
     if isinstance(module, ImageBlock):
         return InPlaceImageBlock(module)
     for name, child in module.named_children():
-        setattr(module, name, _rewritten(child))
+        setattr(module, name, _fast_form(child))
     if isinstance(module, AuthorsImageEncoder):
         return SlabImageEncoder(module)
     if isinstance(module, AuthorsLabelDecoder):

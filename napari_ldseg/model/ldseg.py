@@ -24,7 +24,7 @@ from .schedule import NoiseSchedule
 
 
 class Networks(NamedTuple):
-    """The four networks; each takes and returns what the one of its name in ``networks`` does."""
+    """The four networks, with the inputs and outputs of the classes of these names in ``networks``."""
 
     label_encoder: nn.Module
     label_decoder: nn.Module
@@ -48,7 +48,7 @@ class LDSeg(nn.Module):
     """Latent diffusion segmentation (arXiv 2407.12952).
 
     Any image size works: inputs are padded to the stride by repeating the border, and decoded
-    results are cropped again. ``networks`` are by default those of ``paper_networks``.
+    results are cropped. ``networks`` defaults to ``paper_networks``.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class LDSeg(nn.Module):
         return self.architecture.latent_shape(size)
 
     def encode_label(self, label: Tensor) -> Tensor:
-        """One-hot label (batch, classes, *size), float, to z_l(0) (batch, latent_channels, *cells)."""
+        """Map a one-hot label (batch, classes, *size), float, to z_l(0) (batch, latent_channels, *cells)."""
         return self.label_encoder(self._pad(label))
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Image (batch, image_channels, *size), float, to z_i (batch, embedding_channels, *cells)."""
+        """Map an image (batch, image_channels, *size), float, to z_i (batch, embedding_channels, *cells)."""
         return self.image_encoder(self._pad(image))
 
     def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Latent (batch, latent_channels, *cells) to logits (batch, classes, *size), float32."""
+        """Map a latent (batch, latent_channels, *cells) to logits (batch, classes, *size), float32."""
         return crop_to_size(self.label_decoder(z.to(self._dtype())), size)
 
     def diffuse(self, z0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -111,18 +111,17 @@ class LDSeg(nn.Module):
         z_i
             Image embeddings (batch, embedding_channels, *cells).
         noise
-            Initial noise z_l(T) ~ N(0, I), (batch, latent_channels, *cells); its precision is the
-            precision of the sampler's arithmetic.
+            Initial noise z_l(T) ~ N(0, I), (batch, latent_channels, *cells); the sampler computes in
+            its precision.
         steps
             Number of sampling times K.
         sampler
             ``"ddim"`` or ``"ddpm"``.
         step_noise
-            A function of the step k = 0..K-1 that returns its noise, shaped like ``noise``. DDPM needs
-            it; at the last step both samplers add it times sqrt(1 - abar(0)), which is 0 for the
-            cosine schedule.
+            Returns the noise of step k = 0..K-1, shaped like ``noise``. DDPM needs it; at the last step
+            both samplers add it times sqrt(1 - abar(0)), which is 0 for the cosine schedule.
         on_latent
-            Called with each latent of the trajectory: the initial one and that after each of the K
+            Called with each latent of the trajectory: the initial one and the one after each of the K
             steps.
 
         Returns
@@ -149,7 +148,7 @@ class LDSeg(nn.Module):
         else:
             raise ValueError(f"the sampler must be 'ddim' or 'ddpm', not {sampler!r}")
         if on_latent is not None and self.schedule.alpha_bar(self.schedule.times(steps)[-1]) == 1:
-            on_latent(z)  # the skipped last step leaves the latent as it is
+            on_latent(z)  # the skipped last step does not change the latent
         return z
 
     def _dtype(self) -> torch.dtype:

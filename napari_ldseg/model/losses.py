@@ -13,7 +13,7 @@ from .blocks import append_axes, pad_to_stride
 from .ldseg import LDSeg
 from .res_unet import ResUNet
 
-# Per class and per sample, background left out: the paper's pooled Dice loses small objects.
+# Per class and sample, without the background: the paper's pooled Dice neglects small objects.
 _dice = DiceLoss(include_background=False, softmax=True, smooth_nr=1.0, smooth_dr=1.0)
 _dice_of_probabilities = DiceLoss(include_background=False, smooth_nr=1.0, smooth_dr=1.0)
 
@@ -34,7 +34,7 @@ def segmentation_loss(
 
     The Dice loss is the mean over samples and foreground classes of
     1 - (2 |p y| + 1) / (|p| + |y| + 1), with p the softmax. With ``reviewed`` (batch, 1, *size), 0 or 1,
-    only the voxels that are 1 count in either, each sample as much as any other.
+    both losses use only the voxels that are 1; every sample has the same weight.
     """
     if reviewed is None:
         return F.cross_entropy(logits, label), _dice(logits, label)
@@ -51,7 +51,7 @@ def _mean_where(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def deterministic_loss(model: ResUNet, image: Tensor, label: Tensor, gamma: float) -> LossTerms:
-    """Cross entropy + gamma Dice of the baseline; arguments as in ``training_loss``."""
+    """Return the baseline's loss, cross entropy + gamma Dice; arguments as in ``training_loss``."""
     logits = model.decode(model.encode_image(image), label.shape[2:])
     cross_entropy, dice = segmentation_loss(logits, label)
     return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
@@ -67,7 +67,7 @@ def training_loss(
     lambda_: float = 1.0,
     reviewed: Tensor | None = None,
 ) -> LossTerms:
-    """One pass of Algorithm 1 through all four networks.
+    """Return the loss of one pass of Algorithm 1 through all four networks.
 
     Parameters
     ----------
@@ -84,8 +84,9 @@ def training_loss(
     gamma, lambda_
         Weights of the Dice and of the noise loss.
     reviewed
-        Voxels that count, (batch, 1, *size), 0 or 1; None where all do. Cross entropy and Dice leave out
-        the others, and the noise loss weighs each latent cell by the fraction of its voxels that count.
+        1 for the voxels to train on, 0 for the others, (batch, 1, *size); None for all voxels. Cross
+        entropy and Dice ignore the others, and the noise loss weights each latent cell by the fraction
+        of its voxels that are 1.
     """
     z0 = model.encode_label(label)
     z_i = model.encode_image(image)

@@ -49,7 +49,7 @@ class NearestLabel(nn.Module):
 
     def forward(self, label: Tensor) -> Tensor:
         """Return (batch, latent_channels, *latent size): one-hot, or the integer label as one channel."""
-        cells = _every(label, self.stride)
+        cells = _cell_centres(label, self.stride)
         return standardise(cells.float() if self.one_hot else integer_label(cells))
 
 
@@ -62,11 +62,11 @@ class NearestImage(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (batch, image_channels, *latent size)."""
-        return _every(image, self.stride)
+        return _cell_centres(image, self.stride)
 
 
 class LabelDecoder(nn.Module):
-    """f_ld: a latent to class logits at full size (softmax gives the probabilities)."""
+    """f_ld: latent to class logits at full size (softmax gives the probabilities)."""
 
     def __init__(self, arch: Architecture):
         super().__init__()
@@ -86,7 +86,7 @@ class LabelDecoder(nn.Module):
         logits = self.out(F.silu(self.norm(self.layers(z)))).float()
         if self.stride == 1:
             return logits
-        # Few channels are enlarged several times faster one after the other.
+        # With few channels, interpolation is several times faster in the contiguous layout.
         return F.interpolate(logits.contiguous(), scale_factor=self.stride, mode=LINEAR[z.ndim - 2])
 
 
@@ -186,7 +186,7 @@ def integer_label(one_hot: Tensor) -> Tensor:
     return one_hot.argmax(1, keepdim=True).float()
 
 
-def _every(x: Tensor, stride: int) -> Tensor:
+def _cell_centres(x: Tensor, stride: int) -> Tensor:
     """Return (batch, channels, *space) at the centres of cells of ``stride`` pixels per axis."""
     space = (slice(stride // 2, None, stride),) * (x.ndim - 2)
     return x[(slice(None), slice(None), *space)]

@@ -1,4 +1,4 @@
-"""What the denoiser predicts, and how a latent to decode follows from it."""
+"""What the denoiser predicts, and how the latent to decode is computed from it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Parametrisation(Protocol):
         """Return the noise and the clean latent during sampling."""
 
     def after_step(self, z: Tensor) -> Tensor:
-        """Return the latent as handed on after the start and after each sampling step."""
+        """Return the latent that replaces ``z`` at the start and after each sampling step."""
 
 
 class PlainDifference:
-    """The paper's: predict the noise, decode z_l(t) - f_d (eq. 12), standardised everywhere."""
+    """The paper's: predict the noise, decode z_l(t) - f_d (eq. 12), always standardised."""
 
     def target(self, z0: Tensor, noise: Tensor, a: Tensor) -> Tensor:
         return noise

@@ -1,7 +1,7 @@
 """The paper's three models as configurations (arXiv 2407.12952, section IV), and faster ones.
 
-The fast ones decode at half the image's size and enlarge the logits linearly: the boundary keeps its
-sub-pixel place, and the stage that takes most of a sample's time is gone. More latent and embedding
+The fast ones decode at half the image's size and upsample the logits linearly: this keeps the boundary
+sub-pixel accurate and avoids the stage that takes most of a sample's time. More latent and embedding
 channels make up for the narrower networks. See docs/speed.md.
 """
 
@@ -15,7 +15,7 @@ from .architecture import Architecture
 
 @dataclass(frozen=True)
 class Preset:
-    """An architecture and the image size (y, x) or (z, y, x) in voxels that it is meant for."""
+    """An architecture and its image size (y, x) or (z, y, x) in voxels."""
 
     architecture: Architecture
     size: tuple[int, ...]

@@ -1,8 +1,7 @@
-"""The deterministic baseline: a residual U-Net of MONAI behind the calls of ``LDSeg``."""
+"""The deterministic baseline: MONAI's residual U-Net with the interface of ``LDSeg``."""
 
 from __future__ import annotations
 
-from monai.networks.nets import UNet
 from torch import Tensor, nn
 
 from .architecture import Architecture
@@ -10,13 +9,16 @@ from .blocks import crop_to_size, pad_to_stride
 
 
 class ResUNet(nn.Module):
-    """Residual U-Net of ``image_widths``, one segmentation per image.
+    """Residual U-Net of ``image_widths`` with one segmentation per image.
 
-    What LDSeg calls the image embedding and the latent are here the logits at full size, so that every
-    sample is the same. The other networks' sizes in ``architecture`` do not matter.
+    The image embedding and the latent of the interface are the logits at full size, so all samples are
+    equal. The sizes of the other networks in ``architecture`` are not used.
     """
 
     def __init__(self, architecture: Architecture):
+        # MONAI takes seconds to import, and of all networks only this one needs it.
+        from monai.networks.nets import UNet
+
         super().__init__()
         self.architecture = architecture
         widths = architecture.image_widths
@@ -38,11 +40,11 @@ class ResUNet(nn.Module):
         return (self.architecture.classes, *(n + -n % stride for n in size))
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """Image (batch, image_channels, *size) to logits (batch, classes, *padded size), float32."""
+        """Map an image (batch, image_channels, *size) to logits (batch, classes, *padded size), float32."""
         return self.unet(pad_to_stride(image, self.architecture.stride)).float()
 
     def sample(self, z_i: Tensor, noise: Tensor, steps: int) -> Tensor:
-        """Return ``z_i``; noise and steps change nothing."""
+        """Return ``z_i``; noise and steps are ignored."""
         return z_i
 
     def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:

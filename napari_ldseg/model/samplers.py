@@ -1,9 +1,9 @@
-"""Samplers: from pure noise to a clean latent. One function each, in the order of its algorithm.
+"""Samplers: from pure noise to a clean latent, one function each.
 
 ``predict(z, t)`` returns the ``Estimate`` (noise, z0) at time t. ``after_step`` is applied to the
-initial latent and after each step. An evaluation where abar is exactly 1 cannot change the result
-and is skipped. ``step_noise(k)`` returns the standard normal noise of step k = 0..K-1, shaped like the
-latent; at the last time, where abar may be below 1, both samplers add sqrt(1 - abar) times its noise.
+initial latent and after each step. The evaluation at a time where abar is exactly 1 cannot change the
+result and is skipped. ``step_noise(k)`` returns the standard normal noise of step k = 0..K-1, shaped
+like the latent; at the last time, where abar may be below 1, both samplers add it times sqrt(1 - abar).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _finish(
     if a == 1:
         return z
     z = predict(z, times[-1]).z0
-    # With a single time abar is that of pure noise: adding its noise would leave nothing else.
+    # With a single time, abar is nearly 0: the added noise would drown the latent.
     if step_noise is not None and len(times) > 1:
         z = z + (1 - a) ** 0.5 * step_noise(len(times) - 1)
     return after_step(z)

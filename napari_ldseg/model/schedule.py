@@ -1,4 +1,4 @@
-"""The noise schedules. Indices 0..T-1 stand for the paper's times 1..T."""
+"""The noise schedules. Times 0..T-1 are the paper's times 1..T."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class NoiseSchedule:
     """abar(t) over ``length`` times.
 
     ``cosine`` is that of Nichol and Dhariwal (arXiv 2102.09672, eq. 17). ``linear`` and ``quadratic``
-    are the cumulative products of 1 - beta, where beta (linear) or its square root (quadratic) goes
-    evenly from 1e-4 to 0.02 (Ho et al., arXiv 2006.11239); between two times log abar is linear.
+    are the cumulative products of 1 - beta, where beta (linear) or its square root (quadratic) rises
+    linearly from 1e-4 to 0.02 (Ho et al., arXiv 2006.11239). Between two times log abar is linear.
 
     Coefficients are Python floats: the cosine's abar(999) is 2.4e-6 and not every device has float64.
     """
@@ -41,11 +41,11 @@ class NoiseSchedule:
         At t = 0 it is exactly 1 for the cosine and 1 - 1e-4 for the others.
         """
         if self.name == "cosine":
-            return self._f(t) / self._f(0.0)
+            return self._cosine(t) / self._cosine(0.0)
         logs = _log_alpha_bars(self.name, self.length)
         before = min(int(t), self.length - 2)
-        part = t - before
-        return math.exp((1 - part) * logs[before] + part * logs[before + 1])
+        fraction = t - before
+        return math.exp((1 - fraction) * logs[before] + fraction * logs[before + 1])
 
     def alpha_bars(self, t: Tensor) -> Tensor:
         """Return abar of each time in ``t`` (batch,) as float32."""
@@ -60,7 +60,7 @@ class NoiseSchedule:
             return [float(last)]
         return [last * (1 - k / (steps - 1)) for k in range(steps)]
 
-    def _f(self, t: float) -> float:
+    def _cosine(self, t: float) -> float:
         return math.cos((t / self.length + 0.008) / 1.008 * math.pi / 2) ** 2
 
 

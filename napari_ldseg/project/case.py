@@ -20,7 +20,7 @@ FILES = ("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journ
 
 
 def now() -> str:
-    """Return the local time for a record, to the second and with its offset."""
+    """Return the local time for a record, to the second and with its UTC offset."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
@@ -34,7 +34,7 @@ class Masks:
 
     @property
     def protected(self) -> np.ndarray:
-        """What no run may change."""
+        """The voxels that no run may change."""
         return self.edited | self.reviewed
 
     @classmethod
@@ -46,7 +46,7 @@ class Masks:
 class CaseFolder:
     """The files of one case.
 
-    ``label.nii.gz``, ``edited.nii.gz`` and ``reviewed.nii.gz`` lie on the image's own grid; ``journal``
+    ``label.nii.gz``, ``edited.nii.gz`` and ``reviewed.nii.gz`` have the image's grid; ``journal``
     exists only while there are changes that are not in them yet.
     """
 
@@ -68,7 +68,7 @@ class CaseFolder:
         return read_record(self.folder / "case.json", CaseRecord)
 
     def load(self, image: Scan | None = None) -> Masks:
-        """Return label and masks with the journal replayed, on the axes of the array that was edited.
+        """Return label and masks with the journal replayed, on the axes of the edited array.
 
         ``image`` is needed only for a case without a label.
 
@@ -83,11 +83,11 @@ class CaseFolder:
         elif image is not None and not record.labelled:
             grid, label = image, np.zeros(image.shape, np.uint8)
         else:
-            raise LDSegError(f"{self.folder / 'label.nii.gz'} is missing; put it back.")
+            raise LDSegError(f"{self.folder / 'label.nii.gz'} is missing; restore it.")
         if label.shape != record.geometry.shape:
             raise LDSegError(
-                f"The label of {self.name} has the shape {label.shape}, but its record says "
-                f"{record.geometry.shape}; put back the files of one time."
+                f"The label of {self.name} has the shape {label.shape}, but its record gives "
+                f"{record.geometry.shape}; restore both files from the same backup."
             )
         masks = Masks(label, self._mask("edited", grid), self._mask("reviewed", grid))
         return self._replayed(masks)
@@ -97,10 +97,10 @@ class CaseFolder:
         return self._label(self.record())[0]
 
     def save(self, grid: Scan, masks: Masks, **changes: object) -> CaseRecord:
-        """Write label, masks and record (with ``changes``), each whole, then drop the journal.
+        """Write label, masks and record (with ``changes``), each atomically, then delete the journal.
 
-        ``grid`` gives the geometry. A crash in between loses nothing: the journal's values are absolute
-        and go last. Raises OSError or LDSegError.
+        ``grid`` gives the geometry. A crash in between loses nothing: the journal's values are absolute, and
+        it is deleted last. Raises OSError or LDSegError.
         """
         self.check_present()
         on_grid = replace(grid, array=masks.label, channels=False, name=self.name)
@@ -119,7 +119,7 @@ class CaseFolder:
         return record
 
     def change(self, **changes: object) -> CaseRecord:
-        """Write the record with ``changes``; an unchanged one is left. Raises OSError or LDSegError."""
+        """Write the record with ``changes``, if it differs. Raises OSError or LDSegError."""
         old = self.record()
         record = old.model_copy(update=changes)
         if record != old:
@@ -133,15 +133,14 @@ class CaseFolder:
         return journal.begin(self.journal, shape)
 
     def discard_journal(self) -> Path:
-        """Put the journal aside and return where. Raises OSError."""
+        """Rename the journal, so that it is not replayed, and return its new path. Raises OSError."""
         stamp = time.strftime("%Y-%m-%d-%H%M%S")
-        aside = self.folder / f"journal-discarded-{stamp}"
-        return self.journal.rename(aside)
+        return self.journal.rename(self.folder / f"journal-discarded-{stamp}")
 
     def check_present(self) -> None:
-        """Raise OSError if the folder has vanished: it must not be made anew without its files."""
+        """Raise OSError if the folder has disappeared: it must not be created again without its files."""
         if not (self.folder / "case.json").is_file():
-            raise FileNotFoundError(f"{self.folder} is not there")
+            raise FileNotFoundError(f"{self.folder} is missing")
 
     def _label(self, record: CaseRecord) -> tuple[Scan, np.ndarray]:
         path, shape = self.folder / "label.nii.gz", record.geometry.shape
@@ -157,7 +156,7 @@ class CaseFolder:
             )
             label = read_like(path, grid)
         if label.dtype.kind not in "iu":
-            raise LDSegError(f"{path} holds values that are not whole numbers; put back the label.")
+            raise LDSegError(f"{path} holds values that are not integers; restore the label.")
         return grid, np.array(label, order="C")
 
     def _mask(self, name: str, grid: Scan) -> np.ndarray:

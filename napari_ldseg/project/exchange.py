@@ -1,4 +1,4 @@
-"""A project to and from the folder layouts of nnU-Net and the Medical Segmentation Decathlon."""
+"""Export to and import from the folder layouts of nnU-Net and the Medical Segmentation Decathlon."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,18 +22,18 @@ from ..datasets.settings import DataSettings
 from ..errors import LDSegError
 from ..scans.files import write_like
 from ..scans.scan import Scan
+from ..utils.colours import class_colour
 from .case import LABEL_INTENT, Masks
 from .folder import Project
 from .images import refers_to_file
 from .patient import patients_of
 
 Layout = Literal["nnU-Net", "Decathlon"]
-PALETTE = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#46f0f0", "#f032e6")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many cases came across, and one sentence for each that did not."""
+    """How many cases were exported or imported, and one sentence for each that was not."""
 
     done: int
     left_out: tuple[str, ...]
@@ -42,8 +42,8 @@ class Outcome:
 def export(project: Project, folder: Path, layout: Layout) -> Outcome:
     """Write the reviewed cases to ``folder``, a new or empty one: all of it or nothing.
 
-    Label values become the project's own class numbers. Only fully reviewed cases go, since training on
-    unreviewed predictions teaches a model its own mistakes.
+    Label values become the project's class numbers. Only completely reviewed cases are exported, since
+    training on unreviewed predictions teaches a model its own mistakes.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
             left_out.append(f"{case.name} is not reviewed yet.")
     if not ready:
         raise LDSegError(
-            "No case is fully reviewed yet, so there is nothing to export; mark cases as reviewed first."
+            "No case is completely reviewed yet, so there is nothing to export; mark cases as reviewed first."
         )
     backgrounds = {case.record().values[0] for case in ready}
     structures = [c.name for c in project.record.classes if c.name not in backgrounds]
@@ -118,12 +118,12 @@ def import_from(
 ) -> Outcome:
     """Add the training cases of an nnU-Net or Decathlon folder; images are referred to, not copied.
 
-    Their labels are an expert's, so they count as reviewed.
+    Their labels were made by experts, so they count as reviewed.
 
     Raises
     ------
     LDSegError
-        If the folder is in neither layout, or names a file outside itself.
+        If the folder has neither layout, or names a file outside itself.
     OSError
         If the project cannot be written.
     """
@@ -137,7 +137,7 @@ def import_from(
         try:
             if found.file is None:
                 raise LDSegError(
-                    "it has several channels; images of one file each can be imported."
+                    "it has several channels; only images of one file each can be imported."
                 )
             image, label = found.read()
             if label.shape != image.shape:
@@ -156,7 +156,7 @@ def import_from(
 
 
 def _write_image(folder: Path, name: str, image: Scan, layout: Layout) -> int:
-    """Write the image's channels as ``layout`` wants them; return how many."""
+    """Write the image's channels as ``layout`` requires; return how many."""
     if not image.channels:
         ending = "_0000.nii.gz" if layout == "nnU-Net" else ".nii.gz"
         write_like(folder / f"{name}{ending}", np.asarray(image.array), image)
@@ -197,7 +197,7 @@ def _decathlon_json(name: str, classes: list[str], cases: list[str], channels: i
 
 
 def _known_colours(project: Project) -> dict[str, str]:
-    """Return the colours by lower-case name of the bundled models' classes and the project's own."""
+    """Return the colours of the bundled models' and the project's classes by lower-case name."""
     known: dict[str, str] = {}
     for path in bundled_checkpoints().values():
         with suppress(LDSegError):
@@ -219,10 +219,10 @@ def _classes(labels: Any, folder: Path, known: dict[str, str]) -> list[ClassInfo
         if len(set(names)) != len(names):
             raise ValueError("twice")
         colours = {known.get(name.casefold()) for name in names}
-        free = cycle([colour for colour in PALETTE if colour not in colours] or PALETTE)
+        free = (colour for colour in map(class_colour, count(1)) if colour not in colours)
         background, *structures = names
         return [
-            ClassInfo(name=background, colour="#000000"),
+            ClassInfo(name=background, colour=class_colour(0)),
             *(
                 ClassInfo(name=name, colour=known.get(name.casefold()) or next(free))
                 for name in structures
@@ -230,13 +230,13 @@ def _classes(labels: Any, folder: Path, known: dict[str, str]) -> list[ClassInfo
         ]
     except (AttributeError, TypeError, ValueError) as error:
         raise LDSegError(
-            f"{folder / 'dataset.json'} must name the classes 0, 1, 2, ... each once."
+            f"{folder / 'dataset.json'} must name the classes 0, 1, 2, ..., each once."
         ) from error
 
 
 def _checked(label: np.ndarray, classes: int, where: str) -> np.ndarray:
-    whole = label.dtype.kind in "iub" or np.array_equal(label, np.rint(label))
-    if not whole or label.min(initial=0) < 0 or label.max(initial=0) >= classes:
+    integers = label.dtype.kind in "iub" or np.array_equal(label, np.rint(label))
+    if not integers or label.min(initial=0) < 0 or label.max(initial=0) >= classes:
         raise LDSegError(
             f"its label holds values other than the classes 0 to {classes - 1}; name them {where} or "
             "erase them."

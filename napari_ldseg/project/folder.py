@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -15,7 +16,8 @@ from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..scans.scan import Scan
 from ..utils.atomic import remove_leftovers
-from . import lock
+from ..utils.locking import LOCK, OWNER, FolderLock
+from ..utils.text import free_name
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of
 from .patient import patient_of
@@ -41,26 +43,26 @@ class Project:
     Raises
     ------
     LDSegError
-        If the folder is no project, cannot be written, or is open elsewhere.
+        If the folder is not a project, cannot be written, or is open elsewhere.
     """
 
     def __init__(self, folder: Path, create: bool = False):
         self.folder, self.images = folder, Images(folder)
         self._guard = threading.RLock()
-        self._remembered: dict[str, tuple[int, CaseRecord]] = {}
+        self._cached: dict[str, tuple[int, CaseRecord]] = {}
         self.unreadable: dict[str, str] = {}
         file = folder / "project.json"
         try:
             if create and not file.exists():
                 folder.mkdir(parents=True, exist_ok=True)
-                if any(path.name != lock.NAME for path in folder.iterdir()):
+                if any(path.name not in (LOCK, OWNER) for path in folder.iterdir()):
                     raise LDSegError(
-                        f"{folder} holds other files and is no project; choose a project or an empty "
+                        f"{folder} holds other files and is not a project; choose a project or an empty "
                         "folder."
                     )
             elif not file.is_file():
-                raise LDSegError(f"{folder} is not there or is no project; choose another folder.")
-            lock.acquire(folder)
+                raise LDSegError(f"{folder} is missing or not a project; choose another folder.")
+            self._lock = _locked(folder)
         except OSError as error:
             raise LDSegError(
                 f"{folder} cannot be opened as a project: {error.strerror or error}."
@@ -70,7 +72,7 @@ class Project:
                 write_record(file, ProjectRecord(name=folder.name, created=now()))
             self.record = read_record(file, ProjectRecord)
             (folder / "cases").mkdir(exist_ok=True)
-            self._sweep()
+            self._remove_leftovers()
         except OSError as error:
             self.close()
             raise LDSegError(f"{folder} cannot be written: {error.strerror or error}.") from error
@@ -81,16 +83,16 @@ class Project:
 
     @classmethod
     def for_reading(cls, folder: Path) -> Project:
-        """Return the project as it lies on the disk, without the lock: for reading alone."""
+        """Return the project as it is on the disk, read-only and without the lock."""
         project = cls.__new__(cls)
         project.folder, project.images = folder, Images(folder)
-        project._remembered, project.unreadable = {}, {}
+        project._cached, project.unreadable = {}, {}
         project.record = read_record(folder / "project.json", ProjectRecord)
         return project
 
     def close(self) -> None:
-        """Let other processes work in the folder."""
-        lock.release(self.folder)
+        """Release the folder's lock."""
+        self._lock.release()
 
     def cases(self) -> list[CaseFolder]:
         """Return the cases by name."""
@@ -102,20 +104,20 @@ class Project:
         return CaseFolder(self.folder / "cases" / name)
 
     def records(self) -> dict[str, CaseRecord]:
-        """Return the readable cases' records by name; those that have not changed are remembered.
+        """Return the readable cases' records by name; unchanged ones come from a cache.
 
-        ``unreadable`` then says of each other case what is wrong with it.
+        ``unreadable`` then has the other cases by name, and what is wrong with each.
         """
         records, self.unreadable = {}, {}
         for case in self.cases():
             try:
                 stamp = (case.folder / "case.json").stat().st_mtime_ns
-                known = self._remembered.get(case.name)
+                known = self._cached.get(case.name)
                 record = known[1] if known is not None and known[0] == stamp else case.record()
             except (LDSegError, OSError) as error:
                 self.unreadable[case.name] = str(error)
                 continue
-            self._remembered[case.name] = (stamp, record)
+            self._cached[case.name] = (stamp, record)
             records[case.name] = record
         return records
 
@@ -130,16 +132,16 @@ class Project:
         patient: str | None = None,
         copy: bool = True,
     ) -> CaseFolder:
-        """Add a case, whole or not at all.
+        """Add a case: all of it or nothing.
 
         Parameters
         ----------
         name
-            What to call it; a number is added where the name is taken.
+            The case's; a number is added if it is taken.
         image
             The image with the geometry of the label.
         path
-            Its file, if a reference suffices; None makes a copy, unless ``copy`` is False.
+            The image's file, to refer to; None makes a copy, unless ``copy`` is False.
         classes
             The meaning of the label values 0, 1, ...
         masks
@@ -147,21 +149,21 @@ class Project:
         runs
             Provenance of the runs that the label came from.
         patient
-            Who is shown; by default guessed from the name and the file's folder.
+            Whose image it is; by default guessed from the name and the file's folder.
         copy
-            Whether to copy the image where it has no file.
+            Whether to copy an image without a file.
 
         Raises
         ------
         LDSegError
-            If the image cannot be kept.
+            If the image cannot be copied or referred to.
         OSError
             If the folder cannot be written.
         """
         with self._guard:
             if not (self.folder / "project.json").is_file():
-                raise FileNotFoundError(f"{self.folder} is not there")
-            self.learn_classes(classes)
+                raise FileNotFoundError(f"{self.folder} is missing")
+            self.add_classes(classes)
             patient = self._known((patient or patient_of(name, path))[:200])
             record = CaseRecord(
                 patient=patient,
@@ -193,20 +195,20 @@ class Project:
             return CaseFolder(final)
 
     def patient_changes(self, name: str, patient: str) -> dict[str, str]:
-        """Return what the case's record is to say so that it is of ``patient``: ``patient`` and ``split``.
+        """Return the changes of the case's record that make it one of ``patient``: ``patient`` and ``split``.
 
-        The split is that patient's. A new patient keeps the split of one that the case was alone in, and
-        gets one of its own otherwise.
+        The split is that patient's. A new patient gets the case's present split if the case was its patient's
+        only one, and otherwise a newly drawn one.
 
         Raises
         ------
         LDSegError
-            If no patient is named, or the case cannot be read.
+            If ``patient`` is empty, or the case cannot be read.
         """
         with self._guard:
             records = self.records()
             if name not in records:
-                raise LDSegError(self.unreadable.get(name, f"{name} is no case of the project."))
+                raise LDSegError(self.unreadable.get(name, f"{name} is not a case of the project."))
             if not patient.strip():
                 raise LDSegError(f"Name the patient whose image {name} is.")
             patient, old = self._known(patient.strip()[:200]), records.pop(name)
@@ -228,18 +230,18 @@ class Project:
         Raises
         ------
         LDSegError
-            If a class that a case uses would go.
+            If a class that a case uses would be removed.
         """
         names = {c.name for c in classes}
         for case, record in self.records().items():
             for gone in [value for value in record.values if value not in names]:
                 raise LDSegError(
-                    f"The class {gone} is used by the case {case}; keep it, or take the case out first."
+                    f"The class {gone} is used by the case {case}; keep it, or remove the case first."
                 )
         self._write(self.record.model_copy(update={"classes": tuple(classes)}))
 
     def classes_of(self, record: CaseRecord) -> list[ClassInfo]:
-        """Return the meaning of a case's label values. Raises LDSegError if a class is gone."""
+        """Return the meaning of a case's label values. Raises LDSegError if a class is missing."""
         known = {c.name: c for c in self.record.classes}
         for name in record.values:
             if name not in known:
@@ -250,15 +252,15 @@ class Project:
         return [known[name] for name in record.values]
 
     def unsaved(self) -> list[CaseFolder]:
-        """Return the cases whose journal was left behind by a crash, the newest last."""
+        """Return the cases with a journal that a crash left, the newest last."""
         left = []
         for case in self.cases():
             with suppress(OSError):
                 left.append((case.journal.stat().st_mtime, case.name))
         return [self.case(name) for _, name in sorted(left)]
 
-    def _sweep(self) -> None:
-        """Remove what a killed process was just writing."""
+    def _remove_leftovers(self) -> None:
+        """Remove the incomplete files of a killed process."""
         for path in (self.folder / "cases").glob(".adding-*"):
             shutil.rmtree(path, ignore_errors=True)
         remove_leftovers(self.folder / "project.json")
@@ -266,30 +268,30 @@ class Project:
             for name in FILES:
                 remove_leftovers(case.folder / name)
 
-    def learn_classes(self, classes: Sequence[ClassInfo], redefined: bool = False) -> None:
+    def add_classes(self, classes: Sequence[ClassInfo], redefined: bool = False) -> None:
         """Add those of ``classes`` whose names are new. Raises OSError.
 
-        With ``redefined`` the others get their colour and code from ``classes`` too.
+        With ``redefined`` the others get their colour and code from ``classes``.
         """
         known = {c.name: c for c in self.record.classes}
         for info in classes:
             known[info.name] = info if redefined else known.get(info.name, info)
-        learnt = tuple(known.values())
-        if learnt != self.record.classes:
-            self._write(self.record.model_copy(update={"classes": learnt}))
+        merged = tuple(known.values())
+        if merged != self.record.classes:
+            self._write(self.record.model_copy(update={"classes": merged}))
 
     def _write(self, record: ProjectRecord) -> None:
         write_record(self.folder / "project.json", record)
         self.record = record
 
     def _draw(self) -> str:
-        """Put one patient in each block of five into validation, at a place drawn from the project."""
+        """Return the next patient's split: of five patients one, at a drawn place, is for validation."""
         block, place = divmod(len(self._splits), VALIDATION_EVERY)
         digest = hashlib.sha256(f"{self.record.created} {block}".encode()).digest()
         return "validation" if digest[0] % VALIDATION_EVERY == place else "training"
 
     def _splits_so_far(self) -> dict[str, str]:
-        """Return each patient's split, those included whose cases were removed: models may know them."""
+        """Return each patient's split, also of removed cases: models may be trained on them."""
         splits: dict[str, str] = {}
         for path in (self.folder / REMOVED).glob("*/case.json"):
             with suppress(LDSegError):
@@ -299,14 +301,25 @@ class Project:
         return splits
 
     def _known(self, patient: str) -> str:
-        """Return ``patient`` as the project writes it, in whatever case it is given."""
-        alike = (known for known in self._splits if known.casefold() == patient.casefold())
-        return next(alike, patient)
+        """Return ``patient`` as the project spells it; upper and lower case do not matter."""
+        same = (known for known in self._splits if known.casefold() == patient.casefold())
+        return next(same, patient)
 
     def _free_name(self, name: str, cases: Path) -> Path:
         stem = re.sub(r"[^\w.() -]+", "_", name).strip(" .")[:100] or "case"
         taken = {path.name.casefold() for path in cases.iterdir()}
-        free, number = stem, 2
-        while free.casefold() in taken:
-            free, number = f"{stem}-{number}", number + 1
-        return cases / free
+        return cases / free_name(stem, lambda n: n.casefold() in taken)
+
+
+def _locked(folder: Path) -> FolderLock:
+    """Return the acquired lock of ``folder``; raise LDSegError if it is open elsewhere, or OSError."""
+    lock = FolderLock(folder)
+    if lock.acquire():
+        return lock
+    owner = lock.owner()
+    if owner is not None and owner[0] == os.getpid():
+        raise LDSegError(f"{folder} is open in another window of this napari; use that one.")
+    who = f" (process {owner[0]} on {owner[1]})" if owner else ""
+    raise LDSegError(
+        f"{folder} is open in another napari{who}; close it there or choose another project folder."
+    )

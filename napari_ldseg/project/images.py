@@ -15,11 +15,11 @@ from ..utils.hashing import sha256_of
 from .case import CaseFolder
 from .schema import Geometry, ImageReference
 
-PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
 class ImageMissing(LDSegError):
-    """The image of a case is not where it was, or not the same any more."""
+    """The image of a case is missing, or has changed."""
 
 
 class Images:
@@ -39,21 +39,21 @@ class Images:
         reference = case.record().image
         if reference is None:
             raise ImageMissing(
-                f"The project holds no image for {case.name}; locate the file it was made on."
+                f"The project has no image for {case.name}; locate the file that it was labelled on."
             )
         tried = [self.folder / reference.path] if reference.path else []
         tried += [Path(reference.last_seen)] if reference.last_seen else []
-        there = [path for path in tried if path.is_file()]
-        for path in there:
+        existing = [path for path in tried if path.is_file()]
+        for path in existing:
             if _hash(path) == reference.sha256:
                 return path
-        if there:
+        if existing:
             raise ImageMissing(
-                f"{there[0]} has changed since {case.name} was labelled; locate the original image."
+                f"{existing[0]} has changed since {case.name} was labelled; locate the original image."
             )
         raise ImageMissing(
-            f"The image of {case.name} is not at {tried[0].resolve() if tried else 'a known place'} any "
-            "more; put it back or locate it."
+            f"The image of {case.name} is no longer at {tried[0].resolve() if tried else 'a known place'}; put "
+            "it back or locate it."
         )
 
     def locate(self, case: CaseFolder, path: Path) -> None:
@@ -80,13 +80,13 @@ class Images:
                 like = Scan(np.broadcast_to(np.uint8(0), geometry.shape), name=case.name)
                 array, channels = read_like(path, like), False
             else:
-                picture = read_scan(path)
-                array, channels = picture.array, picture.channels
+                copy = read_scan(path)
+                array, channels = copy.array, copy.channels
             scan = Scan(array, affine, channels, calibrated)
         if scan.shape != geometry.shape:
             raise LDSegError(
                 f"{path.name} has the shape {scan.shape}, but the label of {case.name} has "
-                f"{geometry.shape}; locate the image it was made on."
+                f"{geometry.shape}; locate the image that it was labelled on."
             )
         return replace(scan, name=case.name)
 
@@ -103,7 +103,7 @@ class Images:
         try:
             copy = _copy_image(image, building)
         except LDSegError:
-            return None  # The label is worth keeping without it.
+            return None  # The label is worth saving without it.
         relative = (final / copy.name).relative_to(self.folder).as_posix()
         return ImageReference(name=copy.name, path=relative, sha256=_hash(copy))
 
@@ -118,12 +118,12 @@ class Images:
 
 
 def refers_to_file(image: Scan, path: Path | None) -> bool:
-    """Return whether the file at ``path`` gives ``image`` again, so that no copy is needed."""
+    """Return whether ``image`` can be read from the file at ``path``, so that no copy is needed."""
     if path is None or not path.is_file():
         return False
     if image.source is not None:
         return True
-    if path.suffix.lower() not in PICTURES:
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
         return False
     try:
         return read_scan(path).shape == image.shape

@@ -2,8 +2,8 @@
 
 The first line is JSON with the grid's shape. Each record after it is a length, a CRC-32, a time and a
 zlib-compressed list of runs (start, length, label, whether edited) over the grid's voxels in C order.
-The values are absolute, so replaying a record twice changes nothing. A torn tail fails its length or
-its CRC and is dropped.
+The values are absolute, so replaying a record twice changes nothing. An incomplete last record fails its
+length or its CRC and is dropped.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def encode(indices: np.ndarray, labels: np.ndarray, edited: np.ndarray) -> bytes
 
 
 def begin(path: Path, shape: tuple[int, ...]) -> int:
-    """Write an empty journal for a grid of ``shape`` in place of any other; return its size."""
+    """Write an empty journal for a grid of ``shape``, replacing any other; return its size in bytes."""
     line = (json.dumps({"LDSeg journal": 1, "shape": list(shape)}) + "\n").encode()
     with atomic_write(path, ".part") as temporary:
         temporary.write_bytes(line)
@@ -74,10 +74,10 @@ def begin(path: Path, shape: tuple[int, ...]) -> int:
 
 
 def append(path: Path, size: int, records: bytes) -> int:
-    """Put ``records`` after the first ``size`` bytes of the journal, on the disk; return the new size.
+    """Write ``records`` after the first ``size`` bytes of the journal, to the disk; return the new size.
 
-    Whatever an earlier, failed attempt left behind ``size`` is overwritten. Raises OSError, also if the
-    journal is not the one of ``size`` bytes or more that was left.
+    What an earlier, failed attempt wrote after ``size`` is overwritten. Raises OSError, also if the journal
+    is missing or shorter than ``size``.
     """
     handle = os.open(path, os.O_WRONLY | getattr(os, "O_BINARY", 0))
     try:
@@ -95,12 +95,12 @@ def append(path: Path, size: int, records: bytes) -> int:
 
 
 def read(path: Path, shape: tuple[int, ...]) -> Iterator[Change]:
-    """Yield all whole changes in order, one at a time in memory, of a journal for a grid of ``shape``.
+    """Yield all complete changes in order, one at a time in memory, of a journal for a grid of ``shape``.
 
     Raises
     ------
     LDSegError
-        If the file is no journal, or one for another grid.
+        If the file is not a journal, or one for another grid.
     OSError
         If it cannot be read.
     """
@@ -108,8 +108,8 @@ def read(path: Path, shape: tuple[int, ...]) -> Iterator[Change]:
     own, position = _header(path, data)
     if own != shape:
         raise LDSegError(
-            f"{path} was written on a grid of {own}, but the label has {shape}; put back the label of "
-            "that time."
+            f"{path} was written on a grid of {own}, but the label has {shape}; restore the label that "
+            "belongs to it."
         )
     while position + HEAD.size <= len(data):
         length, crc, when = HEAD.unpack_from(data, position)

@@ -1,7 +1,7 @@
-"""Whose image a case is, guessed from its name and folder.
+"""A guess which patient's image a case is, from its name and folder.
 
-Two patients taken for one cost a comparison; one patient taken for two puts the same person on both sides of
-it, unnoticed. So the guess rather takes too many images for one patient's.
+Two patients taken for one make a comparison smaller; one patient taken for two puts the same person into both
+parts of the split, unnoticed. So in doubt the guess assigns images to one patient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 MOST_FOLDERS = 3
-NUMBERED_LAYER = re.compile(r" \[\d+\]$")  # as napari tells layers of one name apart
+NUMBERED_LAYER = re.compile(r" \[\d+\]$")  # napari numbers layers of the same name
 # What an image is or shows, not whose it is: modality, view, side, phase, visit, date, kind of file.
 TAG = re.compile(
     r"""(?<![^\W_])(?:
@@ -27,7 +27,7 @@ TAG = re.compile(
     )(?![^\W_])[\W_]*""",
     re.IGNORECASE | re.VERBOSE,
 )
-SAID = re.compile(
+EXPLICIT = re.compile(
     r"(?<![^\W_])(?:(?:sub|subj|subject|pat|patient|pid|mrn)(?:[ _-]?\d|[ _-][a-z]*\d)|p\d{2})[^\W_]*",
     re.IGNORECASE,
 )
@@ -35,15 +35,15 @@ NUMBERED = re.compile(r"\D*\d[^\W_]*(?:-\d{3,})*")
 
 
 def patient_of(name: str, path: Path | None = None) -> str:
-    """Return the patient that a case of this name, read from ``path``, probably shows.
+    """Return the probable patient of a case called ``name`` and read from ``path``.
 
-    ``P012_ED`` and ``P012_ES`` are of P012, ``patient_3/T1.nii.gz`` is of patient_3.
+    ``P012_ED`` and ``P012_ES`` belong to P012, ``patient_3/T1.nii.gz`` to patient_3.
     """
     name = NUMBERED_LAYER.sub("", name)
     rest = _without_tags(name)
-    said = SAID.search(rest)
-    if said:
-        return said.group()
+    explicit = EXPLICIT.search(rest)
+    if explicit:
+        return explicit.group()
     folder = _folder_of_patient(name, rest, path) if path is not None else ""
     return folder or _numbered(rest) or rest or _numbered(name) or name
 
@@ -51,10 +51,10 @@ def patient_of(name: str, path: Path | None = None) -> str:
 def patients_of(names: Sequence[str], paths: Sequence[Path | None]) -> list[str]:
     """Return the patients of all cases of a data set, each as ``patient_of``.
 
-    A number that all names begin with is the data set's own, and the next one tells: BraTS20_Training_001.
+    A number that all names begin with is the data set's; then the next one counts: BraTS20_Training_001.
     """
     patients = [patient_of(name, path) for name, path in zip(names, paths, strict=True)]
-    if len(set(patients)) == 1 < len(patients) and not SAID.search(patients[0]):
+    if len(set(patients)) == 1 < len(patients) and not EXPLICIT.search(patients[0]):
         next_numbers = [_numbered(_without_tags(n.removeprefix(patients[0]))) for n in names]
         if all(next_numbers):
             return [f"{patients[0]} {number}" for number in next_numbers]
@@ -62,16 +62,16 @@ def patients_of(names: Sequence[str], paths: Sequence[Path | None]) -> list[str]
 
 
 def _folder_of_patient(name: str, rest: str, path: Path) -> str:
-    """Return what the folder says where the name cannot tell, else nothing."""
+    """Return the patient according to the folder, or an empty text if the folder does not name one."""
     for folder in path.absolute().parents[:MOST_FOLDERS]:
         of_folder = _without_tags(folder.name)
         if not of_folder:
             if _numbered(rest):
                 return ""  # images/case_012: the folder above is a data set
             continue
-        said, numbered = SAID.search(of_folder), _numbered(of_folder)
-        if said:
-            return said.group()
+        explicit, numbered = EXPLICIT.search(of_folder), _numbered(of_folder)
+        if explicit:
+            return explicit.group()
         if numbered and re.match(re.escape(folder.name) + r"(?![^\W_])", name):
             return folder.name
         needs_number = bool(_numbered(rest))

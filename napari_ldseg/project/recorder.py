@@ -1,9 +1,9 @@
-"""Watches a label array that somebody edits and brings every change to the disk within a second.
+"""Writes every change of an edited label array to the disk within a second.
 
-The GUI only says that something changed (microseconds). A thread compares the array with its own copy,
-appends the difference to the case's journal, and keeps the edited mask. That needs no knowledge of how
-the array was changed: brush, fill, undo, or another plugin. While the disk cannot be written the
-records wait in memory and are tried again.
+The GUI only reports that something changed (microseconds). A thread compares the array with its own copy,
+appends the difference to the case's journal, and updates the edited mask. It does not matter how the array
+was changed: brush, fill, undo, or another plugin. While the disk cannot be written, the records wait in
+memory and are tried again.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ class Recorder:
     Parameters
     ----------
     name
-        What to call the label in messages.
+        The label's name in messages.
     array
         The label as the user sees and edits it.
     masks
-        The state that counts as recorded: the label before the user touched it, and both masks.
+        The state that counts as recorded: the label before the user edited it, and both masks.
     grid
         The geometry to write with.
     open_case
-        Gives the case, adding it to the project if need be; called in the recorder's thread before the
+        Returns the case and adds it to the project if it is new; called in the recorder's thread before the
         first record is written. May raise OSError or LDSegError; then it is tried again.
     on_problem
-        Told, in the recorder's thread, one sentence when the disk cannot be written, and None when it
-        can be again.
+        Called in the recorder's thread with one sentence when the disk cannot be written, and with None when
+        it can be written again.
     case
         The case, if there is one already; then ``open_case`` is not called.
     on_change
-        Told, in the recorder's thread, when the case is in another state: the first voxel is edited or the
-        last one no longer is, the sign-off is withdrawn, or a value without a class appears or goes.
+        Called in the recorder's thread when the state of the case changes: the first voxel is edited or the
+        last edit undone, the sign-off withdrawn, or a value without a class appears or disappears.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Recorder:
         self._base = masks.label
         self._seen = np.array(masks.label, order="C")
         self._previous: np.ndarray | None = None
-        # What was edited in an earlier session stays edited: its undo history is gone.
+        # What was edited in an earlier session stays edited: its undo history is lost.
         self._flags: np.ndarray = masks.edited * np.uint8(EDITED | PINNED)
         self._flags += masks.reviewed * np.uint8(REVIEWED)
         self._pending = b""
@@ -85,12 +85,12 @@ class Recorder:
         self._changes: dict[str, object] | None = None
         self._wake = threading.Condition()
         self._state = threading.RLock()
-        self._told = self._summary()
+        self._reported = self._summary()
         self._thread = threading.Thread(target=self._work, name=f"journal of {name}", daemon=True)
         self._thread.start()
 
     def touch(self, array: np.ndarray, painted: bool) -> None:
-        """Say that ``array`` may have changed: by painting, or by undo, redo or replacement."""
+        """Report that ``array`` may have changed: by painting, or by undo, redo or replacement."""
         with self._wake:
             self._array = array
             self._touched += 1
@@ -98,7 +98,7 @@ class Recorder:
             self._wake.notify_all()
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Wait until all changes so far were seen and, unless there is a problem, are on the disk."""
+        """Wait until all changes so far are recorded and, unless there is a problem, on the disk."""
         with self._wake:
             self._touched += 1
             wanted, self._flush = self._touched, True
@@ -108,17 +108,17 @@ class Recorder:
     def masks(self) -> Masks:
         """Return copies of the label and the masks as they are now."""
         with self._state:
-            self._look()
+            self._record_changes()
             return Masks(
                 self._seen.copy(), (self._flags & EDITED) != 0, (self._flags & REVIEWED) != 0
             )
 
     def counts(self) -> tuple[int, int]:
-        """Return how many voxels are edited and how many reviewed, as last seen."""
+        """Return how many voxels are edited and how many reviewed, as last recorded."""
         return self._count(EDITED), self._count(REVIEWED)
 
     def reviewed_along(self, axes: tuple[int, ...]) -> np.ndarray:
-        """Return the reviewed fraction at each position along ``axes``: of each slice, if one axis."""
+        """Return the reviewed fraction at each position along ``axes``; with one axis, of each slice."""
         others = tuple(axis for axis in range(self._seen.ndim) if axis not in axes)
         with self._state:
             return ((self._flags & REVIEWED) != 0).mean(axis=others)
@@ -141,20 +141,20 @@ class Recorder:
         self.save()
 
     def sign_off(self, who: str, when: str) -> None:
-        """Mark everything as reviewed and record who answers for it."""
+        """Mark everything as reviewed and record who is responsible for it."""
         with self._state:
-            self._look()
+            self._record_changes()
             verdict = "edited" if self._count(EDITED) else "accepted"
             self._flags |= REVIEWED
         self.save(sign_off=SignOff(who=who, when=when, verdict=verdict))
 
     def take_update(self, change: Callable[[], np.ndarray], **changes: object) -> None:
-        """Let ``change`` write new predictions into the array and return it: they are no edits.
+        """Call ``change``, which writes new predictions into the array and returns it: not an edit.
 
-        ``changes`` go to the case's record.
+        ``changes`` are those of the case's record.
         """
         with self._state:
-            self._look()
+            self._record_changes()
             array = change()
             indices, labels = _difference(array, self._seen)
             self._previous, self._base = self._base, self._base.copy()
@@ -165,14 +165,14 @@ class Recorder:
         self.save(**changes)
 
     def save(self, **changes: object) -> None:
-        """Ask for label, masks and record (with ``changes``) to be written, and the journal dropped."""
+        """Request that label, masks and record (with ``changes``) are written, and the journal deleted."""
         with self._wake:
             self._changes = {**(self._changes or {}), **changes}
             self._touched += 1
             self._wake.notify_all()
 
     def finish_writing(self, timeout: float = 30.0) -> bool:
-        """Save what the journal holds, so that it can go; return whether everything is on the disk."""
+        """Save everything and delete the journal; return whether everything is on the disk."""
         self.flush(timeout)
         if self._size or self._pending or self.problem:
             self.save()
@@ -204,7 +204,7 @@ class Recorder:
                 self._wake.wait_for(lambda: self._stop or self._touched > self._done, patience)
                 if self._stop:
                     return
-                # Several changes make one record, but never for longer than the interval.
+                # Collect several changes in one record, but never for longer than the interval.
                 pause = written + SECONDS_BETWEEN_WRITES - time.monotonic()
                 self._wake.wait_for(lambda: self._stop or self._flush, max(0.0, pause))
                 touched, self._flush = self._touched, False
@@ -214,8 +214,8 @@ class Recorder:
                 self._done = max(self._done, touched)
                 self._wake.notify_all()
 
-    def _look(self) -> None:
-        """Take what has changed in the array into memory."""
+    def _record_changes(self) -> None:
+        """Record in memory what has changed in the array."""
         with self._state:
             for _ in range(4):
                 with self._wake:
@@ -225,7 +225,7 @@ class Recorder:
                 if array.dtype != self._seen.dtype:
                     self._seen = self._seen.astype(array.dtype)
                 indices, labels = _difference(array, self._seen)
-                # Touched meanwhile: look again, so that a later change is not taken without an earlier.
+                # Touched meanwhile: compare again, so that no later change is recorded without an earlier one.
                 if self._touched == touched:
                     break
             with self._wake:
@@ -235,7 +235,7 @@ class Recorder:
             flags = self._flags.reshape(-1)
             was, back = flags[indices], labels == self._base.reshape(-1)[indices]
             if painted:
-                # Painted back by hand is a decision too, and no later undo takes it away.
+                # Painting the original value by hand is a decision too, and no later undo removes it.
                 edited = np.ones(len(indices), bool)
                 flags[indices] = was | EDITED | np.where(back, PINNED, 0).astype(np.uint8)
             else:
@@ -251,12 +251,12 @@ class Recorder:
             self._pending += journal.encode(indices, labels, edited)
 
     def _write(self) -> None:
-        """Bring what has changed to the disk, or note why not."""
+        """Write what has changed to the disk, or record why that failed."""
         text: str | None = None
         try:
-            self._look()
+            self._record_changes()
             self._try_write()
-        except Exception as error:  # The thread must live on, whatever the reason.
+        except Exception as error:  # The thread must continue, whatever the reason.
             text = (
                 f"The corrections of {self.name} cannot be saved ({_reason(error)}); they are kept in "
                 "memory and tried again every two seconds."
@@ -265,12 +265,12 @@ class Recorder:
             self.problem = text
             self._on_problem(text)
         summary = self._summary()
-        if summary != self._told:
-            self._told = summary
+        if summary != self._reported:
+            self._reported = summary
             self._on_change()
 
     def _summary(self) -> tuple:
-        """Return what the case's state in words depends on, as far as it changes by itself."""
+        """Return what the case's displayed state depends on and edits can change."""
         with self._state:
             edited = bool((self._flags & EDITED).any())
             return edited, self._withdrawn, int(self._seen.max(initial=0))
@@ -313,7 +313,7 @@ class Recorder:
             case.check_present()
             self._size = 0
         if pending:
-            # First the journal: a crash between label and mask must not part them.
+            # First the journal: after a crash between label and mask it restores both.
             self._append(case, pending)
         record = case.record().model_copy(update=changes)
         unnamed = self.unnamed_value(len(record.values))
@@ -321,7 +321,7 @@ class Recorder:
         self._size = 0
 
     def _withdraw_sign_off(self, case: CaseFolder) -> None:
-        """A label that is changed after its sign-off is no longer the one that was signed."""
+        """Withdraw the sign-off: the changed label is no longer the signed one."""
         record = case.record()
         if record.sign_off is not None:
             earlier = (*record.earlier_sign_offs, record.sign_off)

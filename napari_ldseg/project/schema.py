@@ -1,4 +1,4 @@
-"""What the project's JSON files hold: the schemas, validated and bounded."""
+"""The schemas of the project's JSON files, validated and bounded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ImageReference(_Part):
     path
         Relative to the project folder with forward slashes; None where that is impossible.
     last_seen
-        The absolute path, tried second; None for a copy inside the project.
+        The absolute path, tried second; None for a copy in the project.
     sha256
         Of the file's bytes.
     """
@@ -47,8 +47,8 @@ class ImageReference(_Part):
 class Geometry(_Part):
     """The grid of the label and the masks.
 
-    ``shape`` and ``affine`` (to RAS+ mm) follow the array that is edited; ``from_file`` says that its axes
-    are the display axes of the image file rather than a layer's own.
+    ``shape`` and ``affine`` (to RAS+ mm) are those of the edited array; with ``from_file`` its axes are the
+    display axes of the image file, otherwise a layer's.
     """
 
     shape: Annotated[tuple[Size, ...], Field(min_length=2, max_length=8)]
@@ -58,7 +58,7 @@ class Geometry(_Part):
 
 
 class SignOff(_Part):
-    """Who answers for a label, since when, and whether it differs from the prediction."""
+    """Who is responsible for a label, since when, and whether it differs from the prediction."""
 
     who: Name
     when: Name
@@ -66,20 +66,20 @@ class SignOff(_Part):
 
 
 class CaseRecord(_Part):
-    """``case.json``: everything about a case but its voxels.
+    """``case.json``: everything about a case except its voxels.
 
     Parameters
     ----------
     patient
-        Keeps the cases of one person in one split.
+        Keeps the cases of one person in one part of the split.
     split
         Drawn once, when the patient's first case is added; all cases of the patient are in it.
     image
-        None where the project could not keep a reference or a copy.
+        None if the project has neither a reference nor a copy.
     values
         The class names by label value; each is a class of the project.
     unnamed_value
-        A label value above those of ``values`` that is reviewed all the same: nothing can learn from it.
+        A reviewed label value above those of ``values``: no model can be trained on it.
     runs
         Provenance of the runs that the label came from.
     """
@@ -110,7 +110,7 @@ class CaseRecord(_Part):
 
     @property
     def state(self) -> str:
-        """The state in words for the list of cases."""
+        """The state as text for the list of cases."""
         if self.sign_off is not None:
             return "signed off"
         if self.reviewed_voxels >= self.voxels:
@@ -145,7 +145,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise LDSegError(f"{path} is too large to be a project's file; take it away.")
+            raise LDSegError(f"{path} is too large for a project's file; remove it.")
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise LDSegError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -153,12 +153,12 @@ def read_record(path: Path, kind: type[Record]) -> Record:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise LDSegError(
-            f"{path} is not valid ({where}: {first['msg']}); correct it or put back an older copy."
+            f"{path} is not valid ({where}: {first['msg']}); correct it or restore an older copy."
         ) from error
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write ``record`` as JSON, whole or not at all. Raises OSError."""
+    """Write ``record`` as JSON, atomically. Raises OSError."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
     with atomic_write(path, ".json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

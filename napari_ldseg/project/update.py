@@ -1,4 +1,4 @@
-"""What a new segmentation would change in a label, and what it must leave alone."""
+"""What a new segmentation would change in a label, and what it must not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Update:
     """The voxels that would change: their indices per axis, new labels, and counts per class.
 
     ``gained`` and ``lost`` are (classes,) voxel counts; ``kept`` counts the protected voxels in which the
-    new segmentation says something else.
+    new segmentation differs.
     """
 
     indices: tuple[np.ndarray, ...]
@@ -32,7 +32,7 @@ def propose(
     box: tuple[slice, ...],
     classes: int,
 ) -> Update:
-    """Return how ``new`` would fill ``label`` inside ``box`` without touching ``protected``.
+    """Return how ``new`` would change ``label`` in ``box`` outside ``protected``.
 
     All arrays have one shape; ``protected`` is bool.
     """

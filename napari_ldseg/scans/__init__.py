@@ -1,1 +1,1 @@
-"""Files and geometry of scans: one reader for the window, the command line and the project."""
+"""Image files and their geometry: one reader for napari, the command line and projects."""

@@ -1,4 +1,4 @@
-"""Whether an image is small enough for this machine, asked before any memory is taken."""
+"""Whether an image fits into this machine's memory, checked before anything is allocated."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ MAX_VOXELS = 2**31
 
 
 def check_size(name: str, shape: tuple[int, ...], bytes_per_voxel: int) -> None:
-    """Raise LDSegError if the image ``name`` cannot be read whole into memory."""
+    """Raise LDSegError if the image ``name`` is too large to be read into memory."""
     voxels = math.prod(shape)
     if voxels > MAX_VOXELS:
         raise LDSegError(f"{name} has more than 2^31 voxels; crop it first.")
-    check_room(name, voxels * bytes_per_voxel, "crop it first")
+    check_available_memory(name, voxels * bytes_per_voxel, "crop it first")
 
 
-def check_room(what: str, needed: int, advice: str, available: float | None = None) -> None:
-    """Raise LDSegError if ``needed`` bytes for ``what`` are more than are ``available``.
+def check_available_memory(
+    what: str, needed: int, advice: str, available: float | None = None
+) -> None:
+    """Raise LDSegError if ``needed`` bytes for ``what`` are more than ``available``.
 
-    By default that is the memory this machine has left.
+    ``available`` defaults to this machine's free memory.
     """
     if needed > (psutil.virtual_memory().available if available is None else available):
         raise LDSegError(f"{what} needs {needed / 2**30:.1f} GiB of memory; {advice}.")

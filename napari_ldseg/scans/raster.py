@@ -1,4 +1,4 @@
-"""Pictures (PNG, TIFF, JPEG, BMP): grey or RGB, without transparency."""
+"""2D image files (PNG, TIFF, JPEG, BMP) and stacks of them in a TIFF: grey or RGB, without transparency."""
 
 from __future__ import annotations
 
@@ -7,23 +7,36 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
+from ..utils.text import one_line
 from .memory import check_size
+from .scan import Scan
 
-TIFF_COLOURS = {"SEPARATED": "CMYK", "CIELAB": "Lab", "ICCLAB": "Lab", "ITULAB": "Lab"}
+TIFF_SUFFIXES = (".tif", ".tiff")
+RASTER_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg", ".bmp")
+COLOUR_SPACES = {"SEPARATED": "CMYK", "CIELAB": "Lab", "ICCLAB": "Lab", "ITULAB": "Lab"}
 
 
-def read_raster(path: Path) -> tuple[np.ndarray, bool]:
-    """Return the picture (*leading, y, x) or (*leading, y, x, channels), and whether it has channels.
+def read_raster(path: Path) -> Scan:
+    """Read a 2D image file (*leading, y, x) or (*leading, y, x, channels).
 
     Raises
     ------
     LDSegError
-        If it is too large, or in colours other than RGB.
-    Exception
-        The reading library's own, if it cannot read the file.
+        If it cannot be read, is too large, or in colours other than RGB.
     """
-    if path.suffix.lower() in (".tif", ".tiff"):
-        return _read_tiff(path)
+    read = _read_tiff if path.suffix.lower() in TIFF_SUFFIXES else _read_other
+    try:
+        array, channels = read(path)
+    except LDSegError:
+        raise
+    except Exception as error:
+        reason = one_line(error).rstrip(".?")
+        raise LDSegError(f"{path.name} cannot be read as an image: {reason}.") from error
+    return Scan(array, channels=channels, calibrated=False, name=path.name)
+
+
+def _read_other(path: Path) -> tuple[np.ndarray, bool]:
+    """Return the array of a PNG, JPEG or BMP, and whether its last axis holds channels."""
     from PIL import Image
     from skimage.io import imread
 
@@ -34,20 +47,21 @@ def read_raster(path: Path) -> tuple[np.ndarray, bool]:
     if array.ndim != 3 or array.shape[-1] not in (2, 3, 4):
         return array, False
     if array.shape[-1] == 4:
-        with Image.open(path) as picture:
-            _check_colours(path, picture.mode if picture.mode == "CMYK" else None)
+        with Image.open(path) as image:
+            _check_colours(path, image.mode if image.mode == "CMYK" else None)
     return _without_alpha(array)
 
 
 def _read_tiff(path: Path) -> tuple[np.ndarray, bool]:
+    """Return the array of a TIFF's first series, and whether its last axis holds channels."""
     from tifffile import TiffFile
 
     with TiffFile(path) as file:
         series = file.series[0]
-        _check_colours(path, TIFF_COLOURS.get(getattr(series.keyframe.photometric, "name", "")))
+        _check_colours(path, COLOUR_SPACES.get(getattr(series.keyframe.photometric, "name", "")))
         check_size(path.name, series.shape, series.dtype.itemsize)
         array = series.asarray()
-    # Samples of a pixel, or the channels of ImageJ; the other leading axes are slices or frames.
+    # S: samples per pixel, C: channels of ImageJ; other leading axes are slices or frames.
     if "S" in series.axes:
         return _without_alpha(np.moveaxis(array, series.axes.index("S"), -1))
     if "C" in series.axes:
@@ -55,9 +69,9 @@ def _read_tiff(path: Path) -> tuple[np.ndarray, bool]:
     return array, False
 
 
-def _check_colours(path: Path, found: str | None) -> None:
-    if found is not None:
-        raise LDSegError(f"{path.name} is in {found} colours; save it as an RGB picture first.")
+def _check_colours(path: Path, colour_space: str | None) -> None:
+    if colour_space is not None:
+        raise LDSegError(f"{path.name} is in {colour_space} colours; save it as RGB first.")
 
 
 def _without_alpha(array: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -1,7 +1,7 @@
 """An image with its geometry.
 
-Arrays lie on their nearest anatomical axes: the last three axes run towards superior, posterior
-and left, so that an axial slice shows as radiologists expect. The affine stays the true one.
+Arrays are on their nearest anatomical axes: the last three axes run towards superior, posterior and
+left, so that an axial slice is displayed as radiologists expect. The affine is exact.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import LDSegError
 
 @dataclass(frozen=True)
 class Scan:
-    """An image array and where it lies in the world.
+    """An image array and its position in the world.
 
     Parameters
     ----------
@@ -31,13 +31,18 @@ class Scan:
     channels
         Whether the last axis holds channels (RGB, several sequences).
     calibrated
-        Whether the affine is in real millimetres rather than assumed.
+        Whether the affine is known to be in millimetres, not only assumed.
     name
-        What to call the image in messages and in the provenance.
+        The image's name in messages and in the provenance.
     source
-        The file it was read from, as far as needed to write a result like it.
+        What is needed of the file it was read from to write a result like it.
     flat
-        Whether space is (y, x) whatever the number of axes: all before them are frames of one slice.
+        Whether space is (y, x) for any number of axes: all axes before them are frames of one slice.
+
+    Raises
+    ------
+    LDSegError
+        If the affine is not an invertible 4x4 matrix.
     """
 
     array: Any
@@ -56,12 +61,12 @@ class Scan:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes of all axes but the channels."""
+        """Sizes of all axes except the channels."""
         return tuple(self.array.shape[: self.array.ndim - self.channels])
 
     @property
     def space(self) -> int:
-        """Number of spatial axes, 3 or 2; those before them are frames."""
+        """Number of spatial axes, 3 or 2; the axes before them are frames."""
         return min(2 if self.flat else 3, len(self.shape))
 
     @property
@@ -78,7 +83,10 @@ class Scan:
 
 @dataclass(frozen=True)
 class NiftiSource:
-    """What of a NIfTI file is needed to write another one exactly like it."""
+    """The parts of a NIfTI file that are needed to write another one exactly like it.
+
+    Display axis i is the file's axis ``order[i]``, reversed where ``flips[i]`` is -1.
+    """
 
     header: nib.Nifti1Header
     affine: np.ndarray
@@ -94,14 +102,14 @@ def default_affine(spacing: tuple[float, float, float]) -> np.ndarray:
 
 
 def checked_affine(affine: Any, name: str) -> np.ndarray:
-    """Return ``affine`` as float, or raise LDSegError if it is no invertible 4x4 matrix."""
+    """Return ``affine`` as float; raise LDSegError if it is not an invertible 4x4 matrix."""
     affine = np.asarray(affine, dtype=float)
     if affine.shape != (4, 4):
         raise LDSegError(f"{name}: the affine must be 4x4, not {affine.shape}.")
-    # Relative to the voxel's sides: these may be of any size, in any unit.
-    sides = np.linalg.norm(affine[:3, :3], axis=0)
-    upright = affine[:3, :3] / np.where(sides > 0, sides, 1)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(upright)) < 1e-6:
+    # Of unit vectors, because voxels may have any size in any unit.
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / np.where(lengths > 0, lengths, 1)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(directions)) < 1e-6:
         raise LDSegError(
             f"{name} has an invalid affine (its voxels have no volume); correct the header."
         )

@@ -1,1 +1,1 @@
-"""The one training loop, its data and its validation. Knows no Qt and no napari."""
+"""The training loop, its data, its validation, and runs in a folder. Free of Qt and napari."""

@@ -45,10 +45,10 @@ def build_augmentation(settings: Augmentation, dims: int) -> Compose:
 
 
 def _spatial(settings: Augmentation, dims: int) -> MapTransform | None:
-    """Return turn, scale, shift and elastic deformation as one interpolation."""
+    """Return rotation, scale, shift and elastic deformation as one interpolation."""
     if not (settings.rotation or settings.scale or settings.shift or settings.elastic):
         return None
-    turns: dict[str, Any] = {
+    affine: dict[str, Any] = {
         "prob": 0.9,
         "rotate_range": [settings.rotation] * (1 if dims == 2 else 3),
         "scale_range": [settings.scale] * dims,
@@ -57,12 +57,12 @@ def _spatial(settings: Augmentation, dims: int) -> MapTransform | None:
         "padding_mode": "zeros",
     }
     if not settings.elastic:
-        return RandAffined(BOTH, **turns)
+        return RandAffined(BOTH, **affine)
     if dims == 2:
-        return Rand2DElasticd(BOTH, (ELASTIC_CELL,) * 2, (0, settings.elastic), **turns)
+        return Rand2DElasticd(BOTH, (ELASTIC_CELL,) * 2, (0, settings.elastic), **affine)
     # The blurred noise field of MONAI's 3D version has an SD of about sigma^-1.5 / 7.
     strength = settings.elastic * 50
-    return Rand3DElasticd(BOTH, ELASTIC_SIGMA, (0, strength), **turns)
+    return Rand3DElasticd(BOTH, ELASTIC_SIGMA, (0, strength), **affine)
 
 
 class RandStainJitterd(Randomizable, MapTransform):

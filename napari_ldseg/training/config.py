@@ -24,53 +24,39 @@ from ..errors import LDSegError
 from ..inference.checks import field_of_view
 from ..model.architecture import Architecture
 from ..utils.atomic import atomic_write
+from ..utils.colours import class_colour
 from .settings import TrainingSettings
 
-# Twelve colours that stay apart beside each other; the first is the background's.
-COLOURS = [
-    "#000000",
-    "#4363d8",
-    "#3cb44b",
-    "#42d4f4",
-    "#f58231",
-    "#f032e6",
-    "#ffe119",
-    "#911eb4",
-    "#bfef45",
-    "#469990",
-    "#e6194b",
-    "#9a6324",
-]
 MAX_BYTES = 2**20
 MADE_BY = "# Written by napari-ldseg train: every setting of this run.\n"
 
 
 def _classes(value: object) -> object:
-    """Give classes that are named by a string alone their colours."""
+    """Return classes with a colour for each that is given by its name alone."""
     if not isinstance(value, list | tuple):
         return value
     for one in value:
         if isinstance(one, bool | int | float):
-            raise ValueError(f"YAML reads {one!r} as no text; put the name in quotation marks")
+            raise ValueError(f"YAML does not read {one!r} as text; put the name in quotation marks")
     return tuple(
-        {"name": one, "colour": COLOURS[i % len(COLOURS)]} if isinstance(one, str) else one
+        {"name": one, "colour": class_colour(i)} if isinstance(one, str) else one
         for i, one in enumerate(value)
     )
 
 
 class TrainingConfig(BaseModel):
-    """Everything a run is told; the fields of the file ``napari-ldseg train`` reads.
+    """Everything about a run: the fields of the file that ``napari-ldseg train`` reads.
 
     Parameters
     ----------
     name, description
-        What the checkpoint is called and what it is for, in one line each.
+        The checkpoint's name and what it is for, in one line each.
     source, licence
-        Where the data come from, and under which licence; both go into the checkpoint.
+        Where the data come from, and their licence; both go into the checkpoint.
     data
         The folder and the split.
     channels
-        Names of the image's channels, one for a grey image.
+        Names of the image's channels; one for a grey image.
     classes
         Names (or name, colour, snomed) of the label values 0, 1, ..., background first.
     orientation
@@ -106,7 +92,12 @@ class TrainingConfig(BaseModel):
     def metadata(self, training: Sequence[Case], split: str) -> Metadata:
         """Return the description of the checkpoint to make.
 
-        ``training`` gives the field of view in 3D; ``split`` says how the cases were divided.
+        The training cases give the field of view in 3D; ``split`` describes how the cases were divided.
+
+        Raises
+        ------
+        LDSegError
+            If the settings contradict each other, or a case cannot be read.
         """
         dims = len(self.grid.size or self.grid.spacing or ())
         try:
@@ -125,14 +116,16 @@ class TrainingConfig(BaseModel):
                 raise ValueError(
                     "training.augmentation.stain needs three channels (red, green, blue)"
                 )
-            told = {k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()}
-            unknown = set(told) - {field.name for field in fields(Architecture)}
+            given = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()
+            }
+            unknown = set(given) - {field.name for field in fields(Architecture)}
             if unknown:
                 raise ValueError(f"there is no setting architecture.{min(unknown)}")
-            if "denoiser_widths" in told:
-                known["denoiser_attention"] = tuple(range(1, len(told["denoiser_widths"])))
-            architecture = TypeAdapter(Architecture).validate_python(known | told)
-            described = Metadata(
+            if "denoiser_widths" in given:
+                known["denoiser_attention"] = tuple(range(1, len(given["denoiser_widths"])))
+            architecture = TypeAdapter(Architecture).validate_python(known | given)
+            metadata = Metadata(
                 name=self.name,
                 description=self.description or self.name,
                 architecture=architecture,
@@ -147,7 +140,7 @@ class TrainingConfig(BaseModel):
                 training=TrainingRecord(data=self.source, licence=self.licence, split=split),
             )
             scans = (case.read_scan() for case in training)
-            return described.model_copy(update={"field_of_view": field_of_view(described, scans)})
+            return metadata.model_copy(update={"field_of_view": field_of_view(metadata, scans)})
         except (TypeError, ValidationError, ValueError) as error:
             raise LDSegError(
                 f"The configuration does not fit together: {_first(error)}."
@@ -160,18 +153,20 @@ def read_config(path: Path) -> TrainingConfig:
     Raises
     ------
     LDSegError
-        If the file is missing, is no YAML, or a value is unknown or wrong.
+        If the file is missing, is not YAML, or a value is unknown or wrong.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise LDSegError(f"{path.name} is too large to be a configuration.")
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise LDSegError(f"{path.name} uses YAML aliases (*name); write the values out.")
-        told = yaml.safe_load(text)
-        if not isinstance(told, dict):
-            raise LDSegError(f"{path.name} is no configuration; it must hold lines of key: value.")
-        config = TrainingConfig.model_validate(told)
+        content = yaml.safe_load(text)
+        if not isinstance(content, dict):
+            raise LDSegError(
+                f"{path.name} is not a configuration; it must consist of lines of key: value."
+            )
+        config = TrainingConfig.model_validate(content)
     except OSError as error:
         raise LDSegError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -185,12 +180,12 @@ def read_config(path: Path) -> TrainingConfig:
 
 
 def write_config(config: TrainingConfig, path: Path) -> None:
-    """Write ``config`` as YAML with absolute paths, every default spelled out.
+    """Write ``config`` as YAML with absolute paths, every default included.
 
     Raises
     ------
     LDSegError
-        If ``path`` is a file that this function has not written.
+        If ``path`` is a file that this function did not write.
     OSError
         If it cannot be written.
     """
@@ -200,11 +195,11 @@ def write_config(config: TrainingConfig, path: Path) -> None:
         )
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     with atomic_write(path, ".part") as temporary:
-        temporary.write_text(MADE_BY + text)
+        temporary.write_text(MADE_BY + text, encoding="utf-8")
 
 
 def _first(error: Exception) -> str:
-    """Return the first problem of a validation in a few words, with the place it is at."""
+    """Return the first problem of a validation in a few words, with its place."""
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())[:200]
     problem = error.errors()[0]

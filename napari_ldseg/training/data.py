@@ -25,10 +25,10 @@ class CaseDataset(Dataset):
     """Samples of ``cases`` for the training loop, addressed by (epoch, index of the image).
 
     Each is a dict of ``image`` (channels, *size) float32 in [0, 1], ``label`` (1, *size) uint8, the
-    diffusion ``time`` 0..T-1 and the ``noise`` (latent_channels, *cells); all of them depend on
-    (seed, epoch, index) alone. Where any of ``cases`` is annotated in part, each also has ``reviewed``
+    diffusion ``time`` 0..T-1 and the ``noise`` (latent_channels, *cells); all of them depend only on
+    (seed, epoch, index). If any of ``cases`` is partly annotated, each also has ``reviewed``
     (1, *size) uint8. Of several readers one is drawn. ``cache_bytes`` bounds the memory for prepared
-    cases. Of a case ``by_slice`` every slice is an image of its own.
+    cases. Each slice of a case ``by_slice`` is a separate image.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class CaseDataset(Dataset):
         self._change.set_random_state(seed=int(state[0]))
         label = labels[int(state[2]) % len(labels)][None]
         if self._partial:
-            # What is not reviewed travels with the label; outside the image, where it becomes 0, all counts.
+            # Moved with the label; outside the image it becomes 0: everything counts there.
             missing = np.zeros_like(label) if reviewed is None else 1 - reviewed[None]
             label = np.concatenate([label, missing])
         changed = self._change({"image": torch.from_numpy(image), "label": torch.from_numpy(label)})
         generator = torch.Generator().manual_seed(int(state[1]))
         shape = self.metadata.architecture.latent_shape(image.shape[1:])
         moved = _bare(changed["label"]).to(torch.uint8)
-        # As any image is: strong noise squeezes what it lies on.
+        # Like any image: strong noise narrows the range of what it is added to.
         noisy = _bare(changed["image"]).float().numpy()
         known = {"reviewed": 1 - moved[1:]} if self._partial else {}
         return known | {
@@ -81,16 +81,16 @@ class CaseDataset(Dataset):
             return self._cache[index]
         case, first = self._images[index]
         blank_allowed = case.slices is not None
-        # A volume is read once for all its slices, as long as there is room for them.
+        # A volume is read once for all its slices, as long as there is memory for them.
         for number, image in enumerate(single_images(case), start=first):
             if number == index:
                 wanted = prepare_case(self.metadata, image, blank_allowed)
-                self._keep(number, wanted)
+                self._cache_case(number, wanted)
             elif number not in self._cache and not self._full:
-                self._keep(number, prepare_case(self.metadata, image, blank_allowed))
+                self._cache_case(number, prepare_case(self.metadata, image, blank_allowed))
         return wanted
 
-    def _keep(self, index: int, prepared: Prepared) -> None:
+    def _cache_case(self, index: int, prepared: Prepared) -> None:
         size = sum(array.nbytes for array in prepared if array is not None)
         self._full = size > self._free_bytes
         if not self._full:
@@ -104,7 +104,7 @@ def _bare(tensor: Tensor) -> Tensor:
 
 
 class ErrorsAsItems(Dataset):
-    """``dataset``, but a case that fails is returned as its error, so that a worker hands it on whole."""
+    """``dataset``, but a case that fails is returned as its error, so that a worker passes it on intact."""
 
     def __init__(self, dataset: CaseDataset):
         self.dataset = dataset
@@ -123,9 +123,9 @@ def collate(samples: Sequence[dict[str, Tensor] | LDSegError]) -> dict[str, Tens
 
 
 class JointBatches(Sampler):
-    """One process's share of each update's batch, as lists of (epoch, index), for ever.
+    """One process's share of each update's batch, as lists of (epoch, index), without end.
 
-    The joint batch of all ``world`` processes depends on (seed, update) alone; each epoch is a
+    The joint batch of all ``world`` processes depends only on (seed, update); each epoch is a
     permutation of ``size`` images that depends on (seed, epoch). ``start`` is the first update.
     """
 
@@ -152,8 +152,8 @@ class JointBatches(Sampler):
 def prepare_case(metadata: Metadata, case: Case, blank_allowed: bool = False) -> Prepared:
     """Return image (channels, *size) float32, labels (readers, *size) uint8 and reviewed (*size) uint8.
 
-    All on the networks' grid; ``reviewed`` is 1 where most of what a voxel shows counts, None if all does.
-    With ``blank_allowed`` an image of one value becomes 0: a slice may lose all that it shows on the grid.
+    All are on the networks' grid; ``reviewed`` is 1 where most of what a voxel shows counts, None if all
+    does. With ``blank_allowed`` an image of one value becomes 0: resampled, a slice may show nothing.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def prepare_case(metadata: Metadata, case: Case, blank_allowed: bool = False) ->
     if len(scan.shape) != arch.dims:
         raise LDSegError(
             f"{case.name} has {len(scan.shape)} axes, but the networks are {arch.dims}D; leave it "
-            "out or change grid."
+            "out, or change grid."
         )
     if scan.channel_count != arch.image_channels:
         raise LDSegError(

@@ -1,4 +1,4 @@
-"""What a run says of itself while it learns: CSV always, TensorBoard where it is installed."""
+"""The log of a training: CSV always, TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ..errors import LDSegError
 from ..model.losses import LossTerms
 from ..utils.atomic import atomic_write
+from .run_folder import LOG
 
-LOG = "log.csv"
 COLUMNS = ("update", *LossTerms._fields, "learning_rate", "validation_dsc")
 
 
@@ -30,18 +30,18 @@ class Progress(NamedTuple):
 class RunLog:
     """``log.csv`` in the run's folder: one row per update, and TensorBoard's files beside it.
 
-    Rows from ``start`` on, of an earlier attempt, are dropped.
+    Rows of an earlier attempt after the update ``start`` are dropped.
     """
 
     def __init__(self, folder: Path, start: int):
         self.path = folder / LOG
-        kept = []
+        earlier = []
         if start and self.path.is_file():
-            # The last line has no end if the run was killed while it was written.
-            whole = self.path.read_text(errors="replace").rpartition("\n")[0].splitlines()[1:]
-            kept = [line for line in whole if _update_of(line) <= start]
+            # The last line is incomplete if the run was killed while it was written.
+            complete = self.path.read_text(errors="replace").rpartition("\n")[0].splitlines()[1:]
+            earlier = [line for line in complete if _update_of(line) <= start]
         with atomic_write(self.path, ".part") as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in [",".join(COLUMNS), *kept]))
+            temporary.write_text("".join(f"{line}\n" for line in [",".join(COLUMNS), *earlier]))
         self._waiting: list[dict[str, float | int]] = []
         self._board = None
         if find_spec("tensorboard") is not None:
@@ -50,7 +50,7 @@ class RunLog:
             self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
     def add(self, progress: Progress) -> None:
-        """Take in one update; rows reach the disk with ``flush``."""
+        """Add the row of one update; ``flush`` writes it."""
         row: dict[str, float | int] = {"update": progress.update}
         row |= {name: round(float(v), 6) for name, v in progress.loss._asdict().items()}
         row["learning_rate"] = float(f"{progress.learning_rate:.4g}")
@@ -70,7 +70,7 @@ class RunLog:
                 writer.writerows(self._waiting)
         except OSError as error:
             raise LDSegError(
-                f"{self.path} could not be written: {error.strerror}; make room, then go on with "
+                f"{self.path} could not be written: {error.strerror}; make room, then resume with "
                 "--resume."
             ) from error
         self._waiting = []

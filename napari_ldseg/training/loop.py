@@ -32,15 +32,11 @@ from ..model.losses import LossTerms, deterministic_loss, training_loss
 from ..model.res_unet import ResUNet
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
 from .log import Progress, RunLog
+from .run_folder import STATE, TrainingStopped
 from .settings import TrainingSettings
 from .state import fingerprint, load_state, save_state
 
-STATE = "state.pt"
 SECONDS_BETWEEN_STATES = 300
-
-
-class TrainingStopped(LDSegError):
-    """The run was asked to stop; its state is on disk."""
 
 
 class Objective(nn.Module):
@@ -80,7 +76,7 @@ def train(
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Progress], None] = lambda progress: None,
-    on_candidate: Callable[[Checkpoint], None] = lambda checkpoint: None,
+    on_validation: Callable[[Checkpoint], None] = lambda checkpoint: None,
 ) -> Checkpoint:
     """Train the networks that ``metadata`` describes and return them with their EMA weights.
 
@@ -94,28 +90,30 @@ def train(
     settings
         Length, optimiser, loss weights, augmentation.
     training, validation
-        Cases to learn from and cases to measure on; measuring uses the EMA weights.
+        The cases to train on and those to measure on; measuring uses the EMA weights.
     fabric
         Devices and precision, launched; by default one device with ``settings.precision``.
     start
-        A checkpoint to start from, of the same architecture but for the number of classes: a class
+        A checkpoint to start from, of the same architecture except for the number of classes: a class
         takes over the weights of the one with its name, a new class starts from random ones.
     folder
         Where the log and, at every validation and every five minutes, the state are written.
     resume
-        Go on from the state in ``folder``, if there is one; on a CPU the result is bit for bit that of
+        Continue from the state in ``folder``, if there is one; on a CPU the result is bit for bit that of
         an uninterrupted run.
     stop
-        Asked after every update; when true the state is written and TrainingStopped raised.
+        Asked after every update; if true, the state is written and TrainingStopped raised.
     on_progress
         Called after every update.
-    on_candidate
+    on_validation
         Called with the EMA weights after every validation.
 
     Raises
     ------
+    TrainingStopped
+        If ``stop`` says so.
     LDSegError
-        If the loss stops being a number, a case does not fit, or the folder cannot be written.
+        If the loss becomes NaN, a case does not fit, or the folder cannot be written.
     """
     fabric = fabric or Fabric(devices=1, precision=settings.precision)
     _check(metadata, training, settings, fabric, start)
@@ -126,14 +124,14 @@ def train(
     model.requires_grad_(True)
     for network in settings.fixed:
         getattr(model, network).requires_grad_(False)
-    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
     origin = {n: w.detach().clone() for n, w in model.state_dict().items() if settings.blend < 1}
     if isinstance(model, LDSeg):
         layout = CHANNELS_LAST[metadata.architecture.dims]
         model.to(memory_format=layout)  # type: ignore[call-overload]
     objective = Objective(model, settings)
     bare_optimiser = torch.optim.AdamW(
-        learning, settings.learning_rate, weight_decay=settings.weight_decay
+        trained, settings.learning_rate, weight_decay=settings.weight_decay
     )
     rates = torch.optim.lr_scheduler.LambdaLR(bare_optimiser, lambda u: _rate(u, settings))
     wrapped, optimiser = fabric.setup(objective, bare_optimiser)
@@ -146,10 +144,10 @@ def train(
     }
     parts["precision"] = fabric.strategy.precision
     identity = fingerprint(metadata, settings, training)
-    begun_from = (start.sha256 or "") if start else ""
+    start_hash = (start.sha256 or "") if start else ""
     done = 0
     if folder is not None and resume and (folder / STATE).is_file():
-        state = load_state(folder / STATE, identity, begun_from)
+        state = load_state(folder / STATE, identity, start_hash)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         done = state["update"]
@@ -157,15 +155,15 @@ def train(
     if folder is not None and fabric.is_global_zero:
         log = RunLog(folder, done)
 
-    def keep(update: int) -> None:
+    def write_state(update: int) -> None:
         if folder is not None and log is not None:
             log.flush()
             state = {name: part.state_dict() for name, part in parts.items()}
-            known = {"update": update, "fingerprint": identity, "start": begun_from}
-            save_state(folder / STATE, state | known)
+            origins = {"update": update, "fingerprint": identity, "start": start_hash}
+            save_state(folder / STATE, state | origins)
 
     batches = iter(_loader(metadata, training, settings, fabric, done))
-    began = kept = time.monotonic()
+    began = written = time.monotonic()
     wrapped.train()
     for update in range(done + 1, settings.updates + 1):
         torch.manual_seed(_seed(settings.seed, update, fabric.global_rank))
@@ -185,7 +183,7 @@ def train(
         finite = scaled or (length is None or bool(length.isfinite()))
         if not finite or not all(math.isfinite(value) for value in values):
             raise LDSegError(
-                f"The loss stopped being a number after {update} updates; lower the learning rate."
+                f"The loss became NaN after {update} updates; lower the learning rate."
             )
         rate = rates.get_last_lr()[0]
         optimiser.step()
@@ -197,15 +195,15 @@ def train(
         last = update == settings.updates
         measured = last or update % settings.validate_every == 0
         if validation and measured:
-            candidate = _checkpoint(metadata, average.module, origin, settings, update, start)
-            dsc = _validation_dsc(candidate, validation, fabric)
+            validated = _checkpoint(metadata, average.module, origin, settings, update, start)
+            dsc = _validation_dsc(validated, validation, fabric)
             progress = progress._replace(validation_dsc=dsc)
-            on_candidate(candidate)
+            on_validation(validated)
         if log is not None:
             log.add(progress)
-        if measured or stopping or time.monotonic() - kept > SECONDS_BETWEEN_STATES:
-            keep(update)
-            kept = time.monotonic()
+        if measured or stopping or time.monotonic() - written > SECONDS_BETWEEN_STATES:
+            write_state(update)
+            written = time.monotonic()
         on_progress(progress)
         if stopping and not last:
             raise TrainingStopped(f"Training stopped after {update} of {settings.updates} updates.")
@@ -223,7 +221,7 @@ def _check(
         raise LDSegError("There are no training cases; add some images with labels.")
     if settings.batch_size % fabric.world_size:
         raise LDSegError(
-            f"A batch of {settings.batch_size} cannot be shared by {fabric.world_size} devices; make "
+            f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "
             "training.batch_size a multiple of their number."
         )
     if start is not None and (
@@ -312,11 +310,11 @@ def _checkpoint(
     start: Checkpoint | None,
 ) -> Checkpoint:
     copy = build_model(metadata)
-    learnt = model.state_dict()
-    for name, weight in learnt.items() if settings.blend < 1 else ():
+    weights = model.state_dict()
+    for name, weight in weights.items() if settings.blend < 1 else ():
         if weight.is_floating_point():
-            learnt[name] = torch.lerp(origin[name].to(weight.device), weight, settings.blend)
-    copy.load_state_dict(learnt)
+            weights[name] = torch.lerp(origin[name].to(weight.device), weight, settings.blend)
+    copy.load_state_dict(weights)
     flat = settings.model_dump(mode="json")
     augmentation = flat.pop("augmentation")
     flat["fixed"] = ", ".join(settings.fixed)

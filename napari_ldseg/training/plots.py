@@ -1,4 +1,4 @@
-"""Panels of a run: its curves, and a contact sheet of validation cases."""
+"""Plots of a run: its curves, and a contact sheet of validation cases."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from ..datasets.case import Case
 from ..errors import LDSegError
 from ..evaluation.gallery import display_slice, pixel_aspect, representative_slice
 from ..evaluation.overlap import overlap
-from ..evaluation.plots import NARROW, WIDTH, Panels, drawn, uncertainty_maps
+from ..evaluation.plots import NARROW, WIDTH, Panels, png_figure, uncertainty_maps
 from ..inference.segment import segment
 from ..utils.atomic import atomic_write
 from .log import read_log
+from .run_folder import CURVES, LOG
 
 TERMS = {"cross_entropy": "cross entropy", "dice": "Dice loss", "noise": "noise loss"}
 
 
 def save_curves(folder: Path) -> Path:
     """Draw the loss terms and the validation DSC of ``folder``'s log into curves.png."""
-    return write_plot(folder / "curves.png", curves(read_log(folder / "log.csv")))
+    return write_plot(folder / CURVES, curves(read_log(folder / LOG)))
 
 
 def curves(rows: Sequence[Mapping[str, float]], narrow: bool = False) -> bytes:
     """Draw the loss terms and the validation DSC of a log's rows; if ``narrow``, one above the other."""
     updates = np.array([row["update"] for row in rows])
-    with drawn(*((NARROW, 4.6) if narrow else (WIDTH, 4.2))) as (figure, png):
+    with png_figure(*((NARROW, 4.6) if narrow else (WIDTH, 4.2))) as (figure, png):
         losses, scores = figure.subplots(*((2, 1) if narrow else (1, 2)))
         for name, label in TERMS.items():
             values = np.array([row[name] for row in rows])
@@ -85,7 +86,7 @@ def save_contact_sheet(
 
 
 def write_plot(path: Path, png: bytes) -> Path:
-    """Write a PNG whole. Raises LDSegError."""
+    """Write a PNG atomically. Raises LDSegError."""
     try:
         with atomic_write(path, ".png") as temporary:
             temporary.write_bytes(png)

@@ -1,4 +1,4 @@
-"""What a training run is told."""
+"""The settings of a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Augmentation(BaseModel):
-    """Random changes of the training images; the spatial ones change image and label alike.
+    """Random changes of the training images; the spatial ones change image and label together.
 
     Angles are in radians, ``scale`` is a fraction, ``shift``, ``elastic`` (the largest displacement) and
     ``blur`` (an SD) are voxels of the networks' grid, ``noise`` is the largest SD on the [0, 1] image,
@@ -37,8 +37,8 @@ class TrainingSettings(BaseModel):
     """Length, optimiser and loss of one training run.
 
     ``batch_size`` counts the samples of one update over all devices together. ``gamma`` and ``lambda_``
-    weigh the Dice and the noise loss (2 and 1 in the paper). ``blend`` is how far the result goes from
-    the weights that the run starts from to those that it learns: less than 1 forgets less (Wortsman et al.,
+    weigh the Dice and the noise loss (2 and 1 in the paper). ``blend`` interpolates between the weights
+    that the run starts from (0) and the trained ones (1): less than 1 forgets less (Wortsman et al.,
     arXiv 2109.01903). ``fixed`` names networks that keep their weights. ``cache_gib`` bounds the memory for
     prepared images on each node; what does not fit is read again.
     """

@@ -1,1 +1,1 @@
-"""What every room uses: atomic writes, locks, hashes, words for times."""
+"""Helpers for every room: atomic writes, locks, hashes, names, colours, durations."""

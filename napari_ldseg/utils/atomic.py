@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Atomic writes: a file is complete or unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path, suffix: str) -> Iterator[Path]:
-    """Yield a temporary file beside ``path`` that takes its place, or vanishes if the block fails.
+    """Yield a temporary file beside ``path`` that replaces it, or is removed if the block fails.
 
     ``suffix`` is the temporary file's; missing parent folders are made. Raises OSError.
     """
@@ -25,7 +25,7 @@ def atomic_write(path: Path, suffix: str) -> Iterator[Path]:
     permissions = temporary.stat().st_mode
     try:
         yield temporary
-        temporary.chmod(permissions)  # safetensors puts a file of its own there
+        temporary.chmod(permissions)  # safetensors replaces the file by a new one
         _to_disk(temporary)
         os.replace(temporary, path)
     except BaseException:
@@ -34,7 +34,7 @@ def atomic_write(path: Path, suffix: str) -> Iterator[Path]:
 
 
 def _to_disk(path: Path) -> None:
-    """Make sure that the file's content outlives a power cut before its name does."""
+    """Write the file's content to the disk before its name, in case of a power cut."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fsync(handle)
@@ -43,7 +43,7 @@ def _to_disk(path: Path) -> None:
 
 
 def make_writable(folder: Path) -> None:
-    """Make ``folder`` if need be, and see whether files can be written into it. Raises OSError."""
+    """Make ``folder`` if it is missing, and check that files can be written in it. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass

@@ -1,4 +1,4 @@
-"""What tells whether a file is still the same."""
+"""Hashes, to detect whether a file has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``napari-ldseg segment``: whole cohorts, resumed, shared out, with bad files among them."""
+"""``napari-ldseg segment``: batches of images, resumed, distributed, and with invalid files."""
 
 import csv
 import errno
@@ -18,6 +18,7 @@ from skimage.io import imsave
 from typer.testing import CliRunner
 
 from napari_ldseg.batch.inputs import find_images, name_images
+from napari_ldseg.batch.run import _Pace
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Calibration, ClassInfo
 from napari_ldseg.cli import app
@@ -95,7 +96,7 @@ def rows(out):
 
 
 def contents(out):
-    """Return every result image's bytes, and the table's rows without what a clock decides."""
+    """Return the bytes of all result images, and the rows of the table."""
     files = {str(p.relative_to(out)): p.read_bytes() for k in KINDS for p in (out / k).iterdir()}
     return files, rows(out)
 
@@ -104,7 +105,7 @@ def leftovers(out):
     return [p for p in out.rglob(".*") if p.is_file()]
 
 
-def test_a_cohort_end_to_end(run, scans, model, tmp_path):
+def test_a_batch_end_to_end(run, scans, model, tmp_path):
     result, out = run(scans), tmp_path / "out"
     assert result.exit_code == 0 and "5 segmented" in result.stdout
     assert len([line for line in result.stderr.splitlines() if "segmented in" in line]) == 5
@@ -130,7 +131,7 @@ def test_a_cohort_end_to_end(run, scans, model, tmp_path):
     assert not leftovers(out)
 
 
-def test_results_lie_on_the_scans_own_oblique_grid(run, scans, tmp_path):
+def test_results_are_on_the_scans_own_oblique_grid(run, scans, tmp_path):
     assert run(scans / "scan0.nii.gz").exit_code == 0
     original = nib.load(scans / "scan0.nii.gz")
     for kind in KINDS:
@@ -144,7 +145,7 @@ def test_results_lie_on_the_scans_own_oblique_grid(run, scans, tmp_path):
     assert np.asarray(nib.load(tmp_path / "out" / "labels" / "scan0.nii.gz").dataobj).max() == 1
 
 
-def test_calibrated_intervals_reach_the_table(tiny_checkpoint, run, scans, tmp_path):
+def test_calibrated_intervals_are_in_the_table(tiny_checkpoint, run, scans, tmp_path):
     bare = tiny_checkpoint(3)
     found = Calibration(
         samples=3, steps=4, split="s", cases=40, temperature=1.5, volume_factors=(4.0,)
@@ -161,7 +162,7 @@ def test_calibrated_intervals_reach_the_table(tiny_checkpoint, run, scans, tmp_p
     )
 
 
-def test_classes_called_as_other_columns_are(tiny_checkpoint, run, scans, tmp_path):
+def test_classes_with_the_names_of_other_columns(tiny_checkpoint, run, scans, tmp_path):
     names = ("background", "image", "a", "a low", "samples")
     bare = tiny_checkpoint(3, 5)
     classes = tuple(ClassInfo(name=name, colour=f"#00000{i}") for i, name in enumerate(names))
@@ -193,7 +194,7 @@ def test_finished_cases_are_skipped_until_something_changes(run, scans, tmp_path
     assert "0 segmented, 5 already there" in run(moved, n=1).stdout
 
 
-def test_bad_files_are_listed_and_the_rest_is_done(run, scans, tmp_path, assert_sentence):
+def test_invalid_files_are_listed_and_the_others_segmented(run, scans, tmp_path, assert_sentence):
     (scans / "broken.nii.gz").write_bytes(b"not a NIfTI file")
     (scans / "cut.nii.gz").write_bytes((scans / "scan0.nii.gz").read_bytes()[:300])
     nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.int16), np.eye(4)), scans / "blank.nii.gz")
@@ -209,14 +210,14 @@ def test_bad_files_are_listed_and_the_rest_is_done(run, scans, tmp_path, assert_
     assert not (tmp_path / "out" / "labels" / "broken.nii.gz").exists()
     write_volume(scans / "broken.nii.gz", 9)
     assert "1 segmented, 5 already there, 3 failed" in run(scans).stdout
-    # A case that has become bad is no longer in the table.
+    # A case whose image is no longer valid is not in the table.
     (scans / "scan1.nii.gz").write_bytes(b"overwritten")
     assert "0 segmented, 5 already there, 4 failed" in run(scans).stdout
     assert len(rows(tmp_path / "out")) == 5
     assert "scan1" not in {row["case"] for row in rows(tmp_path / "out")}
 
 
-def test_exit_code_when_nothing_could_be_done(run, scans, tmp_path, assert_sentence):
+def test_exit_code_if_nothing_could_be_segmented(run, scans, tmp_path, assert_sentence):
     (tmp_path / "bad.nii").write_bytes(b"x" * 400)
     assert run(tmp_path / "bad.nii").exit_code == 2
     for arguments, more, word in (
@@ -230,7 +231,7 @@ def test_exit_code_when_nothing_could_be_done(run, scans, tmp_path, assert_sente
         assert_sentence(result.stderr.strip(), word)
 
 
-def test_a_folder_that_cannot_be_written_stops_the_run_at_once(
+def test_a_folder_that_cannot_be_written_stops_the_run_first(
     run, scans, tmp_path, assert_sentence, monkeypatch
 ):
     file = tmp_path / "file"
@@ -249,7 +250,7 @@ def test_a_folder_that_cannot_be_written_stops_the_run_at_once(
     assert_sentence(result.stderr.strip(), "Permission denied")
 
 
-def test_two_runs_do_not_share_a_folder(run, scans, model, tmp_path, assert_sentence):
+def test_two_runs_cannot_use_one_folder(run, scans, model, tmp_path, assert_sentence):
     out = tmp_path / "out"
     assert run(scans).exit_code == 0
     before = contents(out)
@@ -266,11 +267,11 @@ def test_json_on_standard_output(scans, model, tmp_path):
     (scans / "broken.nii").write_bytes(b"")
     arguments = command([scans], tmp_path / "out", model, "--json")[3:]
     result = CliRunner().invoke(app, arguments)
-    told = json.loads(result.stdout)
-    assert result.exit_code == 1 and told["segmented"] == 5 and told["skipped"] == 0
-    (failure,) = told["failed"]
+    outcome = json.loads(result.stdout)
+    assert result.exit_code == 1 and outcome["segmented"] == 5 and outcome["skipped"] == 0
+    (failure,) = outcome["failed"]
     assert failure["image"] == str(scans / "broken.nii") and failure["reason"]
-    assert Path(told["table"]).is_file()
+    assert Path(outcome["table"]).is_file()
 
 
 def test_names_of_files_and_folders(tmp_path):
@@ -305,7 +306,7 @@ def test_files_of_one_name_in_different_folders_keep_their_own_results(run, tmp_
     assert run(one, two).exit_code == 0
     labels = [nib.load(tmp_path / "out" / "labels" / f"{f}__scan.nii.gz") for f in "ab"]
     assert not np.array_equal(labels[0].dataobj, labels[1].dataobj)
-    # Also one after the other.
+    # The same in two runs.
     run(one, out=tmp_path / "later")
     before = (tmp_path / "later" / "labels" / "scan.nii.gz").read_bytes()
     result = run(two, out=tmp_path / "later")
@@ -322,7 +323,7 @@ def correct(label, change):
     return label.read_bytes()
 
 
-def test_a_corrected_label_is_kept_and_its_own_volumes_listed(run, scans, tmp_path):
+def test_a_corrected_label_is_kept_and_its_volumes_are_in_the_table(run, scans, tmp_path):
     out = tmp_path / "out"
     label = out / "labels" / "scan0.nii.gz"
     run(scans)
@@ -331,22 +332,23 @@ def test_a_corrected_label_is_kept_and_its_own_volumes_listed(run, scans, tmp_pa
     voxel = abs(np.linalg.det(oblique_affine()[:3, :3]))
     volume = (np.asarray(nib.load(label).dataobj) == 1).sum() * voxel
     assert volume < float(before["class 1"])
-    for n, told in ((3, "0 segmented, 4 already there"), (2, "4 segmented, 0 already there")):
+    for n, counts in ((3, "0 segmented, 4 already there"), (2, "4 segmented, 0 already there")):
         result = run(scans, n=n)
-        assert result.exit_code == 0 and f"{told}, 1 corrected and kept, 0 failed" in result.stdout
+        assert result.exit_code == 0
+        assert f"{counts}, 1 corrected and kept, 0 failed" in result.stdout
         assert label.read_bytes() == corrected
         *others, row = rows(out)
         assert row["case"] == "scan0" and row["corrected"] == "yes"
         assert float(row["class 1"]) == pytest.approx(volume, rel=1e-5)
         assert row["expected_error"] == row["class 1 low"] == row["intervals"] == ""
         assert len(others) == 4 and {row["corrected"] for row in others} == {"no"}
-    # Moved away, it is made again.
+    # After the label is moved away, it is made again.
     label.unlink()
     assert "1 segmented, 4 already there, 0 failed" in run(scans, n=2).stdout
     assert {row["corrected"] for row in rows(out)} == {"no"}
 
 
-def test_a_correction_of_no_use_is_told_and_kept(run, scans, tmp_path, assert_sentence):
+def test_an_invalid_correction_is_reported_and_kept(run, scans, tmp_path, assert_sentence):
     out, scan = tmp_path / "out", scans / "scan0.nii.gz"
     label = out / "labels" / "scan0.nii.gz"
     run(scan)
@@ -354,27 +356,27 @@ def test_a_correction_of_no_use_is_told_and_kept(run, scans, tmp_path, assert_se
     result = run(scan)
     assert result.exit_code == 2 and label.read_bytes() == cropped and not rows(out)
     assert_sentence(result.stderr.splitlines()[-1].split(": ", 2)[2], "labels/scan0", "grid")
-    # Of another image than the one that lies there now.
+    # The correction of an image that was replaced since.
     label.unlink()
     run(scan)
     corrected = correct(label, lambda data: 1 - data)
     write_volume(scan, seed=77)
     result = run(scan)
-    assert result.exit_code == 2 and "was changed after it was made" in result.stderr
+    assert result.exit_code == 2 and "was changed after it was written" in result.stderr
     assert label.read_bytes() == corrected
 
 
-def test_a_result_of_something_else_is_never_written_over(run, scans, tmp_path):
+def test_files_of_other_programs_are_never_overwritten(run, scans, tmp_path):
     foreign = write_volume(tmp_path / "other" / "labels" / "scan0.nii.gz")
     before = foreign.read_bytes()
     for _ in range(2):
         result = run(scans / "scan0.nii.gz", out=tmp_path / "other")
-        assert result.exit_code == 2 and "no result of this command" in result.stderr
+        assert result.exit_code == 2 and "not a result of this command" in result.stderr
         assert foreign.read_bytes() == before
 
 
 def fill_disk_at(kind, monkeypatch):
-    """Let writing the files of this kind fail; return the function that writes."""
+    """Let the writing of this kind of files fail; return the original function."""
     real = nib.save
 
     def full(image, path):
@@ -386,7 +388,7 @@ def fill_disk_at(kind, monkeypatch):
     return real
 
 
-def test_a_full_disk_leaves_no_half_case(run, scans, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_incomplete_case(run, scans, tmp_path, monkeypatch):
     real = fill_disk_at("sample_sd", monkeypatch)
     result = run(scans / "scan0.nii.gz")
     assert result.exit_code == 2 and "No space left" in result.stderr
@@ -395,7 +397,7 @@ def test_a_full_disk_leaves_no_half_case(run, scans, tmp_path, monkeypatch):
     assert run(scans / "scan0.nii.gz").exit_code == 0
 
 
-def test_a_failed_second_run_leaves_the_first_ones_results(run, scans, tmp_path, monkeypatch):
+def test_a_failed_second_run_keeps_the_results_of_the_first(run, scans, tmp_path, monkeypatch):
     scan, out = scans / "scan0.nii.gz", tmp_path / "out"
     run(scan)
     before, record = contents(out)[0], (out / "records" / "scan0.json").read_bytes()
@@ -433,22 +435,22 @@ def test_killed_between_two_files(corrected, run, scans, tmp_path, monkeypatch):
     assert ("1 corrected and kept" if corrected else "1 segmented") in result.stdout
 
 
-def test_pictures_and_slices_with_a_2d_model(tiny_checkpoint, run, tmp_path):
+def test_2d_images_and_volumes_with_a_2d_model(tiny_checkpoint, run, tmp_path):
     path = save_checkpoint(tiny_checkpoint(2), tmp_path / "flat.safetensors")
-    picture = np.random.default_rng(0).integers(0, 255, (20, 17)).astype(np.uint8)
-    imsave(tmp_path / "picture.png", picture, check_contrast=False)
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 17)).astype(np.uint8)
+    imsave(tmp_path / "photo.png", pixels, check_contrast=False)
     volume = write_volume(tmp_path / "volume.nii.gz")
-    assert run(tmp_path / "picture.png", volume, model=path).exit_code == 0
+    assert run(tmp_path / "photo.png", volume, model=path).exit_code == 0
     out = tmp_path / "out" / "labels"
-    assert nib.load(out / "picture.nii.gz").shape == (17, 20, 1)
+    assert nib.load(out / "photo.nii.gz").shape == (17, 20, 1)
     assert nib.load(out / "volume.nii.gz").shape == nib.load(volume).shape
     assert {row["case"]: row["unit"] for row in rows(tmp_path / "out")} == {
-        "picture": "voxels",
+        "photo": "voxels",
         "volume": "mm3",
     }
 
 
-def test_two_processes_do_what_one_does_bit_for_bit(scans, model, tmp_path):
+def test_two_processes_give_bitwise_the_results_of_one(scans, model, tmp_path):
     (scans / "broken.nii.gz").write_bytes(b"not a NIfTI file")
     ends = {}
     for out, launch in (("one", ()), ("two", ("--devices", "2")), ("run", ())):
@@ -460,8 +462,8 @@ def test_two_processes_do_what_one_does_bit_for_bit(scans, model, tmp_path):
             arguments, capture_output=True, text=True, env=environment(), timeout=180, cwd=tmp_path
         )
         assert ends[out].returncode == 1, ends[out].stderr
-        told = json.loads(ends[out].stdout)
-        assert told["segmented"] == 5 and len(told["failed"]) == 1
+        outcome = json.loads(ends[out].stdout)
+        assert outcome["segmented"] == 5 and len(outcome["failed"]) == 1
         assert "process 1: scan0" in ends[out].stderr or out == "one"
     expected = contents(tmp_path / "one")
     assert contents(tmp_path / "two") == expected and contents(tmp_path / "run") == expected
@@ -469,7 +471,7 @@ def test_two_processes_do_what_one_does_bit_for_bit(scans, model, tmp_path):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_checkpoint, tmp_path_factory):
-    """Forty volumes, a model, and the results of a run that nobody stopped."""
+    """Forty volumes, a model, and the results of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     for i in range(40):
         write_volume(folder / "scans" / f"scan{i}.nii.gz", i)
@@ -480,8 +482,8 @@ def uninterrupted(tiny_checkpoint, tmp_path_factory):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_stopped_in_the_middle_and_gone_on(number, uninterrupted, tmp_path):
-    scans, whole, model = uninterrupted
+def test_stopped_in_the_middle_and_continued(number, uninterrupted, tmp_path):
+    scans, expected, model = uninterrupted
     out = tmp_path / "out"
     process = subprocess.Popen(
         command([scans], out, model), env=environment(), stderr=subprocess.PIPE, text=True
@@ -490,22 +492,22 @@ def test_stopped_in_the_middle_and_gone_on(number, uninterrupted, tmp_path):
         assert process.poll() is None
     time.sleep(0.1)
     process.send_signal(number)
-    told = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=60)[1]
     done = [path for kind in KINDS for path in (out / kind).glob("scan*.nii.gz")]
     assert 0 < len(done) < 120
     for path in done:
         assert np.isfinite(np.asarray(nib.load(path).dataobj)).all()
     if number != signal.SIGKILL:
-        assert process.returncode == 130 and "goes on where" in told and not leftovers(out)
+        assert process.returncode == 130 and "to continue" in errors and not leftovers(out)
     result = subprocess.run(
         command([scans], out, model, "--json"), capture_output=True, text=True, env=environment()
     )
-    told = json.loads(result.stdout)
-    assert told["skipped"] > 0 and told["segmented"] + told["skipped"] == 40
-    assert contents(out) == contents(whole) and not leftovers(out)
+    outcome = json.loads(result.stdout)
+    assert outcome["skipped"] > 0 and outcome["segmented"] + outcome["skipped"] == 40
+    assert contents(out) == contents(expected) and not leftovers(out)
 
 
-def test_results_honour_the_umask_and_other_programs_files_stay(run, scans, tmp_path):
+def test_results_respect_the_umask_and_other_programs_files_are_kept(run, scans, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     swap = out / ".volumes.csv.swp"
@@ -520,7 +522,7 @@ def test_results_honour_the_umask_and_other_programs_files_stay(run, scans, tmp_
     assert len(made) == 5 and {path.stat().st_mode & 0o777 for path in made} == {0o600}
 
 
-def test_what_a_killed_process_left_of_a_case_is_cleared_away(run, scans, tmp_path):
+def test_leftovers_of_a_killed_process_are_deleted(run, scans, tmp_path):
     out = tmp_path / "out"
     killed = [
         atomic_write(path, ".part")
@@ -532,14 +534,14 @@ def test_what_a_killed_process_left_of_a_case_is_cleared_away(run, scans, tmp_pa
     assert not leftovers(out) and not (out / ".unfinished").exists()
 
 
-def test_processes_end_with_the_one_that_started_them(uninterrupted, tmp_path):
+def test_processes_end_with_their_parent(uninterrupted, tmp_path):
     scans, _, model = uninterrupted
     arguments = command([scans], tmp_path / "out", model, "--devices", "2")
     first = subprocess.Popen(arguments, env=environment(), stderr=subprocess.PIPE, text=True)
     while "process 0" not in first.stderr.readline():
         assert first.poll() is None
     first.kill()
-    # Standard error ends only when the second process does.
+    # Standard error is closed only when the second process ends.
     assert "so this one stops too" in first.communicate(timeout=60)[1]
     assert 0 < len(list((tmp_path / "out" / "records").iterdir())) < 40
 
@@ -566,7 +568,7 @@ def test_expected_error_is_one_minus_the_expected_dice(tiny_checkpoint):
     assert error_of(nothing) == 1
 
 
-def test_help_teaches_without_torch():
+def test_help_is_complete_and_does_not_import_torch():
     probe = "import sys, napari_ldseg.cli; print('torch' in sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", probe], capture_output=True, text=True, env=environment()
@@ -577,7 +579,7 @@ def test_help_teaches_without_torch():
         assert word in text
 
 
-def test_a_link_is_called_by_its_own_name(tmp_path):
+def test_a_link_has_its_own_name(tmp_path):
     store = write_volume(tmp_path / "store" / "3f2a9c.nii.gz")
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "patient1.nii.gz").symlink_to(store)
@@ -585,14 +587,14 @@ def test_a_link_is_called_by_its_own_name(tmp_path):
     assert found.name == "patient1" and found.path.parent == tmp_path / "scans"
 
 
-def test_no_name_stands_for_two_images(tmp_path):
+def test_two_images_cannot_have_one_name(tmp_path):
     for name in ("x.nii", "x.png", "x_nii.nii"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(LDSegError, match="name of two images"):
         name_images(find_images([tmp_path], tmp_path / "out"), {})
 
 
-def test_images_in_sub_folders_are_not_left_out_in_silence(run, tmp_path, assert_sentence):
+def test_skipped_images_in_sub_folders_are_reported(run, tmp_path, assert_sentence):
     write_volume(tmp_path / "only" / "p1" / "T1.nii.gz")
     write_volume(tmp_path / "only" / "p2" / "T1.nii.gz", 1)
     result = run(tmp_path / "only")
@@ -602,24 +604,24 @@ def test_images_in_sub_folders_are_not_left_out_in_silence(run, tmp_path, assert
     write_volume(tmp_path / "only" / "loose.nii.gz", 2)
     write_volume(tmp_path / "only" / ".trash" / "gone.nii.gz", 2)
     result = run(tmp_path / "only", out=tmp_path / "only" / "out")
-    assert "1 segmented" in result.stdout and "Left out: 2 images in sub" in result.stderr
+    assert "1 segmented" in result.stdout and "Skipped 2 images in sub" in result.stderr
     found = []
     find_images([tmp_path / "only", tmp_path / "only" / "p1", pattern], tmp_path, found.append)
     assert not found
     result = run(pattern, out=tmp_path / "only" / "out")
-    assert "2 segmented, 1 already there" in result.stdout and "Left out" not in result.stderr
+    assert "2 segmented, 1 already there" in result.stdout and "Skipped" not in result.stderr
 
 
-def test_a_folder_that_holds_itself(run, tmp_path):
+def test_a_folder_with_a_link_to_itself(run, tmp_path):
     write_volume(tmp_path / "scans" / "one.nii.gz")
     (tmp_path / "scans" / "again").symlink_to(".")
     result = run(tmp_path / "scans" / "**" / "*.nii.gz")
     assert "1 segmented" in result.stdout and rows(tmp_path / "out")[0]["case"] == "one"
     result = run(tmp_path / "scans")
-    assert "1 already there" in result.stdout and "Left out" not in result.stderr
+    assert "1 already there" in result.stdout and "Skipped" not in result.stderr
 
 
-def test_an_image_keeps_its_name_when_others_join(run, tmp_path):
+def test_an_image_keeps_its_name_when_others_are_added(run, tmp_path):
     for i, name in enumerate("abc"):
         write_volume(tmp_path / name / "scan.nii.gz", i)
     run(tmp_path / "a")
@@ -634,7 +636,7 @@ def test_an_image_keeps_its_name_when_others_join(run, tmp_path):
     }
 
 
-def test_what_cannot_be_an_image_is_told_before_anything_is_made(
+def test_invalid_arguments_are_reported_before_anything_is_written(
     run, scans, tmp_path, assert_sentence, monkeypatch
 ):
     (scans / "slice1.dcm").write_bytes(b"x")
@@ -659,3 +661,32 @@ def test_what_cannot_be_an_image_is_told_before_anything_is_made(
     result = run(scans)
     assert result.exit_code == 2
     assert_sentence(result.stderr.strip(), str(scans), "Permission denied")
+
+
+def test_records_of_earlier_versions(run, scans, tmp_path):
+    """The expected error was called doubt; a record without either is made again."""
+    out = tmp_path / "out"
+    run(scans)
+    expected = rows(out)
+    for name in ("scan0", "scan1"):
+        path = out / "records" / f"{name}.json"
+        record = json.loads(path.read_text())
+        error = record.pop("expected_error")
+        if name == "scan0":
+            record["doubt"] = error
+        path.write_text(json.dumps(record))
+    assert "1 segmented, 4 already there, 0 failed" in run(scans).stdout
+    assert rows(out) == expected
+
+
+def test_the_time_left_ignores_skipped_images(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("napari_ldseg.batch.run.time.monotonic", lambda: now[0])
+    pace = _Pace(10)
+    for seconds, skipped in ((1.0, True), (1.0, True), (30.0, False)):
+        now[0] += seconds
+        pace.finish(seconds, skipped)
+    assert pace.seconds_left() == pytest.approx(30 * 7)
+    now[0] += 15
+    assert pace.seconds_left(0.5) == pytest.approx(30 * 6.5)
+    assert _Pace(10).seconds_left() is None

@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written comes back, and no file whatever does worse than a sentence."""
+"""Checkpoint files: they are read back unchanged, and any invalid file is refused with one sentence."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def saved(tiny_checkpoint, tmp_path_factory):
 
 @pytest.fixture
 def bad(tmp_path, assert_sentence):
-    """Check that a file of the given bytes is refused in one sentence with its name."""
+    """Check that a file of the given bytes is refused with one sentence that names it."""
 
     def check(content, *words):
         path = tmp_path / "strange name.safetensors"
@@ -57,7 +57,7 @@ def join(header, body=b""):
 
 
 def described(content, change):
-    """Return ``content`` with its description changed by ``change(dict)``."""
+    """Return ``content`` with its metadata changed by ``change(dict)``."""
     header, body = split(content)
     metadata = json.loads(header["__metadata__"][METADATA_KEY])
     change(metadata)
@@ -98,7 +98,7 @@ def test_file_is_plain_safetensors(tiny_checkpoint, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_no_other(
+def test_failed_write_keeps_the_old_file_only(
     tiny_checkpoint, tmp_path, monkeypatch, assert_sentence
 ):
     path = save_checkpoint(tiny_checkpoint(), tmp_path / "a.safetensors")
@@ -238,11 +238,11 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_description(saved, bad, name):
+def test_hostile_metadata(saved, bad, name):
     bad(described(saved, HOSTILE[name]))
 
 
-def test_missing_part_of_the_description(saved, bad):
+def test_missing_part_of_the_metadata(saved, bad):
     for key in ("architecture", "grid", "training", "name"):
         bad(described(saved, lambda metadata, key=key: metadata.pop(key)), "strange name", key)
 
@@ -262,7 +262,7 @@ def test_metadata_bounds(tiny_metadata):
             tiny_metadata(dims, **change)
 
 
-def test_weights_that_do_not_fit_the_description(saved, bad):
+def test_weights_that_do_not_fit_the_metadata(saved, bad):
     key = "denoiser.stem.weight"
 
     def replace(value):
@@ -277,19 +277,19 @@ def test_weights_that_do_not_fit_the_description(saved, bad):
     bad(reweighted(saved, lambda weights: weights.update(extra=torch.zeros(1))), "extra")
     bad(reweighted(saved, lambda weights: weights.clear()), "damaged")
     for value in (torch.nan, torch.inf):
-        bad(reweighted(saved, replace(lambda w, v=value: w.fill_(v))), "not numbers")
-    # Unchanged, it loads: the helpers above are not what breaks it.
+        bad(reweighted(saved, replace(lambda w, v=value: w.fill_(v))), "NaN")
+    # Without a change it loads, so the helpers above do not break it.
     loadable = reweighted(saved, lambda weights: None)
     assert set(split(loadable)[0]) == set(split(saved)[0])
 
 
-def test_other_architecture_in_the_description(saved, bad):
+def test_other_architecture_in_the_metadata(saved, bad):
     bad(described(saved, set_("architecture", "label_widths", value=[2, 4])), "damaged")
     bad(described(saved, set_("architecture", "image_attention", value=False)), "damaged")
 
 
 def test_bit_flips(saved, tmp_path, assert_sentence):
-    """A valid file with one to three flipped bits loads, or is refused in a sentence."""
+    """A valid file with one to three flipped bits loads, or is refused with one sentence."""
     rng = np.random.default_rng(0)
     header = 8 + struct.unpack("<Q", saved[:8])[0]
     path = tmp_path / "flipped.safetensors"
@@ -309,8 +309,8 @@ def test_bit_flips(saved, tmp_path, assert_sentence):
     assert refused > 100 and loaded > 20
 
 
-def test_nothing_is_allocated_for_a_hostile_description(saved, tmp_path, assert_sentence):
-    """A few kilobytes that describe several gigabytes of weights fail fast and small."""
+def test_nothing_is_allocated_for_hostile_metadata(saved, tmp_path, assert_sentence):
+    """A few kilobytes that describe gigabytes of weights fail before memory is allocated."""
     resource = pytest.importorskip("resource")  # not on Windows
     unit = 1 if sys.platform == "darwin" else 2**10
 
@@ -348,7 +348,7 @@ def test_oversized_file(tmp_path, assert_sentence):
 
 
 def imported_by(code):
-    """The modules that a fresh interpreter has loaded after ``code``."""
+    """The modules that a new interpreter has loaded after ``code``."""
     show = "import sys; print(*sys.modules, sep='\\n')"
     command = [sys.executable, "-c", f"{code}\n{show}"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
@@ -374,10 +374,10 @@ for room in ("model", "checkpoint", "inference", "training"):
     assert not {"qtpy", "napari", "PyQt5", "PyQt6", "PySide6", "napari_ldseg.widgets"} & modules
 
 
-def test_model_and_checkpoint_know_nothing_of_the_rooms_below():
-    below = {f"napari_ldseg.{room}" for room in ("inference", "training", "io", "widgets")}
+def test_model_and_checkpoint_import_no_later_room():
+    later = {f"napari_ldseg.{room}" for room in ("inference", "training", "layers", "widgets")}
     modules = set(imported_by("import napari_ldseg.checkpoint.file"))
     assert "napari_ldseg.model.samplers" in modules
-    assert not below & modules
-    above = set(imported_by("import napari_ldseg.model.ldseg"))
-    assert not (below | {"napari_ldseg.checkpoint", "pydantic"}) & above
+    assert not later & modules
+    of_model = set(imported_by("import napari_ldseg.model.ldseg"))
+    assert not (later | {"napari_ldseg.checkpoint", "pydantic"}) & of_model

@@ -1,4 +1,4 @@
-"""Keras weight files: what fits is imported whole, anything else gets one sentence and writes nothing."""
+"""Keras weight files: valid ones are imported; others are refused with one sentence, nothing written."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ SMALL_LABEL = (2, 4, 4, 4, 2)
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory):
-    """A valid folder of each dimension; not to be changed."""
+    """A valid folder of each dimension, which no test changes."""
     made = {}
     for dims, channels, classes in ((2, 3, 2), (3, 1, 3)):
         folder = tmp_path_factory.mktemp(f"keras{dims}")
@@ -41,7 +41,7 @@ def folder(pristine, tmp_path):
 
 @pytest.fixture
 def refused(folder, tmp_path, assert_sentence):
-    """Check that importing the folder fails with one sentence with ``words`` and writes nothing."""
+    """Check that importing the folder fails with one sentence with ``words``, and nothing is written."""
 
     def check(*words):
         target = tmp_path / "model.safetensors"
@@ -81,7 +81,7 @@ def test_names_do_not_matter_but_their_order_does(pristine, tmp_path, dims):
         assert all(torch.equal(state[key], expected[key]) for key in expected)
 
 
-def test_tensors_land_where_they_belong(pristine):
+def test_tensors_are_assigned_to_their_modules(pristine):
     model = import_keras(pristine[2]).model
     layers = [list(named_tensors(part, 1, 1, i).values()) for i, part in enumerate(
         layers_of(2, 3, 2, (4, 4)).values()
@@ -139,7 +139,7 @@ def test_the_command_fails_with_a_sentence_and_without_qt(folder, tmp_path):
     assert answer.stderr.count("\n") == 1
 
 
-def test_the_schedule_of_the_training_can_be_told(pristine, tmp_path):
+def test_the_schedule_of_the_training_is_an_option(pristine, tmp_path):
     target = tmp_path / "x.safetensors"
     command = ["import-keras", str(pristine[2]), "-o", str(target), "--schedule", "linear"]
     assert CliRunner().invoke(app, command).exit_code == 0
@@ -161,7 +161,7 @@ def test_an_output_of_another_kind_is_refused(pristine, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_help_teaches():
+def test_help_names_the_files_and_options():
     text = CliRunner().invoke(app, ["import-keras", "--help"]).stdout
     for word in ("labelEncoder.hdf5", "denoiser3D.hdf5", "--dims", "--class", "Example"):
         assert word in text
@@ -266,7 +266,7 @@ def test_values_that_are_not_numbers(edit, refused, bad):
     with edit("labelEncoder") as file:
         name = first_kernel(file)
         file[name][0, 0, 0, 0] = bad
-    refused("labelEncoder.hdf5", name, "not numbers")
+    refused("labelEncoder.hdf5", name, "NaN")
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_links_compression_and_storage_elsewhere(edit, folder, refused):
     shape = {"shape": (3, 3, 3, 4), "dtype": "f4"}
     virtual = h5py.VirtualLayout((3, 3, 3, 4), "f4")
     original = (folder / "imageEncoder.hdf5").read_bytes()
-    ways = {
+    storages = {
         "soft": lambda f, n: f.__setitem__(n, h5py.SoftLink("/embedding_output")),
         "external": lambda f, n: f.__setitem__(n, h5py.ExternalLink("denoiser.hdf5", "/")),
         "raw": lambda f, n: f.create_dataset(n, external=[("outside.raw", 0, 432)], **shape),
@@ -316,7 +316,7 @@ def test_links_compression_and_storage_elsewhere(edit, folder, refused):
         "huge": lambda f, n: f.create_dataset(n, (2**20, 2**20), "f4"),
         "cycle": lambda f, n: f.__setitem__(n, f["/"]),
     }
-    for make in ways.values():
+    for make in storages.values():
         (folder / "imageEncoder.hdf5").write_bytes(original)
         with edit("imageEncoder") as file:
             name = first_kernel(file)

@@ -1,4 +1,4 @@
-"""``napari-ldseg evaluate`` on small folders: the report says what an independent count says."""
+"""``napari-ldseg evaluate`` on small folders: the report agrees with independent measurements."""
 
 import functools
 import json
@@ -37,10 +37,10 @@ def report(folder):
     return json.loads((folder / "report.json").read_text())
 
 
-def figure(found, **wanted):
-    """The value of the only figure with these fields."""
-    rows = [f for f in found["figures"] if all(f.get(k) == v for k, v in wanted.items())]
-    assert len(rows) == 1, (wanted, rows)
+def metric_row(found, **fields):
+    """Return the only metric with these fields."""
+    rows = [f for f in found["figures"] if all(f.get(k) == v for k, v in fields.items())]
+    assert len(rows) == 1, (fields, rows)
     return rows[0]
 
 
@@ -53,9 +53,9 @@ def disc(seed, shape=(20, 24)):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of five grey pictures with labels."""
-    folder = tmp_path / "pictures"
+def data(tmp_path):
+    """A folder of five grey 2D images with labels."""
+    folder = tmp_path / "data"
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
     for seed in range(5):
@@ -78,7 +78,7 @@ def saved(tiny_checkpoint, tmp_path):
     return save
 
 
-def test_a_whole_report(pictures, saved, tmp_path):
+def test_a_complete_report(data, saved, tmp_path):
     path, baseline, other = (
         saved(),
         saved("plain", label_steps=3),
@@ -86,7 +86,7 @@ def test_a_whole_report(pictures, saved, tmp_path):
     )
     out = tmp_path / "report"
     answer = evaluate(
-        *(path, pictures, "-o", out, *ALL_PARTS, "--samples", 3, "--steps", "2,3"),
+        *(path, data, "-o", out, *ALL_PARTS, "--samples", 3, "--steps", "2,3"),
         *("--noise", "0,0.2", "--baseline", baseline, "--compare", other),
         *("--patient", "(p.)_", "--seed", 5, "--device", "cpu"),
     )
@@ -99,8 +99,8 @@ def test_a_whole_report(pictures, saved, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ["report.html", "report.json"]
 
     checkpoint = load_checkpoint(path)
-    files = sorted((pictures / "images").iterdir())
-    experts = [read_scan(pictures / "labels" / file.name).array for file in files]
+    files = sorted((data / "images").iterdir())
+    experts = [read_scan(data / "labels" / file.name).array for file in files]
 
     def expected(measure, n, steps):
         labels = [
@@ -110,28 +110,30 @@ def test_a_whole_report(pictures, saved, tmp_path):
         return float(np.mean(values))
 
     dsc = functools.partial(overlap, classes=2)
-    row = figure(found, part="overlap", metric="DSC", model="tiny")
+    row = metric_row(found, part="overlap", metric="DSC", model="tiny")
     assert row["value"] == pytest.approx(expected(lambda a, b: dsc(a, b)[0], 3, 4), abs=1e-6)
     assert (row["samples"], row["steps"], row["cases"], row["patients"]) == (3, 4, 5, 3)
     assert row["low"] <= row["value"] <= row["high"]
-    row = figure(found, part="overlap", metric="HD95", model="tiny")
+    row = metric_row(found, part="overlap", metric="HD95", model="tiny")
 
     def hd95(label, expert):
         return surface_metrics(label, expert, 2, (1, 1), 2)[0]
 
     assert row["value"] == pytest.approx(expected(hd95, 3, 4), abs=1e-5)
     for steps in (2, 3):
-        row = figure(found, part="steps", metric="DSC", model="tiny", steps=steps)
+        row = metric_row(found, part="steps", metric="DSC", model="tiny", steps=steps)
         value = expected(lambda a, b: dsc(a, b)[0], 1, steps)
         assert row["value"] == pytest.approx(value, abs=1e-6)
-        assert figure(found, metric="seconds", model="tiny", samples=1, steps=steps)["value"] > 0
+        assert (
+            metric_row(found, metric="seconds", model="tiny", samples=1, steps=steps)["value"] > 0
+        )
     clean, noisy = (
-        figure(found, part="noise", metric="DSC", model="tiny", noise=sd)["value"]
+        metric_row(found, part="noise", metric="DSC", model="tiny", noise=sd)["value"]
         for sd in (0, 0.2)
     )
-    assert clean == figure(found, part="steps", metric="DSC", model="tiny", steps=2)["value"]
+    assert clean == metric_row(found, part="steps", metric="DSC", model="tiny", steps=2)["value"]
     assert noisy != clean
-    assert figure(found, part="noise", metric="DSC", model="plain", noise=0.2)["steps"] == 3
+    assert metric_row(found, part="noise", metric="DSC", model="plain", noise=0.2)["steps"] == 3
     scores = {f["detail"] for f in found["figures"] if f["metric"] == "AUROC"}
     assert scores == {
         *("sample SD", "predictive SD", "distance to the boundary"),
@@ -149,7 +151,7 @@ def test_a_whole_report(pictures, saved, tmp_path):
 
 
 def test_a_deterministic_network_alone_and_as_the_baseline(
-    pictures, saved, tiny_metadata, tmp_path, assert_sentence
+    data, saved, tiny_metadata, tmp_path, assert_sentence
 ):
     metadata = tiny_metadata(
         name="plain net", networks="res-unet", label_steps=1, posterior_steps=1
@@ -158,32 +160,30 @@ def test_a_deterministic_network_alone_and_as_the_baseline(
     network = build_model(metadata).eval().requires_grad_(False)
     plain = save_checkpoint(Checkpoint(metadata, network), tmp_path / "plain.safetensors")
     out = tmp_path / "report"
-    command = (saved(), pictures, "-o", out, *ALL_PARTS, "--samples", 2, "--steps", "2,3")
+    command = (saved(), data, "-o", out, *ALL_PARTS, "--samples", 2, "--steps", "2,3")
     assert evaluate(*command, "--baseline", plain).exit_code == 0
-    figure(found := report(out), part="steps", metric="DSC", model="plain net", steps=1)
-    assert figure(found, detail="entropy of plain net")["model"] == "tiny"
-    assert evaluate(plain, pictures, "-o", out).exit_code == 0
+    metric_row(found := report(out), part="steps", metric="DSC", model="plain net", steps=1)
+    assert metric_row(found, detail="entropy of plain net")["model"] == "tiny"
+    assert evaluate(plain, data, "-o", out).exit_code == 0
     found = report(out)
     assert found["settings"]["samples"] == 1
     scores = {f["detail"] for f in found["figures"] if f["metric"] == "AUROC"}
     assert scores == {"predictive SD", "distance to the boundary"}
-    refuse(assert_sentence, plain, pictures, "-o", out, "--parts", "steps", words=["no sampling"])
+    refuse(assert_sentence, plain, data, "-o", out, "--parts", "steps", words=["no sampling"])
 
 
-def test_the_same_command_gives_the_same_figures(pictures, saved, tmp_path):
-    def figures(folder, seed):
-        command = (saved(), pictures, "-o", folder, *ALL_PARTS, "--samples", 3, "--steps", "2")
+def test_the_same_command_gives_the_same_metrics(data, saved, tmp_path):
+    def metrics(folder, seed):
+        command = (saved(), data, "-o", folder, *ALL_PARTS, "--samples", 3, "--steps", "2")
         assert evaluate(*command, "--seed", seed).exit_code == 0
         return [f for f in report(folder)["figures"] if f["metric"] != "seconds"]
 
-    first = figures(tmp_path / "a", 1)
-    assert first == figures(tmp_path / "a", 1)
-    assert first != figures(tmp_path / "b", 2)
+    first = metrics(tmp_path / "a", 1)
+    assert first == metrics(tmp_path / "a", 1)
+    assert first != metrics(tmp_path / "b", 2)
 
 
-def test_models_of_one_name_are_called_by_what_tells_their_files_apart(
-    pictures, tiny_checkpoint, tmp_path
-):
+def test_models_of_one_name_are_labelled_by_their_paths(data, tiny_checkpoint, tmp_path):
     made = tiny_checkpoint()
     first, second, third = (
         save_checkpoint(made, tmp_path / folder / "checkpoint.safetensors")
@@ -191,7 +191,7 @@ def test_models_of_one_name_are_called_by_what_tells_their_files_apart(
     )
     compare = [f"--compare={path}" for path in (second, third, second)]
     options = ("--parts", "overlap", "--samples", 1, "--cases", 1)
-    answer = evaluate(first, pictures, "-o", tmp_path / "out", *options, *compare)
+    answer = evaluate(first, data, "-o", tmp_path / "out", *options, *compare)
     assert answer.exit_code == 0, answer.output
     rows = report(tmp_path / "out")["figures"]
     name = made.metadata.name
@@ -203,7 +203,7 @@ def test_models_of_one_name_are_called_by_what_tells_their_files_apart(
     }
 
 
-def test_nothing_is_segmented_twice(pictures, saved, tmp_path, monkeypatch):
+def test_no_image_is_segmented_twice(data, saved, tmp_path, monkeypatch):
     seen = []
 
     class Counting(runs.PosteriorSampler):
@@ -214,15 +214,15 @@ def test_nothing_is_segmented_twice(pictures, saved, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "PosteriorSampler", Counting)
     options = ("--samples", 2, "--steps", "2,3", "--noise", "0,0.1", "--cases", 2)
     models = ("--baseline", saved("plain"), "--compare", saved("other"))
-    answer = evaluate(saved(), pictures, "-o", tmp_path, *ALL_PARTS, *options, *models)
+    answer = evaluate(saved(), data, "-o", tmp_path, *ALL_PARTS, *options, *models)
     assert answer.exit_code == 0, answer.output
     # tiny: the posterior, K = 2 and 3, one noise; plain: clean and noisy; other: once.
     assert len(seen) == len(set(seen)) == 2 * (4 + 2 + 1)
 
 
-def test_cases_are_drawn_by_the_seed(pictures, saved, tmp_path):
+def test_cases_are_drawn_by_the_seed(data, saved, tmp_path):
     def names(seed):
-        command = (saved(), pictures, "-o", tmp_path, "--cases", 3, "--seed", seed, "--json")
+        command = (saved(), data, "-o", tmp_path, "--cases", 3, "--seed", seed, "--json")
         answer = evaluate(*command, "--samples", 2, "--parts", "overlap")
         found = json.loads(answer.stdout)
         assert found == report(tmp_path) and found["data"]["available"] == 5
@@ -259,19 +259,21 @@ def test_volumes_are_measured_in_mm_on_their_own_grid(saved, tmp_path):
         labels = segment(checkpoint, scan, 2).labels
         expert = read_scan(folder / "labels" / f"{name}.nii.gz").array
         values.append(surface_metrics(labels, expert, 2, scan.spacing, 1.0)[0, 0])
-    assert figure(found, metric="HD95")["value"] == pytest.approx(float(np.mean(values)), abs=1e-4)
+    assert metric_row(found, metric="HD95")["value"] == pytest.approx(
+        float(np.mean(values)), abs=1e-4
+    )
     assert "in mm" in (tmp_path / "report" / "report.html").read_text()
 
 
 @pytest.fixture
-def several_readers(pictures):
-    """Three readers' labels for the pictures; the third saw nothing."""
+def several_readers(data):
+    """Three readers' labels for the images; those of the third are empty."""
     for number, change in enumerate((lambda a: a, lambda a: np.roll(a, 2, 1), lambda a: a * 0), 1):
-        (pictures / f"reader{number}").mkdir()
-        for file in (pictures / "labels").iterdir():
+        (data / f"reader{number}").mkdir()
+        for file in (data / "labels").iterdir():
             label = change(read_scan(file).array)
-            imsave(pictures / f"reader{number}" / file.name, label, check_contrast=False)
-    return pictures
+            imsave(data / f"reader{number}" / file.name, label, check_contrast=False)
+    return data
 
 
 def test_several_readers(several_readers, saved, tmp_path):
@@ -281,12 +283,12 @@ def test_several_readers(several_readers, saved, tmp_path):
     found = report(tmp_path / "report")
     assert found["settings"]["samples"] == 16 and found["data"]["readers"] == 3
     assert found["settings"]["parts"] == ["overlap", "uncertainty", "readers"]
-    assert 0 <= figure(found, metric="GED^2")["value"] < 2
-    assert 0 <= figure(found, metric="matched IoU")["value"] <= 1
+    assert 0 <= metric_row(found, metric="GED^2")["value"] < 2
+    assert 0 <= metric_row(found, metric="matched IoU")["value"] <= 1
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Several readers" in page and "majority" in page
 
-    # The readers' labels are a disc, the same disc 2 pixels aside, and nothing.
+    # The readers' labels are a disc, the same disc shifted by 2 pixels, and empty.
     checkpoint, cases = load_checkpoint(tmp_path / "tiny.safetensors"), found["cases"]
     counts, spread, disagreement = [], [], []
     for case in cases:
@@ -305,21 +307,21 @@ def test_several_readers(several_readers, saved, tmp_path):
         disagreement.append(own["distance", "between readers"])
     shares = [f["value"] for f in found["figures"] if f["metric"] == "cases with"]
     assert shares == [counts.count(1) / 5, counts.count(2) / 5, sum(c > 2 for c in counts) / 5]
-    assert figure(found, metric="alternatives")["value"] == np.mean(counts)
-    row = figure(found, metric="rank correlation")  # all cases have as many alternatives
+    assert metric_row(found, metric="alternatives")["value"] == np.mean(counts)
+    row = metric_row(found, metric="rank correlation")  # all cases have as many alternatives
     assert len(set(counts)) == 1 and row["detail"].startswith("of distance between samples")
     assert row["value"] == pytest.approx(spearmanr(spread, disagreement).statistic)
     assert row["low"] <= row["value"] <= row["high"] and row["patients"] == 5
     for text in ("Of the cases with one alternative", "readers covered by any alternative"):
         assert text in page
-    chapter = page[page.index('id="readers"') : page.index('id="time"')]
-    assert chapter.count('src="data:image/png;base64,') == 2
+    section = page[page.index('id="readers"') : page.index('id="time"')]
+    assert section.count('src="data:image/png;base64,') == 2
 
 
-def test_is_the_model_unsure_that_there_is_anything_where_the_readers_are(
+def test_rank_correlation_of_empty_samples_and_empty_readers(
     several_readers, saved, tmp_path, monkeypatch
 ):
-    """From case to case more samples are empty, and no fewer readers saw nothing."""
+    """From case to case more samples are empty, and as many or more readers' labels."""
     files = sorted((several_readers / "images").iterdir())
     for number, file in enumerate(files):
         for reader in (1, 2):
@@ -329,28 +331,28 @@ def test_is_the_model_unsure_that_there_is_anything_where_the_readers_are(
     empty = [0, 1, 2, 3, 5]
     mask, order = disc(1)[1], []
 
-    def drawn(posterior):
+    def fake_samples(posterior):
         key = posterior.mean_probability.tobytes()
         if key not in order:
             order.append(key)
         return [mask * (i >= empty[order.index(key)]) for i in range(16)]
 
-    monkeypatch.setattr(study, "sample_labels", drawn)
+    monkeypatch.setattr(study, "sample_labels", fake_samples)
     names = [part for n in (1, 2, 3) for part in ("--labels", f"reader{n}")]
     out = tmp_path / "report"
     answer = evaluate(saved(), several_readers, "-o", out, *names, "--parts", "readers")
     assert answer.exit_code == 0, answer.output
     found = report(out)
-    row = figure(found, metric="rank correlation", detail="of empty samples with empty readers")
+    row = metric_row(found, metric="rank correlation", detail="of empty samples with empty readers")
     readers = [1 / 3, 2 / 3, 2 / 3, 2 / 3, 1]
     assert row["value"] == pytest.approx(spearmanr(empty, readers).statistic)
-    share = figure(found, metric="empty label maps", detail="of the samples")["value"]
+    share = metric_row(found, metric="empty label maps", detail="of the samples")["value"]
     assert share == pytest.approx(np.mean(empty) / 16)
     assert "of empty samples with empty readers" in (out / "report.html").read_text()
 
 
 def test_several_readers_of_one_volume(saved, tmp_path):
-    """One case, three classes: the chapter shows a slice of it and has no correlation."""
+    """One case, three classes: the section has a slice of it and no correlation."""
     folder, out = tmp_path / "volumes", tmp_path / "report"
     label = np.zeros((12, 10, 8), np.uint8)
     label[3:8, 3:7, 2:6], label[8:10, 3:7, 2:6] = 1, 2
@@ -361,13 +363,13 @@ def test_several_readers_of_one_volume(saved, tmp_path):
     answer = evaluate(saved(dims=3, classes=3), folder, "-o", out, *command)
     assert answer.exit_code == 0, answer.output
     found = report(out)
-    assert figure(found, metric="different readings")["value"] == 1
-    assert figure(found, metric="distance", detail="between readers")["value"] == 0.5
+    assert metric_row(found, metric="different readings")["value"] == 1
+    assert metric_row(found, metric="distance", detail="between readers")["value"] == 0.5
     assert not [f for f in found["figures"] if f["metric"] == "rank correlation"]
     assert re.search(r"a: a, slice \d+\.", (out / "report.html").read_text())
 
 
-def test_colour_pictures_with_numbered_objects(saved, tmp_path):
+def test_colour_images_with_numbered_objects(saved, tmp_path):
     folder = tmp_path / "colour"
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
@@ -383,12 +385,12 @@ def test_colour_pictures_with_numbered_objects(saved, tmp_path):
     assert answer.exit_code == 1 and "holds the value 7" in answer.stderr
 
 
-def test_a_runs_folder_gives_the_cases_kept_aside(pictures, saved, tmp_path):
+def test_a_runs_folder_gives_the_held_out_cases(data, saved, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     config = {
         "name": "tiny",
-        "data": {"folder": str(pictures), "patient": "(p.)_"},
+        "data": {"folder": str(data), "patient": "(p.)_"},
         "classes": ["background", "disc"],
         "grid": {"size": [16, 16]},
     }
@@ -411,27 +413,27 @@ def test_a_runs_folder_gives_the_cases_kept_aside(pictures, saved, tmp_path):
     split = split.model_copy(update={"test": ("p2_4",)})
     (run / "split.json").write_text(split.model_dump_json())
     assert names(run) == ["p2_4"]
-    assert figure(report(out), metric="DSC")["low"] is None
+    assert metric_row(report(out), metric="DSC")["low"] is None
     answer = evaluate(path, run, *arguments, "--split", "half")
     assert answer.exit_code == 1 and "training, validation, test or all" in answer.stderr
 
 
-def test_before_and_after_calibration(pictures, saved, tmp_path):
+def test_before_and_after_calibration(data, saved, tmp_path):
     calibration = Calibration(
         samples=3, steps=4, split="validation", cases=25, temperature=2.0, volume_factors=(1e6,)
     )
     path, out = saved("calibrated", calibration), tmp_path / "report"
-    assert evaluate(path, pictures, "-o", out).exit_code == 0
+    assert evaluate(path, data, "-o", out).exit_code == 0
     found = report(out)
     assert found["settings"]["samples"] == 3 and found["settings"]["not_calibrated"] is None
     details = [r["detail"] for r in found["reliability"]]
     assert details == ["before calibration", "after calibration"]
-    before, after = (figure(found, metric="ECE", detail=d)["value"] for d in details)
+    before, after = (metric_row(found, metric="ECE", detail=d)["value"] for d in details)
     assert before != after
-    # An interval of any width holds every volume.
-    assert figure(found, metric="coverage", detail="calibrated")["value"] == 1
+    # The interval is so wide that it contains every volume.
+    assert metric_row(found, metric="coverage", detail="calibrated")["value"] == 1
     assert "25 validation cases" in (out / "report.html").read_text()
-    assert evaluate(path, pictures, "-o", out, "--samples", 2).exit_code == 0
+    assert evaluate(path, data, "-o", out, "--samples", 2).exit_code == 0
     found = report(out)
     assert [r["detail"] for r in found["reliability"]] == [None]
     assert "calibrated for 3 samples" in found["settings"]["not_calibrated"]
@@ -444,39 +446,39 @@ def refuse(assert_sentence, *arguments, words=()):
     assert_sentence(answer.stderr.strip().splitlines()[-1], *words)
 
 
-def test_bad_input(pictures, saved, tmp_path, assert_sentence):
+def test_invalid_input(data, saved, tmp_path, assert_sentence):
     path, out = saved(), tmp_path / "report"
     rest = ("-o", out, "--samples", 2)
     check = functools.partial(refuse, assert_sentence)
     check(path, tmp_path / "nowhere", *rest, words=["nowhere", "does not exist"])
-    check(tmp_path / "no.safetensors", pictures, *rest, words=["no.safetensors"])
+    check(tmp_path / "no.safetensors", data, *rest, words=["no.safetensors"])
     (tmp_path / "empty" / "images").mkdir(parents=True)
     (tmp_path / "empty" / "labels").mkdir()
     check(path, tmp_path / "empty", *rest, words=["empty", "no labelled images"])
-    check(path, pictures, *rest, "--parts", "overlap,colour", words=["colour", "readers"])
-    check(path, pictures, *rest, "--parts", "readers", words=["several readers"])
-    check(path, pictures, *rest, "--parts", "steps", "--steps", "2,x", words=["--steps", "2,x"])
-    check(path, pictures, *rest, "--parts", "steps", "--steps", "0", words=["1 to 1000", "not 0"])
-    check(path, pictures, *rest, "--noise", "-1", words=["noise", "-1"])
-    check(path, pictures, "-o", out, "--samples", 1, words=["uncertainty", "2 samples"])
-    check(path, pictures, *rest, "--split", "test", words=["--split"])
-    check(path, pictures, *rest, "--patient", "(p", words=["--patient"])
-    check(path, pictures, *rest, "--tolerance", "-1", words=["tolerance", "-1"])
+    check(path, data, *rest, "--parts", "overlap,colour", words=["colour", "readers"])
+    check(path, data, *rest, "--parts", "readers", words=["several readers"])
+    check(path, data, *rest, "--parts", "steps", "--steps", "2,x", words=["--steps", "2,x"])
+    check(path, data, *rest, "--parts", "steps", "--steps", "0", words=["1 to 1000", "not 0"])
+    check(path, data, *rest, "--noise", "-1", words=["noise", "-1"])
+    check(path, data, "-o", out, "--samples", 1, words=["uncertainty", "2 samples"])
+    check(path, data, *rest, "--split", "test", words=["--split"])
+    check(path, data, *rest, "--patient", "(p", words=["--patient"])
+    check(path, data, *rest, "--tolerance", "-1", words=["tolerance", "-1"])
     other = saved("three", classes=3)
-    check(path, pictures, *rest, "--baseline", other, words=["three", "other classes", "tiny"])
+    check(path, data, *rest, "--baseline", other, words=["three", "other classes", "tiny"])
     assert not out.exists()
 
 
-def test_bad_cases_stop_before_anything_is_segmented(
-    pictures, saved, tmp_path, assert_sentence, monkeypatch
+def test_invalid_cases_are_found_before_anything_is_segmented(
+    data, saved, tmp_path, assert_sentence, monkeypatch
 ):
     def never(*_, **__):
-        raise AssertionError("segmented a case although another is bad")
+        raise AssertionError("segmented a case although another is invalid")
 
     monkeypatch.setattr(runs, "PosteriorSampler", never)
     path, out = saved(), tmp_path / "report"
-    check = functools.partial(refuse, assert_sentence, path, pictures, "-o", out)
-    last, label = pictures / "images" / "p2_4.png", pictures / "labels" / "p2_4.png"
+    check = functools.partial(refuse, assert_sentence, path, data, "-o", out)
+    last, label = data / "images" / "p2_4.png", data / "labels" / "p2_4.png"
     good_image, good_label = last.read_bytes(), label.read_bytes()
     imsave(label, disc(4)[1] * 3, check_contrast=False)
     check(words=["p2_4", "value 3", "0 to 1"])
@@ -501,14 +503,14 @@ def test_bad_cases_stop_before_anything_is_segmented(
     assert not out.exists()
 
 
-def test_an_unwritable_report_folder(pictures, saved, tmp_path, assert_sentence):
+def test_an_unwritable_report_folder(data, saved, tmp_path, assert_sentence):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    command = (saved(), pictures, "-o", blocked / "report", "--samples", 2, "--parts", "overlap")
+    command = (saved(), data, "-o", blocked / "report", "--samples", 2, "--parts", "overlap")
     refuse(assert_sentence, *command, words=["report", "could not be made"])
 
 
-def test_help_teaches():
+def test_help_has_all_options_and_examples():
     answer = CliRunner().invoke(app, ["evaluate", "--help"], env={"COLUMNS": "200"})
     assert answer.exit_code == 0
     for text in ("--baseline", "--tolerance", "Examples", "napari-ldseg evaluate", "reader1"):

@@ -1,4 +1,4 @@
-"""Correction tools: what changes, what must not, in voxels and in millimetres."""
+"""Correction tools: what they change and what they must not change, in voxels and in millimetres."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from napari_ldseg.correction.slices import copy_slice, fill_between
 
 
 def applied(labels, change):
-    """Return ``labels`` after ``change``, having checked that it says the truth about them."""
+    """Return ``labels`` after ``change``, whose old values are checked."""
     np.testing.assert_array_equal(labels[change.indices], change.before)
     assert (change.before != change.after).all()
     new = labels.copy()
@@ -53,14 +53,14 @@ def test_keep_largest_removes_only_the_smaller_pieces_of_that_class(ndim):
     assert len(keep_largest(new, 2)) == 0 and len(keep_largest(new, 9)) == 0
 
 
-def test_a_clicked_piece_is_erased_or_given_to_another_class():
+def test_a_clicked_piece_is_erased_or_relabelled():
     labels = np.zeros((6, 10, 10), np.int16)
     labels[1:3, 1:4, 1:4] = 3
     labels[1:3, 6:9, 6:9] = 3
     erased = applied(labels, relabel_piece(labels, (2, 7, 7), 0))
     assert not erased[:, 5:].any() and (erased[1:3, 1:4, 1:4] == 3).all()
-    given = applied(labels, relabel_piece(labels, (1, 1, 1), 7))
-    assert (given == 7).sum() == 18 and (given[1:3, 6:9, 6:9] == 3).all()
+    relabelled = applied(labels, relabel_piece(labels, (1, 1, 1), 7))
+    assert (relabelled == 7).sum() == 18 and (relabelled[1:3, 6:9, 6:9] == 3).all()
     assert len(relabel_piece(labels, (0, 0, 0), 7)) == 0
     assert len(relabel_piece(labels, (1, 1, 1), 3)) == 0
 
@@ -78,7 +78,7 @@ def test_holes_are_filled_in_3d_only_if_closed_on_all_sides():
     assert (one_slice[7:9, 7:9] == 1).all()
 
 
-def test_a_bay_at_the_border_of_the_image_is_no_hole():
+def test_background_at_the_border_of_the_image_is_no_hole():
     labels = np.ones((8, 8), np.uint8)
     labels[0:3, 2:5] = 0
     assert len(fill_holes(labels, 1)) == 0
@@ -96,7 +96,7 @@ def test_within_is_the_euclidean_distance_in_mm(distance):
     assert near[np.abs(exact - distance) < 1e-6].all()
 
 
-def test_growing_and_shrinking_are_in_mm_and_spare_other_classes():
+def test_growing_and_shrinking_are_in_mm_and_keep_other_classes():
     labels = np.zeros((11, 21, 21), np.uint8)
     labels[5, 10, 10] = 1
     labels[5, 10, 12] = 4
@@ -112,7 +112,7 @@ def test_growing_and_shrinking_are_in_mm_and_spare_other_classes():
     assert (back == 1).sum() <= 1 and back[5, 10, 12] == 4
 
 
-def test_shrinking_takes_nothing_off_at_the_border_of_the_image():
+def test_shrinking_removes_nothing_at_the_border_of_the_image():
     labels = np.ones((10, 10), np.uint8)
     labels[:, 6:] = 0
     new = applied(labels, shrink(labels, 1, 2.0, (1.0, 1.0)))
@@ -124,7 +124,7 @@ def test_growing_by_less_than_a_voxel_changes_nothing():
     assert len(grow(labels, 1, 0.9, (1, 1, 1))) == 0
 
 
-def test_smoothing_takes_off_spikes_and_keeps_volume_and_place():
+def test_smoothing_removes_spikes_and_keeps_volume_and_position():
     rng = np.random.default_rng(0)
     clean = ellipsoid((40, 50, 50), (20, 25, 25), (13, 18, 18))
     near_border = within(clean > 0, 1.5, (1, 1, 1)) & within(clean == 0, 1.5, (1, 1, 1))
@@ -134,7 +134,7 @@ def test_smoothing_takes_off_spikes_and_keeps_volume_and_place():
     assert abs(int(new.sum()) - int(clean.sum())) < 0.03 * clean.sum()
 
 
-def test_smoothing_keeps_thin_parts_and_never_cuts_a_piece():
+def test_smoothing_keeps_thin_parts_and_never_splits_a_piece():
     labels = np.zeros((24, 60, 24), np.uint8)
     labels[4:20, 2:20, 4:20] = labels[4:20, 24:42, 4:20] = 1
     labels[12, 20:24, 12] = 1  # short thin bridge
@@ -146,7 +146,7 @@ def test_smoothing_keeps_thin_parts_and_never_cuts_a_piece():
 
 
 @pytest.mark.parametrize("slices", [1, 2, 3, 4, 5])
-def test_smoothing_never_takes_a_slice_from_a_plate(slices):
+def test_smoothing_never_removes_a_slice_of_a_plate(slices):
     labels = np.zeros((15, 40, 40), np.uint8)
     labels[4 : 4 + slices, 8:32, 8:32] = 1
     new = applied(labels, smooth(labels, 1, 2.0, (1, 1, 1)))
@@ -183,7 +183,7 @@ def test_filling_between_slices_gives_a_cone_between_two_discs(axis):
     np.testing.assert_array_equal(new[5], np.moveaxis(before, axis, 0)[5])
 
 
-def test_filling_between_follows_a_structure_that_moves_and_honours_spacing():
+def test_filling_between_follows_a_moving_structure_and_uses_the_spacing():
     labels = np.zeros((9, 40, 60), np.uint8)
     grid = np.indices((40, 60))
     labels[0] = np.hypot(grid[0] - 12, (grid[1] - 10) / 2) <= 5  # round, with x half as far apart
@@ -200,7 +200,7 @@ def test_filling_between_changes_only_background_in_slices_without_the_class():
     labels = np.zeros((7, 16, 16), np.uint8)
     labels[0, 4:12, 4:12] = labels[3, 4:12, 4:12] = labels[6, 4:12, 4:12] = 1
     labels[2, 6, 6] = 3
-    labels[3, 4, 4] = 0  # a slice that the user painted stays as painted
+    labels[3, 4, 4] = 0  # a painted slice is not changed
     new = applied(labels, fill_between(labels, 1, 0, (1, 1, 1)))
     assert new[2, 6, 6] == 3 and new[3, 4, 4] == 0
     assert all((new[z] == 1).sum() > 60 for z in range(7))
@@ -227,17 +227,17 @@ def test_copying_a_slice_replaces_that_class_only():
         ((4, 5, 6, 7), (3, 1, 2, 3), 2, (5, 7)),
     ],
 )
-def test_a_part_gives_back_indices_into_the_whole(shape, position, slice_axis, expected):
+def test_a_part_returns_indices_into_the_full_array(shape, position, slice_axis, expected):
     labels = np.zeros(shape, np.uint8)
-    part = Part.shown(position, slice_axis)
+    part = Part.at(position, slice_axis)
     view = part.of(labels)
     assert view.shape == expected and np.shares_memory(view, labels)
     view[(2,) * view.ndim] = 1
-    new = applied(labels, part.whole(grow(view, 1, 1, (1,) * view.ndim)))
+    new = applied(labels, part.to_full(grow(view, 1, 1, (1,) * view.ndim)))
     assert (part.of(new) == 1).sum() == 1 + 2 * view.ndim == (new == 1).sum()
 
 
-def test_the_brush_covers_what_naparis_brush_covers():
+def test_the_brush_covers_the_same_voxels_as_naparis_brush():
     from napari.layers import Labels
 
     rng = np.random.default_rng(5)

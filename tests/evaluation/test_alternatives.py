@@ -1,4 +1,4 @@
-"""Which different outlines the samples of one case stand for, and how they go with the readers."""
+"""The alternatives among the samples of one case, and their comparison with the readers."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from napari_ldseg.evaluation.alternatives import (
     alternative_metrics,
     find_alternatives,
-    group_alike,
+    group_similar,
     mean_distance,
 )
 from napari_ldseg.evaluation.bootstrap import patient_weights, rank_correlation_by_patient
@@ -23,7 +23,7 @@ def disc(y, x, radius, value=1):
 
 
 def jittered(number, y=20, x=20, radius=7.0, seed=0):
-    """One outline seen ``number`` times, its place and size off by up to a pixel."""
+    """``number`` versions of one outline with position and size off by up to a pixel."""
     rng = np.random.default_rng(seed)
     moves = rng.uniform(-1, 1, (number, 3))
     return [disc(y + down, x + across, radius + wider) for down, across, wider in moves]
@@ -40,19 +40,18 @@ def test_two_modes_are_found_with_their_shares():
     assert shares(found) == [11, 5]
     assert set(found[1].members) == {0, 1, 8, 9, 10}
     for one in found:
-        assert one.alike and one.shown in one.members
+        assert one.similar and one.medoid in one.members
         distance = [
             sum(mean_distance([samples[i], samples[j]], 2) for j in one.members)
             for i in one.members
         ]
-        shown = distance[one.members.index(one.shown)]
-        assert shown == pytest.approx(min(distance))
+        assert distance[one.members.index(one.medoid)] == pytest.approx(min(distance))
 
 
 def test_one_mode_with_jitter_is_one_alternative():
     for radius, seed in itertools.product((5, 7, 12), range(10)):
         found = find_alternatives(jittered(16, radius=radius, seed=seed), 2)
-        assert shares(found) == [16] and found[0].alike
+        assert shares(found) == [16] and found[0].similar
 
 
 def test_one_outlier_makes_no_second_alternative():
@@ -60,21 +59,21 @@ def test_one_outlier_makes_no_second_alternative():
     assert shares(found) == [15] and 15 not in found[0].members
 
 
-def test_nothing_sixteen_times_is_one_alternative():
+def test_sixteen_empty_samples_are_one_alternative():
     found = find_alternatives([NOTHING] * 16, 2)
     assert shares(found) == [16]
     assert find_alternatives([NOTHING], 2)[0].members == (0,)
 
 
-def test_samples_that_see_something_are_an_alternative_to_nothing_even_if_all_differ():
+def test_different_samples_with_a_structure_are_an_alternative_to_empty_ones():
     places = [disc(5, 5, 3), disc(20, 20, 3), disc(33, 8, 3)]
     first, second = find_alternatives([NOTHING] * 9 + places, 2)
-    assert len(first.members) == 9 and first.alike
-    assert second.members == (9, 10, 11) and not second.alike
-    # One alone is no alternative, and beside an agreed outline the others are single samples.
+    assert len(first.members) == 9 and first.similar
+    assert second.members == (9, 10, 11) and not second.similar
+    # One of them is no alternative, and if there is an agreed outline the others are single samples.
     assert shares(find_alternatives([NOTHING] * 9 + places[:1], 2)) == [9]
     assert shares(find_alternatives([*jittered(9, y=12, x=28), *places], 2)) == [9]
-    # Where all samples disagree, they are one broad alternative.
+    # If all samples disagree, they are one broad alternative.
     assert shares(find_alternatives(places, 2)) == [3]
     assert shares(find_alternatives([NOTHING, places[0]], 2)) == [1]
 
@@ -85,7 +84,7 @@ def test_the_order_of_the_samples_does_not_matter():
     samples = [*random, NOTHING, NOTHING, random[0], random[3]]
 
     def outlines(labels):
-        return [(labels[a.shown].tobytes(), len(a.members)) for a in find_alternatives(labels, 2)]
+        return [(labels[a.medoid].tobytes(), len(a.members)) for a in find_alternatives(labels, 2)]
 
     expected = outlines(samples)
     assert len(expected) > 1
@@ -95,24 +94,24 @@ def test_the_order_of_the_samples_does_not_matter():
 
 def test_two_classes_and_volumes():
     both = disc(12, 12, 6) + disc(28, 28, 6, 2)
-    # One of two classes is missing, the other equal: d = 0.5, no more.
-    assert shares(group_alike([both, disc(12, 12, 6)], 3)) == [2]
+    # One of two classes is missing, the other is equal: d = 0.5, which is not different.
+    assert shares(group_similar([both, disc(12, 12, 6)], 3)) == [2]
     volumes = [np.stack([label] * 3) for label in (both, NOTHING, both, NOTHING)]
     assert shares(find_alternatives(volumes, 3)) == [2, 2]
 
 
-def test_the_figures_of_a_case():
-    """Readers: two see a disc, one another disc, one nothing; the samples know the first and nothing."""
+def test_the_metrics_of_a_case():
+    """Readers: two outline a disc, one another disc, one nothing; samples: the first disc or nothing."""
     here, there = disc(12, 12, 6), disc(28, 28, 6)
     readers = [here, here, there, NOTHING]
     samples = [here] * 5 + [NOTHING] * 3
     found = alternative_metrics(find_alternatives(samples, 2), samples, readers, 2)
     assert found["alternatives", None] == 2 and found["different readings", None] == 3
-    told = [
+    cases_with = [
         found["cases with", f"{n}"]
         for n in ("one alternative", "two alternatives", "more alternatives")
     ]
-    assert told == [False, True, False]
+    assert cases_with == [False, True, False]
     assert found["readers covered", "by the first alternative"] == 0.5
     assert found["readers covered", "by any alternative"] == 0.75
     assert found["distance", "between samples"] == pytest.approx(15 / 28)

@@ -1,4 +1,4 @@
-"""Calibration: measured right, stored, and applied only where it holds."""
+"""Calibration: measured correctly, stored, and applied only where it is valid."""
 
 import functools
 
@@ -18,9 +18,9 @@ from napari_ldseg.evaluation.calibration import (
     fit_temperature,
     measure_calibration,
     near_boundary,
-    proven_temperature,
+    validated_temperature,
 )
-from napari_ldseg.inference.calibration import temper, volume_interval, volume_scale
+from napari_ldseg.inference.calibration import apply_temperature, volume_interval, volume_scale
 from napari_ldseg.inference.segment import PosteriorSampler, segment
 from napari_ldseg.scans.scan import Scan
 
@@ -63,21 +63,21 @@ def cases(count, patients=None):
 
 
 def miscalibrated(temperatures, classes=2, voxels=4000):
-    """Cases with labels drawn from p, of which a model reports p^T, normalised, as if cooled by T."""
+    """Cases with labels drawn from p, for which a model reports p^T, normalised."""
     generator = np.random.default_rng(0)
     for true in temperatures:
         honest = generator.dirichlet(np.full(classes, 2.0), voxels).T
         label = (honest.cumsum(0) < generator.random(voxels)).sum(0)
-        yield temper(honest, 1 / true), label
+        yield apply_temperature(honest, 1 / true), label
 
 
-def test_temperature_is_taken_only_where_it_helps_unseen_cases():
-    assert proven_temperature(list(miscalibrated([2.5] * 8))) == pytest.approx(2.5, rel=0.06)
-    at_odds = list(miscalibrated([0.4, 2.6, 0.5, 2.4, 2.2, 0.6, 2.5]))
-    assert fit_temperature(at_odds) > 1.1
-    assert proven_temperature(at_odds) == 1
-    assert proven_temperature(at_odds[1:2]) == 1, "one case proves nothing"
-    assert proven_temperature([]) == 1
+def test_temperature_is_used_only_if_it_passes_cross_validation():
+    assert validated_temperature(list(miscalibrated([2.5] * 8))) == pytest.approx(2.5, rel=0.06)
+    inconsistent = list(miscalibrated([0.4, 2.6, 0.5, 2.4, 2.2, 0.6, 2.5]))
+    assert fit_temperature(inconsistent) > 1.1
+    assert validated_temperature(inconsistent) == 1
+    assert validated_temperature(inconsistent[1:2]) == 1, "one case is not enough"
+    assert validated_temperature([]) == 1
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
@@ -90,11 +90,11 @@ def test_fitted_temperature_undoes_a_known_miscalibration(true, classes):
 def test_temperature_keeps_classes_and_makes_probabilities():
     p = np.random.default_rng(1).dirichlet(np.ones(3), 500).T.astype(np.float32)
     for temperature in (0.3, 1.0, 4.0):
-        changed = temper(p, temperature)
+        changed = apply_temperature(p, temperature)
         np.testing.assert_array_equal(changed.argmax(0), p.argmax(0))
         np.testing.assert_allclose(changed.sum(0), 1, atol=1e-5)
-    np.testing.assert_allclose(temper(p, 1.0), p, atol=1e-5)
-    assert np.isfinite(temper(np.array([[1.0], [0.0]], np.float32), 0.1)).all()
+    np.testing.assert_allclose(apply_temperature(p, 1.0), p, atol=1e-5)
+    assert np.isfinite(apply_temperature(np.array([[1.0], [0.0]], np.float32), 0.1)).all()
 
 
 @pytest.mark.parametrize("n", [19, 40])
@@ -126,7 +126,7 @@ def test_no_factors_from_fewer_than_nineteen_cases():
     assert not calibration(cases=39).claims_coverage and calibration(cases=40).claims_coverage
 
 
-def test_scale_has_a_floor():
+def test_scale_has_a_minimum():
     mean, scale = volume_scale(np.array([[1000, 0], [1000, 0]]))
     np.testing.assert_array_equal(mean, [1000, 0])
     np.testing.assert_array_equal(scale, [20, 1])
@@ -150,7 +150,7 @@ def test_applied_where_samples_steps_and_sampler_match(tiny_checkpoint):
     np.testing.assert_array_equal(posterior.labels, bare.labels)
     np.testing.assert_array_equal(posterior.mean_probability, bare.mean_probability)
     changed = posterior.calibrated_probability
-    np.testing.assert_allclose(changed, temper(bare.mean_probability, 2.0))
+    np.testing.assert_allclose(changed, apply_temperature(bare.mean_probability, 2.0))
     assert np.abs(changed - bare.mean_probability).max() > 0.01
     mean, scale = volume_scale(posterior.voxel_counts()[:, 1:])
     ((low, high),) = posterior.volume_intervals()
@@ -166,22 +166,22 @@ def test_applied_where_samples_steps_and_sampler_match(tiny_checkpoint):
 @pytest.mark.parametrize(
     ("found", "n", "steps", "words"),
     [
-        (None, 4, 4, "carries no calibration"),
+        (None, 4, 4, "has no calibration"),
         (calibration(), 5, 4, "calibrated for 4 samples with 4 steps, this result has 5 with 4"),
         (calibration(), 4, 3, "this result has 4 with 3"),
         (calibration(sampler="ddpm"), 4, 4, "the sampler ddpm, this result is of ddim"),
     ],
 )
-def test_not_applied_elsewhere_and_says_which_part_does_not_match(
+def test_not_applied_elsewhere_and_the_reason_is_reported(
     found, n, steps, words, tiny_checkpoint, assert_sentence
 ):
     posterior = segment(with_calibration(tiny_checkpoint(2), found), IMAGE, n, steps=steps)
     assert posterior.calibrated_probability is None
     voxels = posterior.voxel_counts()[:, 1]
     np.testing.assert_array_equal(posterior.volume_intervals(), [[voxels.min(), voxels.max()]])
-    said = posterior.summary()["calibrated"]
-    assert not said["probability"] and not said["intervals"]
-    assert_sentence(said["meaning"], "Not calibrated", words)
+    calibrated = posterior.summary()["calibrated"]
+    assert not calibrated["probability"] and not calibrated["intervals"]
+    assert_sentence(calibrated["meaning"], "Not calibrated", words)
     assert posterior.summary()["provenance"]["calibrated"] is False
 
 
@@ -199,8 +199,9 @@ def test_few_cases_calibrate_probabilities_only(tiny_checkpoint):
     assert posterior.calibrated_probability is not None
     assert "12 validation cases are too few" in posterior.summary()["calibrated"]["meaning"]
     between = with_calibration(tiny_checkpoint(2), calibration(cases=23))
-    said = segment(between, IMAGE, 4).summary()["calibrated"]
-    assert said["intervals"] and "23 cases only" in said["meaning"] and "95" not in said["meaning"]
+    calibrated = segment(between, IMAGE, 4).summary()["calibrated"]
+    assert calibrated["intervals"] and "23 cases only" in calibrated["meaning"]
+    assert "95" not in calibrated["meaning"]
 
 
 def test_intervals_of_single_images_do_not_hold_for_a_stack_of_slices(tiny_checkpoint):
@@ -210,7 +211,7 @@ def test_intervals_of_single_images_do_not_hold_for_a_stack_of_slices(tiny_check
     assert "several slices" in posterior.summary()["calibrated"]["meaning"]
 
 
-def test_measured_stored_and_told(tiny_checkpoint, tmp_path, capsys):
+def test_measured_stored_and_described(tiny_checkpoint, tmp_path, capsys):
     checkpoint = tiny_checkpoint(2)
     found = measure_calibration(checkpoint, cases(20), 3)
     assert (found.samples, found.steps, found.sampler, found.cases) == (3, 4, "ddim", 20)
@@ -221,7 +222,7 @@ def test_measured_stored_and_told(tiny_checkpoint, tmp_path, capsys):
     assert loaded.metadata.calibration == found
     describe(path)
     assert "95% volume intervals (too few cases to promise" in capsys.readouterr().out
-    # Its 20 cases' own intervals hold for all but the worst.
+    # The intervals hold for all of its 20 cases except the worst.
     held = [
         low <= expert.sum() <= high
         for i, case in enumerate(cases(20))
@@ -238,7 +239,7 @@ def test_cases_of_one_patient_count_once(tiny_checkpoint):
         measure_calibration(tiny_checkpoint(2), [], 2)
 
 
-def test_checkpoints_from_before_have_none(tiny_checkpoint, tmp_path, capsys):
+def test_checkpoints_without_calibration_are_valid(tiny_checkpoint, tmp_path, capsys):
     checkpoint = tiny_checkpoint(2)
     assert "calibration" in checkpoint.metadata.model_dump()
     old = checkpoint.metadata.model_dump(mode="json", exclude={"calibration"})
@@ -265,14 +266,14 @@ def test_factors_must_fit_the_classes(tiny_metadata):
 def test_wrong_kinds_of_argument_are_one_sentence(
     arguments, words, tiny_checkpoint, assert_sentence
 ):
-    asked = {"checkpoint": tiny_checkpoint(2), "scan": IMAGE} | arguments
+    keywords = {"checkpoint": tiny_checkpoint(2), "scan": IMAGE} | arguments
     with pytest.raises(LDSegError) as error:
-        segment(asked.pop("checkpoint"), asked.pop("scan"), **asked)
+        segment(keywords.pop("checkpoint"), keywords.pop("scan"), **keywords)
     assert_sentence(error, words)
     assert segment(tiny_checkpoint(2), IMAGE, np.int64(1), seed=np.int32(3)).n == 1
 
 
-def test_ties_made_by_the_temperature_do_not_move_a_label(tiny_checkpoint):
+def test_ties_from_the_temperature_do_not_change_a_label(tiny_checkpoint):
     checkpoint = with_calibration(tiny_checkpoint(2), calibration(temperature=10.0))
     posterior = PosteriorSampler(checkpoint, IMAGE, steps=4).posterior
     p = torch.tensor([0.49999997, 0.50000003]).reshape(2, 1, 1).expand(2, *IMAGE.shape)

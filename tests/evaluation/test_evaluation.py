@@ -1,4 +1,4 @@
-"""The figures of an evaluation against values by hand and independent brute force."""
+"""The metrics of an evaluation against values by hand and independent brute force."""
 
 import itertools
 import math
@@ -29,27 +29,27 @@ def square(low, high, size=20):
     return mask
 
 
-def test_overlap_counts_what_only_one_of_both_has():
+def test_overlap_is_zero_for_a_class_that_only_one_has():
     label, expert = np.array([[0, 1, 1, 2, 0]]), np.array([[0, 1, 0, 0, 3]])
     dsc, iou = overlap(label, expert, 5)
     np.testing.assert_allclose(dsc, [2 / 3, 0, 0, np.nan], rtol=1e-6)
     np.testing.assert_allclose(iou, [1 / 2, 0, 0, np.nan], rtol=1e-6)
 
 
-def test_a_case_that_is_rightly_empty_is_not_the_worst_one():
+def test_a_correctly_empty_case_is_not_the_worst_one():
     empty, mask = np.zeros((20, 20), np.uint8), square(5, 15)
     assert mean_dsc(empty, empty, 3) == 1
-    assert mean_dsc(mask, mask, 3) == 1, "the class that neither has counted as wrong"
+    assert mean_dsc(mask, mask, 3) == 1, "a class that neither has must not count"
     assert mean_dsc(mask, empty, 3) == 0
 
 
 def test_surfaces_of_a_shifted_square():
-    """Each edge that moved lies 2 pixels of 0.5 mm from its twin; the others partly on each other."""
+    """Two edges are shifted by 2 pixels of 0.5 mm; the others partly coincide."""
     expert, label = np.zeros((2, 20, 20), np.uint8)
     expert[5:15, 5:15], label[5:15, 7:17] = 1, 1
     hd95, nsd = surface_metrics(label, expert, 2, (1.0, 0.5), 0.4)
     assert hd95[0] == pytest.approx(1.0)
-    # Of each outline's 36 pixels the two edges along the shift share 2 x 8, and no others.
+    # Of each outline's 36 pixels, 2 x 8 on the edges along the shift coincide.
     assert nsd[0] == pytest.approx(16 / 36)
     assert surface_metrics(label, expert, 2, (1.0, 0.5), 1.0)[1, 0] == 1
     assert surface_metrics(label, expert, 2, (10.0, 5.0), 1.0)[0, 0] == pytest.approx(10)
@@ -69,11 +69,11 @@ def test_surfaces_against_brute_force_on_anisotropic_voxels():
 
     a, b = surface(label), surface(expert)
     distances = np.linalg.norm(a[:, None] - b[None], axis=-1)
-    there, back = distances.min(1), distances.min(0)
+    to_b, to_a = distances.min(1), distances.min(0)
     hd95, nsd = surface_metrics(label, expert, 2, spacing, tolerance)
-    assert hd95[0] == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
-    near = (there <= tolerance).sum() + (back <= tolerance).sum()
-    assert nsd[0] == pytest.approx(near / (len(there) + len(back)))
+    assert hd95[0] == pytest.approx(max(np.percentile(to_b, 95), np.percentile(to_a, 95)))
+    near = (to_b <= tolerance).sum() + (to_a <= tolerance).sum()
+    assert nsd[0] == pytest.approx(near / (len(to_b) + len(to_a)))
 
 
 def test_surfaces_where_a_class_is_missing():
@@ -85,7 +85,7 @@ def test_surfaces_where_a_class_is_missing():
 
 
 def test_bootstrap_draws_patients_not_cases():
-    """Ten copies of each patient's case say no more than one case each."""
+    """Ten copies of each patient's case give the same interval as one case each."""
     values, patients = [0.2, 0.5, 0.6, 0.9], ["a", "b", "c", "d"]
     once = mean_by_patient(values, patients, seed=3)
     copied = mean_by_patient(np.repeat(values, 10), np.repeat(patients, 10).tolist(), seed=3)
@@ -99,16 +99,16 @@ def test_bootstrap_draws_patients_not_cases():
     assert once.high == pytest.approx(np.percentile(means, 97.5), abs=0.03)
 
 
-def test_bootstrap_weighs_patients_by_their_cases_and_leaves_out_what_has_no_figure():
+def test_bootstrap_weights_patients_by_their_cases_and_ignores_nan():
     found = mean_by_patient([1, 1, 0, np.nan], ["a", "a", "b", "c"])
     assert (found.value, found.cases, found.patients) == (pytest.approx(2 / 3), 3, 2)
     assert (found.low, found.high) == (0, 1)
     assert mean_by_patient([np.nan], ["a"]) is None
-    alone = mean_by_patient([0.5, 0.7], ["a", "a"])
-    assert alone.value == 0.6 and alone.low is None and alone.high is None
+    one_patient = mean_by_patient([0.5, 0.7], ["a", "a"])
+    assert one_patient.value == 0.6 and one_patient.low is None and one_patient.high is None
     values, owners = np.random.default_rng(0).random(30), [str(i) for i in range(30)]
-    again = [mean_by_patient(values, owners, seed) for seed in (0, 0, 1)]
-    assert again[0] == again[1] != again[2]
+    estimates = [mean_by_patient(values, owners, seed) for seed in (0, 0, 1)]
+    assert estimates[0] == estimates[1] != estimates[2]
 
 
 def test_auroc_against_every_pair():
@@ -205,7 +205,7 @@ def test_majority_of_the_readers():
     np.testing.assert_array_equal(consensus(labels), [0, 1, 1, 2, 0])
 
 
-def test_noise_is_that_of_the_authors():
+def test_noise_as_in_the_paper():
     ramp = np.linspace(-50, 150, 400, dtype=np.float32).reshape(20, 20)
     scan = Scan(ramp, name="ramp")
     clean, weak, strong = (add_noise(scan, sd, seed=1).array for sd in (0, 0.05, 0.2))
@@ -213,7 +213,7 @@ def test_noise_is_that_of_the_authors():
     for noisy in (weak, strong):
         assert (noisy.min(), noisy.max()) == (0, 1)
     for noisy, sd in ((weak, 0.05), (strong, 0.2)):
-        # Undo the second mapping: the residual is the noise, up to the two numbers of the mapping.
+        # Fit the second mapping, which has two parameters; the residual is the noise.
         matrix = np.stack([clean.ravel(), np.ones(400)], 1)
         solution = np.linalg.lstsq(matrix, noisy.ravel(), rcond=None)[0]
         residual = (noisy.ravel() - matrix @ solution) / solution[0]

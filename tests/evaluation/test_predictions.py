@@ -1,4 +1,4 @@
-"""Whole runs: blank slices, what fits in memory, provenance, going on later."""
+"""Complete runs: blank slices, memory, provenance, and adding samples later."""
 
 import hashlib
 
@@ -24,7 +24,7 @@ def test_a_result_larger_than_memory_is_refused_before_it_is_allocated(tiny_chec
         PosteriorSampler(tiny_checkpoint(2), huge)
 
 
-def test_provenance_names_the_image_by_its_hash_slice_by_slice_too(tiny_checkpoint):
+def test_provenance_has_the_hash_of_an_image_segmented_slice_by_slice(tiny_checkpoint):
     volume = np.random.default_rng(0).integers(0, 99, (3, 20, 20)).astype(np.uint8)
     posterior = segment(tiny_checkpoint(2), volume, n=2)
     assert posterior.provenance["image_sha256"] == hashlib.sha256(volume.tobytes()).hexdigest()
@@ -38,11 +38,11 @@ def test_samples_can_be_added_after_release(tiny_checkpoint):
     sampler.release()
     list(sampler.run(2))
     assert sampler.posterior.n == 4 and sampler.posterior.provenance == before
-    whole = segment(tiny_checkpoint(2), image, n=4, steps=4)
-    np.testing.assert_allclose(sampler.posterior.sample_sd, whole.sample_sd, atol=1e-5)
+    expected = segment(tiny_checkpoint(2), image, n=4, steps=4)
+    np.testing.assert_allclose(sampler.posterior.sample_sd, expected.sample_sd, atol=1e-5)
 
 
-def test_image_hash_survives_going_on_from_a_single_sample(tiny_checkpoint):
+def test_the_image_hash_is_kept_when_a_single_sample_is_drawn_again(tiny_checkpoint):
     image = np.random.default_rng(0).integers(0, 99, (20, 24)).astype(np.uint8)
     sampler = PosteriorSampler(tiny_checkpoint(2), image)
     list(sampler.run(1))

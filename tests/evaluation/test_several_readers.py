@@ -1,4 +1,4 @@
-"""Several readers' masks of the same images: the converter, and a run that learns from all of them."""
+"""Masks of several readers for the same images: the converter, and a training run with all of them."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def test_the_converted_folder_holds_every_readers_mask(crops, folder):
     for case, image, of_readers in zip(cases, images, masks, strict=True):
         np.testing.assert_array_equal(case.read_scan().array, image)
         np.testing.assert_array_equal([read() for read in case.read_labels], of_readers)
-        # Two of three have it: that is the expert's label wherever one is needed.
+        # A voxel that two of three readers have is in the expert's label.
         np.testing.assert_array_equal(case.read()[1], of_readers.sum(0) >= 2)
 
 
@@ -92,7 +92,7 @@ def test_a_damaged_or_second_conversion_is_one_sentence(crops, folder, tmp_path)
 
 def test_a_run_with_several_readers_measures_their_agreement(folder, tmp_path):
     sizes = {key: list(value) for key, value in WIDTHS.items() if isinstance(value, tuple)}
-    told = {
+    settings = {
         "name": "crops",
         "data": {
             "folder": str(folder),
@@ -108,7 +108,7 @@ def test_a_run_with_several_readers_measures_their_agreement(folder, tmp_path):
         "training": {"updates": 2, "batch_size": 2, "precision": "32-true"},
     }
     config = tmp_path / "crops.yaml"
-    config.write_text(yaml.safe_dump(told))
+    config.write_text(yaml.safe_dump(settings))
     answer = CliRunner().invoke(app, ["train", str(config), "-o", str(tmp_path / "run")])
     assert answer.exit_code == 0, answer.output
     metadata = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").metadata

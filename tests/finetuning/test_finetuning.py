@@ -13,23 +13,28 @@ from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoin
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import process
-from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
-from napari_ldseg.finetuning.config import (
-    FineTuningConfig,
-    Status,
-    read_status,
-    write_config,
-    write_status,
+from napari_ldseg.finetuning.case_snapshot import (
+    content_hash,
+    predict_unreviewed,
+    read_snapshot,
+    snapshot_cases,
 )
-from napari_ldseg.finetuning.frozen import content_hash, fill_in, freeze, frozen_cases
-from napari_ldseg.finetuning.launch import active, runs, start
-from napari_ldseg.finetuning.plan import candidates, expected_seconds, free_name, settings_for
+from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
+from napari_ldseg.finetuning.config import FineTuningConfig, write_config
+from napari_ldseg.finetuning.launch import FineTuningRun, active, runs, start
+from napari_ldseg.finetuning.plan import (
+    expected_seconds,
+    selectable_cases,
+    settings_for,
+    suggest_model_name,
+)
 from napari_ldseg.finetuning.ranking import rank
-from napari_ldseg.project import lock
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.scans.files import read_scan
 from napari_ldseg.scans.scan import Scan
+from napari_ldseg.training.run_folder import RunFolder, Status
+from napari_ldseg.utils.locking import FolderLock
 
 from ..discs import disc
 
@@ -42,7 +47,7 @@ def masks_of(label, reviewed=True):
 
 
 def project_of(folder, count=10, change=lambda i, scan, masks: masks):
-    """A project of discs of as many patients; two of ten are kept aside."""
+    """A project of discs of as many patients; two of ten are held out."""
     made = Project(folder, create=True)
     for i in range(count):
         scan, label = disc(2, i)
@@ -64,7 +69,7 @@ def base(tiny_checkpoint, tmp_path):
     return save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "tiny.safetensors")
 
 
-def request_for(project, base, **changes):
+def config_for(project, base, **changes):
     fields = {
         "project": project.folder,
         "base": base,
@@ -93,7 +98,7 @@ def here(config):
     folder = config.project / "training" / "run"
     folder.mkdir(parents=True)
     write_config(folder, config)
-    write_status(folder, Status(phase="starting"))
+    RunFolder(folder).write_status(Status(phase="starting"))
     process.main(folder)
     (run,) = (run for run in runs(config.project) if run.folder == folder)
     return folder, run.status()
@@ -101,9 +106,9 @@ def here(config):
 
 def test_a_run_makes_a_new_model_beside_the_old(project, base):
     before = base.read_bytes()
-    run = start(request_for(project, base))
+    run = start(config_for(project, base))
     with pytest.raises(LDSegError, match="is being trained"):
-        start(request_for(project, base))
+        start(config_for(project, base))
     status = wait(run, "finished")
     assert base.read_bytes() == before
     assert status.checkpoint == project.folder / "models" / "tiny-2.safetensors"
@@ -111,38 +116,38 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
     assert made.metadata.parent == old.sha256
     assert made.metadata.training.parent_name == old.metadata.name
     assert made.metadata.calibration is None and made.metadata.training.trained
-    aside = {name for name, r in project.records().items() if r.split == "validation"}
-    assert aside and set(made.metadata.training.cases) == set(project.records()) - aside
+    held_out = {name for name, r in project.records().items() if r.split == "validation"}
+    assert held_out and set(made.metadata.training.cases) == set(project.records()) - held_out
     found = read_comparison(run.folder / "comparison.json")
-    assert {change.case for change in found.changes} == aside
+    assert {change.case for change in found.changes} == held_out
     assert all(len(change.before) == len(change.after) == 1 for change in found.changes)
     for name in ("curves.png", "preview.png", "comparison.png"):
         assert (run.folder / name).read_bytes().startswith(b"\x89PNG"), name
     assert not (run.folder / "state.pt").exists(), "nothing is left to go on with"
     assert active(project.folder) is None
-    assert free_name(project.folder, "tiny") == "tiny-3"
+    assert suggest_model_name(project.folder, "tiny") == "tiny-3"
     settings = settings_for("quick", made.metadata, old.metadata)
     assert expected_seconds(project.folder, made.metadata, settings, 2) > 0
 
 
 def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
-    """As an uninterrupted run, although a case vanishes from the project meanwhile."""
+    """As an uninterrupted run, although a case disappears from the project meanwhile."""
     twin = shutil.copytree(project.folder, tmp_path / "twin")
-    config = request_for(project, base, updates=40, pace="quick")
+    config = config_for(project, base, updates=40, pace="quick")
     run = start(config)
     while run.status().update < 22:
         assert not run.status().ended, run.status()
         time.sleep(0.01)
     # Nobody waits for the process, as in the window: it stays behind as a zombie.
-    os.kill(lock._read(run.folder / "lock.json")["pid"], signal.SIGKILL)
+    os.kill(FolderLock(run.folder).owner()[0], signal.SIGKILL)
     wait(run, "killed", seconds=20)
     assert not run.alive
     shutil.rmtree(project.folder / "cases" / "patient03")
     run.resume()
     resumed = wait(run, "finished")
-    whole = wait(start(config.model_copy(update={"project": twin})), "finished")
-    one, other = (load_checkpoint(s.checkpoint).model.state_dict() for s in (resumed, whole))
-    assert all(np.array_equal(one[name], other[name]) for name in one)
+    other = wait(start(config.model_copy(update={"project": twin})), "finished")
+    one, two = (load_checkpoint(s.checkpoint).model.state_dict() for s in (resumed, other))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize("written", [True, False])
@@ -157,7 +162,7 @@ def test_a_run_killed_while_it_writes_the_model_makes_one_model(
             save_checkpoint(checkpoint, path)
         raise KeyboardInterrupt
 
-    config = request_for(project, base, updates=2)
+    config = config_for(project, base, updates=2)
     with monkeypatch.context() as ended, pytest.raises(KeyboardInterrupt):
         ended.setattr(retrain, "save_checkpoint", killed)
         here(config)
@@ -177,7 +182,7 @@ def test_a_run_killed_while_it_writes_the_model_makes_one_model(
 
 
 def test_paused_stopped_and_resumed(project, base):
-    run = start(request_for(project, base, updates=400))
+    run = start(config_for(project, base, updates=400))
     wait(run, "training")
     run.pause()
     paused = wait(run, "paused")
@@ -206,7 +211,7 @@ def assert_unreviewed_counts_for_nothing(clean, base, tmp_path):
         folder.save(folder.grid(), replace(masks, label=label))
     weights = []
     for project in (clean, spoilt):
-        _, status = here(request_for(project, base))
+        _, status = here(config_for(project, base))
         assert status.phase == "finished", status
         weights.append(load_checkpoint(status.checkpoint).model.state_dict())
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -229,12 +234,12 @@ def test_the_rest_of_a_partly_reviewed_case_is_the_base_s_prediction(tmp_path, b
         return replace(masks, label=np.ones_like(masks.label), reviewed=reviewed)
 
     project = project_of(tmp_path / "project", change=corner)
-    frozen = tmp_path / "frozen"
-    freeze(project.folder, sorted(project.records()), frozen)
-    training, validation = frozen_cases(frozen, ["background", "disc"])
+    snapshot = tmp_path / "snapshot"
+    snapshot_cases(project.folder, sorted(project.records()), snapshot)
+    training, validation = read_snapshot(snapshot, ["background", "disc"])
     hashes = [content_hash(case, case.read_scan()) for case in training]
     model = load_checkpoint(base)
-    fill_in([*training, *validation], model, ["background", "disc"], lambda: None)
+    predict_unreviewed([*training, *validation], model, ["background", "disc"], lambda: None)
     from napari_ldseg import segment
 
     for case in training:
@@ -251,17 +256,17 @@ def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
         project.add_case(f"p{i:02d}", scan, None, (*DISC, RING), masks_of(label * (1 + i % 2)))
     project.close()
     classes = (*DISC, RING)
-    told = candidates(project, ["background", "disc"], 2)
-    assert all("ring" in one.problem for one in told)
-    assert not any(one.problem for one in candidates(project, [c.name for c in classes], 2))
-    folder, status = here(request_for(project, base, classes=classes))
+    found = selectable_cases(project, ["background", "disc"], 2)
+    assert all("ring" in one.problem for one in found)
+    assert not any(one.problem for one in selectable_cases(project, [c.name for c in classes], 2))
+    folder, status = here(config_for(project, base, classes=classes))
     assert status.phase == "finished", status
     made = load_checkpoint(status.checkpoint)
     assert [c.name for c in made.metadata.classes] == ["background", "disc", "ring"]
     change = read_comparison(folder / "comparison.json").changes[0]
     assert change.before[1] is None and change.after[1] is None
     shutil.rmtree(folder)
-    _, status = here(request_for(project, None, classes=classes, name="own", updates=2))
+    _, status = here(config_for(project, None, classes=classes, name="own", updates=2))
     assert status.phase == "finished", status
     assert load_checkpoint(status.checkpoint).metadata.parent is None
 
@@ -273,7 +278,7 @@ def test_a_baseline_without_diffusion_is_not_retrained(
     metadata = metadata.model_copy(update={"classes": DISC})
     unet = Checkpoint(metadata, build_model(metadata))
     baseline = save_checkpoint(unet, tmp_path / "unet.safetensors")
-    _, status = here(request_for(project, baseline))
+    _, status = here(config_for(project, baseline))
     assert status.phase == "failed"
     assert_sentence(status.text, "without diffusion")
 
@@ -283,7 +288,7 @@ AXES_SWAPPED = np.array([[0.7, 0, 0.1, 5], [0.1, 0, 1.1, -9], [0, 2.0, 0, 3], [0
 
 @pytest.mark.parametrize("own", [True, False], ids=["random weights", "base"])
 def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
-    """Also with axes in another order than the grid's, and the largest one kept aside."""
+    """Also with axes in another order than the grid's, and the largest one held out."""
     project = Project(tmp_path / "project", create=True)
     for i in range(4):
         scan, label = disc(3, i)
@@ -298,7 +303,7 @@ def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
         checkpoint = tiny_checkpoint(3, grid=Grid(spacing=(2.0, 1.1, 0.7), minimum_size=(12,) * 3))
         described = checkpoint.metadata.model_copy(update={"classes": DISC})
         base = save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "b.safetensors")
-    folder, status = here(request_for(project, base, updates=2))
+    folder, status = here(config_for(project, base, updates=2))
     assert status.phase == "finished", status
     grid = load_checkpoint(status.checkpoint).metadata.grid
     assert np.allclose(grid.spacing, (2.0, 1.1, 0.7), atol=0.02)
@@ -307,7 +312,7 @@ def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
     assert change.case == "volume 3" and change.after[0] is not None
 
 
-def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, assert_sentence):
+def test_gradients_that_become_nan_are_reported(project, base, monkeypatch, assert_sentence):
     from napari_ldseg.training import loop
 
     class Broken(loop.Objective):
@@ -317,9 +322,9 @@ def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, asse
             return terms
 
     monkeypatch.setattr(loop, "Objective", Broken)
-    _, status = here(request_for(project, base))
+    _, status = here(config_for(project, base))
     assert status.phase == "failed"
-    assert_sentence(status.text, "stopped being a number")
+    assert_sentence(status.text, "became NaN")
 
 
 @pytest.mark.parametrize(
@@ -329,20 +334,20 @@ def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, asse
         (lambda p, r: r.model_copy(update={"classes": (DISC[0], RING)}), "disc"),
         (lambda p, r: r.model_copy(update={"base": p.folder / "gone.safetensors"}), "gone"),
         (lambda p, r: r.model_copy(update={"device": "cuda:9"}), "cuda:9"),
-        (lambda p, r: r.model_copy(update={"cases": _aside(p)}), "to learn from"),
+        (lambda p, r: r.model_copy(update={"cases": _held_out(p)}), "training case"),
         (lambda p, r: _empty(p) or r, "disc"),
         (lambda p, r: _change_image(p) or r, "image"),
     ],
-    ids=["case gone", "other class", "base gone", "device", "nothing to learn", "empty", "image"],
+    ids=["case gone", "other class", "base gone", "device", "no training case", "empty", "image"],
 )
-def test_what_cannot_be_trained_is_said_in_a_sentence(project, base, spoil, words, assert_sentence):
-    _, status = here(spoil(project, request_for(project, base)))
+def test_what_cannot_be_trained_is_one_sentence(project, base, spoil, words, assert_sentence):
+    _, status = here(spoil(project, config_for(project, base)))
     assert status.phase == "failed"
     assert_sentence(status.text, words)
     assert not (project.folder / "models").exists()
 
 
-def _aside(project):
+def _held_out(project):
     return tuple(name for name, r in project.records().items() if r.split == "validation")
 
 
@@ -360,13 +365,13 @@ def _change_image(project):
     "error, words",
     [
         (OSError(28, "No space left on device"), "disk is full"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
-        (MemoryError(), "memory"),
-        (LDSegError("The loss stopped being a number after 3 updates."), "stopped being a number"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "Out of memory"),
+        (MemoryError(), "Out of memory"),
+        (LDSegError("The loss became NaN after 3 updates."), "became NaN"),
         (ValueError("odd"), "ValueError"),
     ],
 )
-def test_what_breaks_in_mid_run_is_said_and_can_be_resumed(
+def test_what_fails_during_a_run_is_reported_and_can_be_resumed(
     project, base, error, words, monkeypatch, assert_sentence
 ):
     from napari_ldseg.finetuning import retrain
@@ -376,28 +381,31 @@ def test_what_breaks_in_mid_run_is_said_and_can_be_resumed(
 
     with monkeypatch.context() as broken:
         broken.setattr(retrain, "train", fail)
-        folder, status = here(request_for(project, base))
+        folder, status = here(config_for(project, base))
     assert status.phase == "failed"
     assert_sentence(status.text, words)
     assert process.main(folder) == 0
     assert (project.folder / "models" / "tiny-2.safetensors").exists()
 
 
-def test_a_project_that_was_moved_goes_on_where_it_is(tmp_path, project, base):
+def test_a_moved_project_is_trained_where_it_is(tmp_path, project, base):
     """Also from a model of its own, and with images that lie beside it."""
     own = shutil.copy(base, project.folder / "own.safetensors")
-    config = request_for(project, project.folder / "own.safetensors")
+    config = config_for(project, project.folder / "own.safetensors")
     folder = project.folder / "training" / "run"
     folder.mkdir(parents=True)
     write_config(folder, config)
-    write_status(folder, Status(phase="stopped"))
+    RunFolder(folder).write_status(Status(phase="stopped"))
     assert own.exists()
     moved = project.folder.rename(tmp_path / "moved")
     assert process.main(moved / "training" / "run") == 0
     made = moved / "models" / "tiny-2.safetensors"
     assert made.exists() and not project.folder.exists()
     again = made.parent.parent.rename(tmp_path / "again")
-    assert read_status(again / "training" / "run").checkpoint == again / "models" / made.name
+    assert (
+        FineTuningRun(again / "training" / "run").status().checkpoint
+        == again / "models" / made.name
+    )
 
 
 def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatch):
@@ -412,33 +420,33 @@ def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatc
         case.change(split="validation" if i == 2 else "training")
     project.close()
     folder = project.folder / "training" / "run"
-    freeze(project.folder, sorted(project.records()), folder / "frozen")
+    snapshot_cases(project.folder, sorted(project.records()), folder / "snapshot")
     for i in range(3):
         (tmp_path / f"{i}.png").rename(tmp_path / f"moved{i}.png")
-    write_config(folder, request_for(project, base, updates=2))
-    write_status(folder, Status(phase="stopped"))
+    write_config(folder, config_for(project, base, updates=2))
+    RunFolder(folder).write_status(Status(phase="stopped"))
     assert process.main(folder) == 1
-    assert "locate it" in read_status(folder).text
+    assert "locate it" in RunFolder(folder).status().text
     opened = Project(project.folder)
     for i in range(3):
         opened.images.locate(opened.case(f"case{i}"), tmp_path / f"moved{i}.png")
     opened.close()
-    assert process.main(folder) == 0, read_status(folder)
+    assert process.main(folder) == 0, RunFolder(folder).status()
 
 
-def test_a_class_that_nothing_shows_is_told(tmp_path, tiny_checkpoint):
+def test_a_class_that_nothing_shows_is_reported(tmp_path, tiny_checkpoint):
     checkpoint = tiny_checkpoint(classes=3)
     described = checkpoint.metadata.model_copy(update={"classes": (*DISC, RING)})
     base = save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "b.safetensors")
     project = project_of(tmp_path / "project")
-    folder, status = here(request_for(project, base, classes=(*DISC, RING)))
+    folder, status = here(config_for(project, base, classes=(*DISC, RING)))
     assert status.phase == "finished", status
     found = read_comparison(folder / "comparison.json")
-    assert found.unseen == ("ring",) and "No case to learn from shows ring" in found.warning
+    assert found.unseen == ("ring",) and "No training case shows ring" in found.warning
     assert comparison([0.1] * 8).warning == ""
 
 
-def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch, assert_sentence):
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, assert_sentence):
     import torch
 
     from napari_ldseg.training.state import save_state
@@ -459,18 +467,18 @@ def test_a_processor_without_bfloat16_trains_in_float32(
 ):
     import torch
 
-    told = {"avx512_bf16": known, "amx_bf16": False}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
-    _, status = here(request_for(project, base, updates=1))
+    capabilities = {"avx512_bf16": known, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    _, status = here(config_for(project, base, updates=1))
     assert load_checkpoint(status.checkpoint).metadata.training.settings["precision"] == precision
 
 
-def test_one_case_alone_can_be_learnt_but_not_judged(project, base):
+def test_one_case_alone_can_be_trained_on_but_not_compared(project, base):
     alone = next(name for name, r in project.records().items() if r.split == "training")
-    folder, status = here(request_for(project, base, cases=(alone,), updates=2))
+    folder, status = here(config_for(project, base, cases=(alone,), updates=2))
     assert status.phase == "finished", status
     verdict = read_comparison(folder / "comparison.json").verdict
-    assert verdict.kind == "none" and "No case was kept aside" in verdict.text
+    assert verdict.kind == "none" and "No case was held out" in verdict.text
 
 
 def comparison(gains, start=0.8):
@@ -484,16 +492,16 @@ def comparison(gains, start=0.8):
 @pytest.mark.parametrize(
     "gains, kind, words",
     [
-        ([0.1] * 8, "better", "mean DSC 0.800 before, 0.900 after, on 8 cases"),
+        ([0.1] * 8, "better", "mean DSC 0.800 before, 0.900 after, on 8 held-out cases"),
         ([-0.02] * 8, "worse", "Keep the old model"),
         ([0.001] * 8, "same", "Keep the old model"),
         ([0.3, *[-0.03] * 7], "same", "Keep the old model"),
         ([0.3] * 7, "too few", "Too few to tell: 7 cases"),
-        ([0.3], "too few", "1 case was kept aside"),
-        ([], "none", "No case was kept aside"),
+        ([0.3], "too few", "1 case was held out"),
+        ([], "none", "No case was held out"),
     ],
 )
-def test_the_verdict_says_what_the_cases_allow(gains, kind, words):
+def test_the_verdict_is_what_the_cases_allow(gains, kind, words):
     verdict = comparison(gains).verdict
     assert verdict.kind == kind and words in verdict.text
     assert (verdict.before is None) == (kind in ("too few", "none"))
@@ -501,26 +509,26 @@ def test_the_verdict_says_what_the_cases_allow(gains, kind, words):
 
 def test_a_model_s_name_stays_within_the_project(tmp_path, project, base):
     """A foreign checkpoint may be called anything; nothing is written outside, nor over the decisions."""
-    name = free_name(project.folder, "../../elsewhere/x:y")
-    assert request_for(project, base, name=name).name == name == "elsewhere-x-y-2"
-    assert free_name(project.folder, "../..") == "model-2"
+    name = suggest_model_name(project.folder, "../../elsewhere/x:y")
+    assert config_for(project, base, name=name).name == name == "elsewhere-x-y-2"
+    assert suggest_model_name(project.folder, "../..") == "model-2"
     for bad in ("../x", "a/b", ".x", "Adopted"):
         with pytest.raises(ValueError, match="name"):
-            request_for(project, base, name=bad)
+            config_for(project, base, name=bad)
 
 
-def test_candidates_say_why_not(project, base):
+def test_selectable_cases_give_the_reason_why_not(project, base):
     cases = project.cases()
     for folder in cases[:1]:
         masks = folder.load()
         folder.save(folder.grid(), replace(masks, reviewed=np.zeros_like(masks.reviewed)))
-    told = {c.name: c for c in candidates(project, ["background", "disc"], 2)}
-    assert "Nothing is reviewed" in told["patient00"].problem and told["patient00"].reviewed == 0
-    assert told["patient01"].problem == "" and told["patient01"].reviewed == 1
-    assert "3D" in candidates(project, ["background", "disc"], 3)[1].problem
+    found = {c.name: c for c in selectable_cases(project, ["background", "disc"], 2)}
+    assert "Nothing is reviewed" in found["patient00"].problem and found["patient00"].reviewed == 0
+    assert found["patient01"].problem == "" and found["patient01"].reviewed == 1
+    assert "3D" in selectable_cases(project, ["background", "disc"], 3)[1].problem
 
 
-def test_what_to_annotate_next_puts_twins_apart(tmp_path, tiny_checkpoint):
+def test_what_to_annotate_next_separates_twins(tmp_path, tiny_checkpoint):
     """Of two equal images the second is worth less, however high its expected error."""
     project = Project(tmp_path / "project", create=True)
     scans = {"a": disc(2, 1)[0], "a-again": disc(2, 1)[0], "b": disc(2, 7)[0]}

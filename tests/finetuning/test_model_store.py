@@ -1,4 +1,4 @@
-"""The project's models: whose children they are, which one is used, and what tells them apart."""
+"""The project's models: their parents, which one is used, and how they differ."""
 
 import json
 import shutil
@@ -10,8 +10,9 @@ from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.checkpoint.metadata import Metric, TrainingRecord
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison
-from napari_ldseg.finetuning.config import FineTuningConfig, Status, write_config, write_status
+from napari_ldseg.finetuning.config import FineTuningConfig, write_config
 from napari_ldseg.finetuning.model_store import ModelStore
+from napari_ldseg.training.run_folder import RunFolder, Status
 from napari_ldseg.utils.hashing import sha256_of
 
 
@@ -74,7 +75,7 @@ def test_a_base_from_elsewhere_is_found_by_the_run_that_used_it(
         project=store.project, base=base, name="mine", classes=classes, cases=("a",)
     )
     write_config(run, config)
-    write_status(run, Status(phase="finished"))
+    RunFolder(run).write_status(Status(phase="finished"))
     add("mine", base)
     (root,) = store.tree()
     assert root.entry.path == base and shape([root]) == {"theirs": {"mine": {}}}
@@ -147,7 +148,7 @@ def test_the_measured_change_is_read_beside_the_model(store, add):
     assert store.comparison(path) == compared
 
 
-def test_exports_are_whole_and_never_the_model_itself(store, add, tmp_path, assert_sentence):
+def test_exports_are_complete_and_never_the_model_itself(store, add, tmp_path, assert_sentence):
     one = add("one")
     out = store.export(one, tmp_path / "out")
     assert out.name == "out.safetensors" and out.read_bytes() == one.read_bytes()

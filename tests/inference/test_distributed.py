@@ -1,4 +1,4 @@
-"""Devices and processes: as asked, as launched, or one sentence why not."""
+"""Devices and processes: as requested, as launched, or one sentence why not."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ fabric.barrier()
 
 @pytest.fixture
 def program(tmp_path):
-    """A script that says which process of how many it is."""
+    """A script that prints its rank and the number of processes."""
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     return path
@@ -40,18 +40,18 @@ def ranks(*command):
     return sorted(line for line in answer.stdout.splitlines() if line.startswith("rank"))
 
 
-def test_one_process_unless_told_otherwise():
+def test_one_process_by_default():
     fabric = make_fabric("cpu")
     assert (fabric.world_size, fabric.global_rank, fabric.device.type) == (1, 0, "cpu")
 
 
-def test_fabric_run_alone_says_how_many(program):
+def test_fabric_run_sets_the_number_of_processes(program):
     command = ("-m", "lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2")
     assert ranks(*command, program) == ["rank 0 of 2", "rank 1 of 2"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("request_", "words"),
     [
         ({"accelerator": "gpu"}, "no GPU"),
         ({"devices": "0,1"}, "lists GPUs"),
@@ -61,11 +61,11 @@ def test_fabric_run_alone_says_how_many(program):
         ({"nodes": 0}, "at least 1"),
     ],
 )
-def test_an_impossible_request_is_one_sentence(asked, words, monkeypatch, assert_sentence):
+def test_an_impossible_request_is_one_sentence(request_, words, monkeypatch, assert_sentence):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(LDSegError) as error:
-        make_fabric(**asked)
+        make_fabric(**request_)
     assert_sentence(error, words)
 
 

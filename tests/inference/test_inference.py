@@ -1,4 +1,4 @@
-"""From image to posterior: reproducible, right at any number of samples, and plain about errors."""
+"""From image to posterior: reproducible, correct for any number of samples, clear about errors."""
 
 import dask.array as da
 import nibabel as nib
@@ -8,32 +8,32 @@ import torch
 
 from napari_ldseg.checkpoint.metadata import FieldOfView, Grid
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.inference.devices import available_devices, choose_device
+from napari_ldseg.inference.devices import available_devices, resolve_device
 from napari_ldseg.inference.preprocessing import GridMap, grid_map
 from napari_ldseg.inference.region import Region, crop
 from napari_ldseg.inference.segment import PosteriorSampler, sample_noise, segment
 from napari_ldseg.scans.files import read_scan
 from napari_ldseg.scans.scan import Scan, default_affine
 
-# Other batch sizes take other kernels, which round differently.
+# Other batch sizes use other kernels, which round differently.
 CLOSE = {"rtol": 0, "atol": 2e-4}
 SHAPES = {2: (24, 19), 3: (10, 12, 9)}
 
 
-def picture(dims, seed=0):
+def random_image(dims, seed=0):
     return np.random.default_rng(seed).random(SHAPES[dims], dtype=np.float32)
 
 
 def samples_of(checkpoint, posterior, frame=()):
-    """The class probabilities (N, classes, *space) of every sample, each decoded alone."""
+    """The class probabilities (N, classes, *space) of every sample, each decoded separately."""
     dims = checkpoint.metadata.architecture.dims
-    way = grid_map(checkpoint.metadata, posterior.scan.shape[-dims:], posterior.scan.affine)
+    mapping = grid_map(checkpoint.metadata, posterior.scan.shape[-dims:], posterior.scan.affine)
     latents = [
         z for (f, _), z in sorted(posterior.latents.items(), key=lambda x: x[0]) if f == frame
     ]
     with torch.inference_mode():
-        logits = [checkpoint.model.decode(z[None], way.size)[0] for z in latents]
-    return np.stack([way.restore(x.softmax(0)).numpy() for x in logits])
+        logits = [checkpoint.model.decode(z[None], mapping.size)[0] for z in latents]
+    return np.stack([mapping.restore(x.softmax(0)).numpy() for x in logits])
 
 
 def assert_same(first, second):
@@ -50,7 +50,7 @@ def assert_same(first, second):
 def case(request, tiny_checkpoint):
     """A checkpoint and an image for it."""
     dims, classes = request.param
-    return tiny_checkpoint(dims, classes), picture(dims)
+    return tiny_checkpoint(dims, classes), random_image(dims)
 
 
 def test_same_seed_is_bitwise_the_same_and_another_is_not(case):
@@ -62,25 +62,25 @@ def test_same_seed_is_bitwise_the_same_and_another_is_not(case):
     assert np.abs(first.mean_probability - other.mean_probability).max() > 0.01
 
 
-def test_sample_depends_on_its_number_alone(case):
-    """Not on N, on the batch size or on the calls it took."""
-    whole = segment(*case, 7, seed=1)
-    samples = samples_of(case[0], whole)
+def test_sample_depends_only_on_its_number(case):
+    """Not on N, on the batch size or on the number of calls."""
+    full = segment(*case, 7, seed=1)
+    samples = samples_of(case[0], full)
     assert np.abs(np.diff(samples, axis=0)).max(axis=(1, *range(2, samples.ndim))).min() > 0.01
     for batch in (1, 2, 5):
         sampler = PosteriorSampler(*case, seed=1)
         sampler._batch = batch
         assert sum(1 for _ in sampler.run(7)) == -(-7 // batch)
-        assert_same(sampler.posterior, whole)
+        assert_same(sampler.posterior, full)
     parts = PosteriorSampler(*case, seed=1)
     for n in (3, 4):
         list(parts.run(n))
-    assert_same(parts.posterior, whole)
+    assert_same(parts.posterior, full)
     few = segment(*case, 2, seed=1)
     for i in range(2):
-        np.testing.assert_allclose(few.latents[(), i], whole.latents[(), i], **CLOSE)
+        np.testing.assert_allclose(few.latents[(), i], full.latents[(), i], **CLOSE)
     np.testing.assert_allclose(
-        PosteriorSampler(*case, seed=1).latents(7)[6], whole.latents[(), 6], **CLOSE
+        PosteriorSampler(*case, seed=1).latents(7)[6], full.latents[(), 6], **CLOSE
     )
 
 
@@ -126,7 +126,7 @@ def test_one_sample_has_no_sd(case):
     assert posterior.predictive_sd.max() > 0.01
 
 
-def test_stopping_early_and_going_on(case):
+def test_stopping_early_and_continuing(case):
     sampler = PosteriorSampler(*case, seed=2)
     sampler._batch = 3
     posterior = next(sampler.run(8))
@@ -142,24 +142,24 @@ def test_stopping_early_and_going_on(case):
 
 def test_steps_for_a_label_and_for_an_uncertainty(tiny_checkpoint):
     checkpoint = tiny_checkpoint(label_steps=2, posterior_steps=9)
-    one, many = segment(checkpoint, picture(2), 1), segment(checkpoint, picture(2), 2)
+    one, many = segment(checkpoint, random_image(2), 1), segment(checkpoint, random_image(2), 2)
     assert one.provenance["steps"] == 2 and many.provenance["steps"] == 9
-    assert_same(one, segment(checkpoint, picture(2), 1, steps=2))
-    assert_same(many, segment(checkpoint, picture(2), 2, steps=9))
+    assert_same(one, segment(checkpoint, random_image(2), 1, steps=2))
+    assert_same(many, segment(checkpoint, random_image(2), 2, steps=9))
     assert (one.latents[(), 0] - many.latents[(), 0]).abs().max() > 0.01
-    assert segment(checkpoint, picture(2), 3, steps=5).provenance["steps"] == 5
+    assert segment(checkpoint, random_image(2), 3, steps=5).provenance["steps"] == 5
 
 
-def test_a_first_label_is_drawn_anew_when_more_are_wanted(tiny_checkpoint):
+def test_a_single_sample_is_drawn_again_for_several(tiny_checkpoint):
     checkpoint = tiny_checkpoint(label_steps=2, posterior_steps=9)
-    sampler = PosteriorSampler(checkpoint, picture(2))
+    sampler = PosteriorSampler(checkpoint, random_image(2))
     list(sampler.run(1))
     list(sampler.run(3))
-    assert_same(sampler.posterior, segment(checkpoint, picture(2), 4))
+    assert_same(sampler.posterior, segment(checkpoint, random_image(2), 4))
 
 
 def test_out_of_memory_gives_the_same_result(case, monkeypatch):
-    whole = segment(*case, 5)
+    full = segment(*case, 5)
     sample, refused = case[0].model.sample, []
 
     def scarce(z_i, *arguments):
@@ -169,12 +169,12 @@ def test_out_of_memory_gives_the_same_result(case, monkeypatch):
         return sample(z_i, *arguments)
 
     monkeypatch.setattr(case[0].model, "sample", scarce)
-    assert_same(segment(*case, 5), whole)
+    assert_same(segment(*case, 5), full)
     assert refused
 
 
 def test_out_of_memory_between_two_samples_counts_none_twice(case, monkeypatch):
-    whole = segment(*case, 5)
+    full = segment(*case, 5)
     restore, calls = GridMap.restore, []
 
     def scarce(self, values):
@@ -184,7 +184,7 @@ def test_out_of_memory_between_two_samples_counts_none_twice(case, monkeypatch):
         return restore(self, values)
 
     monkeypatch.setattr(GridMap, "restore", scarce)
-    assert_same(segment(*case, 5), whole)
+    assert_same(segment(*case, 5), full)
 
 
 def test_out_of_memory_for_a_single_sample(case, monkeypatch, assert_sentence):
@@ -200,7 +200,7 @@ def test_out_of_memory_for_a_single_sample(case, monkeypatch, assert_sentence):
 @pytest.fixture
 def stack():
     """Four slices, the first and the third the same."""
-    array = np.stack([picture(2, seed) for seed in (0, 1, 0, 2)])
+    array = np.stack([random_image(2, seed) for seed in (0, 1, 0, 2)])
     return Scan(array, default_affine((3, 1, 1)), name="stack")
 
 
@@ -209,16 +209,16 @@ def test_volume_slice_by_slice(tiny_checkpoint, stack):
     posterior = segment(checkpoint, stack, 3)
     assert posterior.labels.shape == stack.shape and (posterior.counts == 3).all()
     for z in range(4):
-        alone = segment(checkpoint, stack.array[z], 3)
+        single = segment(checkpoint, stack.array[z], 3)
         np.testing.assert_allclose(
-            posterior.mean_probability[:, z], alone.mean_probability, **CLOSE
+            posterior.mean_probability[:, z], single.mean_probability, **CLOSE
         )
-        np.testing.assert_allclose(posterior.sample_sd[z], alone.sample_sd, rtol=0, atol=2e-3)
+        np.testing.assert_allclose(posterior.sample_sd[z], single.sample_sd, rtol=0, atol=2e-3)
     totals = sum(segment(checkpoint, s, 3).voxel_counts() for s in stack.array)
     assert np.abs(posterior.voxel_counts() - totals).max() <= 3
 
 
-def test_slices_share_the_base_noise(tiny_checkpoint, stack):
+def test_all_slices_have_the_same_noise(tiny_checkpoint, stack):
     posterior = segment(tiny_checkpoint(2, 3), stack, 3)
     for i in range(3):
         np.testing.assert_allclose(posterior.latents[(0,), i], posterior.latents[(2,), i], **CLOSE)
@@ -228,11 +228,11 @@ def test_slices_share_the_base_noise(tiny_checkpoint, stack):
 
 def test_selected_frames_only(tiny_checkpoint, stack):
     checkpoint = tiny_checkpoint(2, 3)
-    whole = segment(checkpoint, stack, 2)
+    full = segment(checkpoint, stack, 2)
     some = segment(checkpoint, stack, 2, frames=[(3,), (1,), (3,)])
     assert some.n == 2 and some.counts.tolist() == [0, 2, 0, 2]
     np.testing.assert_allclose(
-        some.mean_probability[:, [1, 3]], whole.mean_probability[:, [1, 3]], **CLOSE
+        some.mean_probability[:, [1, 3]], full.mean_probability[:, [1, 3]], **CLOSE
     )
     assert not some.mean_probability[:, [0, 2]].any() and not some.labels[[0, 2]].any()
     assert not some.sample_sd[[0, 2]].any() and some.sample_sd[[1, 3]].max() > 0.01
@@ -246,11 +246,11 @@ def test_stopping_within_a_sample_of_a_volume(tiny_checkpoint, stack):
 
 
 def test_frames_of_a_video_of_volumes(tiny_checkpoint):
-    array = np.stack([picture(3, seed) for seed in range(2)])
+    array = np.stack([random_image(3, seed) for seed in range(2)])
     checkpoint = tiny_checkpoint(3, 3)
     posterior = segment(checkpoint, Scan(array), 2)
-    alone = segment(checkpoint, array[1], 2)
-    np.testing.assert_allclose(posterior.mean_probability[:, 1], alone.mean_probability, **CLOSE)
+    single = segment(checkpoint, array[1], 2)
+    np.testing.assert_allclose(posterior.mean_probability[:, 1], single.mean_probability, **CLOSE)
 
 
 def test_lazy_arrays(tiny_checkpoint, stack):
@@ -258,12 +258,14 @@ def test_lazy_arrays(tiny_checkpoint, stack):
     lazy = da.from_array(stack.array, chunks=(1, 8, 8))
     assert_same(segment(checkpoint, Scan(lazy), 2), segment(checkpoint, stack, 2))
     volume = tiny_checkpoint(3, 2)
-    assert_same(segment(volume, da.from_array(picture(3)), 2), segment(volume, picture(3), 2))
+    assert_same(
+        segment(volume, da.from_array(random_image(3)), 2), segment(volume, random_image(3), 2)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, ">i2", np.float16, float, bool])
 def test_any_real_type(tiny_checkpoint, dtype):
-    image = (picture(2) * 200).astype(int) if dtype is not bool else picture(2) > 0.5
+    image = (random_image(2) * 200).astype(int) if dtype is not bool else random_image(2) > 0.5
     checkpoint = tiny_checkpoint(2, 2)
     expected = segment(checkpoint, image.astype(np.float32), 2)
     assert_same(segment(checkpoint, image.astype(dtype), 2), expected)
@@ -280,15 +282,15 @@ def test_colour(tiny_checkpoint):
 def test_orientation_of_the_stored_array_does_not_matter(tiny_checkpoint):
     checkpoint = tiny_checkpoint(3, 3)
     affine = default_affine((2, 1.5, 1))
-    expected = segment(checkpoint, Scan(picture(3), affine), 1).labels
+    expected = segment(checkpoint, Scan(random_image(3), affine), 1).labels
     assert len(np.unique(expected)) > 1
-    turned = Scan(picture(3).transpose(2, 0, 1), affine[:, [2, 0, 1, 3]])
+    turned = Scan(random_image(3).transpose(2, 0, 1), affine[:, [2, 0, 1, 3]])
     np.testing.assert_array_equal(
         segment(checkpoint, turned, 1).labels.transpose(1, 2, 0), expected
     )
     mirror = np.diag([1.0, -1, 1, 1])
     mirror[1, 3] = SHAPES[3][1] - 1
-    flipped = Scan(picture(3)[:, ::-1], affine @ mirror)
+    flipped = Scan(random_image(3)[:, ::-1], affine @ mirror)
     np.testing.assert_array_equal(segment(checkpoint, flipped, 1).labels[:, ::-1], expected)
 
 
@@ -298,14 +300,14 @@ def test_wrong_inputs(tiny_checkpoint, stack, assert_sentence):
     nan[2, 3, 4] = np.nan
     colour = np.zeros((24, 19, 3))
     for checkpoint, image, words, options in [
-        (volume, Scan(np.where(picture(3) > 0.9, np.inf, 0), name="mr"), ("mr", "NaN"), {}),
+        (volume, Scan(np.where(random_image(3) > 0.9, np.inf, 0), name="mr"), ("mr", "NaN"), {}),
         (flat, Scan(nan, name="mr"), ("mr", "slice"), {}),
         (flat, Scan(np.full((24, 19), 3), name="blank"), ("blank", "same value"), {}),
         (flat, Scan(colour, channels=True, name="photo"), ("photo", "grey"), {}),
-        (tiny_checkpoint(2, 2, 3), Scan(picture(2), name="grey"), ("grey", "3 channels"), {}),
-        (volume, Scan(picture(2), name="slice"), ("slice", "2D"), {}),
+        (tiny_checkpoint(2, 2, 3), Scan(random_image(2), name="grey"), ("grey", "3 channels"), {}),
+        (volume, Scan(random_image(2), name="slice"), ("slice", "2D"), {}),
         (flat, Scan(np.zeros((0, 4)), name="nothing"), ("nothing", "empty"), {}),
-        (flat, Scan(picture(2) * 1j, name="k space"), ("k space", "complex"), {}),
+        (flat, Scan(random_image(2) * 1j, name="k space"), ("k space", "complex"), {}),
         (flat, stack, ("samples", "0"), {"n": 0}),
         (flat, stack, ("seed", "-1"), {"seed": -1}),
         (flat, stack, ("steps", "0"), {"steps": 0}),
@@ -321,12 +323,12 @@ def test_wrong_inputs(tiny_checkpoint, stack, assert_sentence):
 
 
 def test_field_of_view(tiny_checkpoint, assert_sentence):
-    """Extents are compared along the checkpoint's axes (left, posterior, superior here), in mm."""
+    """Extents in mm are compared along the checkpoint's axes (left, posterior, superior here)."""
     fov = FieldOfView(smallest=(18, 20, 20), largest=(20, 24, 30))
     checkpoint = tiny_checkpoint(3, orientation="LPS", field_of_view=fov)
 
     def run(spacing, **options):
-        segment(checkpoint, Scan(picture(3), default_affine(spacing), name="mr", **options), 1)
+        segment(checkpoint, Scan(random_image(3), default_affine(spacing), name="mr", **options), 1)
 
     run((2.5, 2, 2))  # 25 x 24 x 18 mm: superior, posterior, left
     for spacing, words in [
@@ -344,7 +346,7 @@ def test_field_of_view(tiny_checkpoint, assert_sentence):
 
 def test_sizes_in_the_summary(tiny_checkpoint):
     checkpoint = tiny_checkpoint(3, 3)
-    scan = Scan(picture(3), default_affine((2, 1.5, 1)), name="mr")
+    scan = Scan(random_image(3), default_affine((2, 1.5, 1)), name="mr")
     posterior = segment(checkpoint, scan, 3, seed=5)
     summary = posterior.summary()
     assert summary["unit"] == "mm3" and summary["samples"] == 3
@@ -355,13 +357,13 @@ def test_sizes_in_the_summary(tiny_checkpoint):
         assert size["sample_sizes"] == (3.0 * posterior.voxel_counts()[:, c]).tolist()
     wanted = {"seed": 5, "steps": 4, "samples": 3, "sampler": "ddim", "image": "mr"}
     assert wanted.items() <= summary["provenance"].items()
-    assert segment(checkpoint, picture(3), 1).summary()["unit"] == "voxels"
+    assert segment(checkpoint, random_image(3), 1).summary()["unit"] == "voxels"
 
 
 def test_loop_of_a_single_slice_has_the_sizes_of_one_frame(
     tiny_checkpoint, tmp_path, assert_sentence
 ):
-    frame = (picture(2) * 250).astype(np.uint8).T[:, :, None]
+    frame = (random_image(2) * 250).astype(np.uint8).T[:, :, None]
     sizes = {}
     for name, data in (("one", frame), ("loop", np.stack([frame] * 5, axis=-1))):
         image = nib.Nifti1Image(data, np.diag([0.5, 0.5, 8, 1]))
@@ -384,7 +386,7 @@ def test_loop_of_a_single_slice_has_the_sizes_of_one_frame(
 
 def test_resampled_and_padded_grid(tiny_checkpoint):
     checkpoint = tiny_checkpoint(2, 3, grid=Grid(spacing=(2.0, 1.0), minimum_size=(16, 30)))
-    posterior = segment(checkpoint, picture(2), 3)
+    posterior = segment(checkpoint, random_image(2), 3)
     samples = samples_of(checkpoint, posterior)
     assert samples.shape == (3, 3, *SHAPES[2])
     np.testing.assert_allclose(posterior.mean_probability, samples.mean(0), atol=1e-4)
@@ -403,8 +405,8 @@ def test_noise_is_a_function_of_its_key():
 
 
 def test_devices(assert_sentence):
-    assert available_devices()[-1] == "cpu" and choose_device("cpu").type == "cpu"
-    assert str(choose_device("auto")) == available_devices()[0]
+    assert available_devices()[-1] == "cpu" and resolve_device("cpu").type == "cpu"
+    assert str(resolve_device("auto")) == available_devices()[0]
     with pytest.raises(LDSegError) as error:
-        choose_device("cuda:99")
+        resolve_device("cuda:99")
     assert_sentence(error, "cuda:99", "cpu")

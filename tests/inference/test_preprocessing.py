@@ -1,4 +1,4 @@
-"""The way onto the networks' grid and back: exact without resampling, unshifted with it."""
+"""The mapping to the networks' grid and back: exact without resampling, without a shift otherwise."""
 
 import itertools
 
@@ -31,13 +31,13 @@ CODES = [
 
 
 def stored_as(array, affine, codes):
-    """``array`` and its affine as a file with the axes ``codes`` would hold them."""
+    """``array`` and its affine as in a file with the axes ``codes``."""
     change = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(codes)))
     return apply_orientation(array, change), affine @ inv_ornt_aff(change, array.shape)
 
 
-def there_and_back(way, image):
-    return way.restore(torch.from_numpy(way.pad(way.image_to_grid(image)))).numpy()
+def round_trip(mapping, image):
+    return mapping.restore(torch.from_numpy(mapping.pad(mapping.image_to_grid(image)))).numpy()
 
 
 def smooth(shape, waves=1.0):
@@ -48,36 +48,36 @@ def smooth(shape, waves=1.0):
 
 @pytest.mark.parametrize("affine", [SPL, OBLIQUE @ SPL], ids=["straight", "oblique"])
 @pytest.mark.parametrize("minimum", [None, (9, 8, 12)])
-def test_every_orientation_is_undone_exactly(tiny_metadata, affine, minimum):
+def test_every_orientation_is_restored_exactly(tiny_metadata, affine, minimum):
     canonical = np.random.default_rng(0).random((2, 5, 7, 6)).astype(np.float32)
     metadata = tiny_metadata(3, grid=Grid(spacing=(2.0, 1.25, 0.8), minimum_size=minimum))
     assert len(set(CODES)) == 48
     for codes in CODES:
         stored = np.stack([stored_as(c, affine, codes)[0] for c in canonical])
-        way = grid_map(metadata, stored.shape[1:], stored_as(canonical[0], affine, codes)[1])
-        assert way.inner == (5, 7, 6) and way.size == (minimum or (5, 7, 6))
-        np.testing.assert_array_equal(way.image_to_grid(stored), canonical, err_msg=codes)
-        back = there_and_back(way, stored)
+        mapping = grid_map(metadata, stored.shape[1:], stored_as(canonical[0], affine, codes)[1])
+        assert mapping.inner == (5, 7, 6) and mapping.size == (minimum or (5, 7, 6))
+        np.testing.assert_array_equal(mapping.image_to_grid(stored), canonical, err_msg=codes)
+        back = round_trip(mapping, stored)
         np.testing.assert_array_equal(back, stored, err_msg=codes)
 
 
 def test_orientation_of_the_checkpoint(tiny_metadata):
-    """The networks see the axes that the checkpoint names, whatever those of the image."""
+    """The networks get the axes of the checkpoint's orientation for any orientation of the image."""
     canonical = np.random.default_rng(0).random((5, 7, 6)).astype(np.float32)
     for codes in ("RAS", "LIP", "SPL", "AIR"):
         metadata = tiny_metadata(3, orientation=codes, grid=Grid(spacing=(1, 1, 1)))
         expected = stored_as(canonical, default_affine((1, 1, 1)), codes)[0]
         for stored in ("SPL", "LAS", "PIR"):
             image, affine = stored_as(canonical, default_affine((1, 1, 1)), stored)
-            way = grid_map(metadata, image.shape, affine)
-            np.testing.assert_array_equal(way.image_to_grid(image[None])[0], expected)
+            mapping = grid_map(metadata, image.shape, affine)
+            np.testing.assert_array_equal(mapping.image_to_grid(image[None])[0], expected)
 
 
 def test_padding_is_centred_and_zero(tiny_metadata):
     metadata = tiny_metadata(2, grid=Grid(spacing=(1, 1), minimum_size=(8, 4)))
-    way = grid_map(metadata, (5, 6), default_affine((1, 1, 1)))
-    assert way.pads == ((1, 2), (0, 0)) and way.size == (8, 6)
-    padded = way.pad(np.ones((1, 5, 6)))
+    mapping = grid_map(metadata, (5, 6), default_affine((1, 1, 1)))
+    assert mapping.pads == ((1, 2), (0, 0)) and mapping.size == (8, 6)
+    padded = mapping.pad(np.ones((1, 5, 6)))
     np.testing.assert_array_equal(padded[0, :, 0], [0, 1, 1, 1, 1, 1, 0, 0])
 
 
@@ -93,32 +93,32 @@ def test_padding_is_centred_and_zero(tiny_metadata):
 )
 def test_resampling_recovers_smooth_functions_unshifted(tiny_metadata, dims, shape, size):
     metadata = tiny_metadata(dims, grid=Grid(size=size))
-    way = grid_map(metadata, shape, default_affine((1, 1, 1)))
-    assert way.inner == way.size == size
+    mapping = grid_map(metadata, shape, default_affine((1, 1, 1)))
+    assert mapping.inner == mapping.size == size
     inside = (slice(3, -3),) * dims
 
     image = smooth(shape, 0.5)
-    on_grid = way.image_to_grid(image[None])[0]
+    on_grid = mapping.image_to_grid(image[None])[0]
     assert np.abs(on_grid - smooth(size, 0.5))[inside].max() < 0.05 * np.ptp(image)
-    back = there_and_back(way, image[None])[0]
+    back = round_trip(mapping, image[None])[0]
     assert back.shape == shape and np.abs(back - image)[inside].max() < 0.05 * np.ptp(image)
 
     for axis in range(dims):
         ramp = np.moveaxis(np.broadcast_to(np.arange(shape[axis]), (*shape, shape[axis])), -1, axis)
         ramp = ramp.take(0, axis + 1).astype(np.float32)
         assert np.ptp(ramp) == shape[axis] - 1
-        shift = (there_and_back(way, ramp[None])[0] - ramp)[inside]
+        shift = (round_trip(mapping, ramp[None])[0] - ramp)[inside]
         assert np.abs(shift).max() < 0.02  # in voxels
 
     grid = np.indices(shape) - np.reshape(shape, (-1, *(1,) * dims)) * 0.45
     blob = np.exp(-(grid**2).sum(0) / 2 / (min(shape) / 8) ** 2).astype(np.float32)
-    moved = np.subtract(center_of_mass(there_and_back(way, blob[None])[0]), center_of_mass(blob))
+    moved = np.subtract(center_of_mass(round_trip(mapping, blob[None])[0]), center_of_mass(blob))
     assert np.abs(moved).max() < 0.05
 
 
 @pytest.mark.parametrize("affine", [SPL, OBLIQUE @ SPL], ids=["straight", "oblique"])
 def test_an_oracle_marks_the_same_voxels_in_every_orientation(tiny_metadata, affine):
-    """Anisotropic voxels, resampled to cubes and padded; the oracle thresholds what it sees."""
+    """Anisotropic voxels, resampled to cubes and padded; the oracle thresholds its input."""
     shape = (12, 17, 26)
     position = np.indices(shape) - np.reshape((4, 9, 17), (3, 1, 1, 1))
     canonical = (np.abs(position) * np.reshape((2.0, 1.25, 0.8), (3, 1, 1, 1))).max(0)
@@ -127,12 +127,12 @@ def test_an_oracle_marks_the_same_voxels_in_every_orientation(tiny_metadata, aff
     reference = None
     for codes in CODES:
         stored, stored_affine = stored_as(canonical, affine, codes)
-        way = grid_map(metadata, stored.shape, stored_affine)
-        assert way.inner == (16, 14, 14)
-        seen = preprocess(metadata, stored[None], way)
+        mapping = grid_map(metadata, stored.shape, stored_affine)
+        assert mapping.inner == (16, 14, 14)
+        seen = preprocess(metadata, stored[None], mapping)
         assert seen.shape == (1, 20, 16, 16) and seen.min() == 0 and seen.max() == 1
         oracle = torch.cat([(seen < 0.4).float(), (seen >= 0.4).float()])
-        labels = way.restore(oracle).argmax(0).numpy()
+        labels = mapping.restore(oracle).argmax(0).numpy()
         labels, _ = stored_as(labels, stored_affine, "SPL")
         reference = labels if reference is None else reference
         np.testing.assert_array_equal(labels, reference, err_msg=codes)
@@ -144,15 +144,15 @@ def test_an_oracle_marks_the_same_voxels_in_every_orientation(tiny_metadata, aff
 
 
 @pytest.mark.parametrize("dims, shape", [(2, (20, 31)), (3, (12, 20, 16))])
-def test_labels_go_the_way_of_the_image(tiny_metadata, dims, shape):
+def test_labels_are_mapped_like_the_image(tiny_metadata, dims, shape):
     label = np.zeros(shape, np.uint8)
     label[(slice(4, 10),) * dims], label[(slice(6, 9),) * dims] = 1, 2
     metadata = tiny_metadata(dims, 3, grid=Grid(spacing=(1.0,) * dims, minimum_size=(32,) * dims))
-    way = grid_map(metadata, shape, default_affine((1, 1, 1)))
-    on_grid = way.label_to_grid(label, 3)
+    mapping = grid_map(metadata, shape, default_affine((1, 1, 1)))
+    on_grid = mapping.label_to_grid(label, 3)
     assert on_grid.dtype == np.uint8 and on_grid.shape == (32,) * dims
-    np.testing.assert_array_equal(there_and_back(way, label[None])[0], label)
-    np.testing.assert_array_equal(on_grid, way.pad(label[None])[0])
+    np.testing.assert_array_equal(round_trip(mapping, label[None])[0], label)
+    np.testing.assert_array_equal(on_grid, mapping.pad(label[None])[0])
     halved = tiny_metadata(dims, 3, grid=Grid(spacing=(2.0,) * dims))
     smaller = grid_map(halved, shape, default_affine((1, 1, 1))).label_to_grid(label, 3)
     assert set(np.unique(smaller)) == {0, 1, 2}
@@ -173,7 +173,7 @@ def test_intensities_by_hand(tiny_metadata):
     np.testing.assert_allclose(
         clipped[0, :, 0], np.clip((np.arange(101) - 10) / 50, 0, 1), atol=1e-6
     )
-    # Percentiles that coincide fall back to the extremes.
+    # Equal percentiles are replaced by the extremes.
     assert clipped[1, 3, 0] == 1 and clipped[1].sum() == 1
 
 
@@ -182,26 +182,26 @@ def test_intensities_by_hand(tiny_metadata):
 )
 def test_any_real_type_gives_the_same_input(tiny_metadata, dtype):
     image = np.random.default_rng(0).integers(0, 2, (1, 16, 16))
-    way = grid_map(tiny_metadata(), (16, 16), SPL)
-    seen = preprocess(tiny_metadata(), image.astype(dtype), way)
+    mapping = grid_map(tiny_metadata(), (16, 16), SPL)
+    seen = preprocess(tiny_metadata(), image.astype(dtype), mapping)
     assert seen.dtype == torch.float32
     np.testing.assert_array_equal(seen, image)
 
 
 def test_images_that_cannot_be_used(tiny_metadata, assert_sentence):
     metadata = tiny_metadata()
-    way = grid_map(metadata, (16, 16), SPL)
+    mapping = grid_map(metadata, (16, 16), SPL)
     for value in (np.nan, np.inf, -np.inf):
         image = np.random.default_rng(0).random((1, 16, 16))
         image[0, 3, 4] = value
         with pytest.raises(LDSegError) as error:
-            preprocess(metadata, image, way, "the scan")
+            preprocess(metadata, image, mapping, "the scan")
         assert_sentence(error, "the scan", "NaN")
     with pytest.raises(LDSegError) as error, np.errstate(over="ignore"):
-        preprocess(metadata, np.linspace(0, 1e300, 256).reshape(1, 16, 16), way, "the scan")
+        preprocess(metadata, np.linspace(0, 1e300, 256).reshape(1, 16, 16), mapping, "the scan")
     assert_sentence(error, "the scan", "too large")
     with pytest.raises(LDSegError) as error:
-        preprocess(metadata, np.full((1, 16, 16), 7, np.uint8), way, "the scan")
+        preprocess(metadata, np.full((1, 16, 16), 7, np.uint8), mapping, "the scan")
     assert_sentence(error, "the scan", "same value")
 
 

@@ -1,15 +1,15 @@
-"""A box of an image: where it lies, what it takes along, and where its results go."""
+"""A box of an image: its position, its default extent, and the scan inside it."""
 
 import numpy as np
 import pytest
 
 from napari_ldseg.checkpoint.metadata import FieldOfView
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.inference.region import bounding_region, crop, whole
+from napari_ldseg.inference.region import bounding_region, crop, full_region
 from napari_ldseg.scans.scan import Scan, default_affine
 
 
-def test_crop_points_at_the_same_world(tiny_metadata):
+def test_crop_keeps_the_position_in_the_world(tiny_metadata):
     rng = np.random.default_rng(0)
     affine = default_affine((2.0, 0.5, 0.7))
     affine[:3, :3] += rng.normal(0, 0.1, (3, 3))
@@ -26,7 +26,7 @@ def test_crop_points_at_the_same_world(tiny_metadata):
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
 def test_flat_axis_takes_the_trained_extent_of_its_own_direction(tiny_metadata, axes):
-    """Whatever the order of the stored axes, the extent towards superior is the one used there."""
+    """For any order of the stored axes, the extent along the flat axis is that of its direction."""
     fov = FieldOfView(smallest=(10.0, 20.0, 30.0), largest=(12.0, 24.0, 36.0))
     metadata = tiny_metadata(3, field_of_view=fov)
     affine = default_affine((1.5, 1.0, 1.0))[:, [*axes, 3]]
@@ -47,4 +47,4 @@ def test_box_outside_the_image_is_refused(tiny_metadata):
     with pytest.raises(LDSegError, match="outside scan"):
         bounding_region(np.array([[30.0, 30.0], [40.0, 40.0]]), scan, tiny_metadata(2))
     inside = bounding_region(np.array([[-9.0, -9.0], [99.0, 99.0]]), scan, tiny_metadata(2))
-    assert inside == whole(scan)
+    assert inside == full_region(scan)

@@ -1,7 +1,7 @@
 """The authors' networks, schedules, sampler and preprocessing against independent references.
 
 Parity with the authors' own outputs needs their files, in LDSEG_OFFICIAL (default ../shared/official from
-the repository); where they are absent those tests say so and skip.
+the repository); without them these tests are skipped.
 """
 
 import runpy
@@ -102,7 +102,7 @@ def cosine(t):
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("steps", [2, 15])
-def test_the_sampler_with_noise_from_outside(official, dims, sampler, steps):
+def test_the_sampler_with_given_noise(official, dims, sampler, steps):
     model = official(dims).model
     stored = np.load(OFFICIAL / f"ref{dims}d_components.npz")["z_image"][:1]
     z_i = torch.from_numpy(np.moveaxis(stored, -1, 1).copy())
@@ -138,8 +138,7 @@ def test_other_schedules_against_cumulative_products(name, sampler):
     betas = np.linspace(1e-4 ** (1 / power), 0.02 ** (1 / power), 1000) ** power
     products = np.cumprod(1 - betas)
     schedule = NoiseSchedule(1000, name)
-    whole = [schedule.alpha_bar(t) for t in range(1000)]
-    np.testing.assert_allclose(whole, products, rtol=1e-10)
+    np.testing.assert_allclose([schedule.alpha_bar(t) for t in range(1000)], products, rtol=1e-10)
     assert products[501] < schedule.alpha_bar(500.25) < products[500]
     np.testing.assert_allclose(schedule.alpha_bars(torch.tensor([0.0, 999.0])), products[[0, -1]])
 
@@ -171,15 +170,15 @@ def test_other_schedules_against_cumulative_products(name, sampler):
     assert np.abs(other - expected).max() > 1e-3
 
 
-def test_each_sample_is_standardised_by_itself(tiny_checkpoint):
+def test_each_sample_is_standardised_separately(tiny_checkpoint):
     model = tiny_checkpoint(parametrisation="plain-difference", latent_channels=1).model
     generator = torch.Generator().manual_seed(0)
     z_i, noise = (torch.randn(2, 1, 4, 4, generator=generator) for _ in range(2))
     noise[1] = 5 * noise[1] + 3
     with torch.inference_mode():
         together = model.sample(z_i, noise, 3)
-        alone = [model.sample(z_i[i : i + 1], noise[i : i + 1], 3) for i in range(2)]
-    torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-4)
+        single = [model.sample(z_i[i : i + 1], noise[i : i + 1], 3) for i in range(2)]
+    torch.testing.assert_close(together, torch.cat(single), atol=1e-5, rtol=1e-4)
 
 
 def authors(tiny_metadata, **changes):
@@ -235,18 +234,18 @@ def test_preprocessing_as_the_authors_do_in_2d(tiny_metadata):
         intensity=Intensity(method="min-max", jointly=True),
     )
     image = np.random.default_rng(0).integers(10, 200, (3, 100, 31)).astype(np.uint8)
-    way = grid_map(metadata, (100, 31), np.eye(4))
+    mapping = grid_map(metadata, (100, 31), np.eye(4))
     rows = [i * 100 // 64 for i in range(64)]
     columns = [i * 31 // 48 for i in range(48)]
     chosen = image[:, rows][:, :, columns].astype(float)
     expected = (chosen - chosen.min()) / (chosen.max() - chosen.min())
-    np.testing.assert_allclose(preprocess(metadata, image, way), expected, atol=1e-6)
+    np.testing.assert_allclose(preprocess(metadata, image, mapping), expected, atol=1e-6)
     label = (image[0] > 100).astype(np.uint8)
-    np.testing.assert_array_equal(way.label_to_grid(label, 2), label[rows][:, columns])
+    np.testing.assert_array_equal(mapping.label_to_grid(label, 2), label[rows][:, columns])
 
 
 def test_preprocessing_as_the_authors_do_in_3d(tiny_metadata):
-    """Min-max of the whole image, then linear interpolation with corner voxels on corner voxels."""
+    """Min-max over the image, then linear interpolation with aligned corner voxels."""
     size, shape = (20, 12, 30), (9, 14, 21)
     metadata = tiny_metadata(
         3,
@@ -254,21 +253,21 @@ def test_preprocessing_as_the_authors_do_in_3d(tiny_metadata):
         intensity=Intensity(method="min-max", jointly=True, before_resampling=True),
     )
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    way = grid_map(metadata, shape, default_affine((1, 1, 1)))
+    mapping = grid_map(metadata, shape, default_affine((1, 1, 1)))
     ends = [np.linspace(0, n - 1, m) for n, m in zip(shape, size, strict=True)]
     normed = (image - image.min()) / (image.max() - image.min())
     expected = map_coordinates(normed, np.meshgrid(*ends, indexing="ij"), order=1)
-    np.testing.assert_allclose(preprocess(metadata, image[None], way)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(preprocess(metadata, image[None], mapping)[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("resampling", ["nearest", "corners"])
 @pytest.mark.parametrize("shape", [(100, 31), (64, 48), (20, 90), (1, 7)])
 def test_the_inverse_of_the_authors_grids(tiny_metadata, resampling, shape):
-    """A ramp comes back as it was, but for the half voxel that the nearest one may be off."""
+    """A ramp is restored, except for the half voxel that the nearest voxel may be off."""
     metadata = tiny_metadata(grid=Grid(size=(64, 48), resampling=resampling))
-    way = grid_map(metadata, shape, np.eye(4))
+    mapping = grid_map(metadata, shape, np.eye(4))
     ramp = np.add.outer(2.0 * np.arange(shape[0]), 3.0 * np.arange(shape[1]))[None]
-    back = way.restore(torch.from_numpy(way.image_to_grid(ramp))).numpy()
+    back = mapping.restore(torch.from_numpy(mapping.image_to_grid(ramp))).numpy()
     assert back.shape == ramp.shape
     steps = [max(n / m, 1) for n, m in zip(shape, (64, 48), strict=True)]
     off = 2 * steps[0] + 3 * steps[1] if resampling == "nearest" else 1e-3

@@ -45,7 +45,7 @@ def test_dice_is_per_sample_not_pooled():
 
 
 def test_dice_ignores_the_background():
-    """More background, however wrong or right its surroundings, leaves the Dice loss alone."""
+    """Additional background does not change the Dice loss."""
     small = logits_of([[[0.2], [0.8]]])
     padded = logits_of([[[0.2] + [1 - 1e-9] * 50, [0.8] + [1e-9] * 50]])
     _, dice = segmentation_loss(small, one_hot([[1]], 2))
@@ -56,7 +56,7 @@ def test_dice_ignores_the_background():
 
 
 @pytest.mark.parametrize("p, expected", [(0.5, 1 - 1 / 2), (0.25, 1 - 1 / 1.5), (1e-12, 0.0)])
-def test_absent_class_costs_only_what_is_predicted_of_it(p, expected):
+def test_the_dice_loss_of_an_absent_class_depends_on_its_predicted_voxels(p, expected):
     logits = logits_of([[[1 - p, 1 - p], [p, p]]])
     _, dice = segmentation_loss(logits, one_hot([[0, 0]], 2))
     assert dice.item() == pytest.approx(expected, abs=1e-5)
@@ -70,8 +70,8 @@ def test_losses_of_a_perfect_prediction_vanish_in_3d():
 
 
 @pytest.fixture
-def silent_model(tiny_metadata):
-    """Factory of a model whose denoiser always answers zero."""
+def zero_model(tiny_metadata):
+    """Factory of a model whose denoiser always predicts zero."""
 
     def make(parametrisation):
         model = build_model(tiny_metadata(parametrisation=parametrisation)).eval()
@@ -88,27 +88,25 @@ def batch():
     return image, torch.nn.functional.one_hot(disc, 2).movedim(-1, 1).float()
 
 
-def test_noise_loss_of_the_plain_difference(silent_model):
-    """The denoiser answers 0 where the noise is 2 everywhere: the loss is 4 at every time."""
+def test_noise_loss_of_the_plain_difference(zero_model):
+    """The denoiser predicts 0 where the noise is 2 everywhere: the loss is 4 at every time."""
     noise = torch.full((2, 2, 4, 4), 2.0)
-    terms = training_loss(
-        silent_model("plain-difference"), *batch(), torch.tensor([10, 900]), noise
-    )
+    terms = training_loss(zero_model("plain-difference"), *batch(), torch.tensor([10, 900]), noise)
     assert terms.noise.item() == pytest.approx(4, abs=1e-5)
 
 
 @pytest.mark.parametrize("t, weight", [(0, 1.0), (999, 2.43e-6)])
-def test_noise_loss_of_the_velocity(silent_model, t, weight):
+def test_noise_loss_of_the_velocity(zero_model, t, weight):
     """The target is sqrt(a) eps - sqrt(1 - a) z_0: noise at t = 0, the standardised latent at T."""
-    model = silent_model("velocity")
+    model = zero_model("velocity")
     noise = torch.full((2, 2, 4, 4), 2.0)
     terms = training_loss(model, *batch(), torch.tensor([t, t]), noise)
     expected = weight * 4 + (1 - weight)
     assert terms.noise.item() == pytest.approx(expected, abs=1e-2)
 
 
-def test_total_is_the_weighted_sum(silent_model):
-    model = silent_model("velocity")
+def test_total_is_the_weighted_sum(zero_model):
+    model = zero_model("velocity")
     noise = torch.randn(2, 2, 4, 4)
     arguments = (model, *batch(), torch.tensor([300, 600]), noise)
     for gamma, lambda_ in [(2.0, 1.0), (0.5, 3.0), (0.0, 0.0)]:

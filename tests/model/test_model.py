@@ -69,13 +69,13 @@ def test_padding_repeats_the_border_symmetrically(tiny_checkpoint, dims, size):
         model.encode_image(torch.from_numpy(image)), expected, rtol=0, atol=0
     )
     z = torch.randn(1, *model.architecture.latent_shape(size))
-    whole = model.decode(z, padded.shape[2:])
+    uncropped = model.decode(z, padded.shape[2:])
     inside = (
         slice(None),
         slice(None),
         *(slice(p, p + n) for (p, _), n in zip(pads, size, strict=True)),
     )
-    torch.testing.assert_close(model.decode(z, size), whole[inside], rtol=0, atol=0)
+    torch.testing.assert_close(model.decode(z, size), uncropped[inside], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dims, size", [(2, (24, 20)), (3, (12, 8, 16))])
@@ -87,8 +87,8 @@ def test_latent_is_standardised_per_sample(tiny_checkpoint, dims, size):
     z = model.encode_label(label).flatten(1)
     np.testing.assert_allclose(z.mean(1), 0, atol=1e-5)
     np.testing.assert_allclose(z.std(1, correction=0), 1, atol=1e-3)
-    alone = model.encode_label(label[2:]).flatten(1)
-    torch.testing.assert_close(z[2:], alone, rtol=1e-4, atol=1e-4)
+    single = model.encode_label(label[2:]).flatten(1)
+    torch.testing.assert_close(z[2:], single, rtol=1e-4, atol=1e-4)
 
 
 def test_standardise_by_hand():
@@ -131,7 +131,7 @@ def test_paper_sizes():
     assert Architecture(2, 3, 2).latent_shape((512, 768)) == (1, 32, 48)
 
 
-def test_schedule_ends_and_monotony():
+def test_schedule_ends_and_is_monotonic():
     schedule = NoiseSchedule()
     assert schedule.alpha_bar(0) == 1
     assert schedule.alpha_bar(999) == pytest.approx(2.43e-6, rel=5e-3)
@@ -175,7 +175,7 @@ def test_forward_process(tiny_checkpoint):
 
 @pytest.mark.parametrize("name", sorted(PARAMETRISATIONS))
 @pytest.mark.parametrize("t", [1.0, 111.5, 500.0, 998.0])
-def test_a_perfect_network_gives_back_noise_and_latent(name, t):
+def test_a_perfect_network_recovers_noise_and_latent(name, t):
     """The training target as the network's output: ``estimate`` recovers z0 and the noise."""
     rule = PARAMETRISATIONS[name]
     z0, noise = torch.randn(2, 4, 6, 5, dtype=torch.float64).unbind(0)

@@ -47,7 +47,7 @@ def test_ddim_spread_needs_many_steps(steps, low, high):
 
 @pytest.mark.parametrize("steps", [2, 5, 10, 50])
 def test_ddim_spread_of_a_standard_normal_is_a_product_of_cosines(steps):
-    """With s = 1, DDIM turns by the angle between two times: z' = cos(difference) z."""
+    """With s = 1, one DDIM step gives z' = cos(d) z, with d the angle between the two times."""
     angles = [math.acos(SCHEDULE.alpha_bar(t) ** 0.5) for t in SCHEDULE.times(steps)]
     expected = np.prod(np.cos(np.diff(angles)))
     assert relative_spread(steps, 1.0) == pytest.approx(expected, rel=1e-6)
@@ -90,7 +90,7 @@ def test_ddpm_is_deterministic_given_its_noise():
     assert (run(1.0) - run(-1.0)).abs().min() > 0.1
 
 
-def test_ddpm_asks_once_per_step_and_never_for_the_last():
+def test_ddpm_needs_noise_once_per_step_and_none_for_the_last():
     asked = []
     z = start(5)
 
@@ -120,7 +120,7 @@ def test_ddpm_first_step_by_hand():
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("steps, evaluations", [(1, 1), (2, 1), (3, 2), (10, 9)])
-def test_no_evaluation_where_nothing_is_left_to_remove(sampler, steps, evaluations):
+def test_no_evaluation_where_no_noise_is_left(sampler, steps, evaluations):
     times = []
     predict = exact(MU, S, times)
     if sampler == "ddim":
@@ -150,7 +150,7 @@ def test_two_steps_return_the_one_estimate():
     torch.testing.assert_close(ddim(exact(MU, S), z, SCHEDULE, 1), expected, rtol=0, atol=1e-12)
 
 
-def test_noise_from_outside_determines_the_result():
+def test_the_given_noise_determines_the_result():
     first, again, other = (ddim(exact(MU, S), start(50, s), SCHEDULE, 10) for s in (0, 0, 1))
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.allclose(first, other)

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.scans import memory
-from napari_ldseg.scans.files import read_scan, write_like
+from napari_ldseg.scans.files import SUFFIXES, read_scan, stem_of, suffix_of, write_like
 from napari_ldseg.scans.scan import Scan, default_affine
 
 SPACING = np.diag([0.7, 1.1, 2.5])
@@ -67,8 +67,8 @@ def assert_same_world(scan, path):
         )
 
 
-def assert_like(path, source, shown, scan):
-    """``path``, written from ``shown``, has the geometry of ``source`` bit by bit."""
+def assert_like(path, source, array, scan):
+    """``path``, written from ``array``, has exactly the geometry of ``source``."""
     new, old = nib.load(path), nib.load(source)
     assert new.shape == old.shape
     assert np.array_equal(new.affine, old.affine)
@@ -76,7 +76,7 @@ def assert_like(path, source, shown, scan):
                   "qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z",
                   "xyzt_units", "dim"):  # fmt: skip
         np.testing.assert_array_equal(new.header[field], old.header[field], err_msg=field)
-    np.testing.assert_array_equal(read_scan(path).array, shown)
+    np.testing.assert_array_equal(read_scan(path).array, array)
     np.testing.assert_allclose(read_scan(path).affine, scan.affine)
 
 
@@ -146,7 +146,7 @@ def test_scaled_integers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape, shown",
+    "shape, display_shape",
     [
         ((5, 6), (6, 5)),
         ((5, 6, 1), (6, 5)),
@@ -160,23 +160,23 @@ def test_scaled_integers(tmp_path):
         ((4, 5, 6, 2, 3), (3, 2, 6, 5, 4)),
     ],
 )
-def test_slices_and_frames(tmp_path, shape, shown):
+def test_slices_and_frames(tmp_path, shape, display_shape):
     """Axes run right, anterior, superior in the file; a single slice loses its axis."""
     data = volume(shape)
     source = write(tmp_path / "scan.nii", data, affine_of())
     scan = read_scan(source)
-    assert scan.shape == shown
-    assert len(shown) - scan.space == sum(n > 1 for n in shape[3:])
+    assert scan.shape == display_shape
+    assert len(display_shape) - scan.space == sum(n > 1 for n in shape[3:])
     frames = data.ndim > 3 and data.shape[3:]
     for frame in itertools.product(*map(range, frames)) if frames else [()]:
         cut = np.squeeze(data[(..., *frame)] if frame else data)
         place = tuple(f for f, n in zip(frame, frames or (), strict=True) if n > 1)[::-1]
         array = np.asarray(scan.array[place])
-        # Towards superior, posterior, left: the transposed array, its y and x axes turned round.
+        # Towards superior, posterior, left: the transposed array with its y and x axes reversed.
         kept = [axis for axis in range(3) if axis >= data.ndim or data.shape[axis] > 1]
         kept = [axis for axis in kept if axis < data.ndim]
-        turned = np.flip(cut, [i for i, axis in enumerate(kept) if axis < 2])
-        np.testing.assert_array_equal(array, turned.T)
+        flipped = np.flip(cut, [i for i, axis in enumerate(kept) if axis < 2])
+        np.testing.assert_array_equal(array, flipped.T)
     labels = (scan.array % 5).astype(np.uint8)
     written = write_like(tmp_path / "labels.nii", labels, scan)
     assert_like(written, source, labels, scan)
@@ -255,7 +255,7 @@ def test_voxels_may_be_small_in_any_unit(tmp_path, unit, side):
         ("datatype", 3),
     ],
 )
-def test_what_other_programs_may_write_wrongly(tmp_path, field, value, assert_sentence):
+def test_invalid_headers_of_other_programs(tmp_path, field, value, assert_sentence):
     source = write(tmp_path / "scan.nii", volume((4, 5, 6)), np.eye(4), scl_slope=1)
     raw = source.read_bytes()
     header = np.frombuffer(raw[:348], nib.Nifti1Header.template_dtype).copy()
@@ -281,7 +281,7 @@ def test_cifti_is_no_image(tmp_path, assert_sentence):
 
 
 def test_files_of_other_programs_with_an_unknown_unit(tmp_path):
-    """A code that NIfTI does not know counts as none, as files of some programs have none: mm."""
+    """An unknown unit code counts as no unit, which means mm."""
     for code in (4, 5, 7, 255):
         source = write(tmp_path / f"{code}.nii", volume((4, 5, 6)), affine_of(), xyzt_units=code)
         scan = read_scan(source)
@@ -290,9 +290,9 @@ def test_files_of_other_programs_with_an_unknown_unit(tmp_path):
         assert_like(write_like(tmp_path / "out.nii", scan.array, scan), source, scan.array, scan)
 
 
-def test_a_result_on_a_picture_stays_in_pixels(tmp_path):
-    Image.fromarray(volume((9, 12), np.uint8)).save(tmp_path / "picture.png")
-    scan = read_scan(tmp_path / "picture.png")
+def test_a_result_on_a_2d_image_file_stays_in_pixels(tmp_path):
+    Image.fromarray(volume((9, 12), np.uint8)).save(tmp_path / "photo.png")
+    scan = read_scan(tmp_path / "photo.png")
     label = read_scan(write_like(tmp_path / "label.nii.gz", scan.array > 50, scan))
     assert label.shape == scan.shape and not label.calibrated
     again = read_scan(write_like(tmp_path / "again.nii.gz", label.array, label))
@@ -427,7 +427,7 @@ def test_complex_values_and_impossible_sizes(tmp_path, assert_sentence):
 def test_too_much_for_the_memory_is_refused_before_it_is_read(
     tmp_path, monkeypatch, assert_sentence
 ):
-    """Every file is small and says of itself that it is huge."""
+    """Every file is small, but its header describes a huge image."""
     free = types.SimpleNamespace(available=8 * 2**30)
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: free)
     header = nib.Nifti1Header()
@@ -451,21 +451,21 @@ def test_too_much_for_the_memory_is_refused_before_it_is_read(
     "shape, channels",
     [((9, 12), False), ((9, 12, 2), False), ((9, 12, 3), True), ((9, 12, 4), True)],
 )
-def test_pictures(tmp_path, shape, channels):
+def test_2d_image_files(tmp_path, shape, channels):
     """Grey, grey with transparency, RGB, RGB with transparency."""
-    picture = volume(shape, np.uint8)
-    wanted = picture[..., :3] if channels else picture.reshape(9, 12, -1)[..., 0]
-    Image.fromarray(picture).save(tmp_path / "picture.png")
-    Image.fromarray(picture).save(tmp_path / "picture.tif")
-    for name in ("picture.png", "picture.tif"):
+    pixels = volume(shape, np.uint8)
+    expected = pixels[..., :3] if channels else pixels.reshape(9, 12, -1)[..., 0]
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    Image.fromarray(pixels).save(tmp_path / "photo.tif")
+    for name in ("photo.png", "photo.tif"):
         scan = read_scan(tmp_path / name)
         assert scan.channels is channels and scan.shape == (9, 12) and not scan.calibrated
-        np.testing.assert_array_equal(scan.array, wanted)
+        np.testing.assert_array_equal(scan.array, expected)
 
 
-def test_tiff_says_itself_what_its_axes_are(tmp_path):
+def test_the_axes_of_a_tiff_are_read_from_the_file(tmp_path):
     stack = volume((3, 9, 12), np.uint8)
-    for name, shown, options in [
+    for name, expected, options in [
         ("colours", np.moveaxis(stack, 0, -1), {"photometric": "rgb", "planarconfig": "separate"}),
         ("slices", stack, {"photometric": "minisblack"}),
         ("stains", np.moveaxis(stack, 0, -1), {"imagej": True, "metadata": {"axes": "CYX"}}),
@@ -473,13 +473,25 @@ def test_tiff_says_itself_what_its_axes_are(tmp_path):
         tifffile.imwrite(tmp_path / f"{name}.tif", stack, **options)
         scan = read_scan(tmp_path / f"{name}.tif")
         assert scan.channels is (name != "slices")
-        np.testing.assert_array_equal(scan.array, shown)
+        np.testing.assert_array_equal(scan.array, expected)
 
 
 @pytest.mark.parametrize("name", ["print.jpg", "print.tif"])
-def test_colours_of_print_are_not_taken_for_rgb(tmp_path, name, assert_sentence):
+def test_cmyk_is_not_read_as_rgb(tmp_path, name, assert_sentence):
     red = np.full((9, 12, 3), (200, 30, 60), np.uint8)
     Image.fromarray(red).convert("CMYK").save(tmp_path / name)
     with pytest.raises(LDSegError) as error:
         read_scan(tmp_path / name)
     assert_sentence(error, name, "CMYK", "RGB")
+
+
+def test_suffixes_and_stems_of_names(tmp_path):
+    for name, suffix, stem in [
+        ("scan.nii.gz", ".nii.gz", "scan"),
+        ("SCAN.NII", ".nii", "SCAN"),
+        ("slide.2.TIFF", ".tiff", "slide.2"),
+        ("notes.txt", "", "notes.txt"),
+        ("nii", "", "nii"),
+    ]:
+        assert (suffix_of(tmp_path / name), stem_of(tmp_path / name)) == (suffix, stem)
+    assert len(SUFFIXES) == len(set(SUFFIXES)) and all(s.startswith(".") for s in SUFFIXES)

@@ -1,6 +1,5 @@
 """A run from a configuration: its folder, kill and resume, two processes, and faults."""
 
-import fcntl
 import json
 import os
 import resource
@@ -16,7 +15,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
-import napari_ldseg.training.run
+import napari_ldseg.training.measure
 from napari_ldseg.checkpoint.file import load_checkpoint
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
@@ -26,7 +25,9 @@ from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.log import read_log
 from napari_ldseg.training.loop import train
+from napari_ldseg.training.run_folder import RunFolder
 from napari_ldseg.training.state import save_state
+from napari_ldseg.utils.locking import exclusive_lock
 
 from ..discs import WIDTHS, disc, discs, equal, settings, write_discs
 
@@ -37,7 +38,7 @@ AUGMENTED = {"rotation": 0.3, "noise": 0.02, "flip_axes": [0]}
 def configuration(folder, training=None, **changes):
     """Write a tiny configuration for the discs in ``folder`` and return its path."""
     sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in WIDTHS.items()}
-    told = {
+    given = {
         "name": "discs",
         "data": {"folder": ".", "patient": r"(p\d+)_", "validation": 0.2, "test": 0.2},
         "classes": ["background", "disc"],
@@ -54,7 +55,7 @@ def configuration(folder, training=None, **changes):
         },
     }
     path = folder / "discs.yaml"
-    path.write_text(yaml.safe_dump(told | changes))
+    path.write_text(yaml.safe_dump(given | changes))
     return path
 
 
@@ -71,8 +72,8 @@ def command(*arguments, **options):
 
 def run(*arguments):
     process = command(*arguments)
-    _, said = process.communicate(timeout=240)
-    return process.returncode, said
+    _, output = process.communicate(timeout=240)
+    return process.returncode, output
 
 
 def weights(folder):
@@ -83,30 +84,34 @@ def weights(folder):
 def finished(data, tmp_path_factory):
     """An uninterrupted run of 60 updates by the command line."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    code, said = run(configuration(data, {"updates": 60}), "-o", folder)
-    assert code == 0, said
-    return folder, said
+    code, output = run(configuration(data, {"updates": 60}), "-o", folder)
+    assert code == 0, output
+    return folder, output
 
 
 def test_a_run_leaves_everything_in_its_folder(finished, data):
-    folder, said = finished
+    folder, output = finished
     assert {p.name for p in folder.iterdir() if p.name != "tensorboard"} == {
         "config.yaml",
         "split.json",
+        "status.json",
         "log.csv",
         "state.pt",
         "curves.png",
         "cases.png",
         "checkpoint.safetensors",
     }
-    assert "12 cases to learn from, 4 for validation, 4 kept aside" in said
-    assert "60/60" in said and "validation DSC" in said and "left" in said
+    assert "12 training, 4 validation and 4 test cases" in output
+    assert "60/60" in output and "validation DSC" in output and "left" in output
+    status = RunFolder(folder).status()
+    assert (status.phase, status.update, status.updates) == ("finished", 60, 60)
+    assert status.checkpoint == folder / "checkpoint.safetensors"
     metadata = weights(folder).metadata
     assert [c.name for c in metadata.classes] == ["background", "disc"]
     assert {m.split for m in metadata.metrics} == {"test"}
     assert {m.samples for m in metadata.metrics} == {1, 10} and metadata.metrics[0].cases == 4
-    told = CliRunner().invoke(app, ["info", str(folder / "checkpoint.safetensors"), "--json"])
-    assert json.loads(told.stdout)["metrics"][0]["split"] == "test"
+    info = CliRunner().invoke(app, ["info", str(folder / "checkpoint.safetensors"), "--json"])
+    assert json.loads(info.stdout)["metrics"][0]["split"] == "test"
     split = json.loads((folder / "split.json").read_text())
     assert [len(split[p]) for p in ("training", "validation", "test")] == [12, 4, 4]
     rows = read_log(folder / "log.csv")
@@ -132,8 +137,8 @@ def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, 
         process.kill()
         process.communicate()
         assert not (folder / "checkpoint.safetensors").exists(), kill
-    code, said = run(path, "-o", folder, "--resume")
-    assert code == 0, said
+    code, output = run(path, "-o", folder, "--resume")
+    assert code == 0, output
     assert equal(weights(folder), weights(finished[0]))
     assert weights(folder).metadata.metrics == weights(finished[0]).metadata.metrics
     assert (folder / "log.csv").read_text() == (finished[0] / "log.csv").read_text()
@@ -146,12 +151,16 @@ def test_a_signal_stops_after_the_update_and_loses_nothing(finished, data, tmp_p
         if line.startswith("1/60"):
             break
     process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
-    assert process.wait(timeout=60) == 130 and "stopped after" in said and "Traceback" not in said
+    output = process.stderr.read()
+    assert (
+        process.wait(timeout=60) == 130 and "stopped after" in output and "Traceback" not in output
+    )
     done = read_log(folder / "log.csv")[-1]["update"]
     assert 1 <= done < 60
     state = torch.load(folder / "state.pt", weights_only=True)
     assert state["update"] == done
+    status = RunFolder(folder).status()
+    assert status.phase == "stopped" and status.update == done
 
 
 @pytest.fixture(scope="module")
@@ -174,14 +183,14 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     """Same joint batches, gradients, log and validation; only one process writes."""
     path, alone = alone
     if launcher == "option":
-        code, said = run(path, "-o", tmp_path / "two", "--accelerator", "cpu", "--devices", "2")
+        code, output = run(path, "-o", tmp_path / "two", "--accelerator", "cpu", "--devices", "2")
     else:
         line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m"]
         line += ["napari_ldseg.cli", "train", str(path), "-o", str(tmp_path / "two")]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         answer = subprocess.run(line, env=environment, text=True, capture_output=True, timeout=240)
-        code, said = answer.returncode, answer.stderr
-    assert code == 0, said
+        code, output = answer.returncode, answer.stderr
+    assert code == 0, output
     one, two = weights(alone), weights(tmp_path / "two")
     for key, value in one.model.state_dict().items():
         torch.testing.assert_close(two.model.state_dict()[key], value, rtol=1e-3, atol=2e-5)
@@ -189,7 +198,7 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     assert len(logs[0]) == len(logs[1]) == 8
     for first, second in zip(*logs, strict=True):
         assert second == pytest.approx(first, rel=1e-3, abs=1e-4, nan_ok=True)
-    assert said.count("8/8") == 1
+    assert output.count("8/8") == 1
 
 
 def test_an_existing_run_is_not_overwritten(finished, data, assert_sentence):
@@ -235,7 +244,7 @@ def test_a_bad_case_is_named_and_leaves_no_checkpoint(
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
-def test_a_bad_case_kept_aside_is_named_before_the_training(tmp_path, part, assert_sentence):
+def test_a_bad_held_out_case_is_named_before_the_training(tmp_path, part, assert_sentence):
     write_discs(tmp_path, 6)
     split = {"training": ["p00_0"], "validation": ["p01_0"], "test": ["p02_0"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
@@ -252,20 +261,20 @@ def test_stopped_while_measuring_a_run_is_resumed_there(data, tmp_path, monkeypa
     path, folder = configuration(data), tmp_path / "run"
     came = []
     monkeypatch.setattr("napari_ldseg.commands.train.stop_signals", lambda: lambda: bool(came))
-    real = napari_ldseg.training.run.measure_posterior_steps
+    real = napari_ldseg.training.measure.measure_posterior_steps
 
     def interrupted(checkpoint, cases, n, device, on_case):
         came.append(signal.SIGTERM)
         on_case()
         raise AssertionError("it went on")
 
-    monkeypatch.setattr("napari_ldseg.training.run.measure_posterior_steps", interrupted)
+    monkeypatch.setattr("napari_ldseg.training.measure.measure_posterior_steps", interrupted)
     answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder)])
     assert answer.exit_code == 130 and "--resume" in answer.stderr.strip().splitlines()[-1]
     assert not (folder / "checkpoint.safetensors").exists()
     assert torch.load(folder / "state.pt", weights_only=True)["update"] == 12
     came.clear()
-    monkeypatch.setattr("napari_ldseg.training.run.measure_posterior_steps", real)
+    monkeypatch.setattr("napari_ldseg.training.measure.measure_posterior_steps", real)
     answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder), "--resume"])
     assert answer.exit_code == 0, answer.stderr
     assert weights(folder).metadata.training.updates == 12
@@ -275,11 +284,9 @@ def test_one_run_at_a_time_in_a_folder(data, tmp_path, assert_sentence, monkeypa
     monkeypatch.setattr("napari_ldseg.utils.locking.PATIENCE_SECONDS", 0.5)
     folder = tmp_path / "run"
     folder.mkdir()
-    handle = os.open(folder, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
     arguments = ["train", str(configuration(data)), "-o", str(folder), "--resume"]
-    answer = CliRunner().invoke(app, arguments)
-    os.close(handle)
+    with exclusive_lock(folder):
+        answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 1 and not list(folder.iterdir())
     assert_sentence(answer.stderr.strip().splitlines()[-1], str(folder), "Another run")
 
@@ -334,7 +341,7 @@ def test_a_full_disk_keeps_the_last_state(tmp_path, assert_sentence):
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["state.pt"]
 
 
-def test_a_damaged_state_is_said_so(data, tmp_path, assert_sentence):
+def test_a_damaged_state_is_reported(data, tmp_path, assert_sentence):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state.pt").write_bytes(b"not a state")
     path = configuration(data)

@@ -6,6 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Labels
+from napari.settings import get_settings
+from npe2 import PluginManager
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
@@ -17,12 +19,21 @@ from napari_ldseg.widgets.project.state import project_of
 
 
 @pytest.fixture(scope="session", autouse=True)
+def quick_napari():
+    """Keep napari from the user's own settings, and from reading all manifests again for each viewer."""
+    get_settings(None)
+    plugins = PluginManager.instance()
+    plugins.discover(include_npe1=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "discover", lambda **options: 0)
+        yield
+
+
+@pytest.fixture(autouse=True)
 def short_collections():
-    """Keep what the libraries brought out of the garbage collections, one per removed layer in napari."""
+    """Keep what outlives a test out of the garbage collections, one per removed layer in napari."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

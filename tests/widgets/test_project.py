@@ -298,7 +298,7 @@ def test_closing_the_window_saves_everything(qtbot, viewer, segmented, folder):
     painted = labels.data.copy()
     viewer.close()
     qtbot.wait(300)
-    assert not only_case(folder).journal.exists() and not (folder / "lock.json").exists()
+    assert not only_case(folder).journal.exists() and not (folder / ".lock").exists()
     np.testing.assert_array_equal(only_case(folder).load().label, painted)
     assert only_case(folder).record().state == "edited"
 
@@ -429,7 +429,7 @@ def test_correct_alone_saves_labels_made_without_a_model(qtbot, viewer, scan_fil
     assert only_case(folder).record().values == ("background", "organ")
     viewer.close()
     qtbot.wait(300)
-    assert not only_case(folder).journal.exists() and not (folder / "lock.json").exists()
+    assert not only_case(folder).journal.exists() and not (folder / ".lock").exists()
 
 
 def test_correct_alone_offers_to_restore(qtbot, viewer, crashed):

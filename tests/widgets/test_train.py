@@ -19,11 +19,12 @@ from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import launch
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
-from napari_ldseg.finetuning.config import FineTuningConfig, Status, write_config, write_status
-from napari_ldseg.finetuning.plan import Candidate
-from napari_ldseg.project import lock
+from napari_ldseg.finetuning.config import FineTuningConfig, write_config
+from napari_ldseg.finetuning.plan import SelectableCase
 from napari_ldseg.project.case import CaseFolder, Masks
 from napari_ldseg.project.folder import Project
+from napari_ldseg.training.run_folder import PAUSE, RunFolder, Status
+from napari_ldseg.utils.locking import FolderLock
 from napari_ldseg.widgets.common.style import PROMINENT
 from napari_ldseg.widgets.project.state import project_of
 from napari_ldseg.widgets.train.cases import TrainingCases
@@ -84,9 +85,9 @@ def dock(qtbot, project, viewer, short):
     training_of(viewer).project.window_guard.questions.clear()
     for run in launch.runs(project.folder):
         with suppress(OSError, TypeError):
-            owner = lock._read(run.folder / lock.NAME)
-            if run.alive and owner["pid"] != os.getpid():
-                os.kill(owner["pid"], signal.SIGKILL)
+            pid, _ = FolderLock(run.folder).owner()
+            if run.alive and pid != os.getpid():
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def write_run(project, base, status, comparison=None, name="tiny-2"):
         project=project.folder, base=base, name=name, classes=DISC, cases=cases
     )
     write_config(folder, config)
-    write_status(folder, status)
+    RunFolder(folder).write_status(status)
     if comparison is not None:
         (folder / "comparison.json").write_text(comparison.model_dump_json())
     return folder
@@ -204,7 +205,7 @@ def test_cases_of_one_long_name_differ_in_a_scrolled_list(qtbot):
     qtbot.addWidget(cases)
     cases.setFixedWidth(240)
     names = [f"patient{i:04d}_4CH_{phase}" for i in range(6) for phase in ("ED", "ES")]
-    cases.show_candidates([Candidate(n, "patient0003", "training", 1.0, 1, "") for n in names])
+    cases.show_candidates([SelectableCase(n, "patient0003", "training", 1.0, 1, "") for n in names])
     cases.show()
     table = cases.table
     table.clearSelection()
@@ -343,11 +344,11 @@ def test_a_reviewed_slice_of_a_loop_takes_part_in_a_2d_model(qtbot, project, bas
 @pytest.mark.parametrize(
     ("gains", "words", "advice"),
     [
-        ([0.1, 0.2] * 4, "Better: mean DSC 0.500 before, 0.650 after, on 8 cases", "use"),
+        ([0.1, 0.2] * 4, "Better: mean DSC 0.500 before, 0.650 after, on 8 held-out cases", "use"),
         ([-0.1, -0.2] * 4, "Worse", "keep"),
         ([0.1, -0.1] * 4, "No clear change", "keep"),
         ([0.1, 0.2], "Too few to tell: 2 cases", None),
-        ([], "No case was kept aside", "keep"),
+        ([], "No case was held out", "keep"),
     ],
 )
 def test_the_recommended_button_stands_out(project, new_model, base, dock, gains, words, advice):
@@ -423,19 +424,21 @@ def close_by_hand(viewer):
 
 def test_a_script_that_closes_its_viewer_is_not_asked(viewer, project, base, dock):
     folder = write_run(project, base, Status(phase="training", text="Learning.", updates=9))
-    lock.acquire(folder)
+    lock = FolderLock(folder)
+    assert lock.acquire()
     try:
         assert dock().progress.isVisible()
         viewer.close()
         assert not (folder / "stop").exists()
     finally:
-        lock.release(folder)
+        lock.release()
 
 
 def test_closing_asks_and_cancel_keeps_the_window(qtbot, viewer, project, base, dock):
     status = Status(phase="training", text="Learning.", update=3, updates=9, seconds_left=200)
     folder = write_run(project, base, status)
-    lock.acquire(folder)
+    lock = FolderLock(folder)
+    assert lock.acquire()
     try:
         dock()
         asked = answer("Cancel")
@@ -443,21 +446,22 @@ def test_closing_asks_and_cancel_keeps_the_window(qtbot, viewer, project, base, 
         assert viewer.window._qt_window.isVisible() and not (folder / "stop").exists()
         assert "tiny-2 is being trained: about 3 min left." in asked[0]
     finally:
-        lock.release(folder)
+        lock.release()
 
 
 def test_keep_training_ends_a_pause(viewer, project, base, dock):
     """Nobody would be there to press Continue."""
     folder = write_run(project, base, Status(phase="paused", text="Paused.", update=3, updates=9))
-    (folder / launch.PAUSE).touch()
-    lock.acquire(folder)
+    (folder / PAUSE).touch()
+    lock = FolderLock(folder)
+    assert lock.acquire()
     try:
         dock()
         asked = answer("Keep training")
         close_by_hand(viewer)
-        assert "tiny-2 is paused." in asked[0] and not (folder / launch.PAUSE).exists()
+        assert "tiny-2 is paused." in asked[0] and not (folder / PAUSE).exists()
     finally:
-        lock.release(folder)
+        lock.release()
 
 
 def test_stop_and_resume_later_is_true(

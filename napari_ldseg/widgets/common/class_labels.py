@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,11 +10,10 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes, layer_scan
+from ...utils.colours import class_colour
 
 CLASSES_KEY = "napari_ldseg_classes"
 MAX_CLASSES = 255
-# Okabe and Ito's colours, which colour-blind people can tell apart; black is left out.
-PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 UNNAMED_COLOUR = "#9aa0a6"
 BACKGROUND = ClassInfo(name="background", colour="#000000")
 
@@ -73,12 +71,7 @@ def class_sequence(layer: Labels, background: ClassInfo = BACKGROUND) -> list[Cl
 
 def new_class(value: int) -> ClassInfo:
     """Return a class for label ``value`` with a provisional name and its own colour."""
-    if value <= len(PALETTE):
-        colour = PALETTE[value - 1]
-    else:
-        rgb = colorsys.hsv_to_rgb(value * 0.618034 % 1, 0.75, 0.95)
-        colour = "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
-    return ClassInfo(name=f"structure {value}", colour=colour)
+    return ClassInfo(name=f"structure {value}", colour=class_colour(value))
 
 
 def unnamed_class(layer: Labels, value: int) -> ClassInfo:

@@ -28,7 +28,7 @@ class DeviceChoice(QComboBox):
 
     @property
     def name(self) -> str:
-        """The chosen device as ``choose_device`` takes it."""
+        """The chosen device as ``resolve_device`` takes it."""
         return self.currentData()
 
     def _add(self, accelerators: list[tuple[str, str]]) -> None:

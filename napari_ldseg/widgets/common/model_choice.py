@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 
 from ...checkpoint.bundled import bundled_checkpoints
 from ...checkpoint.header import read_metadata
+from ...checkpoint.licence import is_non_commercial
 from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit, extent_mismatch
@@ -170,6 +171,8 @@ class ModelChoice(QWidget):
             try:
                 self.metadata = read_metadata(self.path)
                 text = _described(self.metadata)
+                if is_non_commercial(self.metadata.training.licence):
+                    text += " For non-commercial use only."
             except LDSegError as error:
                 text = str(error)
         self._purpose.setText(text)

@@ -195,7 +195,7 @@ class Corrector(QObject):
         image = self.brush.image
         if image is None or self.target is None or self.value <= 0:
             return None
-        part = Part.shown(self._view.position(self.target))
+        part = Part.at(self._view.position(self.target))
         data = image.data[0] if image.multiscale else image.data
         inside = part.of(self.target.data) == self.value
         if not inside.any():

@@ -72,15 +72,15 @@ class ToolJob:
             return
         if not 0 <= target < self.labels.shape[axis]:
             raise LDSegError("This is the last slice in that direction.")
-        if not (Part.shown(self.position, axis).of(self.labels) == self.value).any():
+        if not (Part.at(self.position, axis).of(self.labels) == self.value).any():
             raise LDSegError(
                 f"This slice has no {self.structure} to copy; go to a slice that has it."
             )
 
     def compute(self) -> Change:
         """Return the change, with indices into the whole array; for a worker thread."""
-        part = Part.shown(self.position) if self.tool.across_slices else self._part
-        return part.whole(self._change(part, part.of(self.labels)))
+        part = Part.at(self.position) if self.tool.across_slices else self._part
+        return part.to_full(self._change(part, part.of(self.labels)))
 
     def leaves_nothing(self, change: Change) -> bool:
         """Return whether ``change`` shrinks the class away."""
@@ -118,7 +118,7 @@ class ToolJob:
     @property
     def _part(self) -> Part:
         """The part that the tools for pieces and shape change: the frame, or the slice shown."""
-        return Part.shown(self.position, self.slice_axis if self.by_slice else None)
+        return Part.at(self.position, self.slice_axis if self.by_slice else None)
 
     def _change(self, part: Part, labels: np.ndarray) -> Change:
         """Return the change within ``part``, of which ``labels`` is a view."""
@@ -135,11 +135,11 @@ class ToolJob:
             case "shrink":
                 return shrink(labels, self.value, self.distance, spacing)
             case "erase_piece" | "relabel_piece":
-                clicked = tuple(self.position[axis] for axis in part.free)
+                clicked = tuple(self.position[axis] for axis in part.axes)
                 new = self.value if self.name == "relabel_piece" else 0
                 return relabel_piece(labels, clicked, new)
         assert self.slice_axis is not None
-        axis = part.free.index(self.slice_axis)
+        axis = part.axes.index(self.slice_axis)
         if self.name == "fill_between":
             return fill_between(labels, self.value, axis, spacing)
         assert self.next_position is not None
@@ -149,4 +149,4 @@ class ToolJob:
 
     def _spacing_of(self, part: Part) -> tuple[float, ...]:
         frames = self.labels.ndim - len(self.spacing)
-        return tuple(self.spacing[axis - frames] for axis in part.free)
+        return tuple(self.spacing[axis - frames] for axis in part.axes)

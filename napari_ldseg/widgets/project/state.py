@@ -378,7 +378,7 @@ class ProjectState(QObject):
 
     def _on_classes_changed(self, tracked: TrackedLabels) -> None:
         try:
-            self._open_project(create=False).learn_classes(tracked.classes, redefined=True)
+            self._open_project(create=False).add_classes(tracked.classes, redefined=True)
         except (OSError, LDSegError) as error:
             self._on_error(error)
             return

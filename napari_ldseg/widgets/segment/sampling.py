@@ -16,7 +16,7 @@ from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.region import Region, crop
 from ...scans.scan import Scan
-from ...utils.durations import about
+from ...utils.text import about
 
 if TYPE_CHECKING:
     # Both import torch, for which the window must not wait.

@@ -16,7 +16,7 @@ from ...checkpoint.header import read_metadata
 from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit
-from ...inference.region import Region, bounding_region, crop, whole
+from ...inference.region import Region, bounding_region, crop, full_region
 from ...layers.geometry import grid_of, layer_scan
 from ...project.update import propose
 from ...scans.scan import Scan
@@ -82,7 +82,7 @@ class Session(QObject):
         check_fit(metadata, crop(scan, region))
         self._end_proposal(ProposedUpdate.withdraw)
         self._current = self._results_for(choices.image, metadata)
-        partial = region != whole(scan)
+        partial = region != full_region(scan)
         edited = self._project.labels.edited_on(choices.image, but=self._current.labels)
         shown = self._current.begin(partial, others_edited=edited is not None)
         self._job = SamplingJob(scan, region, choices.settings, shown, partial)
@@ -220,7 +220,7 @@ class Session(QObject):
 
     def _region(self, choices: Choices, scan: Scan, metadata: Metadata) -> Region:
         if choices.region is None:
-            return whole(scan)
+            return full_region(scan)
         shapes, image = choices.region, choices.image
         if not len(shapes.data):
             raise LDSegError(f"{shapes.name} holds no box; draw one around the structure.")

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QTableWidgetItem, QVBoxLayout, QWidget
 from superqt.utils import signals_blocked
 
 from ...finetuning.comparison import FEWEST_CASES
-from ...finetuning.plan import Candidate
+from ...finetuning.plan import SelectableCase
 from ..common.style import QUIET, ReadingTable
 
 MAX_ROWS = 8
@@ -28,7 +28,7 @@ class TrainingCases(QWidget):
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
-        self._candidates: Sequence[Candidate] = ()
+        self._candidates: Sequence[SelectableCase] = ()
         self._left_out: set[str] = set()
         self.table = ReadingTable(("case", "role", "reviewed"), MAX_ROWS)
         self.summary = QLabel()
@@ -40,7 +40,7 @@ class TrainingCases(QWidget):
         self.table.itemChanged.connect(self._on_checked)
 
     @property
-    def chosen(self) -> list[Candidate]:
+    def chosen(self) -> list[SelectableCase]:
         """The cases that take part."""
         return [c for c in self._candidates if not c.problem and c.name not in self._left_out]
 
@@ -60,7 +60,7 @@ class TrainingCases(QWidget):
             return "No case can be used yet; point at a case in the list to read why."
         return "All usable cases are held out; review cases of more patients."
 
-    def show_candidates(self, candidates: Sequence[Candidate]) -> None:
+    def show_candidates(self, candidates: Sequence[SelectableCase]) -> None:
         """Show ``candidates``, the usable ones first."""
         ordered = sorted(candidates, key=lambda c: bool(c.problem))
         if ordered == self._candidates:
@@ -73,7 +73,7 @@ class TrainingCases(QWidget):
         self._summarise()
         self.changed.emit()
 
-    def _fill_row(self, row: int, candidate: Candidate) -> None:
+    def _fill_row(self, row: int, candidate: SelectableCase) -> None:
         share = f"{max(1, int(100 * candidate.reviewed))} %" if candidate.reviewed else "–"
         role = ROLES[candidate.split] if not candidate.problem else "not usable"
         tip = candidate.problem or TIPS[candidate.split]

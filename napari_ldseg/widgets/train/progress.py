@@ -7,9 +7,9 @@ from html import escape
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from ...finetuning.config import Status
 from ...finetuning.launch import FineTuningRun
-from ...utils.durations import about
+from ...training.run_folder import Status
+from ...utils.text import about
 from .plot_view import PlotView
 
 BAR_STEPS = 1000

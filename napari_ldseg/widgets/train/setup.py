@@ -23,8 +23,14 @@ from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...finetuning.config import FineTuningConfig, Pace, name_problem
 from ...finetuning.launch import MODELS
-from ...finetuning.plan import NOT_RETRAINED, candidates, expected_seconds, free_name, settings_for
-from ...utils.durations import about
+from ...finetuning.plan import (
+    NOT_RETRAINED,
+    expected_seconds,
+    selectable_cases,
+    settings_for,
+    suggest_model_name,
+)
+from ...utils.text import about
 from ..common.class_labels import BACKGROUND
 from ..common.device_choice import DeviceChoice
 from ..common.model_choice import ModelChoice
@@ -117,7 +123,7 @@ class TrainingSetup(QWidget):
         self._suggest_model()
         metadata = self.model.metadata
         if metadata is not None:
-            stem = free_name(self._project.folder, metadata.name)
+            stem = suggest_model_name(self._project.folder, metadata.name)
             self.name.setPlaceholderText(stem)
         of_model = metadata.classes if metadata is not None else ()
         of_project = self._project_classes(of_model)
@@ -155,7 +161,7 @@ class TrainingSetup(QWidget):
             old = None if self.scratch.isChecked() else metadata
             dims = old.architecture.dims if old is not None else None
             names = [c.name for c in classes]
-            found = candidates(project, names, dims, self._project.records())
+            found = selectable_cases(project, names, dims, self._project.records())
         self.cases.show_candidates(found)
         self._refresh_start()
 
@@ -223,7 +229,7 @@ class TrainingSetup(QWidget):
             config = FineTuningConfig(
                 project=folder,
                 base=None if self.scratch.isChecked() else cast(Path, base),
-                name=name or free_name(folder, metadata.name),
+                name=name or suggest_model_name(folder, metadata.name),
                 classes=self.classes.currentData(),
                 cases=tuple(c.name for c in self.cases.chosen),
                 pace=self.pace,

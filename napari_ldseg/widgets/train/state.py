@@ -16,9 +16,10 @@ from qtpy.QtWidgets import QWidget
 
 from ...errors import LDSegError
 from ...finetuning.comparison import COMPARISON, Comparison, read_comparison
-from ...finetuning.config import FineTuningConfig, Status
+from ...finetuning.config import FineTuningConfig
 from ...finetuning.launch import FineTuningRun, runs, start
 from ...finetuning.model_store import ModelStore
+from ...training.run_folder import Status
 from ..common.layers import unwrapped
 from ..project.state import project_of
 from .closing import ask_before_closing

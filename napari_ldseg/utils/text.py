@@ -1,0 +1,38 @@
+"""Short texts: one printable line, free names, durations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain, count
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """Return ``str(text)`` on one line of at most ``limit`` characters, all of them printable.
+
+    White space becomes a single space, any other unprintable character (control characters, names that
+    are not UTF-8) a question mark, and a text that is too long ends in three dots.
+    """
+    spaced = " ".join(str(text).split())
+    line = "".join(c if c.isprintable() else "?" for c in spaced)
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def free_name(wanted: str, is_taken: Callable[[str], bool], numbered: str = "{}-{}") -> str:
+    """Return ``wanted``, or, where it is taken, with the first free number from 2 on: scan-2."""
+    names = chain([wanted], (numbered.format(wanted, number) for number in count(2)))
+    return next(name for name in names if not is_taken(name))
+
+
+def about(seconds: float) -> str:
+    """Return ``seconds`` roughly: about 40 s, about 3 min, about 2 h."""
+    if seconds < 90:
+        return f"about {max(1, seconds) if seconds < 20 else 5 * round(seconds / 5):.0f} s"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.0f} h"
+
+
+def clock(seconds: float) -> str:
+    """Return ``seconds`` as hours, minutes and seconds: 26:03:10."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"

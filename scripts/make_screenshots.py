@@ -1,0 +1,60 @@
+"""Make the documentation's screenshots from the sample scans, in a real (or virtual) window."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import napari
+from demo import run, wait
+from qtpy.QtWidgets import QApplication
+
+from napari_ldseg.checkpoint.metadata import ClassInfo
+from napari_ldseg.widgets.common.class_labels import set_classes
+
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+SAMPLES = 10  # as many as the models are calibrated for
+
+
+def correction(path: Path) -> None:
+    """Dock the Correct widget beside the sample volume's labels and save a screenshot."""
+    viewer = napari.Viewer()
+    viewer.window._qt_window.resize(1440, 900)
+    image, labels = viewer.open_sample("napari-ldseg", "mri_phantom")
+    labels.visible = True
+    names = {1: ("anterior nucleus", "#e69f00"), 2: ("posterior nucleus", "#56b4e9")}
+    set_classes(labels, {v: ClassInfo(name=n, colour=c) for v, (n, c) in names.items()})
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Correct")
+    viewer.layers.selection.active = labels
+    viewer.dims.set_point(0, image.extent.world.mean(axis=0)[0])
+    viewer.reset_view()
+    widget.buttons["threshold_brush"].click()
+    for _ in range(50):
+        QApplication.processEvents()
+        time.sleep(0.01)
+    viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+
+
+def segmentation(model: str, path: Path) -> None:
+    """Segment the sample scan of ``model`` in the window and save a screenshot."""
+    viewer, widget = run(None, model, SAMPLES)
+    wait(widget)
+    viewer.reset_view()
+    viewer.camera.zoom *= 1.05
+    QApplication.processEvents()
+    viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+
+
+def main() -> None:
+    """Write docs/images/*.png, except that of the Train tab (benchmarks/retrain_gui.py has the scene)."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    segmentation("mri-phantom", IMAGES / "segment-3d.png")
+    segmentation("echo-phantom", IMAGES / "segment-2d.png")
+    correction(IMAGES / "correct.png")
+    napari.Viewer.close_all()
+
+
+if __name__ == "__main__":
+    main()
