@@ -567,7 +567,7 @@ def test_models_are_compared_and_exported(
     assert not tree.compare.isEnabled()
     root.setSelected(True)
     click(tree.compare)
-    assert tree.status.text() == "No recorded difference."
+    assert tree.status.text() == "No difference between these models is recorded."
     tree.close()
 
 

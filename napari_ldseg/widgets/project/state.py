@@ -370,7 +370,7 @@ class ProjectState(QObject):
         elif isinstance(error, OSError):
             self.failed.emit(f"The project cannot be read or written: {error.strerror or error}.")
         else:
-            self.failed.emit(f"This failed: {type(error).__name__}: {error}.")
+            self.failed.emit(f"Unexpected error: {type(error).__name__}: {error}.")
 
     def _on_finished(self) -> None:
         self.busy = ""

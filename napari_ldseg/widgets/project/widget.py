@@ -93,7 +93,7 @@ class ProjectWidget(Tab):
         self.name = QLineEdit(self._settings.value(NAME_KEY) or "")
         self.name.setPlaceholderText("your name")
         self.sign = QPushButton("Sign off")
-        self.sign.setToolTip("Mark everything as reviewed and take responsibility with your name")
+        self.sign.setToolTip("Mark everything as reviewed and sign it with your name")
 
     def _lay_out(self) -> None:
         folder = QHBoxLayout()
@@ -102,8 +102,8 @@ class ProjectWidget(Tab):
         patient = QFormLayout()
         patient.addRow("Patient", self.patient)
         actions = QGridLayout()
-        for place, button in enumerate((self.open, self.remove, self.import_cases, self.export)):
-            actions.addWidget(button, *divmod(place, 2))
+        for position, button in enumerate((self.open, self.remove, self.import_cases, self.export)):
+            actions.addWidget(button, *divmod(position, 2))
         self.review = QGroupBox("Review")
         form = QFormLayout(self.review)
         form.addRow(self.reviewing)

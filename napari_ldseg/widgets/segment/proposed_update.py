@@ -93,8 +93,9 @@ class ProposedUpdate:
             recorder.take_update(change, runs=tuple(runs))
             layer.metadata[RUNS_KEY] = runs
         self.withdraw()
-        # napari crashes on Mesa if two layers are removed without drawing in between.
-        QTimer.singleShot(REDRAW_MS, self._remove_new)
+        # napari crashes on Mesa if two layers are removed without drawing in between. The lambda keeps
+        # this object alive until then.
+        QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
         return int(np.count_nonzero(free))
 
     def keep_both(self) -> None:

@@ -232,9 +232,9 @@ class TrainingState(QObject):
 
     def _shut_down(self, viewer: ref[ViewerModel]) -> None:
         self._timer.stop()
-        alive = viewer()
-        if alive is not None:
-            _states.pop(alive, None)
+        live_viewer = viewer()
+        if live_viewer is not None:
+            _states.pop(live_viewer, None)
 
     def _on_project(self) -> None:
         if self.project.folder != self.store.project:

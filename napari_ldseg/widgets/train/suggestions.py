@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 NAME = Qt.ItemDataRole.UserRole
 TIP = (
-    "Segment every case that is not reviewed yet. Cases in which the model is unsure, and that differ "
-    "from the reviewed ones, come first."
+    "Rank the cases that are not reviewed yet: first those in which the model is unsure and that differ "
+    "from the reviewed ones"
 )
 
 
@@ -130,9 +130,9 @@ class Suggestions(QWidget):
 
     def _show(self, ranked: list[Suggestion]) -> None:
         self.list.clear()
-        for place, suggestion in enumerate(ranked, start=1):
+        for position, suggestion in enumerate(ranked, start=1):
             reason = suggestion.problem or suggestion.reason
-            item = QListWidgetItem(f"{place}. {suggestion.name}\n{reason}")
+            item = QListWidgetItem(f"{position}. {suggestion.name}\n{reason}")
             item.setData(NAME, suggestion.name)
             item.setToolTip(f"{reason}\nDouble-click to open")
             self.list.addItem(item)
