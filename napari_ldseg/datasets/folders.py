@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..scans.files import read_scan
+from ..scans.files import read_labels, read_scan
 from ..scans.scan import Scan
 from .case import Case
 from .settings import DataSettings
@@ -63,10 +63,8 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
     LDSegError
         If it cannot be read, is in colour, or its geometry differs from the image's.
     """
-    label = read_scan(path)
+    label = read_labels(path)
     array = np.asarray(label.array)
-    if label.channels:
-        array = _palette_indices(path)
     image = scan() if label.calibrated else label
     if image.calibrated and image.shape == array.shape:
         size = (1,) * (3 - len(image.shape)) + image.shape[-3:]
@@ -79,18 +77,6 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
                 "onto the image."
             )
     return (array > 0).astype(np.uint8) if instances else array
-
-
-def _palette_indices(path: Path) -> np.ndarray:
-    """Return the colour numbers of a 2D image file with a palette, as label editors write them."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        if image.mode != "P":
-            raise LDSegError(
-                f"{path.name} is in colour; save the label as an image of class numbers."
-            )
-        return np.asarray(image)
 
 
 def _plain(settings: DataSettings) -> list[Case]:
