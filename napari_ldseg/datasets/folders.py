@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import LDSegError
 from ..scans.files import read_scan
 from ..scans.scan import Scan
+from ..utils.inside import inside
 from .case import Case
 from .settings import DataSettings
 
@@ -190,14 +191,8 @@ def read_description(folder: Path) -> dict:
 
 
 def _inside(folder: Path, relative: str) -> Path:
-    try:
-        path = (folder / relative).resolve()
-        exists = path.is_file()
-    except (OSError, ValueError) as error:  # a name that is too long, or with a NUL
-        raise LDSegError(f"dataset.json of {folder} names an impossible file.") from error
-    if not path.is_relative_to(folder.resolve()):
-        raise LDSegError(f"dataset.json names {relative}, which is outside {folder}.")
-    if not exists:
+    path = inside(folder, relative).resolve()
+    if not path.is_file():
         raise LDSegError(f"dataset.json names {relative}, which does not exist in {folder}.")
     return path
 

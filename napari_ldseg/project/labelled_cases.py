@@ -70,7 +70,7 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
     label = partial(_label, folder, values)
     complete = record.reviewed_voxels >= record.voxels
     reviewed = None if complete else partial(_reviewed, folder)
-    file = folder.folder / "label.nii.gz"
+    file = folder.file("label.nii.gz")
     return Case(folder.name, record.patient, read, (label,), file, reviewed)
 
 

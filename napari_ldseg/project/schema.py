@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ..checkpoint.metadata import ClassInfo
-from ..errors import LDSegError
-from ..utils.atomic import atomic_write
 
-MAX_BYTES = 4 * 2**20
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=1, le=2**31)]
@@ -70,6 +65,8 @@ class CaseRecord(_Part):
 
     Parameters
     ----------
+    identity
+        Of its own, so that its journal is not taken for another case's; None in records of earlier versions.
     patient
         Keeps the cases of one person in one part of the split.
     split
@@ -85,6 +82,7 @@ class CaseRecord(_Part):
     """
 
     format_version: Literal[1] = 1
+    identity: Annotated[str, Field(max_length=100)] | None = None
     patient: Name
     split: Literal["training", "validation"]
     image: ImageReference | None
@@ -130,35 +128,3 @@ class ProjectRecord(_Part):
     name: Name
     classes: Annotated[tuple[ClassInfo, ...], Field(max_length=1000)] = ()
     created: Name
-
-
-Record = TypeVar("Record", bound=BaseModel)
-
-
-def read_record(path: Path, kind: type[Record]) -> Record:
-    """Return the validated content of ``path``.
-
-    Raises
-    ------
-    LDSegError
-        If the file is missing, too large, not JSON, or not of this kind.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LDSegError(f"{path} is too large for a project's file; remove it.")
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise LDSegError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise LDSegError(
-            f"{path} is not valid ({where}: {first['msg']}); correct it or restore an older copy."
-        ) from error
-
-
-def write_record(path: Path, record: BaseModel) -> None:
-    """Write ``record`` as JSON, atomically. Raises OSError."""
-    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    with atomic_write(path, ".json") as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
