@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,11 +29,23 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Masks:
-    """A case's voxels: the label, and what was edited and what was reviewed (bool), of one shape."""
+    """A case's voxels: the label, and what was edited and what was reviewed (bool), of one shape.
+
+    Voxels with negative labels are those that nobody labelled, so they are never reviewed.
+    """
 
     label: np.ndarray
     edited: np.ndarray
     reviewed: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.label.min(initial=0) < 0:
+            object.__setattr__(self, "reviewed", self.reviewed & (self.label >= 0))
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that somebody labelled is reviewed."""
+        return bool((self.reviewed | (self.label < 0)).all())
 
     @property
     def protected(self) -> np.ndarray:
@@ -43,6 +56,15 @@ class Masks:
     def untouched(cls, label: np.ndarray) -> Masks:
         """Return ``label`` with nothing edited and nothing reviewed."""
         return cls(label, np.zeros(label.shape, bool), np.zeros(label.shape, bool))
+
+
+def unnamed_value(label: np.ndarray, values: Collection[int]) -> int | None:
+    """Return the largest value in ``label`` above 0 that is not among ``values``; None if there is none."""
+    known = sorted(values)
+    if known == list(range(len(known))) and label.max(initial=0) < len(known):
+        return None
+    unnamed = label[~np.isin(label, known)].max(initial=0)
+    return int(unnamed) if unnamed > 0 else None
 
 
 class CaseFolder:
@@ -188,4 +210,4 @@ class CaseFolder:
                 change.apply(masks.label, masks.edited)
         except OSError as error:
             raise LDSegError(f"{self.journal} cannot be read: {error.strerror}.") from error
-        return masks
+        return replace(masks)  # without the voxels that are no longer labelled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -23,7 +23,7 @@ from ..errors import LDSegError
 from ..scans.files import write_like
 from ..scans.scan import Scan
 from ..utils.colours import class_colour
-from .case import LABEL_INTENT, Masks
+from .case import LABEL_INTENT, Masks, unnamed_value
 from .folder import Project
 from .images import refers_to_file
 from .patient import patients_of
@@ -80,9 +80,7 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
             for case in ready:
                 try:
                     image, record = project.images.read(case), case.record()
-                    table = np.array([number.get(name, 0) for name in record.values])
-                    label = _checked(case.load(image).label, len(table), "under Edit classes")
-                    label = table[label].astype(np.uint8)
+                    label = _renumbered(case.load(image).label, record.names, number)
                     count = _write_image(building / "imagesTr", case.name, image, layout)
                 except LDSegError as error:
                     left_out.append(f"{case.name}: {error}")
@@ -242,6 +240,22 @@ def _checked(label: np.ndarray, classes: int, where: str) -> np.ndarray:
             "erase them."
         )
     return np.ascontiguousarray(label.astype(np.uint8))
+
+
+def _renumbered(
+    label: np.ndarray, names: Mapping[int, str], number: Mapping[str, int]
+) -> np.ndarray:
+    """Return ``label`` with the ``number`` of each class instead of its value."""
+    wrong = unnamed_value(label, names)
+    if wrong is not None or label.min(initial=0) < 0:
+        raise LDSegError(
+            f"its label holds the value {wrong or label.min()}, which has no class; name it under Edit classes "
+            "or erase it."
+        )
+    table = np.zeros(max(names) + 1, np.min_scalar_type(max(number.values(), default=0)))
+    for value, name in names.items():
+        table[value] = number.get(name, 0)
+    return table[label]
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ..utils.records import read_record, write_record
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of
 from .patient import patient_of
-from .schema import CaseRecord, ProjectRecord
+from .schema import MAX_CLASSES, CaseRecord, ProjectRecord, values_of
 
 VALIDATION_EVERY = 5
 RECORD, CASES, REMOVED = "project.json", "cases", "removed"
@@ -124,7 +124,7 @@ class Project:
         name: str,
         image: Scan,
         path: Path | None,
-        classes: Sequence[ClassInfo],
+        classes: Sequence[ClassInfo] | Mapping[int, ClassInfo],
         masks: Masks | None,
         runs: Sequence[dict] = (),
         patient: str | None = None,
@@ -141,7 +141,7 @@ class Project:
         path
             The image's file, to refer to; None makes a copy, unless ``copy`` is False.
         classes
-            The meaning of the label values 0, 1, ...
+            The meaning of the label values 0, 1, ..., or of those that are its keys.
         masks
             Label and masks; None for a case that has no label yet.
         runs
@@ -154,14 +154,17 @@ class Project:
         Raises
         ------
         LDSegError
-            If the image cannot be copied or referred to.
+            If the image cannot be copied or referred to, or a value or the number of classes is too large.
         OSError
             If the folder cannot be written.
         """
         with self._guard:
             if not (self.folder / RECORD).is_file():
                 raise FileNotFoundError(f"{self.folder} is missing")
-            self.add_classes(classes)
+            if not isinstance(classes, Mapping):
+                classes = dict(enumerate(classes))
+            values = values_of(classes)
+            self.add_classes(tuple(classes.values()))
             patient = self._known((patient or patient_of(name, path))[:200])
             record = CaseRecord(
                 identity=secrets.token_hex(8),
@@ -169,7 +172,7 @@ class Project:
                 split=self._splits.get(patient) or self._draw(),
                 image=None,
                 geometry=geometry_of(image),
-                values=tuple(c.name for c in classes),
+                **values,
                 labelled=masks is not None,
                 runs=tuple(runs),
                 created=now(),
@@ -242,8 +245,8 @@ class Project:
                 )
         self._write(self.record.model_copy(update={"classes": tuple(classes)}))
 
-    def classes_of(self, record: CaseRecord) -> list[ClassInfo]:
-        """Return the meaning of a case's label values. Raises LDSegError if a class is missing."""
+    def classes_of(self, record: CaseRecord) -> dict[int, ClassInfo]:
+        """Return the classes of a case by label value. Raises LDSegError if a class is missing."""
         known = {c.name: c for c in self.record.classes}
         for name in record.values:
             if name not in known:
@@ -251,7 +254,7 @@ class Project:
                     f"A case uses the class {name}, but {self.folder / RECORD} no longer has "
                     "it; put it back there."
                 )
-        return [known[name] for name in record.values]
+        return {value: known[name] for value, name in record.names.items()}
 
     def unsaved(self) -> list[CaseFolder]:
         """Return the cases with a journal that a crash left, the newest last."""
@@ -272,7 +275,7 @@ class Project:
                     remove_leftovers(case.file(name))
 
     def add_classes(self, classes: Sequence[ClassInfo], redefined: bool = False) -> None:
-        """Add those of ``classes`` whose names are new. Raises OSError.
+        """Add those of ``classes`` whose names are new. Raises OSError or LDSegError.
 
         With ``redefined`` the others get their colour and code from ``classes``.
         """
@@ -284,6 +287,11 @@ class Project:
             self._write(self.record.model_copy(update={"classes": merged}))
 
     def _write(self, record: ProjectRecord) -> None:
+        if len(record.classes) > MAX_CLASSES:
+            raise LDSegError(
+                f"{self.folder} would have {len(record.classes)} classes, but a project holds up to "
+                f"{MAX_CLASSES}; use fewer names, or another project."
+            )
         write_record(self.folder / RECORD, record)
         self.record = record
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..checkpoint.metadata import ClassInfo
+from ..errors import LDSegError
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=1, le=2**31)]
 Count = Annotated[int, Field(ge=0)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
+MAX_CLASSES, MAX_VALUE = 1000, 2**16 - 1
 Row = tuple[Real, Real, Real, Real]
 
 
@@ -74,9 +77,11 @@ class CaseRecord(_Part):
     image
         None if the project has neither a reference nor a copy.
     values
-        The class names by label value; each is a class of the project.
+        The names of the classes, background first; each is a class of the project.
+    numbers
+        Their label values, ascending from 0; None if they are 0, 1, 2, ...
     unnamed_value
-        A reviewed label value above those of ``values``: no model can be trained on it.
+        A reviewed label value that no class has: no model can be trained on it.
     runs
         Provenance of the runs that the label came from.
     """
@@ -87,7 +92,8 @@ class CaseRecord(_Part):
     split: Literal["training", "validation"]
     image: ImageReference | None
     geometry: Geometry
-    values: Annotated[tuple[Name, ...], Field(max_length=256)]
+    values: Annotated[tuple[Name, ...], Field(max_length=MAX_CLASSES)]
+    numbers: tuple[Annotated[int, Field(ge=0, le=MAX_VALUE)], ...] | None = None
     labelled: bool = True
     edited_voxels: Count = 0
     reviewed_voxels: Count = 0
@@ -97,6 +103,21 @@ class CaseRecord(_Part):
     runs: Annotated[tuple[dict[str, Any], ...], Field(max_length=100)] = ()
     created: Name
     changed: Name
+
+    @model_validator(mode="after")
+    def _one_number_each(self) -> CaseRecord:
+        if self.numbers is not None and (
+            len(self.numbers) != len(self.values)
+            or list(self.numbers) != sorted({0, *self.numbers})
+        ):
+            raise ValueError("every class needs a label value of its own, the first 0")
+        return self
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the classes by label value."""
+        numbers = range(len(self.values)) if self.numbers is None else self.numbers
+        return dict(zip(numbers, self.values, strict=True))
 
     @property
     def voxels(self) -> int:
@@ -121,10 +142,34 @@ class CaseRecord(_Part):
         return "unreviewed" if self.labelled else "no label"
 
 
+def values_of(classes: Mapping[int, ClassInfo]) -> dict[str, Any]:
+    """Return the fields ``values`` and ``numbers`` of a record for the classes by label value.
+
+    Raises
+    ------
+    LDSegError
+        If there are more classes, or larger values, than a project can hold.
+    """
+    numbers = sorted({0, *classes})
+    if numbers[-1] > MAX_VALUE:
+        raise LDSegError(
+            f"{classes[numbers[-1]].name} has the label value {numbers[-1]}, but a project holds values up to "
+            f"{MAX_VALUE}; give it a smaller one under Edit classes in the Correct tab."
+        )
+    if len(numbers) > MAX_CLASSES:
+        raise LDSegError(
+            f"The label has {len(numbers)} classes, but a project holds up to {MAX_CLASSES}; remove some "
+            "under Edit classes in the Correct tab."
+        )
+    names = tuple(classes[n].name if n in classes else "background" for n in numbers)
+    dense = numbers == list(range(len(numbers)))
+    return {"values": names, "numbers": None if dense else tuple(numbers)}
+
+
 class ProjectRecord(_Part):
     """``project.json``: the classes, whose names the cases use."""
 
     format_version: Literal[1] = 1
     name: Name
-    classes: Annotated[tuple[ClassInfo, ...], Field(max_length=1000)] = ()
+    classes: Annotated[tuple[ClassInfo, ...], Field(max_length=MAX_CLASSES)] = ()
     created: Name
