@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from ..datasets.case import Case
+from ..datasets.description import read_description
 from ..datasets.folders import find_cases
 from ..datasets.settings import DataSettings
 from ..datasets.split import Split
@@ -30,7 +31,9 @@ def find_labelled_cases(
         As ``find_cases``; or no case is reviewed, or one uses a class that is not among ``classes``.
     """
     if not (settings.folder / "project.json").is_file():
-        return find_cases(settings), None
+        cases = find_cases(settings)
+        _check_count(settings, classes)
+        return cases, None
     project = Project.for_reading(settings.folder)
     parts: dict[str, list[str]] = {"training": [], "validation": []}
     cases = []
@@ -74,6 +77,19 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
     reviewed = None if complete else partial(_reviewed, folder)
     file = folder.file("label.nii.gz")
     return Case(folder.name, record.patient, read, (label,), file, reviewed)
+
+
+def _check_count(settings: DataSettings, classes: Sequence[str]) -> None:
+    """Raise LDSegError if label values with gaps are not those of ``classes``."""
+    if not (settings.folder / "dataset.json").is_file() or settings.layout == "folder":
+        return
+    description = read_description(settings.folder)
+    if description.is_sparse and len(description.classes()) != len(classes):
+        names = ", ".join(description.classes().values())
+        raise LDSegError(
+            f"{settings.folder / 'dataset.json'} names the classes {names}, but there are {len(classes)} "
+            "here; name exactly those, in this order."
+        )
 
 
 def _reviewed(folder: CaseFolder) -> np.ndarray:

@@ -1,4 +1,11 @@
-"""Text from files and libraries, made safe for terminals and messages."""
+"""Text from files and libraries, made safe for terminals, messages and comparisons."""
+
+import unicodedata
+
+
+def nfc(text: str) -> str:
+    """Return ``text`` in the composed form: an é is one character, not an e and an accent."""
+    return unicodedata.normalize("NFC", text)
 
 
 def one_line(text: object, limit: int = 200) -> str:
