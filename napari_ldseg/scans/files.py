@@ -94,7 +94,7 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
 
     If the scan came from a NIfTI file, the result has that file's axis order, shape and affine,
     sform and qform included; booleans become uint8. ``intent`` is the NIfTI intent code
-    (``nifti.LABEL_INTENT`` for labels).
+    (``labels.LABEL_INTENT`` for labels).
 
     Raises
     ------

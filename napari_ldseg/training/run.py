@@ -169,7 +169,7 @@ def _run(
         "test" if test else "validation",
         device,
         reporter,
-        calibrate_on=[one_image(case) for case in validation],
+        calibrate_on=[one_image(case) for case in validation if case.read_reviewed is None],
     )
     reporter.check()
     shown = evenly_spaced(validation, SHOWN_CASES)

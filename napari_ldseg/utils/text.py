@@ -1,9 +1,15 @@
-"""Short texts: one printable line, free names, durations."""
+"""Short texts: one printable line, one Unicode form, free names, durations."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from itertools import chain, count
+
+
+def nfc(text: str) -> str:
+    """Return ``text`` in the composed form: an é is one character, not an e and an accent."""
+    return unicodedata.normalize("NFC", text)
 
 
 def one_line(text: object, limit: int = 200) -> str:

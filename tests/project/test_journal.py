@@ -379,3 +379,39 @@ def test_killing_the_writer_at_random_moments_loses_at_most_the_last_second(tmp_
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 of 6" in done.stdout
+
+
+def test_a_journal_of_another_case_is_refused(project, assert_sentence):
+    scan = Scan(np.zeros(SHAPE, np.int16), name="scan")
+    masks = Masks.untouched(np.zeros(SHAPE, np.uint8))
+    one, two = (project.add_case(name, scan, None, CLASSES, masks) for name in ("one", "two"))
+    size = one.begin_journal(SHAPE)
+    journal.append(one.journal, size, journal.encode(np.arange(50), np.ones(50), np.ones(50)))
+    two.journal.write_bytes(one.journal.read_bytes())
+    with pytest.raises(LDSegError) as error:
+        two.load()
+    assert_sentence(error, str(two.journal), "another case")
+    moved = one.folder.rename(one.folder.with_name("renamed"))
+    assert project.case(moved.name).load().label.sum() == 50
+
+
+def test_a_journal_without_a_case_is_replayed(project):
+    """Journals of earlier versions do not name their case."""
+    scan = Scan(np.zeros(SHAPE, np.int16), name="scan")
+    case = project.add_case("one", scan, None, CLASSES, Masks.untouched(np.zeros(SHAPE, np.uint8)))
+    line = b'{"LDSeg journal": 1, "shape": [6, 20, 30]}\n'
+    case.journal.write_bytes(line)
+    journal.append(case.journal, len(line), journal.encode(np.arange(5), np.ones(5), np.ones(5)))
+    assert case.load().label.sum() == 5
+
+
+@pytest.mark.parametrize("value", [2**40 + 1, 2**31, -(2**31) - 1])
+def test_a_value_that_no_label_can_have_is_refused(project, value, assert_sentence):
+    scan = Scan(np.zeros(SHAPE, np.int16), name="scan")
+    case = project.add_case("one", scan, None, CLASSES, Masks.untouched(np.zeros(SHAPE, np.uint8)))
+    size = case.begin_journal(SHAPE)
+    record = journal.encode(np.arange(3), np.full(3, value), np.ones(3))
+    journal.append(case.journal, size, record)
+    with pytest.raises(LDSegError) as error:
+        case.load()
+    assert_sentence(error, str(value), "journal")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class LoadedCase:
     image: Scan
     file: Path
     masks: Masks
-    classes: Sequence[ClassInfo]
+    classes: Mapping[int, ClassInfo]
     runs: tuple[dict, ...]
 
 
@@ -58,8 +58,8 @@ def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
         opacity=0.5,
         **derived_attributes(image),
     )
-    background, *classes = loaded.classes
-    set_classes(labels, dict(enumerate(classes, start=1)), background.name)
+    classes = {value: c for value, c in loaded.classes.items() if value > 0}
+    set_classes(labels, classes, loaded.classes[0].name)
     labels.metadata.update({RESULT_KEY: {}, RUNS_KEY: list(loaded.runs)})
     viewer.add_layer(labels)
     return image, labels

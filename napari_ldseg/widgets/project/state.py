@@ -19,12 +19,12 @@ from qtpy.QtCore import QCoreApplication, QObject, QSettings, QTimer, Signal
 
 from ...errors import LDSegError
 from ...layers.geometry import layer_scan
-from ...project.case import CaseFolder, Masks, now
+from ...project.case import CaseFolder, Masks, now, unnamed_value
 from ...project.folder import Project
 from ...project.images import ImageMissing, refers_to_file
 from ...project.patient import NUMBERED_LAYER, patient_of
 from ...project.recorder import Recorder
-from ...project.schema import CaseRecord, SignOff
+from ...project.schema import CaseRecord, SignOff, values_of
 from ...scans.scan import Scan
 from ..common.layers import REVIEWED_KEY, RUNS_KEY, unwrapped
 from ..common.qt import existing
@@ -103,7 +103,7 @@ class ProjectState(QObject):
                     update={
                         "edited_voxels": edited,
                         "reviewed_voxels": reviewed,
-                        "unnamed_value": recorder.unnamed_value(len(record.values)),
+                        "unnamed_value": recorder.unnamed_value(record.names),
                     }
                 )
         return records
@@ -281,10 +281,11 @@ class ProjectState(QObject):
     def _check_named(self, layer: Labels, where: tuple[slice, ...] = ()) -> None:
         """Raise LDSegError if a voxel has a value without a class."""
         tracked = self.labels.find(layer)
-        highest = int(np.max(layer.data[where], initial=0))
-        if tracked is not None and highest >= len(tracked.classes):
+        data = np.asarray(layer.data[where])
+        wrong = None if tracked is None else unnamed_value(data, tracked.classes)
+        if wrong is not None:
             raise LDSegError(
-                f"{layer.name} holds the value {highest}, which has no class: name it under Edit classes in "
+                f"{layer.name} holds the value {wrong}, which has no class: name it under Edit classes in "
                 "the Correct tab, or erase its voxels."
             )
 
@@ -378,12 +379,14 @@ class ProjectState(QObject):
 
     def _on_classes_changed(self, tracked: TrackedLabels) -> None:
         try:
-            self._open_project(create=False).add_classes(tracked.classes, redefined=True)
+            values = values_of(tracked.classes)
+            classes = tuple(tracked.classes.values())
+            self._open_project(create=False).add_classes(classes, redefined=True)
         except (OSError, LDSegError) as error:
             self._on_error(error)
             return
         recorder = self.labels.recorder_of(tracked.layer)
-        recorder.save(values=tuple(c.name for c in tracked.classes))
+        recorder.save(**values)
         self._notify_when_written(recorder)
 
     def _notify_when_written(self, recorder: Recorder) -> None:

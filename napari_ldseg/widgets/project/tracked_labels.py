@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from ...layers.geometry import layer_scan
 from ...project.case import CaseFolder, Masks
 from ...project.recorder import Recorder
 from ...scans.scan import Scan
-from ..common.class_labels import CLASSES_KEY, class_sequence
+from ..common.class_labels import CLASSES_KEY, numbered_classes
 
 
 @dataclass(eq=False)
@@ -34,7 +34,7 @@ class TrackedLabels:
     layer, image
         The labels layer, and the image it belongs to if there is one.
     classes
-        The classes of the label values 0, 1, ...
+        The classes by label value, with the background.
     base
         The label before the user edited it.
     recorder
@@ -43,7 +43,7 @@ class TrackedLabels:
 
     layer: Labels
     image: Layer | None
-    classes: Sequence[ClassInfo]
+    classes: Mapping[int, ClassInfo]
     base: np.ndarray
     recorder: Recorder | None = None
 
@@ -82,12 +82,16 @@ class LabelTracker(QObject):
         return [t.recorder for t in self._tracked if t.recorder is not None] + self.finishing
 
     def track(
-        self, layer: Labels, image: Layer | None, classes: Sequence[ClassInfo], base: np.ndarray
+        self,
+        layer: Labels,
+        image: Layer | None,
+        classes: Mapping[int, ClassInfo],
+        base: np.ndarray,
     ) -> TrackedLabels:
         """Record ``layer`` from the user's first edit on; call this before ``base`` is shown.
 
-        ``base`` is the label before any edit and must not be changed afterwards; ``classes`` are those of
-        the values 0, 1, ...
+        ``base`` is the label before any edit and must not be changed afterwards; ``classes`` are those by
+        label value, with the background.
         """
         tracked = self.find(layer)
         if tracked is None:
@@ -105,7 +109,9 @@ class LabelTracker(QObject):
     def track_if_classified(self, layer: Layer) -> None:
         """Track a labels layer on which classes are set; other layers are not the project's."""
         if isinstance(layer, Labels) and self.find(layer) is None and CLASSES_KEY in layer.metadata:
-            self.track(layer, self._image_under(layer), class_sequence(layer), np.array(layer.data))
+            self.track(
+                layer, self._image_under(layer), numbered_classes(layer), np.array(layer.data)
+            )
 
     def find(self, layer: Layer | None) -> TrackedLabels | None:
         """Return the entry of ``layer``, None if it is not tracked."""
@@ -198,8 +204,8 @@ class LabelTracker(QObject):
         tracked = self.find(event.source)
         if tracked is None or CLASSES_KEY not in tracked.layer.metadata:
             return
-        classes = class_sequence(tracked.layer, tracked.classes[0])
-        if classes == list(tracked.classes):
+        classes = numbered_classes(tracked.layer, tracked.classes[0])
+        if classes == tracked.classes:
             return
         tracked.classes = classes
         if tracked.recorder is not None and tracked.recorder.case is not None:

@@ -136,7 +136,8 @@ class Session(QObject):
             return ""
         classes, new = results.metadata.classes, results.labels
         edited = self._project.labels.edited_on(results.image, but=new)
-        if edited is None or [c.name for c in edited.classes] != [c.name for c in classes]:
+        same = {value: c.name for value, c in enumerate(classes)}
+        if edited is None or {value: c.name for value, c in edited.classes.items()} != same:
             return ""
         if grid_of(edited.layer) != grid_of(new):
             return ""
@@ -212,7 +213,7 @@ class Session(QObject):
                 return results
 
         def written(labels: Labels, data: np.ndarray) -> None:
-            self._project.labels.track(labels, image, metadata.classes, data)
+            self._project.labels.track(labels, image, dict(enumerate(metadata.classes)), data)
 
         results = ResultLayers(self._viewer, image, metadata, written)
         self._results.append(results)
