@@ -23,6 +23,7 @@ from .checks import check_fit, check_memory, check_whole
 from .devices import PRECISIONS, choose_device, choose_precision, is_float64
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
+from .similarity import training_images, unlike_training
 
 # Voxels decoded or resampled at once, and the denoiser's evaluations of latent cells in one batch of
 # samples: enough to be fast, few enough to stop within a second.
@@ -157,6 +158,7 @@ class PosteriorSampler:
         self._shrunk = False
         self._frames = planned
         self._keep_labels = keep_labels
+        self._unlike = unlike_training(metadata, scan)
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
 
@@ -281,6 +283,8 @@ class PosteriorSampler:
             self._frames,
             self.metadata.calibration,
             self._keep_labels,
+            self._unlike,
+            training_images(self.metadata),
         )
 
     def _halve_batch(self, error: RuntimeError) -> None:
