@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,11 @@ from ..utils.records import read_record, write_record
 from . import journal
 from .schema import CaseRecord
 
-FILES = ("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journal")
+MAPS = ("sample_sd", "predictive_sd")
+FILES = (
+    *("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journal"),
+    *(f"{name}.nii.gz" for name in MAPS),
+)
 
 
 def now() -> str:
@@ -148,6 +153,30 @@ class CaseFolder:
         )
         self.journal.unlink(missing_ok=True)
         return record
+
+    def save_maps(self, grid: Scan, maps: Mapping[str, np.ndarray]) -> None:
+        """Write the SDs (float32, 0 to 0.5) of the result that the label comes from, by ``MAPS``.
+
+        One that is not in ``maps`` is deleted. ``grid`` gives the geometry. Raises OSError or LDSegError.
+        """
+        self.check_present()
+        on_grid = replace(grid, array=np.broadcast_to(np.uint8(0), grid.shape), channels=False)
+        for name in MAPS:
+            path = self.file(f"{name}.nii.gz")
+            if name in maps:
+                write_like(path, np.asarray(maps[name], np.float32), on_grid)
+            else:
+                path.unlink(missing_ok=True)
+
+    def load_maps(self) -> dict[str, np.ndarray]:
+        """Return the stored SDs, by ``MAPS``; one that cannot be read is left out."""
+        found = {}
+        for name in MAPS:
+            path = self.file(f"{name}.nii.gz")
+            if path.exists():
+                with suppress(LDSegError):
+                    found[name] = np.asarray(read_like(path, self.grid()), np.float32)
+        return found
 
     def change(self, **changes: object) -> CaseRecord:
         """Write the record with ``changes``, if it differs. Raises OSError or LDSegError."""

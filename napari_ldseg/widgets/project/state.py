@@ -28,7 +28,7 @@ from ...project.schema import CaseRecord, SignOff, values_of
 from ...scans.scan import Scan
 from ..common.layers import REVIEWED_KEY, RUNS_KEY, unwrapped
 from ..common.qt import existing
-from .case_layers import FILE_KEY, LoadedCase, read_case, show_case
+from .case_layers import FILE_KEY, LoadedCase, read_case, show_case, write_maps
 from .tracked_labels import LabelTracker, TrackedLabels
 from .window_guard import WindowGuard
 
@@ -334,8 +334,22 @@ class ProjectState(QObject):
             patient,
             copy=shown is not None,
         )
+        self.store_maps(tracked, tracked.maps, case)
         self.labels.notify()
         return case
+
+    def store_maps(
+        self, tracked: TrackedLabels, maps: dict[str, np.ndarray], case: CaseFolder | None = None
+    ) -> None:
+        """Store the SDs of the result that labels come from with their case, in the background.
+
+        Labels without a case keep them until they have one.
+        """
+        if case is None and tracked.recorder is not None:
+            case = tracked.recorder.case
+        tracked.maps = maps if case is None else {}
+        if case is not None and maps:
+            write_maps(case, layer_scan(tracked.layer), maps, self.failed.emit)
 
     def _show(self, loaded: LoadedCase) -> None:
         viewer = self._viewer_ref()

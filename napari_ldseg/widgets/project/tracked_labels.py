@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -24,6 +24,8 @@ from ...project.recorder import Recorder
 from ...scans.scan import Scan
 from ..common.class_labels import CLASSES_KEY, numbered_classes
 
+BRUSH_SHARE = 0.03  # of the shorter side of a slice; napari's own brush hides a small image
+
 
 @dataclass(eq=False)
 class TrackedLabels:
@@ -39,6 +41,10 @@ class TrackedLabels:
         The label before the user edited it.
     recorder
         Records the edits; None before the first one.
+    result_maps
+        Returns the SDs of the model's result, by name, as they are now.
+    maps
+        Those that are to be stored with the case.
     """
 
     layer: Labels
@@ -46,6 +52,8 @@ class TrackedLabels:
     classes: Mapping[int, ClassInfo]
     base: np.ndarray
     recorder: Recorder | None = None
+    result_maps: Callable[[], dict[str, np.ndarray]] = dict
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class LabelTracker(QObject):
@@ -97,6 +105,7 @@ class LabelTracker(QObject):
         if tracked is None:
             tracked = TrackedLabels(layer, image, classes, base)
             self._tracked.append(tracked)
+            layer.brush_size = max(1, round(BRUSH_SHARE * min(layer.data.shape[-2:])))
             layer.events.paint.connect(self._on_painted)
             layer.events.labels_update.connect(self._on_painted)
             layer.events.set_data.connect(self._on_data)
@@ -116,6 +125,10 @@ class LabelTracker(QObject):
     def find(self, layer: Layer | None) -> TrackedLabels | None:
         """Return the entry of ``layer``, None if it is not tracked."""
         return next((tracked for tracked in self._tracked if tracked.layer is layer), None)
+
+    def on_image(self, image: Layer | None) -> list[TrackedLabels]:
+        """Return the labels of ``image``, the newest first."""
+        return [t for t in reversed(self._tracked) if image is not None and t.image == image]
 
     def edited_on(self, image: Layer, but: Layer | None = None) -> TrackedLabels | None:
         """Return the newest labels of ``image`` that the user has edited or reviewed, except ``but``."""
@@ -139,6 +152,8 @@ class LabelTracker(QObject):
     ) -> Recorder:
         """Record from ``masks`` on, in ``case`` or in a case that the first change adds."""
         scan = layer_scan(tracked.layer)
+        if case is None:
+            tracked.maps = tracked.result_maps()
         tracked.recorder = Recorder(
             tracked.layer.name,
             tracked.layer.data,

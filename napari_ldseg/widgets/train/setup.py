@@ -118,6 +118,12 @@ class TrainingSetup(QWidget):
         """The chosen effort."""
         return cast(Pace, next(n for n, button in self.paces.items() if button.isChecked()))
 
+    def start_from(self, path: Path) -> None:
+        """Start from the model that the viewer uses, unless it has none of the cases' classes."""
+        self.model.prefer(path)
+        self._suggested_for = None
+        self.refresh()
+
     def refresh(self) -> None:
         """Show the project, the model and the cases as they are now."""
         self._suggest_model()
