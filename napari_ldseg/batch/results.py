@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import LDSegError
 from ..inference.posterior import Posterior
 from ..scans.files import read_scan, write_like
-from ..scans.nifti import LABEL_INTENT
+from ..scans.labels import LABEL_INTENT
 from ..utils.atomic import atomic_write, remove_leftovers
 from ..utils.hashing import sha256_of
 from .inputs import KINDS

@@ -18,10 +18,9 @@ from ..errors import LDSegError
 from ..inference.distributed import device_name
 from ..inference.segment import PosteriorSampler
 from ..scans.files import read_scan
-from ..utils.durations import about
 from ..utils.hashing import sha256_of
 from ..utils.locking import exclusive_lock
-from ..utils.text import one_line
+from ..utils.text import about, one_line
 from .inputs import Input, name_images
 from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table

@@ -11,9 +11,11 @@ from typing import Any
 
 from ..errors import LDSegError
 from ..utils.atomic import atomic_write, remove_leftovers
+from ..utils.text import one_line
 from .results import CaseResults, known_names, was_made_with
 
 TABLE = "volumes.csv"
+FORMULA_STARTS = ("=", "+", "-", "@")
 BEFORE = ("case", "image", "expected_error", "corrected", "unit")
 AFTER = ("intervals calibrated", "intervals", "samples", "steps", "seed")
 
@@ -26,7 +28,8 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
     low and high end of its interval, whether the intervals are calibrated, and their meaning. The row of
     a corrected label (with these ``classes``, made with any settings) has the volumes of this label,
     and its expected error and intervals are empty. The highest expected error goes first. A class with
-    the name of another column is prefixed with "class ".
+    the name of another column is prefixed with "class ", and a text that a spreadsheet would take for a
+    formula with an apostrophe.
 
     Raises
     ------
@@ -53,12 +56,21 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
             atomic_write(path, ".csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            writer = csv.DictWriter(file, [*BEFORE, *chain(*columns.values()), *AFTER])
-            writer.writeheader()
-            writer.writerows(rows)
+            header = [*BEFORE, *chain(*columns.values()), *AFTER]
+            writer = csv.writer(file)
+            writer.writerow(_cell(name) for name in header)
+            writer.writerows([_cell(row.get(name, "")) for name in header] for row in rows)
     except OSError as error:
         raise LDSegError(f"{path} could not be written: {error.strerror or error}.") from error
     return path
+
+
+def _cell(value: Any) -> Any:
+    """Return ``value``; a text on one printable line that no spreadsheet takes for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value, 1000)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _columns(classes: Sequence[str]) -> dict[str, tuple[str, str, str]]:

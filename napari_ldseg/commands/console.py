@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
-from ..utils.durations import clock
-from ..utils.text import one_line
+from ..utils.text import clock, one_line
 
 INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 30

@@ -109,7 +109,7 @@ def evaluate(
     By default it measures the overlap (DSC, IoU, HD95, surface Dice) and the uncertainty (error
     detection, calibration); optionally sweeps over sampling steps and noise, an ablation table and the
     agreement with several readers. Means have 95 % intervals by patient. The same command gives the same
-    results. docs/evaluate.md defines all metrics.
+    results. docs/reference/metrics.md defines all metrics.
 
     \b
     Examples:

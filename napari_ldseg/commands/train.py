@@ -45,7 +45,7 @@ def train(
         grid:
           size: [256, 256]
 
-    docs/train.md describes every setting; models/ holds the configurations of the bundled models.
+    docs/reference/configuration.md describes every setting; models/ holds the configurations of the bundled models.
 
     Exit codes: 0 done, 1 an error (one sentence says which), 130 stopped (Ctrl-C, SIGTERM).
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..scans.files import read_scan
+from ..scans.files import read_labels, read_scan
 from ..scans.scan import Scan
+from ..utils.text import nfc
 from .case import Case
+from .description import Description, read_description
 from .settings import DataSettings
 
 SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-MAX_DESCRIPTION = 2**25
 
 
 def find_cases(settings: DataSettings) -> list[Case]:
@@ -47,12 +47,12 @@ def find_cases(settings: DataSettings) -> list[Case]:
 
 
 def stem(path: Path) -> str:
-    """Return a file's name without its image suffix (``.nii.gz`` counts as one)."""
-    name = path.name
+    """Return a file's name, composed (NFC), without its image suffix (``.nii.gz`` counts as one)."""
+    name = nfc(path.name)
     for suffix in SUFFIXES:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    return path.stem
+    return nfc(path.stem)
 
 
 def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndarray:
@@ -63,10 +63,8 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
     LDSegError
         If it cannot be read, is in colour, or its geometry differs from the image's.
     """
-    label = read_scan(path)
+    label = read_labels(path)
     array = np.asarray(label.array)
-    if label.channels:
-        array = _palette_indices(path)
     image = scan() if label.calibrated else label
     if image.calibrated and image.shape == array.shape:
         size = (1,) * (3 - len(image.shape)) + image.shape[-3:]
@@ -79,18 +77,6 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
                 "onto the image."
             )
     return (array > 0).astype(np.uint8) if instances else array
-
-
-def _palette_indices(path: Path) -> np.ndarray:
-    """Return the colour numbers of a 2D image file with a palette, as label editors write them."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        if image.mode != "P":
-            raise LDSegError(
-                f"{path.name} is in colour; save the label as an image of class numbers."
-            )
-        return np.asarray(image)
 
 
 def _plain(settings: DataSettings) -> list[Case]:
@@ -111,27 +97,46 @@ def _plain(settings: DataSettings) -> list[Case]:
 
 def _decathlon(settings: DataSettings) -> list[Case]:
     description = read_description(settings.folder)
-    pairs = description.get("training")
-    if not isinstance(pairs, list):
+    if description.training is None:
         raise LDSegError(f"dataset.json of {settings.folder} has no list of training images.")
-    modality = description.get("modality")
-    several = isinstance(modality, dict | list) and len(modality) > 1
-    cases = []
-    for pair in pairs:
-        try:
-            image, label = (_inside(settings.folder, pair[key]) for key in ("image", "label"))
-        except (KeyError, TypeError) as error:
-            raise LDSegError(
-                f"dataset.json of {settings.folder} names an image without a label."
-            ) from error
+    several, cases = description.several_modalities, []
+    for pair in description.training:
+        image, label = description.path(pair.image), description.path(pair.label)
         read = functools.partial(_last_axis_channels if several else read_scan, image)
-        cases.append(_case(settings, stem(image), read, [label], None if several else image))
+        case = _case(settings, stem(image), read, [label], None if several else image)
+        cases.append(_described(case, description, settings))
     return cases
+
+
+def _described(case: Case, description: Description | None, settings: DataSettings) -> Case:
+    """Return ``case`` with dense classes where those of dataset.json are not, and without what is ignored."""
+    if description is None or settings.instances or not description.is_sparse:
+        return case
+    (read,) = case.read_labels
+    dense = functools.partial(_dense, description, read, case.name)
+    if description.ignored() is None:
+        return replace(case, read_labels=(dense,))
+    labels = functools.partial(_without_ignored, dense)
+    return replace(case, read_labels=(labels,), read_reviewed=functools.partial(_labelled, dense))
+
+
+def _dense(description: Description, read: Callable[[], np.ndarray], name: str) -> np.ndarray:
+    return description.dense(read(), name)
+
+
+def _without_ignored(read: Callable[[], np.ndarray]) -> np.ndarray:
+    return np.maximum(read(), 0)
+
+
+def _labelled(read: Callable[[], np.ndarray]) -> np.ndarray:
+    return read() >= 0
 
 
 def _nnunet(settings: DataSettings) -> list[Case]:
     images = _files(settings.folder / "imagesTr")
     labels = _files(settings.folder / "labelsTr")
+    described = (settings.folder / "dataset.json").is_file()
+    description = read_description(settings.folder) if described else None
     cases = []
     for name, label in labels.items():
         channels = sorted(
@@ -141,7 +146,8 @@ def _nnunet(settings: DataSettings) -> list[Case]:
             raise LDSegError(f"{label.name} has no image {name}_0000 in imagesTr; add it.")
         read = functools.partial(_stacked, tuple(channels))
         file = channels[0] if len(channels) == 1 else None
-        cases.append(_case(settings, name, read, [label], file))
+        case = _case(settings, name, read, [label], file)
+        cases.append(_described(case, description, settings))
     return cases
 
 
@@ -168,38 +174,20 @@ def _case(
 def _layout(folder: Path) -> str:
     if not (folder / "dataset.json").is_file():
         return "nnunet" if (folder / "imagesTr").is_dir() else "folder"
-    return "decathlon" if "training" in read_description(folder) else "nnunet"
+    pairs = read_description(folder).training
+    if pairs is None:
+        return "nnunet"
+    # nnU-Net 1 lists imagesTr/CASE.nii.gz too, but its files are CASE_0000.nii.gz.
+    first = _stem_of(pairs[0].image) if pairs else ""
+    channel = re.compile(re.escape(first) + r"_\d{4}")
+    images = folder / "imagesTr"
+    found = {stem(path) for path in images.iterdir()} if images.is_dir() else set()
+    renamed = first not in found and any(channel.fullmatch(name) for name in found)
+    return "nnunet" if renamed else "decathlon"
 
 
-def read_description(folder: Path) -> dict:
-    """Return the content of the dataset.json of ``folder``. Raises LDSegError."""
-    path = folder / "dataset.json"
-    try:
-        if path.stat().st_size > MAX_DESCRIPTION:
-            raise LDSegError(f"{path} is too large for the description of a data set.")
-        description = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise LDSegError(
-            f"{folder} holds no dataset.json; choose the folder of an nnU-Net or Decathlon data set."
-        ) from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise LDSegError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(description, dict):
-        raise LDSegError(f"{path} does not describe a data set.")
-    return description
-
-
-def _inside(folder: Path, relative: str) -> Path:
-    try:
-        path = (folder / relative).resolve()
-        exists = path.is_file()
-    except (OSError, ValueError) as error:  # a name that is too long, or with a NUL
-        raise LDSegError(f"dataset.json of {folder} names an impossible file.") from error
-    if not path.is_relative_to(folder.resolve()):
-        raise LDSegError(f"dataset.json names {relative}, which is outside {folder}.")
-    if not exists:
-        raise LDSegError(f"dataset.json names {relative}, which does not exist in {folder}.")
-    return path
+def _stem_of(relative: str) -> str:
+    return stem(Path(relative.replace("\\", "/")))
 
 
 def _files(folder: Path) -> dict[str, Path]:

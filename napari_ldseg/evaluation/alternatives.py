@@ -108,7 +108,7 @@ def alternative_metrics(
     readers: Sequence[np.ndarray],
     classes: int,
 ) -> dict[tuple[str, str | None], float]:
-    """Return the metrics of one case by name and detail; docs/evaluate.md defines them.
+    """Return the metrics of one case by name and detail; docs/reference/metrics.md defines them.
 
     ``found`` are the alternatives among ``samples``.
     """

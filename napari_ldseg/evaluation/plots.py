@@ -30,6 +30,7 @@ STYLE: Any = {
     "axes.grid": True,
     "grid.alpha": 0.3,
     "figure.facecolor": "white",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
 }
 Panels = dict[str, np.ndarray]
 Classes = Sequence[ClassInfo]

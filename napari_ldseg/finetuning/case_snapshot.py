@@ -21,12 +21,13 @@ from ..errors import LDSegError
 from ..evaluation.overlap import renumbered
 from ..inference.segment import segment
 from ..project.case import CaseFolder, Masks
-from ..project.folder import Project
+from ..project.folder import CASES, Project
 from ..project.images import ImageMissing
 from ..project.labelled_cases import labelled_case
-from ..project.schema import write_record
 from ..scans.scan import Scan
 from ..utils.atomic import atomic_write
+from ..utils.inside import inside
+from ..utils.records import write_record
 
 SNAPSHOT, PREDICTED = "snapshot", "predicted.npy"
 
@@ -49,7 +50,7 @@ def snapshot_cases(project: Path, names: Sequence[str], to: Path) -> None:
         building = Path(tempfile.mkdtemp(prefix=".copying-", dir=to.parent))
         write_record(building / "project.json", source.record)
         for name in names:
-            _copy_case(source, name, building / "cases" / name)
+            _copy_case(source, name, inside(building / CASES, name))
         building.rename(to)
     except OSError as error:
         raise LDSegError(
@@ -74,7 +75,7 @@ def read_snapshot(
         case = labelled_case(project, case_folder, classes)
         if case.read_reviewed is not None:
             case = replace(
-                case, read_labels=(partial(_completed_label, case, case_folder.folder / PREDICTED),)
+                case, read_labels=(partial(_completed_label, case, case_folder.file(PREDICTED)),)
             )
         record = case_folder.record()
         if is_taken_by_slice(dims, len(record.geometry.shape)):
@@ -108,7 +109,7 @@ def predict_unreviewed(
     for case in cases:
         if case.read_reviewed is None or case.file is None:
             continue
-        path = case.file.parent / PREDICTED
+        path = inside(case.file.parent, PREDICTED)
         if not path.exists():
             check()
             labels = label_map(base, case, classes, device)
@@ -142,10 +143,10 @@ def content_hash(case: Case, scan: Scan) -> str:
 
 def _copy_case(source: Project, name: str, to: Path) -> None:
     folder = source.case(name)
-    if not (folder.folder / "case.json").is_file():
+    if not folder.file("case.json").is_file():
         raise LDSegError(f"The case {name} is no longer in the project; choose the cases again.")
     record, path = folder.record(), source.images.path(folder)
-    if (folder.folder / "label.nii.gz").exists():
+    if folder.file("label.nii.gz").exists():
         grid, masks = folder.grid(), folder.load()
     else:
         grid = source.images.read(folder, path)
@@ -157,7 +158,7 @@ def _copy_case(source: Project, name: str, to: Path) -> None:
             os.link(path, to / path.name)
         if not (to / path.name).exists():
             shutil.copyfile(path, to / path.name)
-        places = {"path": f"cases/{name}/{path.name}", "last_seen": None}
+        places = {"path": f"{CASES}/{name}/{path.name}", "last_seen": None}
     if record.image is None:
         raise LDSegError(f"The project has no image for {name}; locate it in the Project tab.")
     reference = record.image.model_copy(update=places)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ..evaluation.bootstrap import mean_by_patient
-from ..project.schema import read_record
+from ..utils.records import read_record
 
 COMPARISON = "comparison.json"
 FEWEST_CASES = 8

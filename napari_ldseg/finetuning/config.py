@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ..checkpoint.metadata import ClassInfo
-from ..project.schema import read_record, write_record
+from ..utils.inside import inside
+from ..utils.records import read_record, write_record
 
 CONFIG = "config.json"
 ALLOWED_IN_NAMES = r"\w.() -"
@@ -70,14 +71,16 @@ class FineTuningConfig(BaseModel):
 
 
 def read_config(folder: Path) -> FineTuningConfig:
-    """Return the configuration of a run. Raises LDSegError if it is missing or broken.
+    """Return the configuration of a run. Raises LDSegError if it is missing or broken, or leads outside.
 
     The project may have been moved since: it is the one that contains ``folder``.
     """
-    config = read_record(folder / CONFIG, FineTuningConfig)
-    project, base = folder.parent.parent, config.base
+    project = folder.parent.parent
+    inside(project, f"{folder.parent.name}/{folder.name}")
+    config = read_record(inside(folder, CONFIG), FineTuningConfig)
+    base = config.base
     if base is not None and base.is_relative_to(config.project):
-        base = project / base.relative_to(config.project)
+        base = inside(project, base.relative_to(config.project).as_posix())
     return config.model_copy(update={"project": project, "base": base})
 
 

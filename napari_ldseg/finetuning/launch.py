@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ..errors import LDSegError
 from ..training.run_folder import RunFolder, Status
-from ..utils.names import free_name
+from ..utils.inside import inside, refuse_links_out
+from ..utils.text import free_name
 from .config import FineTuningConfig, read_config, write_config
 
 MODELS, RUNS = "models", "training"
@@ -42,11 +43,14 @@ class FineTuningRun(RunFolder):
         Raises
         ------
         LDSegError
-            If a run of the project is at work, or the process cannot be started.
+            If a run of the project is at work, a link leads out of the run's folder, or the process cannot be
+            started.
         """
         other = active(self.config.project)
         if other is not None:
             raise LDSegError(f"{other.name} is being trained; wait for it or cancel it first.")
+        refuse_links_out(self.folder)
+        inside(self.config.project, MODELS)
         try:
             self.withdraw_requests()
             self.write_status(Status(phase="starting", text="Starting …"))
@@ -77,7 +81,7 @@ def start(config: FineTuningConfig) -> FineTuningRun:
     """
     name = re.sub(r"[^\w.-]+", "-", config.name).strip("-.") or "model"
     name = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{name}"
-    others = config.project / RUNS
+    others = inside(config.project, RUNS)
     folder = others / free_name(name, lambda n: (others / n).exists())
     try:
         folder.mkdir(parents=True)

@@ -15,9 +15,11 @@ from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
 from ..project.case import now
-from ..project.schema import Name, Sha256, read_record, write_record
+from ..project.schema import Name, Sha256
 from ..utils.atomic import atomic_write
 from ..utils.hashing import sha256_of
+from ..utils.inside import inside
+from ..utils.records import read_record, write_record
 from .comparison import Comparison, read_comparison
 from .launch import MODELS, runs
 
@@ -97,7 +99,7 @@ class ModelStore:
 
     def history(self) -> tuple[Decision, ...]:
         """Return every decision, the oldest first. Raises LDSegError if the file is broken."""
-        path = self.folder / HISTORY
+        path = self._file(HISTORY)
         return read_record(path, History).decisions if path.exists() else ()
 
     def decided(self, path: Path) -> bool:
@@ -164,7 +166,7 @@ class ModelStore:
     def comparison(self, path: Path) -> Comparison | None:
         """Return what was measured when the model at ``path`` had been trained here, or None."""
         with suppress(LDSegError):
-            return read_comparison(path.with_suffix(".json"))
+            return read_comparison(inside(path.parent, f"{path.stem}.json"))
         return None
 
     def export(self, path: Path, to: Path) -> Path:
@@ -195,7 +197,7 @@ class ModelStore:
         )
         try:
             history = History(decisions=(*self.history(), decision))
-            write_record(self.folder / HISTORY, history)
+            write_record(self._file(HISTORY), history)
         except OSError as error:
             raise LDSegError(
                 f"{self.folder} cannot be written: {error.strerror or error}; free space or reconnect "
@@ -206,6 +208,8 @@ class ModelStore:
         self, entries: dict[str, Entry], path: Path, adopted: Path | None, bundled: bool
     ) -> None:
         with suppress(LDSegError, OSError):
+            if path.parent == self.folder:
+                self._file(path.name)
             sha = self._hash(path)
             entry = Entry(path, read_metadata(path), sha, path == adopted, bundled)
             if sha not in entries or entry.adopted:
@@ -242,7 +246,11 @@ class ModelStore:
     def _path_of(self, model: str) -> Path | None:
         if model.startswith(BUNDLED):
             return bundled_checkpoints().get(model.removeprefix(BUNDLED))
-        return self.project / model
+        return Path(model) if Path(model).is_absolute() else inside(self.project, model)
+
+    def _file(self, name: str) -> Path:
+        """Return a file among the project's models; raise LDSegError if a link leads out of the project."""
+        return inside(inside(self.project, MODELS), name)
 
 
 def when(time: str | None) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, Field, RootModel
 
 from ..checkpoint.metadata import Metadata
 from ..datasets.slices import is_taken_by_slice
+from ..errors import LDSegError
 from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
-from ..utils.names import free_name
-from .config import ALLOWED_IN_NAMES, Pace
+from ..utils.inside import inside
+from ..utils.records import read_record, write_record
+from ..utils.text import free_name
+from .config import ALLOWED_IN_NAMES, Pace, read_config
 from .launch import MODELS, RUNS
 
 SPEED = "speed.json"
@@ -27,6 +31,20 @@ NOT_RETRAINED = (
     "{} is a baseline without diffusion, which is not retrained here; choose an LDSeg model."
 )
 FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder")
+
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Speed(BaseModel):
+    """The seconds that a run took: ``fixed``, and per ``update``."""
+
+    fixed: Seconds
+    update: Seconds
+
+
+class Speeds(RootModel[dict[str, Speed]]):
+    """``speed.json``: the speed of the last run for each ``speed_key``."""
 
 
 class SelectableCase(NamedTuple):
@@ -97,8 +115,8 @@ def suggest_model_name(project: Path, base: str) -> str:
     stem = re.sub(r"-\d+$", "", allowed)[:90] or "model"
     taken = {path.stem for path in (project / MODELS).glob("*.safetensors")}
     for path in (project / RUNS).glob("*/config.json"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            taken.add(json.loads(path.read_text())["name"])
+        with suppress(LDSegError):
+            taken.add(read_config(path.parent).name)
     return free_name(stem, {stem, *taken}.__contains__)
 
 
@@ -137,9 +155,9 @@ def expected_seconds(
     voxels = 1
     for size in metadata.grid.size or metadata.grid.minimum_size or (64,) * 3:
         voxels *= size
-    with suppress(ValueError, KeyError, TypeError):
-        known = read_speeds(project)[speed_key(metadata, settings)]
-        return float(known["fixed"]) + settings.updates * float(known["update"])
+    known = read_speeds(project).get(speed_key(metadata, settings))
+    if known is not None:
+        return known.fixed + settings.updates * known.update
     update = settings.batch_size * voxels * SECONDS_PER_VOXEL
     measured = (
         2 * held_out + min(held_out, WATCHED_IMAGES) * settings.updates / settings.validate_every
@@ -153,10 +171,14 @@ def speed_key(metadata: Metadata, settings: TrainingSettings) -> str:
     return f"{metadata.architecture} {size} {settings.batch_size}"
 
 
-def read_speeds(project: Path) -> dict[str, Any]:
+def read_speeds(project: Path) -> dict[str, Speed]:
     """Return the times of the project's earlier runs by ``speed_key``; nothing if they cannot be read."""
-    try:
-        speeds = json.loads((project / RUNS / SPEED).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return speeds if isinstance(speeds, dict) else {}
+    with suppress(LDSegError):
+        return read_record(inside(project / RUNS, SPEED), Speeds).root
+    return {}
+
+
+def remember_speed(project: Path, key: str, speed: Speed) -> None:
+    """Add the time of a run to those of the project; do nothing if that is impossible."""
+    with suppress(OSError, LDSegError):
+        write_record(inside(project / RUNS, SPEED), Speeds(read_speeds(project) | {key: speed}))

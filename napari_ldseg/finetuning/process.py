@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import LDSegError
 from ..training.reporter import Reporter
 from ..training.run_folder import STATE, RunFolder
+from ..utils.inside import refuse_links_out
 from ..utils.locking import exclusive_lock
 
 NICENESS = 10
@@ -28,6 +29,7 @@ def main(folder: Path) -> int:
 def _work(folder: Path) -> int:
     reporter = Reporter(RunFolder(folder))
     try:
+        refuse_links_out(folder)
         # Loading torch takes seconds; the lock must be held before.
         from .retrain import retrain
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from ..checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from ..checkpoint.header import read_metadata
@@ -23,7 +22,6 @@ from ..errors import LDSegError
 from ..evaluation.overlap import evaluate
 from ..inference.devices import has_fast_bfloat16, resolve_device
 from ..inference.distributed import device_name
-from ..project.schema import read_record, write_record
 from ..training.data import prepare_case
 from ..training.log import Progress, read_log
 from ..training.loop import train
@@ -31,8 +29,9 @@ from ..training.measure import measure
 from ..training.reporter import Reporter
 from ..training.run_folder import LOG
 from ..training.settings import TrainingSettings
-from ..utils.atomic import atomic_write
-from ..utils.names import free_name
+from ..utils.inside import inside
+from ..utils.records import read_record, write_record
+from ..utils.text import free_name
 from .case_snapshot import (
     SNAPSHOT,
     predict_unreviewed,
@@ -42,9 +41,16 @@ from .case_snapshot import (
 )
 from .comparison import COMPARISON, FEWEST_CASES, CaseChange, Comparison, read_comparison
 from .config import FineTuningConfig, read_config
-from .launch import MODELS, RUNS
+from .launch import MODELS
 from .new_metadata import new_metadata
-from .plan import NOT_RETRAINED, SPEED, WATCHED_IMAGES, read_speeds, settings_for, speed_key
+from .plan import (
+    NOT_RETRAINED,
+    WATCHED_IMAGES,
+    Speed,
+    remember_speed,
+    settings_for,
+    speed_key,
+)
 from .plots import LivePlots, save_comparison
 
 GPU_SHARE = 0.6
@@ -135,10 +141,10 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     )
     save_comparison(folder, base, checkpoint, validation, comparison, str(device))
     path = _save_model(folder, config.project / MODELS, checkpoint, comparison)
-    write_record(folder / COMPARISON, comparison)
-    per_update = (training_ended - training_began) / settings.updates
-    fixed = time.monotonic() - began - (training_ended - training_began)
-    _remember_speed(config.project, speed_key(metadata, settings), fixed, per_update)
+    trained = training_ended - training_began
+    fixed = round(time.monotonic() - began - trained, 1)
+    speed = Speed(fixed=max(fixed, 0.0), update=round(trained / settings.updates, 4))
+    remember_speed(config.project, speed_key(metadata, settings), speed)
     return path
 
 
@@ -182,31 +188,35 @@ def _score_base(
     names: Sequence[str],
     device: str,
     reporter: Reporter,
-) -> dict[str, list[float]]:
+) -> dict[str, list[float | None]]:
     """Return the base's DSC per case and class, measured only once."""
     if base is None:
         return {}
-    path = folder / BASE_SCORES
-    if path.exists():
-        return json.loads(path.read_text())
+    path, wanted = inside(folder, BASE_SCORES), {case.name: len(names) - 1 for case in validation}
+    with suppress(LDSegError):  # none yet, or a broken file
+        known = read_record(path, _BaseScores).root
+        if {name: len(row) for name, row in known.items()} == wanted:
+            return known
     count = reporter.counter("measuring", "Measuring the model as it is", len(validation))
     rows = evaluate(base, validation, device=device, on_case=count, classes=names)[:, 0]
-    scores = {case.name: row.tolist() for case, row in zip(validation, rows, strict=True)}
-    with atomic_write(path, ".part") as temporary:
-        temporary.write_text(json.dumps(scores))
+    scores = {
+        case.name: [_rounded(value) for value in row]
+        for case, row in zip(validation, rows, strict=True)
+    }
+    write_record(path, _BaseScores(scores))
     return scores
 
 
 def _change(
     case: Case,
-    base_scores: dict[str, list[float]],
+    base_scores: dict[str, list[float | None]],
     after: np.ndarray,
     names: Sequence[str],
     base: Checkpoint | None,
 ) -> CaseChange:
     """Return a case's scores; those of classes that the base does not have are separate."""
     known = {c.name for c in base.metadata.classes} if base else set()
-    before = base_scores.get(case.name, [float("nan")] * (len(names) - 1))
+    before = base_scores.get(case.name, [None] * (len(names) - 1))
     scores = [
         (n, _rounded(a), _rounded(b)) for n, a, b in zip(names[1:], before, after, strict=True)
     ]
@@ -219,14 +229,18 @@ def _change(
     )
 
 
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or np.isnan(value) else round(float(value), 4)
 
 
 def _calibration_cases(validation: Sequence[Case]) -> list[Case]:
     """Return the cases that are reviewed completely; none if they are of too few patients."""
     cases = [case for case in validation if case.read_reviewed is None and case.slices is None]
     return cases if len({case.patient for case in cases}) >= FEWEST_CASES else []
+
+
+class _BaseScores(RootModel[dict[str, list[float | None]]]):
+    """The base's DSC per case and class; None where a class is absent."""
 
 
 class _SavedModel(BaseModel):
@@ -242,9 +256,10 @@ def _already_saved(folder: Path, models: Path) -> Path | None:
     """Return the model that an earlier process of the run saved before it was killed, or None."""
     with suppress(LDSegError):  # none, or it has been deleted
         saved = read_record(folder / SAVED_MODEL, _SavedModel)
-        path = models / Path(saved.file).name
+        path = inside(models, saved.file)
         if read_metadata(path).training.trained == saved.trained:
-            write_record(folder / COMPARISON, read_comparison(path.with_suffix(".json")))
+            with suppress(OSError, LDSegError):  # runs of earlier versions did this last
+                write_record(folder / COMPARISON, read_comparison(path.with_suffix(".json")))
             return path
     return None
 
@@ -258,6 +273,7 @@ def _save_model(folder: Path, models: Path, checkpoint: Checkpoint, comparison: 
     metadata = checkpoint.metadata.model_copy(update={"training": record})
     try:
         write_record(path.with_suffix(".json"), comparison)
+        write_record(folder / COMPARISON, comparison)
         write_record(folder / SAVED_MODEL, _SavedModel(file=path.name, trained=trained))
         return save_checkpoint(Checkpoint(metadata, checkpoint.model), path)
     except OSError as error:
@@ -276,10 +292,3 @@ def _unseen(training: Sequence[Case], names: Sequence[str]) -> tuple[str, ...]:
             f"The training cases show none of {', '.join(names[1:])}; correct one that does first."
         )
     return tuple(name for value, name in enumerate(names) if value and value not in shown)
-
-
-def _remember_speed(project: Path, key: str, fixed: float, update: float) -> None:
-    speeds = read_speeds(project) | {key: {"fixed": round(fixed, 1), "update": round(update, 4)}}
-    # The model is saved already; a full disk must not make the run fail.
-    with suppress(OSError), atomic_write(project / RUNS / SPEED, ".part") as temporary:
-        temporary.write_text(json.dumps(speeds))

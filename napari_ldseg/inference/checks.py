@@ -134,3 +134,22 @@ def check_memory(metadata: Metadata, scan: Scan, available: float | None = None)
     all_frames, one_frame = math.prod(scan.shape), math.prod(scan.shape[-dims:])
     needed = 4 * classes * (2 * all_frames + 3 * one_frame)
     check_available_memory(f"The result on {scan.name}", needed, USE_A_BOX, available)
+
+
+def check_grid_memory(
+    metadata: Metadata, grid: tuple[int, ...], available: float | None = None
+) -> None:
+    """Raise LDSegError if images on the networks' ``grid`` (voxels per axis) do not fit into memory.
+
+    Counts the input, the class probabilities twice, and one layer of each full-size network.
+    """
+    arch = metadata.architecture
+    layers = arch.image_widths[0] + arch.label_widths[0]
+    values = arch.image_channels + 2 * arch.classes + layers
+    size = " x ".join(map(str, grid))
+    check_available_memory(
+        f"{metadata.name} on its grid of {size} voxels",
+        4 * values * math.prod(grid),
+        "use a checkpoint with a smaller grid or a larger spacing",
+        available,
+    )

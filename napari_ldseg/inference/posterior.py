@@ -53,6 +53,8 @@ class Posterior:
     planned_frames: tuple[Frame, ...]
     calibration: Calibration | None = None
     keep_labels: bool = False
+    unlike: str | None = None  # what shows that the image is unlike the training images
+    images: str = ""  # what these are
     counts: np.ndarray = field(init=False)
     latents: dict[tuple[Frame, int], Tensor] = field(default_factory=dict)
     sample_labels: dict[tuple[Frame, int], np.ndarray] = field(default_factory=dict)
@@ -123,6 +125,8 @@ class Posterior:
     def not_calibrated(self) -> str | None:
         """Why the checkpoint's calibration does not apply to this result; None if it does."""
         steps, sampler = self.provenance.get("steps"), self.provenance.get("sampler", "")
+        if self.calibration is not None and self.unlike:
+            return f"the image is unlike those the model was trained on ({self.unlike})"
         return reason_not_calibrated(self.calibration, self.n, steps, sampler)
 
     @property
@@ -132,6 +136,12 @@ class Posterior:
         if reason is None and self.calibration is not None:
             reason = reason_intervals_not_calibrated(self.calibration, self.counts.size)
         return reason
+
+    @property
+    def _calibrated_for(self) -> str:
+        if self.calibration is None or not self.images:
+            return ""
+        return f" The model was calibrated on cases of: {self.images}."
 
     @property
     def calibrated_probability(self) -> np.ndarray | None:
@@ -220,7 +230,7 @@ class Posterior:
             "calibrated": {
                 "probability": self.not_calibrated is None,
                 "intervals": reason is None,
-                "meaning": describe_intervals(self.calibration, reason),
+                "meaning": describe_intervals(self.calibration, reason) + self._calibrated_for,
             },
             "mean_sample_sd": None if sd is None else float(sd.mean()),
             "mean_predictive_sd": float(self.predictive_sd.mean()),

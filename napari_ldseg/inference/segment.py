@@ -19,10 +19,11 @@ from ..errors import LDSegError, is_out_of_memory
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
 from ..scans.scan import Scan
-from .checks import check_fit, check_integer, check_memory
+from .checks import check_fit, check_grid_memory, check_integer, check_memory
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
+from .similarity import training_images, unlike_training
 
 # Voxels per decoded batch, and denoiser evaluations of latent cells per sampled batch: large enough to be
 # fast, small enough to stop within a second.
@@ -135,6 +136,7 @@ class PosteriorSampler:
         self._steps = steps
         self._device = resolve_device(device)
         self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
+        check_grid_memory(metadata, self._map.size)
         self._precision = resolve_precision(self._device, math.prod(self._map.size), precision)
         self._model = checkpoint.model
         if not isinstance(checkpoint.model, LDSeg):
@@ -157,6 +159,7 @@ class PosteriorSampler:
         self._shrunk = False
         self._frames = planned
         self._keep_labels = keep_labels
+        self._unlike = unlike_training(metadata, scan)
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
 
@@ -282,6 +285,8 @@ class PosteriorSampler:
             self._frames,
             self.metadata.calibration,
             self._keep_labels,
+            self._unlike,
+            training_images(self.metadata),
         )
 
     def _halve_batch(self, error: RuntimeError) -> None:

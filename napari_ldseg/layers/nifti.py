@@ -11,12 +11,11 @@ import numpy as np
 from napari.layers import Layer
 
 from ..errors import LDSegError
-from ..scans.files import read_scan, write_like
+from ..scans.files import read_scan, stem_of, write_like
+from ..scans.labels import LABEL_INTENT, as_labels, named_label
 from ..scans.scan import Scan
 from .geometry import layer_geometry, layer_scan
 
-LABEL_INTENT = 1002
-LABEL_NAME = re.compile(r"(^|[ _.-])(labels?|seg|segmentation|mask|parc)([ _.-]|\d*$)")
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 
@@ -38,8 +37,9 @@ def scan_layer(scan: Scan, path: Path) -> LayerTuple:
     """Return one layer tuple for ``scan`` as read from ``path``."""
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     attributes = {"name": name, **layer_geometry(scan)}
-    if _is_label(scan, path):
-        return np.asarray(scan.array), attributes, "labels"
+    labels = _labels(scan, path)
+    if labels is not None:
+        return labels, attributes, "labels"
     if scan.channels:
         attributes["rgb"] = True
     return scan.array, attributes, "image"
@@ -68,18 +68,17 @@ def write_layers(path: str, layers: list[LayerTuple]) -> list[str]:
 
 def _write(path: str, layer: Layer, intent: int = 0) -> list[str]:
     scan = layer_scan(layer)
-    if scan.channels:
+    if getattr(layer, "rgb", False):
         raise LDSegError(
             f"{scan.name} is in colour, which NIfTI viewers do not read; save it as TIFF."
         )
     return [str(write_like(path, np.asarray(scan.array), scan, intent))]
 
 
-def _is_label(scan: Scan, path: Path) -> bool:
-    if np.dtype(scan.array.dtype).kind not in "iu" or scan.channels:
-        return False
+def _labels(scan: Scan, path: Path) -> np.ndarray | None:
+    """Return the array as class numbers if the file is marked or named as labels, else None."""
+    if scan.channels:
+        return None
     if scan.source is not None and int(scan.source.header["intent_code"]) == LABEL_INTENT:
-        return True
-    stem = path.name.lower().removesuffix(".gz").removesuffix(".nii")
-    named = LABEL_NAME.search(stem) is not None or path.parent.name.lower().startswith("label")
-    return named and scan.array.max(initial=0) < 256
+        return as_labels(scan.array, path.name)
+    return named_label(path, stem_of(path), scan.array)

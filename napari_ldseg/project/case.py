@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,12 +13,18 @@ import numpy as np
 
 from ..errors import LDSegError
 from ..scans.files import read_like, read_scan, write_like
+from ..scans.labels import LABEL_INTENT
 from ..scans.scan import Scan
+from ..utils.inside import inside
+from ..utils.records import read_record, write_record
 from . import journal
-from .schema import CaseRecord, read_record, write_record
+from .schema import CaseRecord
 
-LABEL_INTENT = 1002
-FILES = ("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journal")
+MAPS = ("sample_sd", "predictive_sd")
+FILES = (
+    *("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journal"),
+    *(f"{name}.nii.gz" for name in MAPS),
+)
 
 
 def now() -> str:
@@ -26,11 +34,23 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Masks:
-    """A case's voxels: the label, and what was edited and what was reviewed (bool), of one shape."""
+    """A case's voxels: the label, and what was edited and what was reviewed (bool), of one shape.
+
+    Voxels with negative labels are those that nobody labelled, so they are never reviewed.
+    """
 
     label: np.ndarray
     edited: np.ndarray
     reviewed: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.label.min(initial=0) < 0:
+            object.__setattr__(self, "reviewed", self.reviewed & (self.label >= 0))
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that somebody labelled is reviewed."""
+        return bool((self.reviewed | (self.label < 0)).all())
 
     @property
     def protected(self) -> np.ndarray:
@@ -41,6 +61,15 @@ class Masks:
     def untouched(cls, label: np.ndarray) -> Masks:
         """Return ``label`` with nothing edited and nothing reviewed."""
         return cls(label, np.zeros(label.shape, bool), np.zeros(label.shape, bool))
+
+
+def unnamed_value(label: np.ndarray, values: Collection[int]) -> int | None:
+    """Return the largest value in ``label`` above 0 that is not among ``values``; None if there is none."""
+    known = sorted(values)
+    if known == list(range(len(known))) and label.max(initial=0) < len(known):
+        return None
+    unnamed = label[~np.isin(label, known)].max(initial=0)
+    return int(unnamed) if unnamed > 0 else None
 
 
 class CaseFolder:
@@ -60,12 +89,19 @@ class CaseFolder:
 
     @property
     def journal(self) -> Path:
-        """The journal's path; the file exists from the first change until the next ``save``."""
-        return self.folder / "journal"
+        """The journal's path; the file exists from the first change until the next ``save``.
+
+        Raises LDSegError as ``file``.
+        """
+        return self.file("journal")
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the case's files; raise LDSegError if it leads outside the project."""
+        return inside(self.folder.parent, f"{self.folder.name}/{name}")
 
     def record(self) -> CaseRecord:
         """Return ``case.json``. Raises LDSegError."""
-        return read_record(self.folder / "case.json", CaseRecord)
+        return read_record(self.file("case.json"), CaseRecord)
 
     def load(self, image: Scan | None = None) -> Masks:
         """Return label and masks with the journal replayed, on the axes of the edited array.
@@ -78,7 +114,7 @@ class CaseFolder:
             If a file is missing, broken, or not on the case's grid.
         """
         record = self.record()
-        if (self.folder / "label.nii.gz").exists():
+        if self.file("label.nii.gz").exists():
             grid, label = self._label(record)
         elif image is not None and not record.labelled:
             grid, label = image, np.zeros(image.shape, np.uint8)
@@ -90,7 +126,7 @@ class CaseFolder:
                 f"{record.geometry.shape}; restore both files from the same backup."
             )
         masks = Masks(label, self._mask("edited", grid), self._mask("reviewed", grid))
-        return self._replayed(masks)
+        return self._replayed(masks, record.identity)
 
     def grid(self) -> Scan:
         """Return the geometry of the label, to save with. Raises LDSegError."""
@@ -104,9 +140,9 @@ class CaseFolder:
         """
         self.check_present()
         on_grid = replace(grid, array=masks.label, channels=False, name=self.name)
-        write_like(self.folder / "label.nii.gz", masks.label, on_grid, LABEL_INTENT)
+        write_like(self.file("label.nii.gz"), masks.label, on_grid, LABEL_INTENT)
         for name in ("edited", "reviewed"):
-            mask, path = getattr(masks, name), self.folder / f"{name}.nii.gz"
+            mask, path = getattr(masks, name), self.file(f"{name}.nii.gz")
             if mask.any() or path.exists():
                 write_like(path, mask, on_grid, LABEL_INTENT)
         record = self.change(
@@ -118,32 +154,59 @@ class CaseFolder:
         self.journal.unlink(missing_ok=True)
         return record
 
+    def save_maps(self, grid: Scan, maps: Mapping[str, np.ndarray]) -> None:
+        """Write the SDs (float32, 0 to 0.5) of the result that the label comes from, by ``MAPS``.
+
+        One that is not in ``maps`` is deleted. ``grid`` gives the geometry. Raises OSError or LDSegError.
+        """
+        self.check_present()
+        on_grid = replace(grid, array=np.broadcast_to(np.uint8(0), grid.shape), channels=False)
+        for name in MAPS:
+            path = self.file(f"{name}.nii.gz")
+            if name in maps:
+                write_like(path, np.asarray(maps[name], np.float32), on_grid)
+            else:
+                path.unlink(missing_ok=True)
+
+    def load_maps(self) -> dict[str, np.ndarray]:
+        """Return the stored SDs, by ``MAPS``; one that cannot be read is left out."""
+        found = {}
+        for name in MAPS:
+            path = self.file(f"{name}.nii.gz")
+            if path.exists():
+                with suppress(LDSegError):
+                    found[name] = np.asarray(read_like(path, self.grid()), np.float32)
+        return found
+
     def change(self, **changes: object) -> CaseRecord:
         """Write the record with ``changes``, if it differs. Raises OSError or LDSegError."""
         old = self.record()
         record = old.model_copy(update=changes)
         if record != old:
             record = CaseRecord.model_validate({**record.model_dump(), "changed": now()})
-            write_record(self.folder / "case.json", record)
+            write_record(self.file("case.json"), record)
         return record
 
     def begin_journal(self, shape: tuple[int, ...]) -> int:
-        """Start an empty journal and return its size. Raises OSError."""
+        """Start an empty journal and return its size. Raises OSError or LDSegError."""
         self.check_present()
-        return journal.begin(self.journal, shape)
+        return journal.begin(self.journal, shape, self.record().identity)
 
     def discard_journal(self) -> Path:
-        """Rename the journal, so that it is not replayed, and return its new path. Raises OSError."""
+        """Rename the journal, so that it is not replayed, and return its new path.
+
+        Raises OSError or LDSegError.
+        """
         stamp = time.strftime("%Y-%m-%d-%H%M%S")
         return self.journal.rename(self.folder / f"journal-discarded-{stamp}")
 
     def check_present(self) -> None:
         """Raise OSError if the folder has disappeared: it must not be created again without its files."""
-        if not (self.folder / "case.json").is_file():
+        if not self.file("case.json").is_file():
             raise FileNotFoundError(f"{self.folder} is missing")
 
     def _label(self, record: CaseRecord) -> tuple[Scan, np.ndarray]:
-        path, shape = self.folder / "label.nii.gz", record.geometry.shape
+        path, shape = self.file("label.nii.gz"), record.geometry.shape
         if record.geometry.from_file:
             grid = read_scan(path)
             label = grid.array
@@ -160,20 +223,20 @@ class CaseFolder:
         return grid, np.array(label, order="C")
 
     def _mask(self, name: str, grid: Scan) -> np.ndarray:
-        path = self.folder / f"{name}.nii.gz"
+        path = self.file(f"{name}.nii.gz")
         if not path.exists():
             return np.zeros(grid.shape, bool)
         return np.ascontiguousarray(read_like(path, grid) != 0)
 
-    def _replayed(self, masks: Masks) -> Masks:
+    def _replayed(self, masks: Masks, identity: str | None) -> Masks:
         if not self.journal.exists():
             return masks
         try:
-            for change in journal.read(self.journal, masks.label.shape):
+            for change in journal.read(self.journal, masks.label.shape, identity):
                 limits = np.iinfo(masks.label.dtype)
                 if ((change.labels < limits.min) | (change.labels > limits.max)).any():
                     masks = replace(masks, label=masks.label.astype(np.int32))
                 change.apply(masks.label, masks.edited)
         except OSError as error:
             raise LDSegError(f"{self.journal} cannot be read: {error.strerror}.") from error
-        return masks
+        return replace(masks)  # without the voxels that are no longer labelled

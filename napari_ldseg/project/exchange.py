@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,13 +17,15 @@ import numpy as np
 from ..checkpoint.bundled import bundled_checkpoints
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import ClassInfo
-from ..datasets.folders import find_cases, read_description
+from ..datasets.description import read_description
+from ..datasets.folders import find_cases
 from ..datasets.settings import DataSettings
 from ..errors import LDSegError
 from ..scans.files import write_like
+from ..scans.labels import LABEL_INTENT
 from ..scans.scan import Scan
 from ..utils.colours import class_colour
-from .case import LABEL_INTENT, Masks
+from .case import Masks, unnamed_value
 from .folder import Project
 from .images import refers_to_file
 from .patient import patients_of
@@ -80,9 +82,7 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
             for case in ready:
                 try:
                     image, record = project.images.read(case), case.record()
-                    table = np.array([number.get(name, 0) for name in record.values])
-                    label = _checked(case.load(image).label, len(table), "under Edit classes")
-                    label = table[label].astype(np.uint8)
+                    label = _renumbered(case.load(image).label, record.names, number)
                     count = _write_image(building / "imagesTr", case.name, image, layout)
                 except LDSegError as error:
                     left_out.append(f"{case.name}: {error}")
@@ -118,7 +118,8 @@ def import_from(
 ) -> Outcome:
     """Add the training cases of an nnU-Net or Decathlon folder; images are referred to, not copied.
 
-    Their labels were made by experts, so they count as reviewed.
+    Their labels were made by experts, so they count as reviewed, except where nobody labelled: negative
+    values, and what nnU-Net calls "ignore".
 
     Raises
     ------
@@ -127,8 +128,7 @@ def import_from(
     OSError
         If the project cannot be written.
     """
-    described = read_description(folder)
-    classes = _classes(described.get("labels"), folder, _known_colours(project))
+    classes = _classes(read_description(folder).classes().values(), _known_colours(project))
     done, left_out = 0, []
     cases = find_cases(DataSettings(folder=folder))
     patients = patients_of([found.name for found in cases], [found.file for found in cases])
@@ -144,12 +144,15 @@ def import_from(
                 raise LDSegError(
                     f"its label has the shape {label.shape}, but the image {image.shape}."
                 )
-            label = _checked(label, len(classes), "in dataset.json")
+            reviewed = label >= 0
+            if found.read_reviewed is not None:
+                reviewed &= found.read_reviewed()
+            label = _checked(np.maximum(label, 0), len(classes))
             path = found.file if refers_to_file(image, found.file) else None
         except LDSegError as error:
             left_out.append(f"{found.name}: {error}")
             continue
-        masks = replace(Masks.untouched(label), reviewed=np.ones(label.shape, bool))
+        masks = replace(Masks.untouched(label), reviewed=reviewed)
         project.add_case(found.name, image, path, classes, masks, patient=patient)
         done += 1
     return Outcome(done, tuple(left_out))
@@ -206,42 +209,43 @@ def _known_colours(project: Project) -> dict[str, str]:
     return known
 
 
-def _classes(labels: Any, folder: Path, known: dict[str, str]) -> list[ClassInfo]:
-    """Return the classes of either layout (name to value, or value to name), in ``known`` colours."""
-    try:
-        pairs = [
-            (int(k), str(v)) if str(k).isdigit() else (int(v), str(k)) for k, v in labels.items()
-        ]
-        values = dict(pairs)
-        if sorted(values) != list(range(len(pairs))) or len(pairs) > 256:
-            raise ValueError("gaps")
-        names = [values[i] for i in range(len(values))]
-        if len(set(names)) != len(names):
-            raise ValueError("twice")
-        colours = {known.get(name.casefold()) for name in names}
-        free = (colour for colour in map(class_colour, count(1)) if colour not in colours)
-        background, *structures = names
-        return [
-            ClassInfo(name=background, colour=class_colour(0)),
-            *(
-                ClassInfo(name=name, colour=known.get(name.casefold()) or next(free))
-                for name in structures
-            ),
-        ]
-    except (AttributeError, TypeError, ValueError) as error:
-        raise LDSegError(
-            f"{folder / 'dataset.json'} must name the classes 0, 1, 2, ..., each once."
-        ) from error
+def _classes(names: Iterable[str], known: dict[str, str]) -> list[ClassInfo]:
+    """Return the classes, background first, in ``known`` colours or others."""
+    background, *structures = names
+    colours = {known.get(name.casefold()) for name in structures}
+    free = (colour for colour in map(class_colour, count(1)) if colour not in colours)
+    return [
+        ClassInfo(name=background, colour=class_colour(0)),
+        *(
+            ClassInfo(name=name, colour=known.get(name.casefold()) or next(free))
+            for name in structures
+        ),
+    ]
 
 
-def _checked(label: np.ndarray, classes: int, where: str) -> np.ndarray:
-    integers = label.dtype.kind in "iub" or np.array_equal(label, np.rint(label))
-    if not integers or label.min(initial=0) < 0 or label.max(initial=0) >= classes:
+def _checked(label: np.ndarray, classes: int) -> np.ndarray:
+    if not np.array_equal(label, np.rint(label)) or label.max(initial=0) >= classes:
         raise LDSegError(
-            f"its label holds values other than the classes 0 to {classes - 1}; name them {where} or "
+            f"its label holds values other than the classes 0 to {classes - 1}; name them in dataset.json or "
             "erase them."
         )
     return np.ascontiguousarray(label.astype(np.uint8))
+
+
+def _renumbered(
+    label: np.ndarray, names: Mapping[int, str], number: Mapping[str, int]
+) -> np.ndarray:
+    """Return ``label`` with the ``number`` of each class instead of its value."""
+    wrong = unnamed_value(label, names)
+    if wrong is not None or label.min(initial=0) < 0:
+        raise LDSegError(
+            f"its label holds the value {wrong or label.min()}, which has no class; name it under Edit classes "
+            "or erase it."
+        )
+    table = np.zeros(max(names) + 1, np.min_scalar_type(max(number.values(), default=0)))
+    for value, name in names.items():
+        table[value] = number.get(name, 0)
+    return table[label]
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,20 +17,17 @@ from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..scans.scan import Scan
 from ..utils.atomic import remove_leftovers
+from ..utils.inside import inside
 from ..utils.locking import LOCK, OWNER, FolderLock
-from ..utils.names import free_name
+from ..utils.records import read_record, write_record
+from ..utils.text import free_name
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of
 from .patient import patient_of
-from .schema import (
-    CaseRecord,
-    ProjectRecord,
-    read_record,
-    write_record,
-)
+from .schema import MAX_CLASSES, CaseRecord, ProjectRecord, values_of
 
 VALIDATION_EVERY = 5
-REMOVED = "removed"
+RECORD, CASES, REMOVED = "project.json", "cases", "removed"
 
 
 class Project:
@@ -43,7 +41,7 @@ class Project:
     Raises
     ------
     LDSegError
-        If the folder is not a project, cannot be written, or is open elsewhere.
+        If the folder is not a project, has a link out of it, cannot be written, or is open elsewhere.
     """
 
     def __init__(self, folder: Path, create: bool = False):
@@ -51,7 +49,7 @@ class Project:
         self._guard = threading.RLock()
         self._cached: dict[str, tuple[int, CaseRecord]] = {}
         self.unreadable: dict[str, str] = {}
-        file = folder / "project.json"
+        file = _checked(folder)
         try:
             if create and not file.exists():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +69,7 @@ class Project:
             if not file.exists():
                 write_record(file, ProjectRecord(name=folder.name, created=now()))
             self.record = read_record(file, ProjectRecord)
-            (folder / "cases").mkdir(exist_ok=True)
+            (folder / CASES).mkdir(exist_ok=True)
             self._remove_leftovers()
         except OSError as error:
             self.close()
@@ -83,11 +81,11 @@ class Project:
 
     @classmethod
     def for_reading(cls, folder: Path) -> Project:
-        """Return the project as it is on the disk, read-only and without the lock."""
+        """Return the project as it is on the disk, read-only and without the lock. Raises LDSegError."""
         project = cls.__new__(cls)
         project.folder, project.images = folder, Images(folder)
         project._cached, project.unreadable = {}, {}
-        project.record = read_record(folder / "project.json", ProjectRecord)
+        project.record = read_record(_checked(folder), ProjectRecord)
         return project
 
     def close(self) -> None:
@@ -96,12 +94,12 @@ class Project:
 
     def cases(self) -> list[CaseFolder]:
         """Return the cases by name."""
-        folders = (self.folder / "cases").glob("*/case.json")
+        folders = (self.folder / CASES).glob("*/case.json")
         return [CaseFolder(path.parent) for path in sorted(folders)]
 
     def case(self, name: str) -> CaseFolder:
-        """Return the case of that name."""
-        return CaseFolder(self.folder / "cases" / name)
+        """Return the case of that name; raise LDSegError if the name leads outside the cases."""
+        return CaseFolder(inside(self.folder / CASES, name))
 
     def records(self) -> dict[str, CaseRecord]:
         """Return the readable cases' records by name; unchanged ones come from a cache.
@@ -126,7 +124,7 @@ class Project:
         name: str,
         image: Scan,
         path: Path | None,
-        classes: Sequence[ClassInfo],
+        classes: Sequence[ClassInfo] | Mapping[int, ClassInfo],
         masks: Masks | None,
         runs: Sequence[dict] = (),
         patient: str | None = None,
@@ -143,7 +141,7 @@ class Project:
         path
             The image's file, to refer to; None makes a copy, unless ``copy`` is False.
         classes
-            The meaning of the label values 0, 1, ...
+            The meaning of the label values 0, 1, ..., or of those that are its keys.
         masks
             Label and masks; None for a case that has no label yet.
         runs
@@ -156,30 +154,34 @@ class Project:
         Raises
         ------
         LDSegError
-            If the image cannot be copied or referred to.
+            If the image cannot be copied or referred to, or a value or the number of classes is too large.
         OSError
             If the folder cannot be written.
         """
         with self._guard:
-            if not (self.folder / "project.json").is_file():
+            if not (self.folder / RECORD).is_file():
                 raise FileNotFoundError(f"{self.folder} is missing")
-            self.add_classes(classes)
+            if not isinstance(classes, Mapping):
+                classes = dict(enumerate(classes))
+            values = values_of(classes)
+            self.add_classes(tuple(classes.values()))
             patient = self._known((patient or patient_of(name, path))[:200])
             record = CaseRecord(
+                identity=secrets.token_hex(8),
                 patient=patient,
                 split=self._splits.get(patient) or self._draw(),
                 image=None,
                 geometry=geometry_of(image),
-                values=tuple(c.name for c in classes),
+                **values,
                 labelled=masks is not None,
                 runs=tuple(runs),
                 created=now(),
                 changed=now(),
             )
-            building = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.folder / "cases"))
+            building = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.folder / CASES))
             try:
                 case = CaseFolder(building)
-                final = self._free_name(name, self.folder / "cases")
+                final = self._free_name(name, self.folder / CASES)
                 reference = None
                 if path is not None or copy:
                     reference = self.images.refer(image, path, building, final)
@@ -218,9 +220,12 @@ class Project:
             return {"patient": patient, "split": split}
 
     def remove_case(self, name: str) -> Path:
-        """Move a case's folder out of ``cases`` into ``removed`` and return where. Raises OSError."""
+        """Move a case's folder out of ``cases`` into ``removed`` and return where.
+
+        Raises OSError or LDSegError.
+        """
         with self._guard:
-            removed = self.folder / REMOVED
+            removed = inside(self.folder, REMOVED)
             removed.mkdir(exist_ok=True)
             return self.case(name).folder.rename(self._free_name(name, removed))
 
@@ -240,36 +245,37 @@ class Project:
                 )
         self._write(self.record.model_copy(update={"classes": tuple(classes)}))
 
-    def classes_of(self, record: CaseRecord) -> list[ClassInfo]:
-        """Return the meaning of a case's label values. Raises LDSegError if a class is missing."""
+    def classes_of(self, record: CaseRecord) -> dict[int, ClassInfo]:
+        """Return the classes of a case by label value. Raises LDSegError if a class is missing."""
         known = {c.name: c for c in self.record.classes}
         for name in record.values:
             if name not in known:
                 raise LDSegError(
-                    f"A case uses the class {name}, but {self.folder / 'project.json'} no longer has "
+                    f"A case uses the class {name}, but {self.folder / RECORD} no longer has "
                     "it; put it back there."
                 )
-        return [known[name] for name in record.values]
+        return {value: known[name] for value, name in record.names.items()}
 
     def unsaved(self) -> list[CaseFolder]:
         """Return the cases with a journal that a crash left, the newest last."""
         left = []
         for case in self.cases():
-            with suppress(OSError):
+            with suppress(OSError, LDSegError):
                 left.append((case.journal.stat().st_mtime, case.name))
         return [self.case(name) for _, name in sorted(left)]
 
     def _remove_leftovers(self) -> None:
         """Remove the incomplete files of a killed process."""
-        for path in (self.folder / "cases").glob(".adding-*"):
+        for path in (self.folder / CASES).glob(".adding-*"):
             shutil.rmtree(path, ignore_errors=True)
-        remove_leftovers(self.folder / "project.json")
+        remove_leftovers(self.folder / RECORD)
         for case in self.cases():
             for name in FILES:
-                remove_leftovers(case.folder / name)
+                with suppress(LDSegError):  # a link out of the project
+                    remove_leftovers(case.file(name))
 
     def add_classes(self, classes: Sequence[ClassInfo], redefined: bool = False) -> None:
-        """Add those of ``classes`` whose names are new. Raises OSError.
+        """Add those of ``classes`` whose names are new. Raises OSError or LDSegError.
 
         With ``redefined`` the others get their colour and code from ``classes``.
         """
@@ -281,7 +287,12 @@ class Project:
             self._write(self.record.model_copy(update={"classes": merged}))
 
     def _write(self, record: ProjectRecord) -> None:
-        write_record(self.folder / "project.json", record)
+        if len(record.classes) > MAX_CLASSES:
+            raise LDSegError(
+                f"{self.folder} would have {len(record.classes)} classes, but a project holds up to "
+                f"{MAX_CLASSES}; use fewer names, or another project."
+            )
+        write_record(self.folder / RECORD, record)
         self.record = record
 
     def _draw(self) -> str:
@@ -309,6 +320,13 @@ class Project:
         stem = re.sub(r"[^\w.() -]+", "_", name).strip(" .")[:100] or "case"
         taken = {path.name.casefold() for path in cases.iterdir()}
         return cases / free_name(stem, lambda n: n.casefold() in taken)
+
+
+def _checked(folder: Path) -> Path:
+    """Return the path of the project's record; raise LDSegError if a link leads out of the project."""
+    for name in (CASES, REMOVED):
+        inside(folder, name)
+    return inside(folder, RECORD)
 
 
 def _locked(folder: Path) -> FolderLock:

@@ -1,6 +1,6 @@
 """The journal of a case: an append-only file of changed voxels, valid after any crash.
 
-The first line is JSON with the grid's shape. Each record after it is a length, a CRC-32, a time and a
+The first line is JSON with the grid's shape and the case's identity. Each record after it is a length, a CRC-32, a time and a
 zlib-compressed list of runs (start, length, label, whether edited) over the grid's voxels in C order.
 The values are absolute, so replaying a record twice changes nothing. An incomplete last record fails its
 length or its CRC and is dropped.
@@ -8,7 +8,6 @@ length or its CRC and is dropped.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import struct
@@ -17,8 +16,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from ..errors import LDSegError
 from ..utils.atomic import atomic_write
@@ -27,6 +28,15 @@ HEAD = struct.Struct("<IId")
 COUNT = struct.Struct("<I")
 RUN_BYTES = 8 + 4 + 8 + 1
 MAX_HEADER = 1000
+VALUES = np.iinfo(np.int32)  # of the label's file
+
+
+class Header(BaseModel):
+    """The first line; ``case`` is None in journals of earlier versions."""
+
+    version: Annotated[Literal[1], Field(alias="LDSeg journal")] = 1
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+    case: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,12 @@ def encode(indices: np.ndarray, labels: np.ndarray, edited: np.ndarray) -> bytes
     return HEAD.pack(len(payload), crc, now) + payload
 
 
-def begin(path: Path, shape: tuple[int, ...]) -> int:
-    """Write an empty journal for a grid of ``shape``, replacing any other; return its size in bytes."""
-    line = (json.dumps({"LDSeg journal": 1, "shape": list(shape)}) + "\n").encode()
+def begin(path: Path, shape: tuple[int, ...], case: str | None = None) -> int:
+    """Write an empty journal, replacing any other; return its size in bytes.
+
+    It is for a grid of ``shape`` and the case with the identity ``case``.
+    """
+    line = Header(shape=shape, case=case).model_dump_json(by_alias=True).encode() + b"\n"
     with atomic_write(path, ".part") as temporary:
         temporary.write_bytes(line)
     return len(line)
@@ -94,22 +107,29 @@ def append(path: Path, size: int, records: bytes) -> int:
     return size + len(records)
 
 
-def read(path: Path, shape: tuple[int, ...]) -> Iterator[Change]:
+def read(path: Path, shape: tuple[int, ...], case: str | None = None) -> Iterator[Change]:
     """Yield all complete changes in order, one at a time in memory, of a journal for a grid of ``shape``.
+
+    ``case`` is the identity of the case, None if it has none.
 
     Raises
     ------
     LDSegError
-        If the file is not a journal, or one for another grid.
+        If the file is not a journal, or one for another grid or another case, or holds a label value
+        that no label can have.
     OSError
         If it cannot be read.
     """
     data = path.read_bytes()
-    own, position = _header(path, data)
-    if own != shape:
+    header, position = _header(path, data)
+    if header.shape != shape:
         raise LDSegError(
-            f"{path} was written on a grid of {own}, but the label has {shape}; restore the label that "
+            f"{path} was written on a grid of {header.shape}, but the label has {shape}; restore the label that "
             "belongs to it."
+        )
+    if header.case is not None and case is not None and header.case != case:
+        raise LDSegError(
+            f"{path} was written for another case; move it back to that case's folder, or delete it."
         )
     while position + HEAD.size <= len(data):
         length, crc, when = HEAD.unpack_from(data, position)
@@ -121,22 +141,25 @@ def read(path: Path, shape: tuple[int, ...]) -> Iterator[Change]:
         change = _decode(payload, when, math.prod(shape))
         if change is None:
             break
+        outside = (change.labels < VALUES.min) | (change.labels > VALUES.max)
+        if outside.any():
+            raise LDSegError(
+                f"{path} holds the label value {change.labels[outside][0]}, which no label can have; "
+                "rename the journal to open the case without it."
+            )
         yield change
         position += HEAD.size + length
 
 
-def _header(path: Path, data: bytes) -> tuple[tuple[int, ...], int]:
+def _header(path: Path, data: bytes) -> tuple[Header, int]:
+    """Return the header and where the records begin. Raises LDSegError."""
     end = data.find(b"\n", 0, MAX_HEADER)
     try:
-        header = json.loads(data[: max(end, 0)])
-        shape = tuple(int(n) for n in header["shape"])
-        if header["LDSeg journal"] != 1 or not shape or min(shape) < 1:
-            raise ValueError("not a journal of this version")
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        return Header.model_validate_json(data[: max(end, 0)]), end + 1
+    except ValidationError as error:
         raise LDSegError(
             f"{path} is not a journal of this plugin; it was left as it is."
         ) from error
-    return shape, end + 1
 
 
 def _decode(payload: bytes, when: float, voxels: int) -> Change | None:

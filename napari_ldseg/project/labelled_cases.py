@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import numpy as np
 
 from ..datasets.case import Case
+from ..datasets.description import read_description
 from ..datasets.folders import find_cases
 from ..datasets.settings import DataSettings
 from ..datasets.split import Split
 from ..errors import LDSegError
-from .case import CaseFolder
+from .case import CaseFolder, unnamed_value
 from .folder import Project
 
 
@@ -21,7 +22,7 @@ def find_labelled_cases(
 ) -> tuple[list[Case], Split | None]:
     """Return the cases that ``settings`` describes and, if the data are a project, its split.
 
-    Of a project the completely reviewed cases are returned, with the label values of ``classes`` (names,
+    Of a project the completely reviewed cases and the signed ones are returned, with the label values of ``classes`` (names,
     background first).
 
     Raises
@@ -30,13 +31,16 @@ def find_labelled_cases(
         As ``find_cases``; or no case is reviewed, or one uses a class that is not among ``classes``.
     """
     if not (settings.folder / "project.json").is_file():
-        return find_cases(settings), None
+        cases = find_cases(settings)
+        _check_count(settings, classes)
+        return cases, None
     project = Project.for_reading(settings.folder)
     parts: dict[str, list[str]] = {"training": [], "validation": []}
     cases = []
     for folder in project.cases():
         record = folder.record()
-        if not record.labelled or record.reviewed_voxels < record.voxels:
+        reviewed = record.reviewed_voxels >= record.voxels or record.sign_off is not None
+        if not record.labelled or not reviewed:
             continue
         cases.append(labelled_case(project, folder, classes))
         parts[record.split].append(folder.name)
@@ -58,32 +62,51 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
         If it uses a class that is not among ``classes``.
     """
     record = folder.record()
-    structures = record.values[1:]
-    unknown = [name for name in structures if name not in classes]
+    unknown = [name for name in record.values[1:] if name not in classes]
     if unknown:
         raise LDSegError(
             f"{folder.name} uses the class {unknown[0]}, which is not among the classes "
             f"{', '.join(classes)}; add it to them, or leave the case unreviewed."
         )
-    values = np.array([0, *(list(classes).index(name) for name in structures)], np.uint8)
+    table = np.zeros(max(record.names) + 1, np.uint8)
+    for value, name in record.names.items():
+        table[value] = list(classes).index(name) if value else 0
     read = partial(project.images.read, folder)
-    label = partial(_label, folder, values)
     complete = record.reviewed_voxels >= record.voxels
+    label = partial(_label, folder, record.names, table, complete)
     reviewed = None if complete else partial(_reviewed, folder)
-    file = folder.folder / "label.nii.gz"
+    file = folder.file("label.nii.gz")
     return Case(folder.name, record.patient, read, (label,), file, reviewed)
+
+
+def _check_count(settings: DataSettings, classes: Sequence[str]) -> None:
+    """Raise LDSegError if label values with gaps are not those of ``classes``."""
+    if not (settings.folder / "dataset.json").is_file() or settings.layout == "folder":
+        return
+    description = read_description(settings.folder)
+    if description.is_sparse and len(description.classes()) != len(classes):
+        names = ", ".join(description.classes().values())
+        raise LDSegError(
+            f"{settings.folder / 'dataset.json'} names the classes {names}, but there are {len(classes)} "
+            "here; name exactly those, in this order."
+        )
 
 
 def _reviewed(folder: CaseFolder) -> np.ndarray:
     return folder.load().reviewed
 
 
-def _label(folder: CaseFolder, values: np.ndarray) -> np.ndarray:
+def _label(
+    folder: CaseFolder, values: Collection[int], table: np.ndarray, complete: bool
+) -> np.ndarray:
+    """Return the label with the classes of ``table``; 0 where nobody labelled, which does not count."""
     label = folder.load().label
-    low, high = int(label.min(initial=0)), int(label.max(initial=0))
-    if low < 0 or high >= len(values):
+    wrong, low = unnamed_value(label, values), int(label.min(initial=0))
+    if wrong is None and low < 0 and complete:
+        wrong = low
+    if wrong is not None:
         raise LDSegError(
-            f"The label of {folder.name} holds the value {low if low < 0 else high}, which has no class; "
+            f"The label of {folder.name} holds the value {wrong}, which has no class; "
             "name it in the Correct tab, or erase it there."
         )
-    return values[label]
+    return table[np.maximum(label, 0)]

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
 from ..errors import LDSegError
 from ..scans.scan import Scan
+from ..utils.text import one_line
 from . import journal
-from .case import CaseFolder, Masks
+from .case import CaseFolder, Masks, unnamed_value
 from .schema import SignOff
 
 SECONDS_BETWEEN_WRITES = 0.2
@@ -44,8 +45,8 @@ class Recorder:
         Returns the case and adds it to the project if it is new; called in the recorder's thread before the
         first record is written. May raise OSError or LDSegError; then it is tried again.
     on_problem
-        Called in the recorder's thread with one sentence when the disk cannot be written, and with None when
-        it can be written again.
+        Called in the recorder's thread with one sentence when the disk cannot be written or the array has
+        another shape than the label, and with None when all is well again.
     case
         The case, if there is one already; then ``open_case`` is not called.
     on_change
@@ -81,7 +82,7 @@ class Recorder:
         self._withdrawn = 0
         self._touched = self._done = 0
         self._painted = False
-        self._flush = self._stop = False
+        self._flush = self._stop = self._failed = False
         self._changes: dict[str, object] | None = None
         self._wake = threading.Condition()
         self._state = threading.RLock()
@@ -106,12 +107,10 @@ class Recorder:
             return self._wake.wait_for(lambda: self._done >= wanted or self._stop, timeout)
 
     def masks(self) -> Masks:
-        """Return copies of the label and the masks as they are now."""
+        """Return copies of the label and the masks as they are now. Raises LDSegError as ``sign_off``."""
         with self._state:
             self._record_changes()
-            return Masks(
-                self._seen.copy(), (self._flags & EDITED) != 0, (self._flags & REVIEWED) != 0
-            )
+            return self._recorded()
 
     def counts(self) -> tuple[int, int]:
         """Return how many voxels are edited and how many reviewed, as last recorded."""
@@ -123,29 +122,35 @@ class Recorder:
         with self._state:
             return ((self._flags & REVIEWED) != 0).mean(axis=others)
 
-    def unnamed_value(self, classes: int) -> int | None:
-        """Return the largest reviewed label value if none of ``classes`` has it, else None."""
+    def unnamed_value(self, values: Collection[int]) -> int | None:
+        """Return the largest reviewed label value that is not among ``values``, None if there is none."""
         with self._state:
-            if self._seen.max(initial=0) < classes:
+            if unnamed_value(self._seen, values) is None:
                 return None
-            highest = self._seen[(self._flags & REVIEWED) != 0].max(initial=0)
-        return int(highest) if highest >= classes else None
+            return unnamed_value(self._seen[(self._flags & REVIEWED) != 0], values)
 
     def mark_reviewed(self, where: tuple[slice, ...], reviewed: bool) -> None:
-        """Set or clear the reviewed mask in a box, and save it."""
+        """Set or clear the reviewed mask in a box, and save it; voxels that nobody labelled stay unreviewed.
+
+        Raises LDSegError as ``sign_off``.
+        """
         with self._state:
+            self._record_changes()
             if reviewed:
-                self._flags[where] |= REVIEWED
+                self._flags[where] |= np.where(self._seen[where] < 0, 0, REVIEWED).astype(np.uint8)
             else:
                 self._flags[where] &= ~np.uint8(REVIEWED)
         self.save()
 
     def sign_off(self, who: str, when: str) -> None:
-        """Mark everything as reviewed and record who is responsible for it."""
+        """Mark everything that is labelled as reviewed and record who is responsible for it.
+
+        Raises LDSegError if the array has another shape than the label.
+        """
         with self._state:
             self._record_changes()
             verdict = "edited" if self._count(EDITED) else "accepted"
-            self._flags |= REVIEWED
+            self._flags |= np.where(self._seen < 0, 0, REVIEWED).astype(np.uint8)
         self.save(sign_off=SignOff(who=who, when=when, verdict=verdict))
 
     def take_update(self, change: Callable[[], np.ndarray], **changes: object) -> None:
@@ -172,12 +177,12 @@ class Recorder:
             self._wake.notify_all()
 
     def finish_writing(self, timeout: float = 30.0) -> bool:
-        """Save everything and delete the journal; return whether everything is on the disk."""
+        """Save everything and delete the journal; return whether everything recorded is on the disk."""
         self.flush(timeout)
-        if self._size or self._pending or self.problem:
+        if self._size or self._pending or self._failed:
             self.save()
             self.flush(timeout)
-        return self.problem is None
+        return not self._failed
 
     def close(self, timeout: float = 30.0) -> bool:
         """Save and end the thread; return whether everything is on the disk."""
@@ -200,7 +205,7 @@ class Recorder:
         written = 0.0
         while True:
             with self._wake:
-                patience = SECONDS_BETWEEN_RETRIES if self.problem else None
+                patience = SECONDS_BETWEEN_RETRIES if self._failed else None
                 self._wake.wait_for(lambda: self._stop or self._touched > self._done, patience)
                 if self._stop:
                     return
@@ -220,8 +225,8 @@ class Recorder:
             for _ in range(4):
                 with self._wake:
                     array, touched, painted = self._array, self._touched, self._painted
-                if array.shape != self._seen.shape:
-                    raise LDSegError(f"{self.name} is no longer of the image's size; undo that")
+                if misfit := self._misfit():
+                    raise LDSegError(misfit)
                 if array.dtype != self._seen.dtype:
                     self._seen = self._seen.astype(array.dtype)
                 indices, labels = _difference(array, self._seen)
@@ -249,14 +254,31 @@ class Recorder:
         self._seen.reshape(-1)[indices] = labels
         if len(indices):
             self._pending += journal.encode(indices, labels, edited)
+        if labels.min(initial=0) < 0:
+            self._flags.reshape(-1)[indices[labels < 0]] &= ~np.uint8(REVIEWED)
+
+    def _misfit(self) -> str | None:
+        """Return a sentence if the array has another shape than the label: its changes wait until it fits."""
+        if self._array.shape == self._seen.shape:
+            return None
+        return (
+            f"{self.name} has the shape {self._array.shape} instead of {self._seen.shape}, so its corrections "
+            "are no longer saved; undo that."
+        )
+
+    def _recorded(self) -> Masks:
+        return Masks(self._seen.copy(), (self._flags & EDITED) != 0, (self._flags & REVIEWED) != 0)
 
     def _write(self) -> None:
         """Write what has changed to the disk, or record why that failed."""
-        text: str | None = None
+        text = self._misfit()
+        self._failed = False
         try:
-            self._record_changes()
+            if text is None:
+                self._record_changes()
             self._try_write()
         except Exception as error:  # The thread must continue, whatever the reason.
+            self._failed = True
             text = (
                 f"The corrections of {self.name} cannot be saved ({_reason(error)}); they are kept in "
                 "memory and tried again every two seconds."
@@ -306,8 +328,10 @@ class Recorder:
 
     def _save(self, case: CaseFolder, changes: dict[str, object]) -> None:
         with self._state:
-            masks, pending = self.masks(), self._pending
-        if (pending or not masks.reviewed.all()) and "sign_off" not in changes:
+            if self._misfit() is None:
+                self._record_changes()
+            masks, pending = self._recorded(), self._pending
+        if (pending or not masks.complete) and "sign_off" not in changes:
             self._withdraw_sign_off(case)
         if not case.journal.exists():
             case.check_present()
@@ -316,7 +340,7 @@ class Recorder:
             # First the journal: after a crash between label and mask it restores both.
             self._append(case, pending)
         record = case.record().model_copy(update=changes)
-        unnamed = self.unnamed_value(len(record.values))
+        unnamed = self.unnamed_value(record.names)
         case.save(self._grid, masks, unnamed_value=unnamed, **changes)
         self._size = 0
 
@@ -338,7 +362,7 @@ def _reason(error: Exception) -> str:
         return error.strerror
     if isinstance(error, OSError | LDSegError):
         return str(error).rstrip(".")
-    return f"{type(error).__name__}: {error}"
+    return one_line(f"{type(error).__name__}: {error}")
 
 
 def _difference(array: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

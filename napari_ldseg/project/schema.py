@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
-from ..utils.atomic import atomic_write
 
-MAX_BYTES = 4 * 2**20
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=1, le=2**31)]
 Count = Annotated[int, Field(ge=0)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
+MAX_CLASSES, MAX_VALUE = 1000, 2**16 - 1
 Row = tuple[Real, Real, Real, Real]
 
 
@@ -70,6 +68,8 @@ class CaseRecord(_Part):
 
     Parameters
     ----------
+    identity
+        Of its own, so that its journal is not taken for another case's; None in records of earlier versions.
     patient
         Keeps the cases of one person in one part of the split.
     split
@@ -77,19 +77,23 @@ class CaseRecord(_Part):
     image
         None if the project has neither a reference nor a copy.
     values
-        The class names by label value; each is a class of the project.
+        The names of the classes, background first; each is a class of the project.
+    numbers
+        Their label values, ascending from 0; None if they are 0, 1, 2, ...
     unnamed_value
-        A reviewed label value above those of ``values``: no model can be trained on it.
+        A reviewed label value that no class has: no model can be trained on it.
     runs
         Provenance of the runs that the label came from.
     """
 
     format_version: Literal[1] = 1
+    identity: Annotated[str, Field(max_length=100)] | None = None
     patient: Name
     split: Literal["training", "validation"]
     image: ImageReference | None
     geometry: Geometry
-    values: Annotated[tuple[Name, ...], Field(max_length=256)]
+    values: Annotated[tuple[Name, ...], Field(max_length=MAX_CLASSES)]
+    numbers: tuple[Annotated[int, Field(ge=0, le=MAX_VALUE)], ...] | None = None
     labelled: bool = True
     edited_voxels: Count = 0
     reviewed_voxels: Count = 0
@@ -99,6 +103,21 @@ class CaseRecord(_Part):
     runs: Annotated[tuple[dict[str, Any], ...], Field(max_length=100)] = ()
     created: Name
     changed: Name
+
+    @model_validator(mode="after")
+    def _one_number_each(self) -> CaseRecord:
+        if self.numbers is not None and (
+            len(self.numbers) != len(self.values)
+            or list(self.numbers) != sorted({0, *self.numbers})
+        ):
+            raise ValueError("every class needs a label value of its own, the first 0")
+        return self
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the classes by label value."""
+        numbers = range(len(self.values)) if self.numbers is None else self.numbers
+        return dict(zip(numbers, self.values, strict=True))
 
     @property
     def voxels(self) -> int:
@@ -123,42 +142,34 @@ class CaseRecord(_Part):
         return "unreviewed" if self.labelled else "no label"
 
 
+def values_of(classes: Mapping[int, ClassInfo]) -> dict[str, Any]:
+    """Return the fields ``values`` and ``numbers`` of a record for the classes by label value.
+
+    Raises
+    ------
+    LDSegError
+        If there are more classes, or larger values, than a project can hold.
+    """
+    numbers = sorted({0, *classes})
+    if numbers[-1] > MAX_VALUE:
+        raise LDSegError(
+            f"{classes[numbers[-1]].name} has the label value {numbers[-1]}, but a project holds values up to "
+            f"{MAX_VALUE}; give it a smaller one under Edit classes in the Correct tab."
+        )
+    if len(numbers) > MAX_CLASSES:
+        raise LDSegError(
+            f"The label has {len(numbers)} classes, but a project holds up to {MAX_CLASSES}; remove some "
+            "under Edit classes in the Correct tab."
+        )
+    names = tuple(classes[n].name if n in classes else "background" for n in numbers)
+    dense = numbers == list(range(len(numbers)))
+    return {"values": names, "numbers": None if dense else tuple(numbers)}
+
+
 class ProjectRecord(_Part):
     """``project.json``: the classes, whose names the cases use."""
 
     format_version: Literal[1] = 1
     name: Name
-    classes: Annotated[tuple[ClassInfo, ...], Field(max_length=1000)] = ()
+    classes: Annotated[tuple[ClassInfo, ...], Field(max_length=MAX_CLASSES)] = ()
     created: Name
-
-
-Record = TypeVar("Record", bound=BaseModel)
-
-
-def read_record(path: Path, kind: type[Record]) -> Record:
-    """Return the validated content of ``path``.
-
-    Raises
-    ------
-    LDSegError
-        If the file is missing, too large, not JSON, or not of this kind.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise LDSegError(f"{path} is too large for a project's file; remove it.")
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise LDSegError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise LDSegError(
-            f"{path} is not valid ({where}: {first['msg']}); correct it or restore an older copy."
-        ) from error
-
-
-def write_record(path: Path, record: BaseModel) -> None:
-    """Write ``record`` as JSON, atomically. Raises OSError."""
-    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    with atomic_write(path, ".json") as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")

@@ -9,19 +9,30 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import LDSegError
 from .display_axes import to_display_axes, to_file_axes
+from .kinds import check_kind
+from .labels import as_labels
 from .nifti import NIFTI_SUFFIXES, load_nifti, new_header, read_nifti, save_nifti
-from .raster import RASTER_SUFFIXES, read_raster
+from .raster import RASTER_SUFFIXES, read_raster, read_raster_numbers
 from .scan import Scan
+from .tiff import TIFF_SUFFIXES, read_tiff, read_tiff_numbers
 
 READERS: dict[str, Callable[[Path], Scan]] = {
     **dict.fromkeys(NIFTI_SUFFIXES, read_nifti),
     **dict.fromkeys(RASTER_SUFFIXES, read_raster),
+    **dict.fromkeys(TIFF_SUFFIXES, read_tiff),
+}
+# Labels are the stored numbers, whatever colours a 2D image file shows them in.
+NUMBER_READERS: dict[str, Callable[[Path], Scan]] = {
+    **READERS,
+    **dict.fromkeys(RASTER_SUFFIXES, read_raster_numbers),
+    **dict.fromkeys(TIFF_SUFFIXES, read_tiff_numbers),
 }
 SUFFIXES = tuple(READERS)  # in lower case, each with its dot
 
@@ -41,12 +52,41 @@ def stem_of(path: str | os.PathLike) -> str:
 def read_scan(path: str | os.PathLike) -> Scan:
     """Read NIfTI (.nii, .nii.gz) or a 2D image file (PNG, TIFF, JPEG, BMP).
 
+    Only the format that the suffix names is read.
+
     Raises
     ------
     LDSegError
-        If the file cannot be read as an image.
+        If the file cannot be read as an image, or its content is of another format.
     """
-    return READERS.get(suffix_of(path), read_raster)(Path(path))
+    return _read(Path(path), READERS)
+
+
+def read_labels(path: str | os.PathLike) -> Scan:
+    """Read a label file: an integer array (*leading, *space) of class numbers.
+
+    Raises
+    ------
+    LDSegError
+        If the file cannot be read, is in colour, or holds values that are not whole numbers.
+    """
+    path = Path(path)
+    scan = _read(path, NUMBER_READERS)
+    if scan.channels:
+        raise LDSegError(
+            f"{path.name} is in colour; save the label as a 2D image of class numbers."
+        )
+    return replace(scan, array=as_labels(scan.array, path.name))
+
+
+def _read(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Scan:
+    suffix = suffix_of(path)
+    check_kind(path, suffix)
+    if suffix not in readers:
+        raise LDSegError(
+            f"{path.name} is no known image file; it must end in {', '.join(SUFFIXES)}."
+        )
+    return readers[suffix](path)
 
 
 def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: int = 0) -> Path:
@@ -54,7 +94,7 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
 
     If the scan came from a NIfTI file, the result has that file's axis order, shape and affine,
     sform and qform included; booleans become uint8. ``intent`` is the NIfTI intent code
-    (``nifti.LABEL_INTENT`` for labels).
+    (``labels.LABEL_INTENT`` for labels).
 
     Raises
     ------

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.spatialimages import HeaderDataError
 
 from ..errors import LDSegError
 from ..utils.atomic import atomic_write
 from ..utils.text import one_line
+from .colours import plain_samples
 from .display_axes import on_display_axes
 from .memory import check_size
-from .scan import NiftiSource, Scan, checked_affine
+from .nifti_header import UNCALIBRATED, read_header, usable_affine
+from .scan import NiftiSource, Scan
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-LABEL_INTENT = 1002
+# Displacement, vector, RGB and RGBA vector: their components are dim[5].
+RGBA_INTENT = 2004
+VECTOR_INTENTS = (1006, 1007, 2003, RGBA_INTENT)
+MAX_EXPANSION = 1032  # of deflate
 # Millimetres per unit code. A file without a unit counts as in mm, unless its description is UNCALIBRATED.
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
-UNCALIBRATED = b"LDSeg: sizes in pixels, not in mm"
 
 
 def read_nifti(path: Path) -> Scan:
-    """Read a NIfTI file onto display axes. Raises LDSegError."""
+    """Read a NIfTI file onto display axes; vectors (dim[5]) and RGB become channels. Raises LDSegError."""
     data, affine, header = load_nifti(path)
     shape = data.shape
     if data.dtype.names is not None:  # a structured type: RGB or RGBA
-        data = np.stack([data[name] for name in data.dtype.names[:3]], axis=-1)
+        data, _ = plain_samples(np.stack([data[name] for name in data.dtype.names[:3]], axis=-1))
+    elif data.ndim == 5 and int(header["intent_code"]) in VECTOR_INTENTS:
+        data, shape = _with_components_last(data, int(header["intent_code"]))
     if data.dtype.kind not in "uif":
         raise LDSegError(
             f"{path.name} holds {data.dtype} values; convert them to real numbers first."
@@ -39,30 +47,50 @@ def read_nifti(path: Path) -> Scan:
     return on_display_axes(data, source, path.name, mm or 1.0, calibrated)
 
 
+def _with_components_last(data: np.ndarray, intent: int) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return (x, y, z[, t][, channels]) of a vector image (x, y, z, t, components), and its shape without channels."""
+    shape = data.shape[:3] if data.shape[3] == 1 else data.shape[:4]
+    components = 3 if intent == RGBA_INTENT else data.shape[4]
+    data = data[..., :components].reshape(*shape, components)
+    return (data[..., 0] if components == 1 else data), shape
+
+
 def load_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
-    """Return a file's array (x, y, z, *frames), checked affine and header. Raises LDSegError."""
+    """Return a file's array (x, y, z, *frames), checked affine and header. Raises LDSegError.
+
+    The header is as nibabel repairs it; an empty sform counts as none.
+    """
     try:
-        image: Any = nib.load(path)
-        if not isinstance(image, nib.Nifti1Pair):
-            raise LDSegError(
-                f"{path.name} is a {type(image).__name__}, not a NIfTI image of voxels; choose another file."
-            )
-        check_size(path.name, image.shape, _bytes_per_voxel(image, path))
-        data = np.asanyarray(image.dataobj)
-        affine = np.asarray(image.affine, dtype=np.float64)
+        header = read_header(path)
+        affine = usable_affine(header, path.name)
+        array: Any = ArrayProxy(str(path), header)
+        check_size(path.name, array.shape, _bytes_per_voxel(array, path))
+        _check_not_truncated(path, array)
+        data = np.asanyarray(array)
     except LDSegError:
         raise
     except Exception as error:
         reason = one_line(error).rstrip(".?")
         raise LDSegError(f"{path.name} cannot be read as NIfTI: {reason}.") from error
-    return data, checked_affine(affine, path.name), image.header.copy()
+    return data, affine, header
 
 
-def _bytes_per_voxel(image: Any, path: Path) -> int:
+def _bytes_per_voxel(array: Any, path: Path) -> int:
     """Return the memory that reading needs: for a compressed or scaled array; others are mapped."""
     compressed = path.name.lower().endswith(".gz")
-    steps = (image.dataobj.slope != 1) + (image.dataobj.inter != 0)
-    return image.get_data_dtype().itemsize * compressed + steps * np.dtype(float).itemsize
+    steps = (array.slope != 1) + (array.inter != 0)
+    return array.dtype.itemsize * compressed + steps * np.dtype(float).itemsize
+
+
+def _check_not_truncated(path: Path, array: Any) -> None:
+    """Raise LDSegError if the file cannot hold the voxels of its header."""
+    needed = array.offset + math.prod(array.shape) * array.dtype.itemsize
+    expansion = MAX_EXPANSION if path.name.lower().endswith(".gz") else 1
+    if needed > path.stat().st_size * expansion:
+        raise LDSegError(
+            f"{path.name} is truncated: its header gives {needed / 2**20:.1f} MiB of voxels; copy the "
+            "file again."
+        )
 
 
 def new_header(calibrated: bool) -> nib.Nifti1Header:

@@ -1,82 +1,74 @@
-"""2D image files (PNG, TIFF, JPEG, BMP) and stacks of them in a TIFF: grey or RGB, without transparency."""
+"""2D image files (PNG, JPEG, BMP): grey or RGB, upright, without transparency."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import LDSegError
 from ..utils.text import one_line
+from .colours import plain_samples
 from .memory import check_size
 from .scan import Scan
 
-TIFF_SUFFIXES = (".tif", ".tiff")
-RASTER_SUFFIXES = (".png", *TIFF_SUFFIXES, ".jpg", ".jpeg", ".bmp")
-COLOUR_SPACES = {"SEPARATED": "CMYK", "CIELAB": "Lab", "ICCLAB": "Lab", "ITULAB": "Lab"}
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
+RASTER_SUFFIXES = tuple(FORMATS)
+COLOUR_MODES = ("RGB", "RGBA", "RGBX", "P", "PA")
+BYTES_PER_PIXEL = 12  # of decoding: the decoded image, its copy and the array, of up to four bytes
 
 
 def read_raster(path: Path) -> Scan:
-    """Read a 2D image file (*leading, y, x) or (*leading, y, x, channels).
+    """Read a PNG, JPEG or BMP (y, x) or (y, x, 3), turned upright as its orientation tag says.
 
     Raises
     ------
     LDSegError
-        If it cannot be read, is too large, or in colours other than RGB.
+        If it cannot be read, is too large, animated, or in colours other than RGB.
     """
-    read = _read_tiff if path.suffix.lower() in TIFF_SUFFIXES else _read_other
-    try:
-        array, channels = read(path)
-    except LDSegError:
-        raise
-    except Exception as error:
-        reason = one_line(error).rstrip(".?")
-        raise LDSegError(f"{path.name} cannot be read as an image: {reason}.") from error
+    array, channels = _decoded(path, False)
     return Scan(array, channels=channels, calibrated=False, name=path.name)
 
 
-def _read_other(path: Path) -> tuple[np.ndarray, bool]:
-    """Return the array of a PNG, JPEG or BMP, and whether its last axis holds channels."""
-    from PIL import Image
-    from skimage.io import imread
+def read_raster_numbers(path: Path) -> Scan:
+    """Read a label from a PNG, JPEG or BMP: of an image with a palette the colour numbers.
+
+    Raises LDSegError as ``read_raster`` does.
+    """
+    array, channels = _decoded(path, True)
+    return Scan(array, channels=channels, calibrated=False, name=path.name)
+
+
+def _decoded(path: Path, palette_numbers: bool) -> tuple[np.ndarray, bool]:
+    """Return the array, and whether its last axis holds channels. Raises LDSegError."""
+    from PIL import Image, ImageOps
 
     try:
-        array = imread(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Only the format that the name gives: others may run programs or hold many frames.
+            with Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as file:
+                _check_header(path, file)
+                ImageOps.exif_transpose(file, in_place=True)
+                indices = file.mode in ("P", "PA") and not palette_numbers
+                array = np.asarray(file.convert("RGB") if indices else file)
+    except LDSegError:
+        raise
     except Image.DecompressionBombError as error:
         raise LDSegError(f"{path.name} has too many pixels to be read; crop it first.") from error
-    if array.ndim != 3 or array.shape[-1] not in (2, 3, 4):
-        return array, False
-    if array.shape[-1] == 4:
-        with Image.open(path) as image:
-            _check_colours(path, image.mode if image.mode == "CMYK" else None)
-    return _without_alpha(array)
+    except Exception as error:
+        reason = one_line(error).rstrip(".?")
+        raise LDSegError(f"{path.name} cannot be read as an image: {reason}.") from error
+    if array.dtype == np.int32 and array.min(initial=0) >= 0 and array.max(initial=0) < 2**16:
+        array = array.astype(np.uint16)  # 16 bits of older Pillow
+    return plain_samples(array) if array.ndim == 3 else (array, False)
 
 
-def _read_tiff(path: Path) -> tuple[np.ndarray, bool]:
-    """Return the array of a TIFF's first series, and whether its last axis holds channels."""
-    from tifffile import TiffFile
-
-    with TiffFile(path) as file:
-        series = file.series[0]
-        _check_colours(path, COLOUR_SPACES.get(getattr(series.keyframe.photometric, "name", "")))
-        check_size(path.name, series.shape, series.dtype.itemsize)
-        array = series.asarray()
-    # S: samples per pixel, C: channels of ImageJ; other leading axes are slices or frames.
-    if "S" in series.axes:
-        return _without_alpha(np.moveaxis(array, series.axes.index("S"), -1))
-    if "C" in series.axes:
-        return np.moveaxis(array, series.axes.index("C"), -1), True
-    return array, False
-
-
-def _check_colours(path: Path, colour_space: str | None) -> None:
-    if colour_space is not None:
-        raise LDSegError(f"{path.name} is in {colour_space} colours; save it as RGB first.")
-
-
-def _without_alpha(array: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Return (..., samples) as grey (...) or colour (..., channels), and whether it has channels."""
-    samples = array.shape[-1]
-    if samples == 2:
-        return array[..., 0], False
-    return array[..., : 3 if samples == 4 else samples], True
+def _check_header(path: Path, image) -> None:
+    """Raise LDSegError for what must not be decoded."""
+    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+        raise LDSegError(f"{path.name} is animated; save its frames as a TIFF stack.")
+    if image.mode not in (*COLOUR_MODES, "1", "L", "LA", "I", "I;16", "I;16B"):
+        raise LDSegError(f"{path.name} is in {image.mode} colours; save it as RGB first.")
+    check_size(path.name, image.size, BYTES_PER_PIXEL)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
-from ..utils.durations import clock
+from ..utils.text import clock
 from .run_folder import Phase, RunFolder, Status, TrainingStopped
 
 if TYPE_CHECKING:

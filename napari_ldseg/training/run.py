@@ -47,22 +47,9 @@ def run_training(
     The folder gets config.yaml, split.json, status.json, log.csv, state.pt, the plots curves.png and cases.png,
     and checkpoint.safetensors. Only the first process writes; the others return None.
 
-    Parameters
-    ----------
-    config
-        What to train, and on what.
-    folder
-        The run's, made if it is missing.
-    fabric
-        Launched, see ``inference.distributed.make_fabric``.
-    start
-        A checkpoint file of the same architecture to start from.
-    resume
-        Continue the run in ``folder``, if there is one.
-    stop
-        Asked after every update and every measured case; if true, the run stops.
-    print_line
-        Takes a line of progress.
+    ``start`` is a checkpoint file of the same architecture to start from; with ``resume`` the run in ``folder`` is
+    continued, if there is one. ``stop`` is asked after every update and every measured case; ``print_line`` takes
+    lines of progress.
 
     Raises
     ------
@@ -182,7 +169,7 @@ def _run(
         "test" if test else "validation",
         device,
         reporter,
-        calibrate_on=[one_image(case) for case in validation],
+        calibrate_on=[one_image(case) for case in validation if case.read_reviewed is None],
     )
     reporter.check()
     shown = evenly_spaced(validation, SHOWN_CASES)

@@ -8,29 +8,20 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from ..errors import LDSegError
-from ..project.schema import read_record, write_record
+from ..utils.inside import inside
 from ..utils.locking import held
+from ..utils.records import read_record, write_record
 
 STATE, LOG, STATUS, CURVES = "state.pt", "log.csv", "status.json", "curves.png"
 PAUSE, STOP = "pause", "stop"
 STARTING_SECONDS = 60
-Phase = Literal[
-    "starting",
-    "preparing",
-    "training",
-    "paused",
-    "measuring",
-    "finished",
-    "stopped",
-    "failed",
-    "killed",
-]
-ENDED: tuple[Phase, ...] = ("finished", "stopped", "failed", "killed")
+Ended = Literal["finished", "stopped", "failed", "killed"]
+Phase = Literal["starting", "preparing", "training", "paused", "measuring"] | Ended
 
 
 class TrainingStopped(LDSegError):
@@ -57,7 +48,7 @@ class Status(BaseModel):
     @property
     def ended(self) -> bool:
         """Whether no process works on the run any more."""
-        return self.phase in ENDED
+        return self.phase in get_args(Ended)
 
 
 class RunFolder:
@@ -80,6 +71,10 @@ class RunFolder:
         """The folder of the finished checkpoint."""
         return self.folder
 
+    def file(self, name: str) -> Path:
+        """Return the path of one of the run's files; raise LDSegError if a link leads out of its folder."""
+        return inside(self.folder, name)
+
     @property
     def alive(self) -> bool:
         """Whether a process works on the run."""
@@ -91,14 +86,15 @@ class RunFolder:
         Raises
         ------
         LDSegError
-            If the status is missing or broken.
+            If the status is missing or broken, or names a checkpoint outside ``models``.
         """
         # In this order: a process writes how it ends before it releases the lock.
         alive = self.alive
-        status = read_record(self.folder / STATUS, Status)
+        status = read_record(self.file(STATUS), Status)
         if status.checkpoint is not None:
             # The folders may have been moved since.
-            status = status.model_copy(update={"checkpoint": self.models / status.checkpoint.name})
+            checkpoint = inside(self.models, status.checkpoint.name)
+            status = status.model_copy(update={"checkpoint": checkpoint})
         if alive or status.ended:
             return status
         if status.phase == "starting" and self._age() < STARTING_SECONDS:
@@ -114,16 +110,16 @@ class RunFolder:
         write_record(self.folder / STATUS, status)
 
     def pause(self) -> None:
-        """Ask the process to wait after the current update. Raises OSError."""
-        (self.folder / PAUSE).touch()
+        """Ask the process to wait after the current update. Raises OSError or LDSegError."""
+        self.file(PAUSE).touch()
 
     def unpause(self) -> None:
         """End the pause. Raises OSError."""
         (self.folder / PAUSE).unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Ask the process to write its state and end. Raises OSError."""
-        (self.folder / STOP).touch()
+        """Ask the process to write its state and end. Raises OSError or LDSegError."""
+        self.file(STOP).touch()
 
     def withdraw_requests(self) -> None:
         """Forget what an earlier process was asked. Raises OSError."""

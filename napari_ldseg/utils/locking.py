@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import socket
@@ -14,15 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field
 
 from ..errors import LDSegError
-from .atomic import atomic_write
+from .records import read_record, write_record
 
 LOCK, OWNER = ".lock", ".lock.json"
 PATIENCE_SECONDS = 12
 CANNOT_LOCK = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+class _Owner(BaseModel):
+    pid: Annotated[int, Field(gt=0, lt=2**32, strict=True)]
+    host: str
+    since: str = ""
 
 
 class FolderLock:
@@ -83,15 +90,12 @@ class FolderLock:
     def owner(self) -> tuple[int, str] | None:
         """Return process number and host of who holds the lock, as that process wrote them; or None."""
         path = self.folder / OWNER
-        try:
-            if not stat.S_ISREG(path.lstat().st_mode):
-                return None
-            with path.open("rb") as file:
-                content = json.loads(file.read(1000))
-            pid, host = content["pid"], re.sub(r"[^\w.-]+", "", content["host"])[:100]
-            return (pid, host) if type(pid) is int and 0 < pid < 2**32 and host else None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+        with suppress(OSError, LDSegError):
+            if stat.S_ISREG(path.lstat().st_mode):
+                owner = read_record(path, _Owner, max_bytes=1000)
+                host = re.sub(r"[^\w.-]+", "", owner.host)[:100]
+                return (owner.pid, host) if host else None
+        return None
 
 
 def held(folder: Path) -> bool:
@@ -130,9 +134,7 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
 
 def _write_owner(path: Path) -> None:
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    with atomic_write(path, ".part") as temporary:
-        temporary.write_text(json.dumps(owner), encoding="utf-8")
+    write_record(path, _Owner(pid=os.getpid(), host=socket.gethostname(), since=since))
 
 
 def _lock_files(folder: Path) -> tuple[Path, Path]:

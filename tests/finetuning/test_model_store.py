@@ -1,4 +1,4 @@
-"""The project's models: whose children they are, which one is used, and what tells them apart."""
+"""The project's models: their parents, which one is used, and how they differ."""
 
 import json
 import shutil
@@ -148,7 +148,7 @@ def test_the_measured_change_is_read_beside_the_model(store, add):
     assert store.comparison(path) == compared
 
 
-def test_exports_are_whole_and_never_the_model_itself(store, add, tmp_path, assert_sentence):
+def test_exports_are_complete_and_never_the_model_itself(store, add, tmp_path, assert_sentence):
     one = add("one")
     out = store.export(one, tmp_path / "out")
     assert out.name == "out.safetensors" and out.read_bytes() == one.read_bytes()

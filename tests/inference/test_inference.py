@@ -1,5 +1,7 @@
 """From image to posterior: reproducible, correct for any number of samples, clear about errors."""
 
+from types import SimpleNamespace
+
 import dask.array as da
 import nibabel as nib
 import numpy as np
@@ -410,3 +412,14 @@ def test_devices(assert_sentence):
     with pytest.raises(LDSegError) as error:
         resolve_device("cuda:99")
     assert_sentence(error, "cuda:99", "cpu")
+
+
+@pytest.mark.parametrize("grid", [{"size": (640,) * 3}, {"spacing": (0.02,) * 3}])
+def test_the_grid_of_the_networks_counts_as_memory(
+    tiny_checkpoint, assert_sentence, grid, monkeypatch
+):
+    """Nothing is allocated first: a few hundred bytes of a checkpoint must not fill the memory."""
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4 * 2**30))
+    with pytest.raises(LDSegError) as error:
+        segment(tiny_checkpoint(3, grid=Grid(**grid)), Scan(random_image(3), name="mr"), 1)
+    assert_sentence(error, "GiB", "grid", "spacing")

@@ -35,7 +35,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def recorded(project):
-    """Factory: an array under record in a new case; returns array, recorder and the problems told."""
+    """Factory: an array that is recorded in a new case; returns array, recorder and the reported problems."""
     recorders = []
 
     def make(start=None):
@@ -92,13 +92,13 @@ def test_every_cut_and_every_flipped_byte_leaves_a_valid_prefix(tmp_path):
         record = journal.encode(indices, np.full(40, value), np.ones(40, bool))
         size = journal.append(path, size, record)
         ends.append(size)
-    whole = path.read_bytes()
+    intact = path.read_bytes()
     for cut in range(header, size):
-        path.write_bytes(whole[:cut])
+        path.write_bytes(intact[:cut])
         changes = list(journal.read(path, SHAPE))
         assert len(changes) == ends.index(max(e for e in ends if e <= cut))
     for position in range(header, size, 3):
-        broken = bytearray(whole)
+        broken = bytearray(intact)
         broken[position] ^= 0x55
         path.write_bytes(broken)
         changes = list(journal.read(path, SHAPE))
@@ -254,8 +254,8 @@ def test_a_discarded_journal_stays_beside_the_label(project, recorded):
     paint(array, recorder, (2, 2, slice(0, 9)), 3)
     recorder.flush()
     (case,) = project.unsaved()
-    aside = case.discard_journal()
-    assert aside.exists() and not project.unsaved() and not case.load().label.any()
+    discarded = case.discard_journal()
+    assert discarded.exists() and not project.unsaved() and not case.load().label.any()
 
 
 def test_edits_wait_in_memory_while_the_disk_is_full(
@@ -296,7 +296,7 @@ def test_dev_full_is_a_full_disk(tmp_path):
     assert error.value.errno in (errno.ENOSPC, errno.EINVAL)
 
 
-def test_edits_outlive_a_vanished_drive(project, recorded, tmp_path, assert_sentence):
+def test_edits_survive_a_disconnected_drive(project, recorded, tmp_path, assert_sentence):
     array, recorder, problems = recorded()
     paint(array, recorder, (0, 0, slice(0, 3)), 1)
     recorder.flush()
@@ -314,7 +314,7 @@ def test_edits_outlive_a_vanished_drive(project, recorded, tmp_path, assert_sent
     np.testing.assert_array_equal(project.cases()[0].load().label, array)
 
 
-def test_a_lost_journal_is_replaced_by_the_whole_label(project, recorded):
+def test_a_lost_journal_is_replaced_by_the_complete_label(project, recorded):
     array, recorder, _ = recorded()
     paint(array, recorder, (0, 0, slice(0, 3)), 1)
     recorder.flush()
@@ -379,3 +379,39 @@ def test_killing_the_writer_at_random_moments_loses_at_most_the_last_second(tmp_
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 of 6" in done.stdout
+
+
+def test_a_journal_of_another_case_is_refused(project, assert_sentence):
+    scan = Scan(np.zeros(SHAPE, np.int16), name="scan")
+    masks = Masks.untouched(np.zeros(SHAPE, np.uint8))
+    one, two = (project.add_case(name, scan, None, CLASSES, masks) for name in ("one", "two"))
+    size = one.begin_journal(SHAPE)
+    journal.append(one.journal, size, journal.encode(np.arange(50), np.ones(50), np.ones(50)))
+    two.journal.write_bytes(one.journal.read_bytes())
+    with pytest.raises(LDSegError) as error:
+        two.load()
+    assert_sentence(error, str(two.journal), "another case")
+    moved = one.folder.rename(one.folder.with_name("renamed"))
+    assert project.case(moved.name).load().label.sum() == 50
+
+
+def test_a_journal_without_a_case_is_replayed(project):
+    """Journals of earlier versions do not name their case."""
+    scan = Scan(np.zeros(SHAPE, np.int16), name="scan")
+    case = project.add_case("one", scan, None, CLASSES, Masks.untouched(np.zeros(SHAPE, np.uint8)))
+    line = b'{"LDSeg journal": 1, "shape": [6, 20, 30]}\n'
+    case.journal.write_bytes(line)
+    journal.append(case.journal, len(line), journal.encode(np.arange(5), np.ones(5), np.ones(5)))
+    assert case.load().label.sum() == 5
+
+
+@pytest.mark.parametrize("value", [2**40 + 1, 2**31, -(2**31) - 1])
+def test_a_value_that_no_label_can_have_is_refused(project, value, assert_sentence):
+    scan = Scan(np.zeros(SHAPE, np.int16), name="scan")
+    case = project.add_case("one", scan, None, CLASSES, Masks.untouched(np.zeros(SHAPE, np.uint8)))
+    size = case.begin_journal(SHAPE)
+    record = journal.encode(np.arange(3), np.full(3, value), np.ones(3))
+    journal.append(case.journal, size, record)
+    with pytest.raises(LDSegError) as error:
+        case.load()
+    assert_sentence(error, str(value), "journal")

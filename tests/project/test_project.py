@@ -107,7 +107,7 @@ def test_images_without_a_file_are_copied(project, shape):
     assert case.record().image.path == "cases/made up/image.nii"
 
 
-def test_colour_pictures_are_referred_to_or_copied(project, tmp_path):
+def test_colour_images_are_referred_to_or_copied(project, tmp_path):
     from skimage.io import imsave
 
     array = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
@@ -123,9 +123,9 @@ def test_colour_pictures_are_referred_to_or_copied(project, tmp_path):
 def test_the_folder_can_be_read_by_a_human(project, oblique):
     scan = read_scan(oblique)
     case = project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
-    said = json.loads((project.folder / "project.json").read_text())
-    assert [c["name"] for c in said["classes"]] == ["background", "ventricle", "atrium"]
-    assert said["classes"][1] == {"name": "ventricle", "colour": "#ff0000", "snomed": "87878005"}
+    content = json.loads((project.folder / "project.json").read_text())
+    assert [c["name"] for c in content["classes"]] == ["background", "ventricle", "atrium"]
+    assert content["classes"][1] == {"name": "ventricle", "colour": "#ff0000", "snomed": "87878005"}
     record = json.loads((case.folder / "case.json").read_text())
     assert record["image"]["path"] == "../images/patient007_mr.nii.gz"
     assert len(record["image"]["sha256"]) == 64
@@ -149,7 +149,7 @@ def test_project_and_images_can_move_together_or_alone(project, oblique, tmp_pat
         moved.close()
 
 
-def test_a_changed_moved_or_wrong_image_is_told_apart(project, oblique, tmp_path, assert_sentence):
+def test_a_changed_moved_or_wrong_image_is_recognised(project, oblique, tmp_path, assert_sentence):
     scan = read_scan(oblique)
     case = project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
     moved = tmp_path / "moved.nii.gz"
@@ -249,7 +249,7 @@ def test_where_the_name_cannot_tell_the_folder_does(tmp_path, file, patient):
     assert patient_of(path.name.removesuffix(".nii.gz"), path) == patient
 
 
-def test_a_number_that_a_whole_data_set_shares_is_not_the_patients():
+def test_a_number_that_all_of_a_data_set_shares_is_not_the_patients():
     names = [f"BraTS20_Training_{i:03}_t1" for i in range(3)]
     assert len(set(patients_of(names, [None] * 3))) == 3
     assert patients_of(["P012_ED", "P012_ES"], [None] * 2) == ["P012"] * 2
@@ -277,19 +277,19 @@ def test_a_case_goes_to_the_split_of_its_patient(project, oblique, assert_senten
     for i in range(10):
         project.add_case(f"case_{i}", scan, oblique, CLASSES, None)
     splits = {r.split: name for name, r in project.records().items()}
-    aside, learning = splits["validation"], splits["training"]
+    held_out, trained = splits["validation"], splits["training"]
     # A renamed patient keeps the split; the same name in other letters is the same patient.
-    assert project.patient_changes(aside, "Gray") == {"patient": "Gray", "split": "validation"}
-    changes = project.patient_changes(learning, " gray ")
+    assert project.patient_changes(held_out, "Gray") == {"patient": "Gray", "split": "validation"}
+    changes = project.patient_changes(trained, " gray ")
     assert changes == {"patient": "Gray", "split": "validation"}
-    project.case(learning).change(**changes)
-    assert project.records()[learning].split == "validation"
+    project.case(trained).change(**changes)
+    assert project.records()[trained].split == "validation"
     with pytest.raises(LDSegError) as error:
-        project.patient_changes(learning, " ")
-    assert_sentence(error, learning)
+        project.patient_changes(trained, " ")
+    assert_sentence(error, trained)
 
 
-def test_a_removed_case_is_kept_aside_and_its_patient_stays_in_its_split(project, oblique):
+def test_a_removed_case_is_kept_and_its_patient_stays_in_its_split(project, oblique):
     scan = read_scan(oblique)
     masks = random_masks(scan.shape)
     for i in range(5):
@@ -349,7 +349,7 @@ def test_a_failed_addition_leaves_nothing(project, oblique, monkeypatch):
     assert not list((project.folder / "cases").iterdir())
 
 
-def test_what_a_killed_process_was_writing_is_swept(project, oblique):
+def test_what_a_killed_process_was_writing_is_removed(project, oblique):
     scan = read_scan(oblique)
     case = project.add_case("heart", scan, oblique, CLASSES, random_masks(scan.shape))
     project.close()
@@ -374,9 +374,9 @@ def test_a_class_in_use_cannot_go(project, oblique, assert_sentence):
         project.set_classes(CLASSES[:2])
     assert_sentence(error, "atrium", "heart")
     assert len(project.record.classes) == 3
-    said = json.loads((project.folder / "project.json").read_text())
-    said["classes"] = said["classes"][:2]
-    (project.folder / "project.json").write_text(json.dumps(said))
+    content = json.loads((project.folder / "project.json").read_text())
+    content["classes"] = content["classes"][:2]
+    (project.folder / "project.json").write_text(json.dumps(content))
     project.close()
     again = Project(project.folder)
     with pytest.raises(LDSegError) as error:
@@ -479,13 +479,13 @@ def test_export_and_import_give_the_same_labels(project, oblique, tmp_path, layo
     assert outcome.done == 3 and outcome.left_out == ("not yet is not reviewed yet.",)
     label = nib.load(tmp_path / "out" / "labelsTr" / "case_1.nii.gz")
     np.testing.assert_array_equal(label.affine, nib.load(oblique).affine)
-    said = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    content = json.loads((tmp_path / "out" / "dataset.json").read_text())
     if layout == "nnU-Net":
-        assert said["labels"] == {"background": 0, "ventricle": 1, "atrium": 2}
+        assert content["labels"] == {"background": 0, "ventricle": 1, "atrium": 2}
         assert (tmp_path / "out" / "imagesTr" / "case_1_0000.nii.gz").is_file()
     else:
-        assert said["labels"] == {"0": "background", "1": "ventricle", "2": "atrium"}
-        assert said["training"][1]["image"] == "./imagesTr/case_1.nii.gz"
+        assert content["labels"] == {"0": "background", "1": "ventricle", "2": "atrium"}
+        assert content["training"][1]["image"] == "./imagesTr/case_1.nii.gz"
     other = Project(tmp_path / "other", create=True)
     back = import_from(other, tmp_path / "out")
     assert back.done == 3 and not back.left_out
@@ -529,8 +529,8 @@ def test_imports_stay_inside_their_folder(project, tmp_path, entry, assert_sente
     folder = tmp_path / "foreign"
     folder.mkdir()
     (tmp_path / "secret.nii.gz").write_bytes(b"x")
-    said = {"labels": {"0": "background"}, "training": [{"image": entry, "label": entry}]}
-    (folder / "dataset.json").write_text(json.dumps(said))
+    content = {"labels": {"0": "background"}, "training": [{"image": entry, "label": entry}]}
+    (folder / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(LDSegError) as error:
         import_from(project, folder)
     assert_sentence(error, "outside")
@@ -585,9 +585,9 @@ def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_p
         label = np.zeros((16, 16), np.uint8)
         row, column = rng.integers(1, 6, 2)
         label[row : row + 5, column : column + 8] = 1 + i % 2
-        picture = (rng.uniform(0, 60, label.shape) + 90 * label).astype(np.uint8)
+        image = (rng.uniform(0, 60, label.shape) + 90 * label).astype(np.uint8)
         path = tmp_path / f"patient{i}.png"
-        imsave(path, picture, check_contrast=False)
+        imsave(path, image, check_contrast=False)
         masks = replace(Masks.untouched(label), reviewed=np.full(label.shape, i != 4))
         project.add_case(f"case_{i}", read_scan(path), path, CLASSES, masks, patient=f"p{i}")
     names = ["background", "atrium", "ventricle"]
@@ -602,7 +602,7 @@ def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_p
     assert len(split.validation) >= 1 and len(split.training) + len(split.validation) == 9
     with pytest.raises(LDSegError, match="atrium, which is not among"):
         find_labelled_cases(settings, ["background", "ventricle"])
-    told = {
+    config = {
         "name": "from a project",
         "data": {"folder": str(project.folder)},
         "classes": names,
@@ -615,7 +615,7 @@ def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_p
         },
         "training": {"updates": 2, "batch_size": 2, "precision": "32-true"},
     }
-    (tmp_path / "config.yaml").write_text(json.dumps(told))
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
     answer = CliRunner().invoke(
         app, ["train", str(tmp_path / "config.yaml"), "-o", str(tmp_path / "run")]
     )
@@ -659,10 +659,10 @@ def test_imported_classes_get_the_colours_that_their_names_have(project, oblique
     project.add_case("heart", scan, oblique, classes, masks)
     export(project, tmp_path / "out", "nnU-Net")
     description = tmp_path / "out" / "dataset.json"
-    said = json.loads(description.read_text())
+    content = json.loads(description.read_text())
     names = ("background", "Ventricle", "Left atrium", "valve", "anterior")
-    said["labels"] = {name: value for value, name in enumerate(names)}
-    description.write_text(json.dumps(said))
+    content["labels"] = {name: value for value, name in enumerate(names)}
+    description.write_text(json.dumps(content))
     other = Project(tmp_path / "other", create=True)
     other.add_classes(CLASSES)
     import_from(other, tmp_path / "out")

@@ -37,7 +37,7 @@ def phantom(request):
 
 
 @pytest.mark.parametrize("kind", SPATIAL)
-def test_spatial_changes_move_image_and_label_alike(phantom, kind):
+def test_spatial_changes_move_image_and_label_together(phantom, kind):
     """The image is the label's foreground, so it must stay so wherever it is moved."""
     dims, label = phantom
     foreground = (label > 0).astype(np.float32)

@@ -57,7 +57,7 @@ def test_volumes_are_trained_in_any_orientation(tmp_path):
     assert seen.largest == (40, 10, 10), "along the networks' axes: left, posterior, superior"
 
 
-def test_a_case_kept_aside_of_another_size_is_named_before_the_training(tmp_path, assert_sentence):
+def test_a_held_out_case_of_another_size_is_named_before_the_training(tmp_path, assert_sentence):
     write_rods(tmp_path, [16, 16, 16, 40])
     names = [f"p{i:02d}_rod" for i in range(4)]
     split = {"training": names[:2], "validation": names[2:3], "test": names[3:]}
@@ -78,12 +78,13 @@ def test_files_of_the_users_own_are_not_overwritten(tmp_path, assert_sentence):
     assert_sentence(last_line(answer), "config.yaml of your own")
     assert not (tmp_path / "split.json").exists()
 
-    (tmp_path / "other").mkdir()
-    table = tmp_path / "other" / "log.csv"
-    table.write_text("my measurements\n")
-    answer = run(own, table.parent)
-    assert answer.exit_code == 1 and table.read_text() == "my measurements\n"
-    assert_sentence(last_line(answer), "log.csv of your own")
+    for name in ("log.csv", "status.json"):
+        file = tmp_path / f"with {name}" / name
+        file.parent.mkdir()
+        file.write_text("my measurements\n")
+        answer = run(own, file.parent)
+        assert answer.exit_code == 1 and file.read_text() == "my measurements\n"
+        assert_sentence(last_line(answer), f"{name} of your own")
 
 
 @pytest.mark.usefixtures("few_steps")
@@ -106,11 +107,11 @@ def test_a_run_is_resumed_from_the_checkpoint_that_it_began_with(
     tmp_path, tiny_checkpoint, tiny_metadata, assert_sentence
 ):
     path = save_checkpoint(tiny_checkpoint(2), tmp_path / "start.safetensors")
-    told = settings(updates=6, blend=0.25)
+    given = settings(updates=6, blend=0.25)
     cases = discs(2, 4)
 
     def go(start, **more):
-        return train(tiny_metadata(2), cases, [], told, start=start, folder=tmp_path, **more)
+        return train(tiny_metadata(2), cases, [], given, start=start, folder=tmp_path, **more)
 
     seen = []
     with pytest.raises(TrainingStopped):
@@ -125,10 +126,10 @@ def test_a_run_is_resumed_from_the_checkpoint_that_it_began_with(
 def test_a_damaged_state_is_one_sentence(tmp_path, assert_sentence):
     path = tmp_path / "state.pt"
     torch.save({"fingerprint": "x", "weights": torch.zeros(50)}, path)
-    whole = path.read_bytes()
+    intact = path.read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(60):
-        damaged = bytearray(whole)
+        damaged = bytearray(intact)
         for place in rng.integers(0, len(damaged), 8):
             damaged[place] = rng.integers(256)
         path.write_bytes(damaged)
@@ -155,8 +156,8 @@ def test_a_log_saved_by_another_program_does_not_stop_a_resume(tmp_path):
 )
 def test_yaml_that_only_looks_harmless(tmp_path, text, words, assert_sentence):
     path = tmp_path / "bad.yaml"
-    told = {"data": {"folder": "."}, "classes": ["a", "b"], "grid": {"size": [16, 16]}}
-    path.write_text(text + yaml.safe_dump(told))
+    given = {"data": {"folder": "."}, "classes": ["a", "b"], "grid": {"size": [16, 16]}}
+    path.write_text(text + yaml.safe_dump(given))
     answer = run(path, tmp_path / "run")
     assert answer.exit_code == 1
     assert_sentence(last_line(answer), "bad.yaml", words)

@@ -1,4 +1,4 @@
-"""The training loop learns, repeats itself bit by bit, and measures what it says it measures."""
+"""The training loop: it learns, is reproducible bit by bit, and measures correctly."""
 
 import csv
 
@@ -181,7 +181,7 @@ def samples_equal(first, second):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_samples_depend_on_their_key_alone(disc_metadata, dims):
-    """Case 2 is case 0 once more: only the key tells them apart."""
+    """Case 2 is case 0 once more: only the key differs."""
     cases = [*discs(dims, 2), discs(dims, 1)[0]]
 
     def dataset(seed=0):
@@ -223,11 +223,11 @@ def test_every_epoch_is_a_new_order_of_all_cases():
 
 
 def test_processes_share_each_joint_batch_and_can_start_anywhere():
-    whole = taken(6, 10, 4, 3)
+    alone = taken(6, 10, 4, 3)
     shares = [taken(6, 10, 4, 3, rank, 2) for rank in range(2)]
     for update in range(6):
-        assert sorted(shares[0][update] + shares[1][update]) == sorted(whole[update])
-    assert taken(2, 10, 4, 3, 0, 1, 4) == whole[4:]
+        assert sorted(shares[0][update] + shares[1][update]) == sorted(alone[update])
+    assert taken(2, 10, 4, 3, 0, 1, 4) == alone[4:]
 
 
 def test_a_small_cache_changes_no_sample(disc_metadata):
@@ -294,8 +294,8 @@ def test_a_noisy_sample_is_normalised_as_a_noisy_image_is(disc_metadata):
         sample = noisy[epoch, 0]["image"].numpy()
         np.testing.assert_allclose([sample.min(), sample.max()], [0, 1], atol=1e-6)
         contrasts.append(sample[0][inside].mean() - sample[0][~inside].mean())
-    whole = image[0][inside].mean() - image[0][~inside].mean()
-    assert min(contrasts) < 0.6 * whole
+    contrast = image[0][inside].mean() - image[0][~inside].mean()
+    assert min(contrasts) < 0.6 * contrast
 
 
 def test_posterior_steps_of_a_known_posterior(disc_metadata, tiny_checkpoint):
@@ -317,7 +317,7 @@ def test_posterior_steps_of_a_known_posterior(disc_metadata, tiny_checkpoint):
 
 
 @pytest.mark.slow
-def test_measured_label_steps_are_the_fewest_that_suffice(trained):
+def test_measured_label_steps_are_the_fewest_that_are_enough(trained):
     checkpoint, cases, _ = trained
     steps = measure_label_steps(checkpoint, cases[:4])
     dsc = {

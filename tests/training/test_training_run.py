@@ -25,6 +25,7 @@ from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.log import read_log
 from napari_ldseg.training.loop import train
+from napari_ldseg.training.run_folder import RunFolder
 from napari_ldseg.training.state import save_state
 from napari_ldseg.utils.locking import exclusive_lock
 
@@ -38,7 +39,7 @@ AUGMENTED = {"rotation": 0.3, "noise": 0.02, "flip_axes": [0]}
 def configuration(folder, training=None, **changes):
     """Write a tiny configuration for the discs in ``folder`` and return its path."""
     sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in WIDTHS.items()}
-    told = {
+    given = {
         "name": "discs",
         "data": {"folder": ".", "patient": r"(p\d+)_", "validation": 0.2, "test": 0.2},
         "classes": ["background", "disc"],
@@ -55,7 +56,7 @@ def configuration(folder, training=None, **changes):
         },
     }
     path = folder / "discs.yaml"
-    path.write_text(yaml.safe_dump(told | changes))
+    path.write_text(yaml.safe_dump(given | changes))
     return path
 
 
@@ -72,8 +73,8 @@ def command(*arguments, **options):
 
 def run(*arguments):
     process = command(*arguments)
-    _, said = process.communicate(timeout=240)
-    return process.returncode, said
+    _, output = process.communicate(timeout=240)
+    return process.returncode, output
 
 
 def weights(folder):
@@ -84,14 +85,14 @@ def weights(folder):
 def finished(data, tmp_path_factory):
     """An uninterrupted run of 60 updates by the command line."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    code, said = run(configuration(data, {"updates": 60}), "-o", folder)
-    assert code == 0, said
-    return folder, said
+    code, output = run(configuration(data, {"updates": 60}), "-o", folder)
+    assert code == 0, output
+    return folder, output
 
 
 @pytest.mark.slow
 def test_a_run_leaves_everything_in_its_folder(finished, data):
-    folder, said = finished
+    folder, output = finished
     assert {p.name for p in folder.iterdir() if p.name != "tensorboard"} == {
         "config.yaml",
         "split.json",
@@ -102,14 +103,17 @@ def test_a_run_leaves_everything_in_its_folder(finished, data):
         "cases.png",
         "checkpoint.safetensors",
     }
-    assert "12 training, 4 validation and 4 test cases" in said
-    assert "60/60" in said and "validation DSC" in said and "left" in said
+    assert "12 training, 4 validation and 4 test cases" in output
+    assert "60/60" in output and "validation DSC" in output and "left" in output
+    status = RunFolder(folder).status()
+    assert (status.phase, status.update, status.updates) == ("finished", 60, 60)
+    assert status.checkpoint == folder / "checkpoint.safetensors"
     metadata = weights(folder).metadata
     assert [c.name for c in metadata.classes] == ["background", "disc"]
     assert {m.split for m in metadata.metrics} == {"test"}
     assert {m.samples for m in metadata.metrics} == {1, 10} and metadata.metrics[0].cases == 4
-    told = CliRunner().invoke(app, ["info", str(folder / "checkpoint.safetensors"), "--json"])
-    assert json.loads(told.stdout)["metrics"][0]["split"] == "test"
+    info = CliRunner().invoke(app, ["info", str(folder / "checkpoint.safetensors"), "--json"])
+    assert json.loads(info.stdout)["metrics"][0]["split"] == "test"
     split = json.loads((folder / "split.json").read_text())
     assert [len(split[p]) for p in ("training", "validation", "test")] == [12, 4, 4]
     rows = read_log(folder / "log.csv")
@@ -136,8 +140,8 @@ def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, 
         process.kill()
         process.communicate()
         assert not (folder / "checkpoint.safetensors").exists(), kill
-    code, said = run(path, "-o", folder, "--resume")
-    assert code == 0, said
+    code, output = run(path, "-o", folder, "--resume")
+    assert code == 0, output
     assert equal(weights(folder), weights(finished[0]))
     assert weights(folder).metadata.metrics == weights(finished[0]).metadata.metrics
     assert (folder / "log.csv").read_text() == (finished[0] / "log.csv").read_text()
@@ -151,12 +155,16 @@ def test_a_signal_stops_after_the_update_and_loses_nothing(finished, data, tmp_p
         if line.startswith("1/60"):
             break
     process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
-    assert process.wait(timeout=60) == 130 and "stopped after" in said and "Traceback" not in said
+    output = process.stderr.read()
+    assert (
+        process.wait(timeout=60) == 130 and "stopped after" in output and "Traceback" not in output
+    )
     done = read_log(folder / "log.csv")[-1]["update"]
     assert 1 <= done < 60
     state = torch.load(folder / "state.pt", weights_only=True)
     assert state["update"] == done
+    status = RunFolder(folder).status()
+    assert status.phase == "stopped" and status.update == done
 
 
 @pytest.fixture(scope="module")
@@ -180,14 +188,14 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     """Same joint batches, gradients, log and validation; only one process writes."""
     path, alone = alone
     if launcher == "option":
-        code, said = run(path, "-o", tmp_path / "two", "--accelerator", "cpu", "--devices", "2")
+        code, output = run(path, "-o", tmp_path / "two", "--accelerator", "cpu", "--devices", "2")
     else:
         line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m"]
         line += ["napari_ldseg.cli", "train", str(path), "-o", str(tmp_path / "two")]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         answer = subprocess.run(line, env=environment, text=True, capture_output=True, timeout=240)
-        code, said = answer.returncode, answer.stderr
-    assert code == 0, said
+        code, output = answer.returncode, answer.stderr
+    assert code == 0, output
     one, two = weights(alone), weights(tmp_path / "two")
     for key, value in one.model.state_dict().items():
         torch.testing.assert_close(two.model.state_dict()[key], value, rtol=1e-3, atol=2e-5)
@@ -195,7 +203,7 @@ def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     assert len(logs[0]) == len(logs[1]) == 8
     for first, second in zip(*logs, strict=True):
         assert second == pytest.approx(first, rel=1e-3, abs=1e-4, nan_ok=True)
-    assert said.count("8/8") == 1
+    assert output.count("8/8") == 1
 
 
 @pytest.mark.slow
@@ -242,7 +250,7 @@ def test_a_bad_case_is_named_and_leaves_no_checkpoint(
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
-def test_a_bad_case_kept_aside_is_named_before_the_training(tmp_path, part, assert_sentence):
+def test_a_bad_held_out_case_is_named_before_the_training(tmp_path, part, assert_sentence):
     write_discs(tmp_path, 6)
     split = {"training": ["p00_0"], "validation": ["p01_0"], "test": ["p02_0"]}
     (tmp_path / "split.json").write_text(json.dumps(split))
@@ -340,7 +348,7 @@ def test_a_full_disk_keeps_the_last_state(tmp_path, assert_sentence):
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["state.pt"]
 
 
-def test_a_damaged_state_is_said_so(data, tmp_path, assert_sentence):
+def test_a_damaged_state_is_reported(data, tmp_path, assert_sentence):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "state.pt").write_bytes(b"not a state")
     path = configuration(data)

@@ -1,8 +1,11 @@
-"""Text of unknown origin on one printable line."""
+"""Short texts: one printable line, free names, durations."""
 
 import os
 
-from napari_ldseg.utils.text import one_line
+import pytest
+
+from napari_ldseg.utils.colours import class_colour
+from napari_ldseg.utils.text import about, clock, free_name, one_line
 
 
 def test_white_space_becomes_single_spaces():
@@ -24,3 +27,29 @@ def test_a_long_text_is_cut():
 
 def test_any_object_is_accepted():
     assert one_line(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+
+
+def test_a_taken_name_gets_the_first_free_number():
+    assert free_name("scan", {"scan-2"}.__contains__) == "scan"
+    assert free_name("scan", {"scan", "scan-2"}.__contains__) == "scan-3"
+    assert free_name("{scan}", {"{scan}"}.__contains__, "{} ({})") == "{scan} (2)"
+
+
+def test_every_class_has_a_colour_of_its_own():
+    assert len({class_colour(value) for value in range(256)}) == 256
+    assert class_colour(0) == "#000000" and class_colour(1) == "#e69f00"
+
+
+@pytest.mark.parametrize(
+    "seconds, shown",
+    [(0, "00:00:00"), (59.9, "00:00:59"), (3661, "01:01:01"), (93_790, "26:03:10")],
+)
+def test_the_clock_counts_hours_beyond_a_day(seconds, shown):
+    assert clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    "seconds, words", [(0, "1 s"), (43, "45 s"), (100, "2 min"), (3 * 3600, "3 h")]
+)
+def test_about_rounds_as_people_do(seconds, words):
+    assert about(seconds) == f"about {words}"

@@ -655,7 +655,9 @@ def test_a_class_in_use_is_not_removed_silently(viewer, correct, choice, assert_
     dialog = correct.dialog
     dialog.table.selectRow(1)
     click(dialog.remove)
-    assert_sentence(dialog.message.text(), "spleen has 2 voxels", "what to do with its voxels")
+    assert_sentence(
+        dialog.message.text(), "spleen is in use (2 voxels)", "what to do with its voxels"
+    )
     assert dialog.table.rowCount() == 3 and not dialog.ok.isEnabled()
     dialog.receiver.setCurrentText("cyst")
     click(getattr(dialog, choice))

@@ -17,7 +17,8 @@ def volume(viewer, widget, model_file):
 
 def shown_sizes(widget):
     table = widget.legend._table
-    return [float(table.item(row, 1).text()) for row in range(table.rowCount())]
+    texts = [table.item(row, 1).text() for row in range(table.rowCount())]
+    return [float(text.replace(",", "")) for text in texts]
 
 
 def test_stopping_a_rerun_at_once_keeps_the_finished_result(qtbot, viewer, widget, run, volume):
@@ -125,7 +126,7 @@ def test_it_is_shown_whether_the_volumes_are_calibrated(viewer, widget, run, mod
     summary = result_layer(viewer, "labels").metadata["napari_ldseg_result"]
     for row in range(2):
         low, high = summary["classes"][f"class {row + 1}"]["interval"]
-        assert table.item(row, 2).text() == f"{low:.0f} – {high:.0f}", "voxels are counted"
+        assert table.item(row, 2).text() == f"{low:,.0f} – {high:,.0f}", "pixels are counted"
     run(samples=4)
     assert text.text().startswith("Not calibrated: the model was calibrated for 3 samples")
     assert table.horizontalHeaderItem(2).text().startswith("samples")

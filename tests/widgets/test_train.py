@@ -344,11 +344,11 @@ def test_a_reviewed_slice_of_a_loop_takes_part_in_a_2d_model(qtbot, project, bas
 @pytest.mark.parametrize(
     ("gains", "words", "advice"),
     [
-        ([0.1, 0.2] * 4, "Better: mean DSC 0.500 before, 0.650 after, on 8 cases", "use"),
+        ([0.1, 0.2] * 4, "Better: mean DSC 0.500 before, 0.650 after, on 8 held-out cases", "use"),
         ([-0.1, -0.2] * 4, "Worse", "keep"),
         ([0.1, -0.1] * 4, "No clear change", "keep"),
         ([0.1, 0.2], "Too few to tell: 2 cases", None),
-        ([], "No case was kept aside", "keep"),
+        ([], "No case was held out", "keep"),
     ],
 )
 def test_the_recommended_button_stands_out(project, new_model, base, dock, gains, words, advice):
@@ -567,7 +567,7 @@ def test_models_are_compared_and_exported(
     assert not tree.compare.isEnabled()
     root.setSelected(True)
     click(tree.compare)
-    assert tree.status.text() == "No recorded difference."
+    assert tree.status.text() == "No difference between these models is recorded."
     tree.close()
 
 

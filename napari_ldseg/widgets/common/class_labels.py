@@ -60,13 +60,9 @@ def classes_of(layer: Labels) -> dict[int, ClassInfo]:
     }
 
 
-def class_sequence(layer: Labels, background: ClassInfo = BACKGROUND) -> list[ClassInfo]:
-    """Return the classes set on ``layer``, one per value from 0; gaps are named by their value."""
-    named: dict[int, ClassInfo] = layer.metadata[CLASSES_KEY]
-    return [background] + [
-        named.get(value) or ClassInfo(name=f"label {value}", colour=UNNAMED_COLOUR)
-        for value in range(1, max(named, default=0) + 1)
-    ]
+def numbered_classes(layer: Labels, background: ClassInfo = BACKGROUND) -> dict[int, ClassInfo]:
+    """Return the classes set on ``layer`` by label value, with ``background`` for 0."""
+    return {0: background, **layer.metadata[CLASSES_KEY]}
 
 
 def new_class(value: int) -> ClassInfo:
@@ -117,7 +113,7 @@ def _painted_values(layer: Labels) -> list[int]:
         values = np.flatnonzero(np.bincount(data.ravel()))
     else:
         values = np.unique(data)
-    return [int(v) for v in values if v != 0][:MAX_CLASSES]
+    return [int(v) for v in values if v > 0][:MAX_CLASSES]
 
 
 def _colour(layer: Labels, value: int) -> str:

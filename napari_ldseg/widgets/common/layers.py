@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Layer
+from napari.layers import Image, Layer
 from napari.utils.colormaps import Colormap, ensure_colormap
+
+from ...layers.geometry import derived_attributes
 
 SD_RANGE = (0.0, 0.5)
 MAX_OPACITY = 0.7
@@ -25,6 +27,18 @@ def sd_colormap() -> Colormap:
     return Colormap(colours, name="uncertainty")
 
 
+def sd_layer(data: np.ndarray, name: str, image: Layer) -> Image:
+    """Return a layer of an SD (0 to 0.5) on the grid of ``image``."""
+    return Image(
+        data,
+        name=name,
+        colormap=sd_colormap(),
+        contrast_limits=SD_RANGE,
+        blending="translucent_no_depth",
+        **derived_attributes(image),
+    )
+
+
 def unwrapped(viewer: ViewerModel) -> ViewerModel:
     """Return the viewer behind the proxy that napari gives to plugins."""
     return getattr(viewer, "__wrapped__", viewer)
@@ -34,10 +48,27 @@ def add_unselected(viewer: ViewerModel, layer: Layer, position: int | None = Non
     """Add ``layer``, by default on top, without selecting it, so that no widget switches to it."""
     layers = unwrapped(viewer).layers
     selected = set(layers.selection)
-    with layers.selection.events.active.blocker():
+    with layers.selection.events.active.blocker(), _no_warning_of_units(unwrapped(viewer)):
         with ignore_cursor_error():
             layers.insert(len(layers) if position is None else position, layer)
         layers.selection = selected
+
+
+@contextmanager
+def _no_warning_of_units(viewer: ViewerModel) -> Iterator[None]:
+    """Add a layer without another warning of napari that the units of the layers differ.
+
+    napari 0.9 looks at the units when it draws after a layer was added. One with the units of its image
+    brings no new difference.
+    """
+    window = getattr(viewer, "window", None)
+    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+    flag = "_needs_world_units_update"
+    differed = len(viewer.layers) > 0 and viewer.layers.extent.units is None
+    due = getattr(canvas, flag, None)
+    yield
+    if differed and due is not None:
+        setattr(canvas, flag, due)
 
 
 @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from napari.layers import Labels
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QLinearGradient, QPainter, QPaintEvent, QPixmap
 from qtpy.QtWidgets import (
@@ -13,14 +16,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...checkpoint.metadata import Metadata
+from ...checkpoint.metadata import ClassInfo
+from ...layers.geometry import layer_scan
 from .layers import SD_RANGE, sd_colormap
 from .qt import existing, stretch_column
+from .sizes import LabelSizes, Unit, differs
 from .style import breakable
 
 MEANING = "Bright means that the samples disagree. A low value does not prove that the model suits this scan."
-UNITS = {"mm3": "ml", "mm2": "cm²", "voxels": "voxels"}
-PER_SHOWN_UNIT = {"mm3": 1000.0, "mm2": 100.0, "voxels": 1.0}
+CORRECTED = "corrected"
 
 
 class ColourBar(QWidget):
@@ -48,6 +52,12 @@ class Legend(QWidget):
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
+        self._summary: dict = {}
+        self._classes: Sequence[ClassInfo] = ()
+        self._labels: Labels | None = None
+        self._unit = Unit("voxels", 1)
+        self._sizes = LabelSizes(self)
+        self._sizes.changed.connect(self._on_counted)
         self._sd = QWidget()
         bar = QVBoxLayout(self._sd)
         bar.setContentsMargins(0, 0, 0, 0)
@@ -82,21 +92,62 @@ class Legend(QWidget):
         layout.addWidget(self._sd)
         self.hide()
 
-    def show_summary(self, summary: dict, metadata: Metadata) -> None:
-        """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the colour bar."""
-        unit, per = UNITS[summary["unit"]], PER_SHOWN_UNIT[summary["unit"]]
-        counted = summary["unit"] == "voxels"
-        calibration = summary["calibrated"]
+    def show_result(
+        self, summary: dict, classes: Sequence[ClassInfo], labels: Labels | None = None
+    ) -> None:
+        """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the colour bar.
+
+        ``classes`` are without the background. The sizes follow the corrections of the layer ``labels``.
+        """
+        shown = summary is self._summary and labels is self._labels
+        if shown and list(classes) == list(self._classes):
+            self.show()
+            return
+        self._summary, self._classes, self._labels = summary, classes, labels
+        self._unit = _unit(summary, labels)
+        self._sizes.watch(labels)
+        unit, calibration = self._unit.name, summary["calibrated"]
         last = "interval" if calibration["intervals"] else "samples"
         self._table.setHorizontalHeaderLabels(["class", f"labels\n{unit}", f"{last}\n{unit}"])
-        self._caption.setText(breakable(_caption(summary)))
-        self._table.setRowCount(len(metadata.classes) - 1)
-        for row, info in enumerate(metadata.classes[1:]):
-            sizes = summary["classes"][info.name]
-            ends = [_size_text(size / per, counted) for size in sizes["interval"] or ()]
-            spread = " – ".join(ends) or "–"
-            cells = (info.name, _size_text(sizes["size"] / per, counted), spread)
-            for column, text in enumerate(cells):
+        existing(self._table.horizontalHeaderItem(1)).setToolTip("Size in the labels layer")
+        existing(self._table.horizontalHeaderItem(2)).setToolTip(
+            calibration["meaning"]
+            if calibration["intervals"]
+            else "Smallest and largest size among the samples"
+        )
+        self._calibration.setText(calibration["meaning"])
+        self._sd.setVisible(summary["mean_sample_sd"] is not None)
+        self._table.setRowCount(len(classes))
+        self._fill()
+        self._table.resizeRowsToContents()
+        rows = sum(self._table.rowHeight(r) for r in range(self._table.rowCount()))
+        header = existing(self._table.horizontalHeader()).sizeHint().height()
+        self._table.setFixedHeight(rows + header + 4)
+        self.show()
+
+    def clear(self) -> None:
+        """Hide the legend and forget its result."""
+        self._summary, self._classes, self._labels = {}, (), None
+        self._sizes.watch(None)
+        self.hide()
+
+    def _on_counted(self) -> None:
+        if self._sizes.of_result() is not None:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Show the sizes; those that differ from the result's have no interval."""
+        found, unit = self._sizes.of_result() or {}, self._unit
+        self._caption.setText(breakable(_caption(self._summary)))
+        for row, info in enumerate(self._classes):
+            result = self._summary["classes"].get(info.name)
+            size = found.get(info.name, result["size"] if result else 0.0)
+            corrected = result is None or differs(size, result["size"])
+            if corrected:
+                spread = CORRECTED
+            else:
+                spread = " – ".join(unit.text(end) for end in result["interval"] or ()) or "–"
+            for column, text in enumerate((info.name, unit.text(size), spread)):
                 item = QTableWidgetItem(text)
                 if column == 0:
                     item.setIcon(swatch(info.colour))
@@ -104,22 +155,15 @@ class Legend(QWidget):
                     item.setTextAlignment(
                         Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     )
+                if column == 2 and corrected and result is not None:
+                    item.setToolTip(f"The model's result: {unit.text(result['size'])} {unit.name}")
                 self._table.setItem(row, column, item)
-        existing(self._table.horizontalHeaderItem(1)).setToolTip(
-            "Size in the labels layer, before any edit"
-        )
-        existing(self._table.horizontalHeaderItem(2)).setToolTip(
-            calibration["meaning"]
-            if calibration["intervals"]
-            else "Smallest and largest size among the samples"
-        )
-        self._calibration.setText(calibration["meaning"])
-        self._table.resizeRowsToContents()
-        rows = sum(self._table.rowHeight(r) for r in range(self._table.rowCount()))
-        header = existing(self._table.horizontalHeader()).sizeHint().height()
-        self._table.setFixedHeight(rows + header + 4)
-        self._sd.setVisible(summary["mean_sample_sd"] is not None)
-        self.show()
+
+
+def _unit(summary: dict, labels: Labels | None) -> Unit:
+    known = {"mm3": Unit("ml", 1000), "mm2": Unit("mm²", 1)}
+    flat = labels is not None and layer_scan(labels).space == 2
+    return known.get(summary["unit"], Unit("pixels" if flat else "voxels", 1))
 
 
 def _caption(summary: dict) -> str:
@@ -129,11 +173,7 @@ def _caption(summary: dict) -> str:
         text += ", only the box or slice of this run"
     if summary["time_points"] > 1:
         text += f", mean of {summary['time_points']} time points"
-    return f"{text}, before any edits:"
-
-
-def _size_text(value: float, counted: bool) -> str:
-    return f"{value:.0f}" if counted or value >= 100 else f"{value:#.3g}"
+    return f"{text}:"
 
 
 def swatch(colour: str) -> QIcon:

@@ -23,9 +23,10 @@ from ...checkpoint.licence import is_non_commercial
 from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit, extent_mismatch
+from ...inference.similarity import unlike_training
 from ...scans.scan import Scan
 from .keras_import import import_in_background
-from .style import narrowed
+from .style import breakable, narrowed
 
 RECENT_KEY = "recent_checkpoints"
 RECENT_COUNT = 5
@@ -43,7 +44,10 @@ class ModelChoice(QWidget):
         self.metadata: Metadata | None = None
         self._chosen = False
         self._offered: Path | None = None
+        self._scan: Scan | None = None
+        self._preferred: Path | None = None
         self.combo = narrowed(QComboBox())
+        self.combo.setPlaceholderText("choose a model")
         self.browse = QPushButton("Browse …")
         self._purpose = QLabel()
         self._purpose.setWordWrap(True)
@@ -56,6 +60,7 @@ class ModelChoice(QWidget):
         layout.addLayout(row)
         layout.addWidget(self._purpose)
         self._fill()
+        self.combo.setCurrentIndex(0)  # with a placeholder, Qt selects nothing by itself
         self.combo.currentIndexChanged.connect(self._on_choice)
         self.combo.activated.connect(self._on_activated)
         self.browse.clicked.connect(self._on_browse)
@@ -97,31 +102,57 @@ class ModelChoice(QWidget):
         self.combo.blockSignals(False)
         self._on_choice()
 
-    def suggest(self, scan: Scan) -> None:
-        """Select the model that fits ``scan`` best, unless the user has chosen a model.
+    def prefer(self, path: Path) -> None:
+        """Select ``path``, which the viewer uses, unless the user or the project has chosen a model."""
+        self._preferred, before = path, self.path
+        if self._row_of(path) < 0:
+            self.combo.blockSignals(True)
+            self._fill()
+            self.combo.setCurrentIndex(self._row_of(before) if before is not None else -1)
+            self.combo.blockSignals(False)
+        if not self._chosen and self._offered is None:
+            self.combo.setCurrentIndex(self._row_of(path))
 
-        The project's model comes first, then 3D before 2D, then the closest field of view.
+    def suggest(self, scan: Scan | None) -> None:
+        """Select the model that fits ``scan`` best, or none, unless the user has chosen a model.
+
+        The project's model comes first, then 3D before 2D, then the closest field of view. A bundled model
+        whose training images are unlike the scan is not selected.
         """
-        if self._chosen:
-            return
+        self._scan = scan
+        if scan is not None and not self._chosen:
+            fitting = self._fitting(scan)
+            row = min(fitting)[-1] if fitting else -1
+            self.combo.blockSignals(True)
+            self.combo.setCurrentIndex(row)
+            self.combo.blockSignals(False)
+        self._on_choice()
+
+    def _fitting(self, scan: Scan) -> list[tuple[bool, int, float, int]]:
+        """Return the rows of the models that fit ``scan``, each behind what to sort by."""
         fitting = []
+        bundled = bundled_checkpoints().values()
         for row in range(self.combo.count()):
+            path = self.combo.itemData(row) or Path()
             try:
-                metadata = read_metadata(self.combo.itemData(row) or Path())
+                metadata = read_metadata(path)
                 check_fit(metadata, scan)
             except LDSegError:
                 continue
-            mismatch = extent_mismatch(metadata, scan)
-            other = self.combo.itemData(row) != self._offered
-            fitting.append((other, -metadata.architecture.dims, mismatch, row))
-        if fitting:
-            self.combo.setCurrentIndex(min(fitting)[-1])
+            dims, other = metadata.architecture.dims, path != self._offered
+            # The user's own 2D model may be for slices; the bundled ones are not for a volume.
+            in_slices = dims == 2 and scan.space == 3 and scan.calibrated and path in bundled
+            if other and (in_slices or unlike_training(metadata, scan) is not None):
+                continue
+            fitting.append((other, -dims, extent_mismatch(metadata, scan), row))
+        return fitting
 
     def suggest_for(self, classes: Collection[str], dims: int) -> None:
         """Select the model with most of ``classes`` and, among those, with the fewest other classes.
 
-        The model has ``dims`` dimensions, or one less if it has more of the classes than any of those. A
-        model that the user has chosen or that the project uses stays selected.
+        The model has ``dims`` dimensions, or one less if it has more of the classes than any of those. The
+        model that the viewer uses comes first if it has one of the classes. A model that the user has
+        chosen or that the project uses stays selected.
         """
         if self._chosen or self._offered is not None or not classes:
             return
@@ -133,7 +164,8 @@ class ModelChoice(QWidget):
                 shared = len(known.intersection(classes))
                 less = dims - metadata.architecture.dims
                 if less == 0 or (less == 1 and shared):
-                    fitting.append((-shared, less, len(known), row))
+                    other = not shared or self.combo.itemData(row) != self._preferred
+                    fitting.append((other, -shared, less, len(known), row))
         if fitting:
             self.combo.setCurrentIndex(min(fitting)[-1])
 
@@ -155,6 +187,8 @@ class ModelChoice(QWidget):
             self.combo.addItem(name, path)
         listed = [self.combo.itemData(row) for row in range(self.combo.count())]
         recent = [p for p in self._recent() if p.is_file() and p not in listed]
+        if self._preferred is not None and self._preferred not in (*listed, *recent):
+            recent.append(self._preferred)
         if recent and self.combo.count():
             self.combo.insertSeparator(self.combo.count())
         for path in recent:
@@ -175,6 +209,12 @@ class ModelChoice(QWidget):
                     text += " For non-commercial use only."
             except LDSegError as error:
                 text = str(error)
+        elif self._scan is not None and self.combo.count():
+            text = f"None of these models was trained on images like {breakable(self._scan.name)}."
+        if self.metadata is not None and self._scan is not None:
+            unlike = unlike_training(self.metadata, self._scan)
+            if unlike is not None:
+                text += f" Its training images are unlike {breakable(self._scan.name)}: {unlike}."
         self._purpose.setText(text)
         self.combo.setToolTip(self.combo.currentText())
         self.changed.emit()

@@ -204,7 +204,7 @@ class ClassDialog(QDialog):
     def _on_remove(self) -> None:
         row = self.table.currentRow()
         if self.table.rowCount() < 2:
-            self._show_error("A labels layer needs a class; rename this one instead.")
+            self._show_error("A labels layer needs at least one class; rename this one instead.")
             return
         if row < 0:
             self._show_error("Select the class to remove first.")
@@ -215,8 +215,8 @@ class ClassDialog(QDialog):
             self._remove_row(row)
             return
         self._show_error(
-            f"{name} has {voxels:,} voxels. Choose what to do with its voxels: erase them, give them to "
-            "another class, or keep the class."
+            f"{name} is in use ({voxels:,} voxel{'s' if voxels != 1 else ''}). Choose what to do with its "
+            "voxels."
         )
         self.receiver.clear()
         for other, receiver in enumerate(self._values()):

@@ -24,6 +24,7 @@ from superqt.utils import signals_blocked
 
 from ..common.layers import RESULT_KEY
 from ..common.qt import existing
+from ..common.sizes import LabelSizes
 from ..common.style import ERROR, WIDTH, narrowed, scrolled
 from ..project.tab import Tab
 from .class_dialog import ClassDialog
@@ -62,6 +63,7 @@ class CorrectWidget(Tab):
         """Release the keys and the layers."""
         for key in self._keys():
             self.viewer.bind_key(key, None)
+        self.sizes.watch(None)
         self.corrector.shut_down()
 
     def _build_controls(self) -> None:
@@ -74,6 +76,7 @@ class CorrectWidget(Tab):
         self.edit_classes = QPushButton("Edit classes …")
         self.edit_classes.setToolTip("Add, rename, recolour or remove the classes of this layer")
         self.class_list = ClassList()
+        self.sizes = LabelSizes(self)
         self.volume, self.slice_only = QRadioButton("volume"), QRadioButton("slice shown")
         self.volume.setChecked(True)
         self.scope = QButtonGroup(self)
@@ -159,6 +162,7 @@ class CorrectWidget(Tab):
         self.corrector.message.connect(self.status.show_message)
         for name, button in self.buttons.items():
             button.clicked.connect(lambda _=False, name=name: self._use(name))
+        self.sizes.changed.connect(self._refresh_sizes)
         self.class_list.chosen.connect(self.corrector.choose)
         self.slice_only.toggled.connect(self._on_scope)
         self.smoothing.valueChanged.connect(self._on_amounts)
@@ -205,7 +209,12 @@ class CorrectWidget(Tab):
         )
         self._refresh_amounts()
         self.class_list.show_classes(self.corrector.classes, self.corrector.value)
+        self.sizes.watch(layer)
+        self._refresh_sizes()
         self._refresh_tools()
+
+    def _refresh_sizes(self) -> None:
+        self.class_list.show_sizes(self.sizes.of_layer())
 
     def _refresh_tools(self) -> None:
         corrector = self.corrector

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,26 +13,38 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from ...checkpoint.metadata import ClassInfo
+from ...errors import LDSegError
 from ...layers.geometry import derived_attributes, layer_geometry
 from ...project.case import CaseFolder, Masks
 from ...project.folder import Project
 from ...scans.scan import Scan
 from ..common.class_labels import set_classes
-from ..common.layers import RESULT_KEY, RUNS_KEY
+from ..common.layers import RESULT_KEY, RUNS_KEY, add_unselected, sd_layer
 
 FILE_KEY = "napari_ldseg_file"
+# What the table of a result is made of; a case from elsewhere may have less.
+SUMMARY = {
+    "unit",
+    "classes",
+    "calibrated",
+    "time_points",
+    "mean_sample_sd",
+    "part_of_image",
+    "provenance",
+}
 
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """A case as read from the disk; ``file`` is that of its image."""
+    """A case as read from the disk; ``file`` is that of its image, ``maps`` are the SDs of the result."""
 
     case: CaseFolder
     image: Scan
     file: Path
     masks: Masks
-    classes: Sequence[ClassInfo]
+    classes: Mapping[int, ClassInfo]
     runs: tuple[dict, ...]
+    maps: dict[str, np.ndarray]
 
 
 def read_case(project: Project, name: str) -> LoadedCase:
@@ -40,11 +54,12 @@ def read_case(project: Project, name: str) -> LoadedCase:
     classes = project.classes_of(record)
     path = project.images.path(case)
     image = project.images.read(case, path)
-    return LoadedCase(case, image, path, case.load(image), classes, record.runs)
+    masks, maps = case.load(image), case.load_maps()
+    return LoadedCase(case, image, path, masks, classes, record.runs, maps)
 
 
 def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
-    """Add the labels of a case to ``viewer``, and its image unless it is shown already."""
+    """Add the labels and the SDs of a case to ``viewer``, and its image unless it is shown already."""
     image = _shown(viewer, loaded)
     if image is None:
         attributes = layer_geometry(loaded.image)
@@ -58,11 +73,36 @@ def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
         opacity=0.5,
         **derived_attributes(image),
     )
-    background, *classes = loaded.classes
-    set_classes(labels, dict(enumerate(classes, start=1)), background.name)
-    labels.metadata.update({RESULT_KEY: {}, RUNS_KEY: list(loaded.runs)})
+    classes = {value: c for value, c in loaded.classes.items() if value > 0}
+    set_classes(labels, classes, loaded.classes[0].name)
+    latest = loaded.runs[-1] if loaded.runs and set(loaded.runs[-1]) >= SUMMARY else {}
+    labels.metadata.update({RESULT_KEY: latest, RUNS_KEY: list(loaded.runs)})
+    for name, title in (("predictive_sd", "predictive SD"), ("sample_sd", "uncertainty")):
+        if name in loaded.maps and loaded.maps[name].shape == labels.data.shape:
+            layer = sd_layer(loaded.maps[name], f"{title} · {loaded.case.name}", image)
+            layer.visible = name == "sample_sd"
+            layer.metadata[RESULT_KEY] = latest
+            add_unselected(viewer, layer)
     viewer.add_layer(labels)
     return image, labels
+
+
+def write_maps(
+    case: CaseFolder, grid: Scan, maps: Mapping[str, np.ndarray], on_failure: Callable[[str], None]
+) -> None:
+    """Write the SDs of a case in a thread of their own, so that no correction waits for them.
+
+    ``on_failure`` is called in that thread.
+    """
+
+    def work() -> None:
+        try:
+            case.save_maps(grid, maps)
+        except (OSError, LDSegError) as error:
+            with suppress(RuntimeError):  # Qt has deleted the widgets already.
+                on_failure(f"The uncertainty of {case.name} cannot be saved: {error}")
+
+    threading.Thread(target=work, daemon=True).start()
 
 
 def _shown(viewer: ViewerModel, loaded: LoadedCase) -> Image | None:

@@ -19,16 +19,16 @@ from qtpy.QtCore import QCoreApplication, QObject, QSettings, QTimer, Signal
 
 from ...errors import LDSegError
 from ...layers.geometry import layer_scan
-from ...project.case import CaseFolder, Masks, now
+from ...project.case import CaseFolder, Masks, now, unnamed_value
 from ...project.folder import Project
 from ...project.images import ImageMissing, refers_to_file
 from ...project.patient import NUMBERED_LAYER, patient_of
 from ...project.recorder import Recorder
-from ...project.schema import CaseRecord, SignOff
+from ...project.schema import CaseRecord, SignOff, values_of
 from ...scans.scan import Scan
 from ..common.layers import REVIEWED_KEY, RUNS_KEY, unwrapped
 from ..common.qt import existing
-from .case_layers import FILE_KEY, LoadedCase, read_case, show_case
+from .case_layers import FILE_KEY, LoadedCase, read_case, show_case, write_maps
 from .tracked_labels import LabelTracker, TrackedLabels
 from .window_guard import WindowGuard
 
@@ -103,7 +103,7 @@ class ProjectState(QObject):
                     update={
                         "edited_voxels": edited,
                         "reviewed_voxels": reviewed,
-                        "unnamed_value": recorder.unnamed_value(len(record.values)),
+                        "unnamed_value": recorder.unnamed_value(record.names),
                     }
                 )
         return records
@@ -281,10 +281,11 @@ class ProjectState(QObject):
     def _check_named(self, layer: Labels, where: tuple[slice, ...] = ()) -> None:
         """Raise LDSegError if a voxel has a value without a class."""
         tracked = self.labels.find(layer)
-        highest = int(np.max(layer.data[where], initial=0))
-        if tracked is not None and highest >= len(tracked.classes):
+        data = np.asarray(layer.data[where])
+        wrong = None if tracked is None else unnamed_value(data, tracked.classes)
+        if wrong is not None:
             raise LDSegError(
-                f"{layer.name} holds the value {highest}, which has no class: name it under Edit classes in "
+                f"{layer.name} holds the value {wrong}, which has no class: name it under Edit classes in "
                 "the Correct tab, or erase its voxels."
             )
 
@@ -333,8 +334,22 @@ class ProjectState(QObject):
             patient,
             copy=shown is not None,
         )
+        self.store_maps(tracked, tracked.maps, case)
         self.labels.notify()
         return case
+
+    def store_maps(
+        self, tracked: TrackedLabels, maps: dict[str, np.ndarray], case: CaseFolder | None = None
+    ) -> None:
+        """Store the SDs of the result that labels come from with their case, in the background.
+
+        Labels without a case keep them until they have one.
+        """
+        if case is None and tracked.recorder is not None:
+            case = tracked.recorder.case
+        tracked.maps = maps if case is None else {}
+        if case is not None and maps:
+            write_maps(case, layer_scan(tracked.layer), maps, self.failed.emit)
 
     def _show(self, loaded: LoadedCase) -> None:
         viewer = self._viewer_ref()
@@ -370,7 +385,7 @@ class ProjectState(QObject):
         elif isinstance(error, OSError):
             self.failed.emit(f"The project cannot be read or written: {error.strerror or error}.")
         else:
-            self.failed.emit(f"This failed: {type(error).__name__}: {error}.")
+            self.failed.emit(f"Unexpected error: {type(error).__name__}: {error}.")
 
     def _on_finished(self) -> None:
         self.busy = ""
@@ -378,12 +393,14 @@ class ProjectState(QObject):
 
     def _on_classes_changed(self, tracked: TrackedLabels) -> None:
         try:
-            self._open_project(create=False).add_classes(tracked.classes, redefined=True)
+            values = values_of(tracked.classes)
+            classes = tuple(tracked.classes.values())
+            self._open_project(create=False).add_classes(classes, redefined=True)
         except (OSError, LDSegError) as error:
             self._on_error(error)
             return
         recorder = self.labels.recorder_of(tracked.layer)
-        recorder.save(values=tuple(c.name for c in tracked.classes))
+        recorder.save(**values)
         self._notify_when_written(recorder)
 
     def _notify_when_written(self, recorder: Recorder) -> None:

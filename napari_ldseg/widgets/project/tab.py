@@ -14,7 +14,15 @@ from .state import ProjectState, project_of
 
 
 class Tab(QWidget):
-    """A docked widget of the plugin, which becomes a tab beside the others."""
+    """A docked widget of the plugin, which becomes a tab beside the others.
+
+    Attributes
+    ----------
+    viewer, project_state
+        The viewer as napari gives it to plugins, and the state of its project.
+    project_notice, status
+        The project's notice and the status line; each subclass puts them into its layout.
+    """
 
     def __init__(self, viewer: napari.Viewer):
         super().__init__()

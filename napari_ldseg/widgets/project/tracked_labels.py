@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -22,7 +22,9 @@ from ...layers.geometry import layer_scan
 from ...project.case import CaseFolder, Masks
 from ...project.recorder import Recorder
 from ...scans.scan import Scan
-from ..common.class_labels import CLASSES_KEY, class_sequence
+from ..common.class_labels import CLASSES_KEY, numbered_classes
+
+BRUSH_SHARE = 0.03  # of the shorter side of a slice; napari's own brush hides a small image
 
 
 @dataclass(eq=False)
@@ -34,18 +36,24 @@ class TrackedLabels:
     layer, image
         The labels layer, and the image it belongs to if there is one.
     classes
-        The classes of the label values 0, 1, ...
+        The classes by label value, with the background.
     base
         The label before the user edited it.
     recorder
         Records the edits; None before the first one.
+    result_maps
+        Returns the SDs of the model's result, by name, as they are now.
+    maps
+        Those that are to be stored with the case.
     """
 
     layer: Labels
     image: Layer | None
-    classes: Sequence[ClassInfo]
+    classes: Mapping[int, ClassInfo]
     base: np.ndarray
     recorder: Recorder | None = None
+    result_maps: Callable[[], dict[str, np.ndarray]] = dict
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class LabelTracker(QObject):
@@ -82,17 +90,22 @@ class LabelTracker(QObject):
         return [t.recorder for t in self._tracked if t.recorder is not None] + self.finishing
 
     def track(
-        self, layer: Labels, image: Layer | None, classes: Sequence[ClassInfo], base: np.ndarray
+        self,
+        layer: Labels,
+        image: Layer | None,
+        classes: Mapping[int, ClassInfo],
+        base: np.ndarray,
     ) -> TrackedLabels:
         """Record ``layer`` from the user's first edit on; call this before ``base`` is shown.
 
-        ``base`` is the label before any edit and must not be changed afterwards; ``classes`` are those of
-        the values 0, 1, ...
+        ``base`` is the label before any edit and must not be changed afterwards; ``classes`` are those by
+        label value, with the background.
         """
         tracked = self.find(layer)
         if tracked is None:
             tracked = TrackedLabels(layer, image, classes, base)
             self._tracked.append(tracked)
+            layer.brush_size = max(1, round(BRUSH_SHARE * min(layer.data.shape[-2:])))
             layer.events.paint.connect(self._on_painted)
             layer.events.labels_update.connect(self._on_painted)
             layer.events.set_data.connect(self._on_data)
@@ -105,11 +118,17 @@ class LabelTracker(QObject):
     def track_if_classified(self, layer: Layer) -> None:
         """Track a labels layer on which classes are set; other layers are not the project's."""
         if isinstance(layer, Labels) and self.find(layer) is None and CLASSES_KEY in layer.metadata:
-            self.track(layer, self._image_under(layer), class_sequence(layer), np.array(layer.data))
+            self.track(
+                layer, self._image_under(layer), numbered_classes(layer), np.array(layer.data)
+            )
 
     def find(self, layer: Layer | None) -> TrackedLabels | None:
         """Return the entry of ``layer``, None if it is not tracked."""
         return next((tracked for tracked in self._tracked if tracked.layer is layer), None)
+
+    def on_image(self, image: Layer | None) -> list[TrackedLabels]:
+        """Return the labels of ``image``, the newest first."""
+        return [t for t in reversed(self._tracked) if image is not None and t.image == image]
 
     def edited_on(self, image: Layer, but: Layer | None = None) -> TrackedLabels | None:
         """Return the newest labels of ``image`` that the user has edited or reviewed, except ``but``."""
@@ -133,6 +152,8 @@ class LabelTracker(QObject):
     ) -> Recorder:
         """Record from ``masks`` on, in ``case`` or in a case that the first change adds."""
         scan = layer_scan(tracked.layer)
+        if case is None:
+            tracked.maps = tracked.result_maps()
         tracked.recorder = Recorder(
             tracked.layer.name,
             tracked.layer.data,
@@ -198,8 +219,8 @@ class LabelTracker(QObject):
         tracked = self.find(event.source)
         if tracked is None or CLASSES_KEY not in tracked.layer.metadata:
             return
-        classes = class_sequence(tracked.layer, tracked.classes[0])
-        if classes == list(tracked.classes):
+        classes = numbered_classes(tracked.layer, tracked.classes[0])
+        if classes == tracked.classes:
             return
         tracked.classes = classes
         if tracked.recorder is not None and tracked.recorder.case is not None:

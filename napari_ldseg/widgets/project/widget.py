@@ -31,6 +31,7 @@ from ...project.exchange import Layout, Outcome, export, import_from
 from ...project.folder import REMOVED, Project
 from ...project.schema import CaseRecord
 from ..common.layers import unwrapped
+from ..common.sizes import LabelSizes
 from ..common.style import breakable
 from .case_list import CaseList
 from .review_part import (
@@ -84,6 +85,9 @@ class ProjectWidget(Tab):
         self.export = QPushButton("Export …")
         self.reviewing = QLabel()
         self.reviewing.setWordWrap(True)
+        self.sizes = LabelSizes(self)
+        self.sizes_shown = QLabel()
+        self.sizes_shown.setWordWrap(True)
         self.extent = QComboBox()
         self.extent.setToolTip("How much of the labels you have checked")
         self.mark = QPushButton("Mark as reviewed")
@@ -93,7 +97,7 @@ class ProjectWidget(Tab):
         self.name = QLineEdit(self._settings.value(NAME_KEY) or "")
         self.name.setPlaceholderText("your name")
         self.sign = QPushButton("Sign off")
-        self.sign.setToolTip("Mark everything as reviewed and take responsibility with your name")
+        self.sign.setToolTip("Mark everything as reviewed and sign it with your name")
 
     def _lay_out(self) -> None:
         folder = QHBoxLayout()
@@ -102,11 +106,12 @@ class ProjectWidget(Tab):
         patient = QFormLayout()
         patient.addRow("Patient", self.patient)
         actions = QGridLayout()
-        for place, button in enumerate((self.open, self.remove, self.import_cases, self.export)):
-            actions.addWidget(button, *divmod(place, 2))
+        for position, button in enumerate((self.open, self.remove, self.import_cases, self.export)):
+            actions.addWidget(button, *divmod(position, 2))
         self.review = QGroupBox("Review")
         form = QFormLayout(self.review)
         form.addRow(self.reviewing)
+        form.addRow(self.sizes_shown)
         form.addRow("Extent", self.extent)
         marks = QHBoxLayout()
         marks.addWidget(self.mark, 2)
@@ -136,6 +141,7 @@ class ProjectWidget(Tab):
             layers.selection.events.active,
         ):
             event.connect(self._refresh_review)
+        self.sizes.changed.connect(self._refresh_sizes)
         dims = self.viewer.dims.events
         for event in (dims.order, dims.ndisplay, dims.ndim):
             event.connect(self._refresh_review)
@@ -217,7 +223,18 @@ class ProjectWidget(Tab):
             if recorder is not None
             else np.zeros(())
         )
+        self.sizes.watch(labels)
+        self._refresh_sizes()
         self._refresh_summary()
+
+    def _refresh_sizes(self) -> None:
+        """Show the sizes that are signed off."""
+        parts = [
+            f"{size.name} {size.text}{' (corrected)' if size.corrected else ''}"
+            for size in self.sizes.of_layer()
+        ]
+        self.sizes_shown.setText(breakable(", ".join(parts)))
+        self.sizes_shown.setVisible(bool(parts))
 
     def _refresh_summary(self, event: object = None) -> None:
         """Show what is reviewed, beginning with the slice shown; also after scrolling."""

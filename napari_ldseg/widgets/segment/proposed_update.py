@@ -46,7 +46,7 @@ class ProposedUpdate:
     ):
         self.labels, self.new, self.update = edited.layer, new, update
         viewer = unwrapped(viewer)
-        self._viewer, self._edited, self._classes = viewer, edited, classes
+        self._viewer, self.edited, self._classes = viewer, edited, classes
         new.visible = False
         if viewer.layers.selection.active is new:
             viewer.layers.selection.active = self.labels
@@ -78,7 +78,7 @@ class ProposedUpdate:
 
         What was edited or reviewed since the proposal does not change.
         """
-        layer, update, recorder = self.labels, self.update, self._edited.recorder
+        layer, update, recorder = self.labels, self.update, self.edited.recorder
         if layer not in self._viewer.layers or recorder is None:  # the case was removed
             self.keep_both()
             return 0
@@ -91,10 +91,11 @@ class ProposedUpdate:
         if free.any():
             runs = [*layer.metadata.get(RUNS_KEY, ()), self.new.metadata.get(RESULT_KEY, {})][-100:]
             recorder.take_update(change, runs=tuple(runs))
-            layer.metadata[RUNS_KEY] = runs
+            layer.metadata.update({RUNS_KEY: runs, RESULT_KEY: runs[-1]})
         self.withdraw()
-        # napari crashes on Mesa if two layers are removed without drawing in between.
-        QTimer.singleShot(REDRAW_MS, self._remove_new)
+        # napari crashes on Mesa if two layers are removed without drawing in between. The lambda keeps
+        # this object alive until then.
+        QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
         return int(np.count_nonzero(free))
 
     def keep_both(self) -> None:

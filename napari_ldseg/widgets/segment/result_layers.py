@@ -16,10 +16,9 @@ from ..common.layers import (
     RESULT_KEY,
     REVIEWED_KEY,
     RUNS_KEY,
-    SD_RANGE,
     add_unselected,
     ignore_cursor_error,
-    sd_colormap,
+    sd_layer,
 )
 from .sampling import Result
 
@@ -64,11 +63,6 @@ class ResultLayers:
         self._removed: set[str] = set()
         self._runs: list[dict] = [{}]
         self._grid: tuple | None = None
-
-    @property
-    def any_left(self) -> bool:
-        """Whether a layer of the result is still in the viewer."""
-        return any(self._present(x) for x in (self.labels, self.sample_sd, self.predictive_sd))
 
     def begin(self, partial: bool, others_edited: bool = False) -> dict[str, np.ndarray]:
         """Prepare for a run; return the arrays that are shown, by the names of ``Result``'s fields.
@@ -119,6 +113,24 @@ class ResultLayers:
             with ignore_cursor_error():
                 self._viewer.layers.selection.active = self.labels
 
+    def maps(self) -> dict[str, np.ndarray]:
+        """Return the SDs that are shown, by the names of ``Result``'s fields."""
+        layers = {"sample_sd": self.sample_sd, "predictive_sd": self.predictive_sd}
+        return {
+            name: layer.data
+            for name, layer in layers.items()
+            if layer is not None and self._present(layer)
+        }
+
+    def hide(self) -> None:
+        """Hide the layers, but not labels that the user has edited or draws on."""
+        layers: list[Layer | None] = [self.sample_sd, self.predictive_sd]
+        if not self._edited() and not _in_use(self.labels):
+            layers.append(self.labels)
+        for layer in layers:
+            if layer is not None and self._present(layer):
+                layer.visible = False
+
     def _record(self, summary: dict) -> None:
         """Store the latest run's summary, and those of all runs that the layers come from."""
         self._runs[-1] = summary
@@ -159,15 +171,8 @@ class ResultLayers:
         if layer is not None:
             layer.data = data
             return
-        layer = Image(
-            data,
-            name=self._name(title),
-            colormap=sd_colormap(),
-            contrast_limits=SD_RANGE,
-            blending="translucent_no_depth",
-            visible=visible,
-            **derived_attributes(self.image),
-        )
+        layer = sd_layer(data, self._name(title), self.image)
+        layer.visible = visible
         setattr(self, name, layer)
         self._add(layer, self._under_labels())
 

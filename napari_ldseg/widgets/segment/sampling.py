@@ -16,7 +16,7 @@ from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.region import Region, crop
 from ...scans.scan import Scan
-from ...utils.durations import about
+from ...utils.text import about
 
 if TYPE_CHECKING:
     # Both import torch, for which the window must not wait.
@@ -166,7 +166,7 @@ def _result(job: SamplingJob, posterior: Posterior, last: bool) -> Result:
     if last and not complete and "labels" in job.base:
         sampled = np.zeros_like(posterior.counts, dtype=bool)
 
-    def whole(name: str, part: np.ndarray) -> np.ndarray:
+    def on_whole_image(name: str, part: np.ndarray) -> np.ndarray:
         base = job.base.get(name)
         full = np.zeros(job.scan.shape, part.dtype) if base is None else base.copy()
         full[job.region.slices][sampled] = part[sampled]
@@ -176,9 +176,9 @@ def _result(job: SamplingJob, posterior: Posterior, last: bool) -> Result:
     if sd is None and last and complete and job.partial and "sample_sd" in job.base:
         sd = np.zeros(posterior.scan.shape, np.float32)
     return Result(
-        whole("labels", posterior.labels),
-        None if sd is None else whole("sample_sd", sd),
-        whole("predictive_sd", posterior.predictive_sd) if last and complete else None,
+        on_whole_image("labels", posterior.labels),
+        None if sd is None else on_whole_image("sample_sd", sd),
+        on_whole_image("predictive_sd", posterior.predictive_sd) if last and complete else None,
         {**posterior.summary(), "part_of_image": job.partial} if complete else None,
         last,
     )

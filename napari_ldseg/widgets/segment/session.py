@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Shapes
+from napari.layers import Image, Labels, Layer, Shapes
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
@@ -20,6 +20,7 @@ from ...inference.region import Region, bounding_region, crop, full_region
 from ...layers.geometry import grid_of, layer_scan
 from ...project.update import propose
 from ...scans.scan import Scan
+from ..common.layers import RESULT_KEY
 from ..project.state import project_of
 from .proposed_update import ProposedUpdate
 from .result_layers import ResultLayers
@@ -64,6 +65,18 @@ class Session(QObject):
     def results(self) -> ResultLayers | None:
         """The layers of the latest run."""
         return self._current
+
+    def result_on(self, image: Layer | None) -> Layer | None:
+        """Return the layer that holds the newest result on ``image``: labels, else an SD, else None."""
+        own = [r for r in (*self._results, self._current) if r is not None and r.image == image]
+        layers = [r.labels for r in own[::-1]]
+        layers += [t.layer for t in self._project.labels.on_image(image)]
+        layers += [sd for r in own[::-1] for sd in (r.sample_sd, r.predictive_sd)]
+        for layer in layers:
+            shown = layer is not None and any(layer is other for other in self._viewer.layers)
+            if layer is not None and shown and layer.metadata.get(RESULT_KEY):
+                return layer
+        return None
 
     def start(self, choices: Choices) -> None:
         """Check the choices and start sampling in a worker thread.
@@ -113,7 +126,11 @@ class Session(QObject):
 
     def apply_proposal(self) -> int:
         """Apply the proposed update to the edited labels; return the number of changed voxels."""
-        return self._end_proposal(ProposedUpdate.apply) or 0
+        proposal, results = self.proposal, self._current
+        changed = self._end_proposal(ProposedUpdate.apply) or 0
+        if changed and proposal is not None and results is not None:
+            self._project.store_maps(proposal.edited, results.maps())
+        return changed
 
     def decline_proposal(self) -> None:
         """Keep both the edited and the new labels."""
@@ -136,7 +153,8 @@ class Session(QObject):
             return ""
         classes, new = results.metadata.classes, results.labels
         edited = self._project.labels.edited_on(results.image, but=new)
-        if edited is None or [c.name for c in edited.classes] != [c.name for c in classes]:
+        same = {value: c.name for value, c in enumerate(classes)}
+        if edited is None or {value: c.name for value, c in edited.classes.items()} != same:
             return ""
         if grid_of(edited.layer) != grid_of(new):
             return ""
@@ -156,8 +174,19 @@ class Session(QObject):
 
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         if snapshot.result is not None and self._current is not None and not self._image_removed:
+            before = self._current.labels
             self._current.show(snapshot.result)
+            if self._current.labels is not before:
+                self._hide_former(self._current)
         self.progressed.emit(snapshot)
+
+    def _hide_former(self, current: ResultLayers) -> None:
+        """Hide what other models with the classes of ``current`` made of its image."""
+        names = [c.name for c in current.metadata.classes]
+        for other in self._results:
+            same = other.image is current.image and other is not current
+            if same and [c.name for c in other.metadata.classes] == names:
+                other.hide()
 
     def _on_returned(self, snapshot: Snapshot) -> None:
         stopped = self._job is not None and self._job.stop.is_set()
@@ -212,7 +241,9 @@ class Session(QObject):
                 return results
 
         def written(labels: Labels, data: np.ndarray) -> None:
-            self._project.labels.track(labels, image, metadata.classes, data)
+            classes = dict(enumerate(metadata.classes))
+            tracked = self._project.labels.track(labels, image, classes, data)
+            tracked.result_maps = results.maps
 
         results = ResultLayers(self._viewer, image, metadata, written)
         self._results.append(results)

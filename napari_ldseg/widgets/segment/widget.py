@@ -6,7 +6,7 @@ from typing import Any
 
 import napari
 from magicgui.widgets import ComboBox
-from napari.layers import Image, Shapes
+from napari.layers import Image, Labels, Shapes
 from qtpy.QtGui import QHideEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -23,6 +23,7 @@ from superqt import QCollapsible
 
 from ...errors import LDSegError
 from ...layers.geometry import layer_scan
+from ..common.class_labels import classes_of
 from ..common.device_choice import DeviceChoice
 from ..common.layers import RESULT_KEY
 from ..common.legend import Legend
@@ -48,6 +49,8 @@ class SegmentWidget(Tab):
         self.training = training_of(napari_viewer)
         self._suggested_for: Image | None = None
         self._next_image: Image | None = None
+        self._ending = False
+        self._result_image: Image | None = None
         self._build_controls()
         self._lay_out()
         self._connect()
@@ -133,13 +136,14 @@ class SegmentWidget(Tab):
             event.connect(self._refresh)
         self.viewer.layers.selection.events.active.connect(self._on_active)
         self.image.changed.connect(self._on_image)
-        self.model.changed.connect(self._refresh)
+        self.model.changed.connect(self._on_model)
         self.model.failed.connect(self.show_error)
         self.segment.clicked.connect(self._on_segment)
         self.cancel.clicked.connect(self._on_cancel)
         self.session.progressed.connect(self._on_progress)
         self.session.ended.connect(self._on_ended)
         self.session.proposal_changed.connect(self._refresh_proposal)
+        self.project_state.changed.connect(self._on_project)
         self.training.models_changed.connect(self._offer_model)
         self.training.adopted.connect(self.model.choose)
         self._offer_model()
@@ -165,6 +169,11 @@ class SegmentWidget(Tab):
         shapes = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
         return [("whole image", None), *((layer.name, layer) for layer in shapes)]
 
+    def _on_model(self) -> None:
+        if self.image.value is not None and self.model.path is not None:
+            self.training.note_use(self.model.path)
+        self._refresh()
+
     def _refresh(self, event: Any = None) -> None:
         self.image.reset_choices()
         self.region.reset_choices()
@@ -186,12 +195,36 @@ class SegmentWidget(Tab):
 
     def _on_image(self, event: Any = None) -> None:
         self._next_image = None
+        if not self.session.running and not self._ending and self.image.value is not None:
+            # What was reported, and the table, belong to the image chosen before.
+            self._result_image = self.image.value
+            self.status.show_message("")
+            self._refresh_legend()
         self._refresh_slices()
+
+    def _on_project(self) -> None:
+        if not self.session.running:
+            self._refresh_legend()  # a case may have been opened
+
+    def _refresh_legend(self) -> None:
+        """Show the table of the newest result on the image, if a layer of it is left."""
+        layer = self.session.result_on(self._result_image)
+        if layer is None:
+            self.legend.clear()
+            return
+        summary = layer.metadata[RESULT_KEY]
+        if isinstance(layer, Labels):
+            self.legend.show_result(summary, list(classes_of(layer).values()), layer)
+        elif self.session.results is not None:
+            self.legend.show_result(summary, self.session.results.metadata.classes[1:])
 
     def _refresh_slices(self, event: Any = None) -> None:
         if self.image.value is not None and self.image.value is not self._suggested_for:
             self._suggested_for = self.image.value
             self.model.suggest(layer_scan(self.image.value))
+        elif self.image.value is None and self._suggested_for is not None:
+            self._suggested_for = None
+            self.model.suggest(None)
         image, metadata = self.image.value, self.model.metadata
         sliced = (
             image is not None and metadata is not None and image.ndim > metadata.architecture.dims
@@ -200,9 +233,8 @@ class SegmentWidget(Tab):
 
     def _refresh_buttons(self) -> None:
         running = self.session.running
-        results = self.session.results
-        if results is not None and not running and not results.any_left:
-            self.legend.hide()
+        if not running:
+            self._refresh_legend()
         ready = self.image.value is not None and self.model.path is not None
         self.segment.setEnabled(ready and not running)
         self.cancel.setEnabled(running)
@@ -229,6 +261,7 @@ class SegmentWidget(Tab):
         except LDSegError as error:
             self.show_error(str(error))
             return
+        self._result_image = image
         self.status.show_message("")
         self.progress.setValue(0)
         self._refresh_buttons()
@@ -241,13 +274,15 @@ class SegmentWidget(Tab):
     def _on_progress(self, snapshot: Snapshot) -> None:
         self.progress.setValue(round(1000 * snapshot.fraction))
         self.progress.setFormat(snapshot.message)
-        result = snapshot.result
-        if result is not None and result.summary is not None and snapshot.metadata is not None:
-            self.legend.show_summary(result.summary, snapshot.metadata)
+        if snapshot.result is not None and snapshot.result.summary is not None:
+            self._refresh_legend()
 
     def _on_ended(self, message: str, error: bool) -> None:
         self.status.show_message(message, error)
+        # The message stays although an image that was opened meanwhile is chosen now.
+        self._ending = True
         self._take_next_image()
+        self._ending = False
         self._refresh_buttons()
 
     def _offer_model(self) -> None:

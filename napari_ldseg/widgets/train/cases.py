@@ -110,7 +110,7 @@ class TrainingCases(QWidget):
             parts.append(f"{_count(training, 'training case')}.")
             if not held_out:
                 parts.append(
-                    "No case is held out, so the new model cannot be compared with the old."
+                    "No case is held out, so the new model cannot be compared with the old one."
                 )
             else:
                 few = f" ({FEWEST_CASES} are needed for a verdict)"

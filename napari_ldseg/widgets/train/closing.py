@@ -6,7 +6,7 @@ from typing import Literal
 
 from qtpy.QtWidgets import QMessageBox, QWidget
 
-from ...utils.durations import about
+from ...utils.text import about
 
 QUESTION = (
     "The training can continue without napari; you then find the result in the Train tab. Or it stops "

@@ -146,7 +146,9 @@ class ModelTree(QDialog):
                 self.differences.setItem(row, column, item)
         self.differences.resizeRowsToContents()
         self.differences.setVisible(bool(rows))
-        self.status.show_message(COMPARABLE if rows else "No recorded difference.")
+        self.status.show_message(
+            COMPARABLE if rows else "No difference between these models is recorded."
+        )
         if rows and self.height() < 620:
             self.resize(self.width(), 620)
 

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 
 from ...finetuning.launch import FineTuningRun
 from ...training.run_folder import Status
-from ...utils.durations import about
+from ...utils.text import about
 from .plot_view import PlotView
 
 BAR_STEPS = 1000

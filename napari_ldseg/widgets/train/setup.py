@@ -30,7 +30,7 @@ from ...finetuning.plan import (
     settings_for,
     suggest_model_name,
 )
-from ...utils.durations import about
+from ...utils.text import about
 from ..common.class_labels import BACKGROUND
 from ..common.device_choice import DeviceChoice
 from ..common.model_choice import ModelChoice
@@ -117,6 +117,12 @@ class TrainingSetup(QWidget):
     def pace(self) -> Pace:
         """The chosen effort."""
         return cast(Pace, next(n for n, button in self.paces.items() if button.isChecked()))
+
+    def start_from(self, path: Path) -> None:
+        """Start from the model that the viewer uses, unless it has none of the cases' classes."""
+        self.model.prefer(path)
+        self._suggested_for = None
+        self.refresh()
 
     def refresh(self) -> None:
         """Show the project, the model and the cases as they are now."""

@@ -48,6 +48,7 @@ class TrainingState(QObject):
     failed = Signal(str)
     models_changed = Signal()
     adopted = Signal(object)
+    used = Signal(object)
 
     def __init__(self, viewer: ViewerModel):
         super().__init__()
@@ -57,6 +58,7 @@ class TrainingState(QObject):
         self.status: Status | None = None
         self.comparison: Comparison | None = None
         self.busy = ""
+        self.segments_with: Path | None = None
         self._worker: Any = None
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
@@ -79,6 +81,12 @@ class TrainingState(QObject):
         except LDSegError as error:
             self.failed.emit(str(error))
             return None
+
+    def note_use(self, path: Path) -> None:
+        """Remember the model that the Segment tab has selected for an image."""
+        if path != self.segments_with:
+            self.segments_with = path
+            self.used.emit(path)
 
     def find_run(self) -> None:
         """Find the newest run, if it is active or waits for a decision."""
@@ -232,9 +240,9 @@ class TrainingState(QObject):
 
     def _shut_down(self, viewer: ref[ViewerModel]) -> None:
         self._timer.stop()
-        alive = viewer()
-        if alive is not None:
-            _states.pop(alive, None)
+        live_viewer = viewer()
+        if live_viewer is not None:
+            _states.pop(live_viewer, None)
 
     def _on_project(self) -> None:
         if self.project.folder != self.store.project:

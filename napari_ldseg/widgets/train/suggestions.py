@@ -12,6 +12,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
+    QLabel,
     QListWidget,
     QListWidgetItem,
     QProgressBar,
@@ -30,8 +31,11 @@ if TYPE_CHECKING:
 
 NAME = Qt.ItemDataRole.UserRole
 TIP = (
-    "Segment every case that is not reviewed yet. Cases in which the model is unsure, and that differ "
-    "from the reviewed ones, come first."
+    "Rank the cases that are not reviewed yet: first those in which the model is unsure and that differ "
+    "from the reviewed ones"
+)
+NO_CASES = (
+    "The project has no cases yet: correct a segmentation, or import cases in the Project tab."
 )
 
 
@@ -53,6 +57,9 @@ class Suggestions(QWidget):
         self._cancelled = threading.Event()
         self._done = 0
         self.search = QPushButton("What to annotate next")
+        self.reason = QLabel()
+        self.reason.setWordWrap(True)
+        self.reason.setEnabled(False)
         self.cancel = QPushButton("Cancel")
         self.bar = QProgressBar()
         self.bar.setFormat("%v of %m cases")
@@ -68,6 +75,7 @@ class Suggestions(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.search)
+        column.addWidget(self.reason)
         column.addLayout(row)
         column.addWidget(self.list)
         for part in (self.bar, self.cancel, self.list):
@@ -82,9 +90,14 @@ class Suggestions(QWidget):
 
     def refresh(self) -> None:
         """Enable the search while there are cases to rank; hide reviewed ones in the list."""
-        unreviewed = self._cases()[0]
-        self.search.setEnabled(bool(unreviewed) and self._worker is None)
-        self.search.setToolTip(TIP if unreviewed else "Every case of the project is reviewed")
+        unreviewed, reviewed = self._cases()
+        reason = ""
+        if not unreviewed:
+            reason = "Every case of the project is reviewed." if reviewed else NO_CASES
+        self.search.setEnabled(not reason and self._worker is None)
+        self.search.setToolTip(reason or TIP)
+        self.reason.setText(reason)
+        self.reason.setVisible(bool(reason) and self._worker is None)
         for row in range(self.list.count()):
             item = existing(self.list.item(row))
             item.setHidden(item.data(NAME) not in unreviewed)
@@ -130,9 +143,9 @@ class Suggestions(QWidget):
 
     def _show(self, ranked: list[Suggestion]) -> None:
         self.list.clear()
-        for place, suggestion in enumerate(ranked, start=1):
+        for position, suggestion in enumerate(ranked, start=1):
             reason = suggestion.problem or suggestion.reason
-            item = QListWidgetItem(f"{place}. {suggestion.name}\n{reason}")
+            item = QListWidgetItem(f"{position}. {suggestion.name}\n{reason}")
             item.setData(NAME, suggestion.name)
             item.setToolTip(f"{reason}\nDouble-click to open")
             self.list.addItem(item)

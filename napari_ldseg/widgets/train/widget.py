@@ -35,6 +35,8 @@ class TrainWidget(Tab):
         self._lay_out()
         self._connect()
         self._offer_model()
+        if self.state.segments_with is not None:
+            self.setup.start_from(self.state.segments_with)
         self.setup.refresh()
         self._refresh()
 
@@ -64,6 +66,7 @@ class TrainWidget(Tab):
         state.models_changed.connect(self._offer_model)
         state.failed.connect(self.show_error)
         state.adopted.connect(self.setup.model.choose)
+        state.used.connect(self.setup.start_from)
         self.project_state.changed.connect(self._on_project)
         self.setup.started.connect(self._on_start)
         self.setup.failed.connect(self.show_error)
