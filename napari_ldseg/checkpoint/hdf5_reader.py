@@ -110,7 +110,7 @@ def _limit_memory(file_size: int) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with open("/proc/self/statm") as statm:
+        with open("/proc/self/statm", encoding="ascii") as statm:
             used = int(statm.read().split()[0]) * resource.getpagesize()
         limit = used + 3 * file_size + SPARE_BYTES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

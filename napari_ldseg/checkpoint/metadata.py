@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from ..model.architecture import Architecture
 from ..model.authors_sizes import check_authors
+from ..utils.text import nfc
 
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -32,7 +33,7 @@ class _Schema(BaseModel):
 class ClassInfo(_Schema):
     """The meaning of a label value, which is its index in ``Metadata.classes``."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, AfterValidator(nfc), Field(min_length=1, max_length=100)]
     colour: Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
     snomed: Annotated[str, Field(pattern=r"^[0-9]{6,18}$")] | None = None
 

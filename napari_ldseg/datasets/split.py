@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from ..errors import LDSegError
 from ..utils.atomic import atomic_write
+from ..utils.text import nfc
 from .case import Case
 from .settings import DataSettings
+
+CaseName = Annotated[str, AfterValidator(nfc)]
 
 
 class Split(BaseModel):
@@ -19,9 +23,9 @@ class Split(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    training: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...] = ()
+    training: tuple[CaseName, ...]
+    validation: tuple[CaseName, ...]
+    test: tuple[CaseName, ...] = ()
 
     @model_validator(mode="after")
     def _disjoint(self) -> Split:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from numbers import Integral
 
@@ -24,6 +25,16 @@ def check_fit(metadata: Metadata, scan: Scan) -> None:
     _check_intensity_type(scan)
     _check_channels(metadata, scan)
     _check_field_of_view(metadata, scan)
+
+
+def warn_of_unknown_size(metadata: Metadata, scan: Scan) -> None:
+    """Warn if a 3D checkpoint is used on voxels whose size is not known, as the networks depend on it."""
+    if metadata.architecture.dims == 3 and not scan.calibrated:
+        warnings.warn(
+            f"{scan.name} does not give its voxel size in a unit of length: 1 was taken as 1 mm for "
+            f"{metadata.name}; check the result, or write the true size into the file.",
+            stacklevel=2,
+        )
 
 
 def check_integer(what: str, value: object, least: int) -> None:

@@ -19,7 +19,13 @@ from ..errors import LDSegError, is_out_of_memory
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
 from ..scans.scan import Scan
-from .checks import check_fit, check_grid_memory, check_integer, check_memory
+from .checks import (
+    check_fit,
+    check_grid_memory,
+    check_integer,
+    check_memory,
+    warn_of_unknown_size,
+)
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
@@ -131,6 +137,7 @@ class PosteriorSampler:
             )
         check_fit(metadata, scan)
         check_memory(metadata, scan)
+        warn_of_unknown_size(metadata, scan)
         dims = metadata.architecture.dims
         self.metadata, self.scan, self.seed = metadata, scan, seed
         self._steps = steps

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from napari.layers import Layer
 
+from ..scans.colours import plain_samples
 from ..scans.scan import Scan
 
 GEOMETRY_KEY = "napari_ldseg"
@@ -45,10 +46,11 @@ def layer_geometry(scan: Scan) -> dict[str, Any]:
 def layer_scan(layer: Layer) -> Scan:
     """Return the scan that a napari image or labels layer shows, with its true affine.
 
-    The affine of the layer's file is used unless the layer has been moved since it was read.
+    The affine of the layer's file is used unless the layer has been moved since it was read. Colours are
+    as ``read_scan`` gives them: without alpha, and grey where red, green and blue are equal.
     """
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    channels = bool(getattr(layer, "rgb", False))
+    data, channels = plain_samples(data) if getattr(layer, "rgb", False) else (data, False)
     stored = layer.metadata.get(GEOMETRY_KEY)
     if stored is not None and _not_moved(layer, stored) and data.ndim - channels == layer.ndim:
         return replace(stored["scan"], array=data, channels=channels, name=layer.name)

@@ -45,7 +45,7 @@ def straightened(layer: Image | Labels) -> Layer:
         return Labels(np.ascontiguousarray(scan.array), features=layer.features, **attributes)
     if layer.rgb:
         del attributes["colormap"]
-        return Image(scan.array, rgb=True, **attributes)
+        return Image(scan.array, rgb=scan.channels, **attributes)
     return Image(scan.array, contrast_limits=layer.contrast_limits, **attributes)
 
 

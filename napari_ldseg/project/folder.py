@@ -20,7 +20,7 @@ from ..utils.atomic import remove_leftovers
 from ..utils.inside import inside
 from ..utils.locking import LOCK, OWNER, FolderLock
 from ..utils.records import read_record, write_record
-from ..utils.text import free_name
+from ..utils.text import free_name, nfc
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of
 from .patient import patient_of
@@ -313,12 +313,13 @@ class Project:
 
     def _known(self, patient: str) -> str:
         """Return ``patient`` as the project spells it; upper and lower case do not matter."""
+        patient = nfc(patient)
         same = (known for known in self._splits if known.casefold() == patient.casefold())
         return next(same, patient)
 
     def _free_name(self, name: str, cases: Path) -> Path:
-        stem = re.sub(r"[^\w.() -]+", "_", name).strip(" .")[:100] or "case"
-        taken = {path.name.casefold() for path in cases.iterdir()}
+        stem = re.sub(r"[^\w.() -]+", "_", nfc(name)).strip(" .")[:100] or "case"
+        taken = {nfc(path.name).casefold() for path in cases.iterdir()}
         return cases / free_name(stem, lambda n: n.casefold() in taken)
 
 

@@ -126,7 +126,7 @@ def refers_to_file(image: Scan, path: Path | None) -> bool:
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return False
     try:
-        return read_scan(path).shape == image.shape
+        return np.array_equal(read_scan(path).array, np.asarray(image.array))
     except LDSegError:
         return False
 

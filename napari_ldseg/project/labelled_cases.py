@@ -13,6 +13,7 @@ from ..datasets.folders import find_cases
 from ..datasets.settings import DataSettings
 from ..datasets.split import Split
 from ..errors import LDSegError
+from ..utils.text import nfc
 from .case import CaseFolder, unnamed_value
 from .folder import Project
 
@@ -43,7 +44,7 @@ def find_labelled_cases(
         if not record.labelled or not reviewed:
             continue
         cases.append(labelled_case(project, folder, classes))
-        parts[record.split].append(folder.name)
+        parts[record.split].append(nfc(folder.name))
     if not cases:
         raise LDSegError(
             f"No case of {settings.folder} is reviewed completely yet; mark cases as reviewed first."
@@ -76,7 +77,7 @@ def labelled_case(project: Project, folder: CaseFolder, classes: Sequence[str]) 
     label = partial(_label, folder, record.names, table, complete)
     reviewed = None if complete else partial(_reviewed, folder)
     file = folder.file("label.nii.gz")
-    return Case(folder.name, record.patient, read, (label,), file, reviewed)
+    return Case(nfc(folder.name), record.patient, read, (label,), file, reviewed)
 
 
 def _check_count(settings: DataSettings, classes: Sequence[str]) -> None:

@@ -31,6 +31,17 @@ MAX_BYTES = 2**20
 MADE_BY = "# Written by napari-ldseg train: every setting of this run.\n"
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without a key that stands twice in one place: the first value would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.YAMLError(f"the key {twice[0]} stands there twice; remove one of them")
+        return super().construct_mapping(node, deep)
+
+
 def _classes(value: object) -> object:
     """Return classes with a colour for each that is given by its name alone."""
     if not isinstance(value, list | tuple):
@@ -153,7 +164,7 @@ def read_config(path: Path) -> TrainingConfig:
     Raises
     ------
     LDSegError
-        If the file is missing, is not YAML, or a value is unknown or wrong.
+        If the file is missing, is not YAML, has a key twice, or a value is unknown or wrong.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -161,7 +172,7 @@ def read_config(path: Path) -> TrainingConfig:
         text = path.read_text(encoding="utf-8")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise LDSegError(f"{path.name} uses YAML aliases (*name); write the values out.")
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _UniqueKeys)
         if not isinstance(content, dict):
             raise LDSegError(
                 f"{path.name} is not a configuration; it must consist of lines of key: value."

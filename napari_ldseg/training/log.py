@@ -38,10 +38,12 @@ class RunLog:
         earlier = []
         if start and self.path.is_file():
             # The last line is incomplete if the run was killed while it was written.
-            complete = self.path.read_text(errors="replace").rpartition("\n")[0].splitlines()[1:]
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+            complete = text.rpartition("\n")[0].splitlines()[1:]
             earlier = [line for line in complete if _update_of(line) <= start]
         with atomic_write(self.path, ".part") as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in [",".join(COLUMNS), *earlier]))
+            lines = [",".join(COLUMNS), *earlier]
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         self._waiting: list[dict[str, float | int]] = []
         self._board = None
         if find_spec("tensorboard") is not None:
@@ -65,7 +67,7 @@ class RunLog:
     def flush(self) -> None:
         """Append the waiting rows to the file; raises LDSegError if that fails."""
         try:
-            with self.path.open("a", newline="") as file:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writerows(self._waiting)
         except OSError as error:
@@ -88,7 +90,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     """Return the rows of a run's log; a validation DSC that was not measured is NaN."""
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
         return [
             {name: float(row[name] or math.nan) for name in COLUMNS}
             for row in csv.DictReader(file)

@@ -108,3 +108,39 @@ def test_several_layers_saved_together_are_a_file_each(viewer, tmp_path):
     viewer.layers.save(str(tmp_path / "case.nii.gz"), selected=True, plugin="napari-ldseg")
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ["case labels  scan.nii.gz", "case uncertainty.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("case_seg.nii.gz", np.float64([0, 1, 2, 3])),
+        ("patient001_frame01_gt.nii.gz", np.uint8([0, 1, 2, 3])),
+        ("sub-01_dseg.nii.gz", np.float32([0, 1, 2, 2.9999])),
+        ("aparc+aseg.nii.gz", np.int32([0, 17, 1035, 2035])),
+        ("labelsTr/liver_1.nii.gz", np.float32([0, 1, 2, 3])),
+    ],
+)
+def test_labels_of_other_tools_open_as_integer_labels(tmp_path, name, values):
+    array = values[np.random.default_rng(0).integers(0, 4, (6, 7, 8))]
+    ((data, _, found),) = read_layers(write(tmp_path / name, array))
+    assert found == "labels" and data.dtype.kind in "iu"
+    assert set(np.unique(data)) == {int(np.rint(v)) for v in values}
+
+
+def test_a_file_marked_as_labels_opens_as_labels_or_says_why(tmp_path, assert_sentence):
+    for values, kind in [(np.float32([0, 1, 2, 3]), "labels"), (np.float32([0, 0.4, 1, 2]), None)]:
+        image = nib.Nifti1Image(values[np.arange(120).reshape(4, 5, 6) % 4], AFFINE)
+        image.header.set_intent("label")
+        nib.save(image, tmp_path / "marked.nii")
+        if kind is not None:
+            assert read_layers(str(tmp_path / "marked.nii"))[0][2] == kind
+            continue
+        with pytest.raises(LDSegError) as error:
+            read_layers(str(tmp_path / "marked.nii"))
+        assert_sentence(error, "marked.nii", "whole numbers")
+
+
+def test_probabilities_are_images_whatever_their_values(tmp_path):
+    array = np.zeros((4, 5, 6), np.uint8)
+    ((_, _, found),) = read_layers(write(tmp_path / "sub-01_label-GM_probseg.nii.gz", array))
+    assert found == "image"

@@ -100,7 +100,7 @@ def test_a_file_of_a_case_elsewhere_is_not_read(folder, tmp_path, outside, name,
     assert away.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["../../outside/evil", "{outside}/evil", "../models", "..", ""])
+@pytest.mark.parametrize("name", ["../../evil", "{outside}/../evil", "../models", "..", ""])
 def test_case_names_of_a_run_stay_inside(folder, outside, name):
     shutil.copytree(folder / "cases" / "one", outside.parent / "evil")
     with pytest.raises(LDSegError):

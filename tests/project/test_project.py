@@ -626,9 +626,11 @@ def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_p
     project.set_classes([*project.record.classes, ClassInfo(name="valve", colour="#0000ff")])
 
 
-@pytest.mark.parametrize("value", [-1, 3])
+@pytest.mark.parametrize(
+    ("value", "words"), [(-1, ("reviewed completely",)), (3, ("heart", "value 3,"))]
+)
 def test_a_value_without_a_class_is_never_taken_for_another(
-    project, oblique, value, assert_sentence
+    project, oblique, value, words, assert_sentence
 ):
     scan = read_scan(oblique)
     label = np.ones(scan.shape, np.int16)
@@ -636,10 +638,10 @@ def test_a_value_without_a_class_is_never_taken_for_another(
     masks = replace(Masks.untouched(label), reviewed=np.ones(label.shape, bool))
     project.add_case("heart", scan, oblique, CLASSES, masks)
     names = [c.name for c in CLASSES]
-    (case,), _ = find_labelled_cases(DataSettings(folder=project.folder), names)
     with pytest.raises(LDSegError) as error:
+        (case,), _ = find_labelled_cases(DataSettings(folder=project.folder), names)
         case.read_label()
-    assert_sentence(error, "heart", f"value {value},")
+    assert_sentence(error, *words)
 
 
 def test_a_project_without_reviewed_cases_cannot_be_trained_on(project, oblique, assert_sentence):

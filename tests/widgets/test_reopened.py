@@ -13,7 +13,7 @@ def maps_written(folder):
 def reopen(qtbot, viewer, panel):
     remove_all(qtbot, viewer)
     qtbot.waitUntil(lambda: not panel.project_state.labels.finishing, timeout=10_000)
-    panel.cases.setCurrentItem(panel.cases.topLevelItem(0))
+    panel.cases.selectRow(0)
     click(panel.open)
     qtbot.waitUntil(lambda: any(x.name.startswith("labels") for x in viewer.layers), timeout=10_000)
 

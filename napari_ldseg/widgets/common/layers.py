@@ -58,17 +58,22 @@ def add_unselected(viewer: ViewerModel, layer: Layer, position: int | None = Non
 def _no_warning_of_units(viewer: ViewerModel) -> Iterator[None]:
     """Add a layer without another warning of napari that the units of the layers differ.
 
-    napari 0.9 looks at the units when it draws after a layer was added. One with the units of its image
-    brings no new difference.
+    napari 0.9 looks at all units when it first draws a layer. One with the units of its image brings no new
+    difference.
     """
     window = getattr(viewer, "window", None)
     canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
-    flag = "_needs_world_units_update"
     differed = len(viewer.layers) > 0 and viewer.layers.extent.units is None
-    due = getattr(canvas, flag, None)
-    yield
-    if differed and due is not None:
-        setattr(canvas, flag, due)
+    due = getattr(canvas, "_needs_world_units_update", True)
+    if canvas is None or due or not differed or not hasattr(canvas, "_update_world_units"):
+        yield
+        return
+    canvas._update_world_units = lambda: None
+    try:
+        yield
+    finally:
+        del canvas._update_world_units
+        canvas._needs_world_units_update = False
 
 
 @contextmanager
