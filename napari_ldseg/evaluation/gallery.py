@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +30,14 @@ class Gallery:
     """Arrays (..., y, x) for the panels of the plots, by case and name."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="ldseg-evaluate-")
+        self._folder = Path(tempfile.mkdtemp(prefix="ldseg-evaluate-"))
+        # Also where an error ends the evaluation before it is closed.
+        self._delete = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._paths: dict[str, Path] = {}
 
     def put(self, case: str, panels: dict[str, np.ndarray]) -> None:
         """Store the panels of ``case``."""
-        path = Path(self._folder.name) / f"{len(self._paths)}.npz"
+        path = self._folder / f"{len(self._paths)}.npz"
         np.savez_compressed(path, **panels)  # type: ignore[arg-type]
         self._paths[case] = path
 
@@ -43,7 +47,7 @@ class Gallery:
 
     def close(self) -> None:
         """Delete all panels."""
-        self._folder.cleanup()
+        self._delete()
 
 
 def display_slice(scan: Scan, index: int | None) -> np.ndarray:

@@ -56,8 +56,9 @@ def as_labels(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     rounded = np.rint(array)
-    # NaN and infinity fail as well.
-    if array.dtype.kind != "f" or not (np.abs(array - rounded) <= TOLERANCE).all():
+    with np.errstate(invalid="ignore"):  # NaN and infinity fail as well
+        whole = array.dtype.kind == "f" and (np.abs(array - rounded) <= TOLERANCE).all()
+    if not whole:
         raise LDSegError(
             f"{name} holds values that are not whole numbers; save it as class numbers."
         )

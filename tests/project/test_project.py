@@ -426,7 +426,7 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not_waited_for(tmp_path, 
         Project(folder)
     assert_sentence(error, f"process {process.pid}", "close it there")
     process.kill()
-    process.wait()
+    process.communicate()
     project = Project(folder)
     with pytest.raises(LDSegError, match="another window of this napari"):
         Project(folder)

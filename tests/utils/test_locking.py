@@ -33,7 +33,7 @@ def holder(tmp_path):
     assert process.stdout.readline() == b"held\n"
     yield process
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 @pytest.fixture(params=["locks", "cannot lock"])
