@@ -32,8 +32,8 @@ from ..discs import STILL, disc, discs
 from ..finetuning.test_finetuning import (
     DISC,
     assert_unreviewed_counts_for_nothing,
+    config_for,
     here,
-    request_for,
 )
 from ..training.test_training_run import configuration
 
@@ -182,7 +182,7 @@ def test_a_2d_model_learns_from_the_reviewed_slices_of_loops(tmp_path, base):
     assert [one.problem for one in found] == [""] * 5
     assert {one.images for one in found} == {2}
     assert {one.images for one in selectable_cases(project, ["background", "disc"], 3)} == {1}
-    folder, status = here(request_for(project, base))
+    folder, status = here(config_for(project, base))
     assert status.phase == "finished", status
     made = load_checkpoint(status.checkpoint).metadata
     assert made.architecture.dims == 2
