@@ -65,7 +65,7 @@ class FolderLock:
             except OSError as error:
                 if error.errno not in CANNOT_LOCK:
                     raise
-                path.unlink(missing_ok=True)
+                _remove_empty(path)
                 continue
             self._lock, self._file = lock, path.lstat()
             with suppress(OSError):
@@ -84,7 +84,7 @@ class FolderLock:
             if self._file is not None and os.path.samestat(path.lstat(), self._file):
                 (self.folder / OWNER).unlink(missing_ok=True)
                 # Windows removes it on release. Who waits for it elsewhere notices and makes a new one.
-                path.unlink()
+                _remove_empty(path)
         lock.release()
 
     def owner(self) -> tuple[int, str] | None:
@@ -130,6 +130,13 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _remove_empty(path: Path) -> None:
+    """Remove a lock file; one with content was not made here."""
+    with suppress(OSError):
+        if not path.lstat().st_size:
+            path.unlink()
 
 
 def _write_owner(path: Path) -> None:

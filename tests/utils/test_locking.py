@@ -114,6 +114,13 @@ def test_links_are_not_followed(tmp_path, name):
         (folder / name).unlink(missing_ok=True)
 
 
+def test_a_file_of_the_user_s_own_is_not_removed(tmp_path, file_system):
+    (tmp_path / LOCK).write_text("mine")
+    with exclusive_lock(tmp_path):
+        assert held(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_lock_that_another_has_taken_in_a_moved_folder_s_place_stays(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
