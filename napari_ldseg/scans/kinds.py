@@ -94,7 +94,7 @@ def kind_of(path: Path) -> str | None:
     if not head.startswith(b"\x1f\x8b"):
         return _kind_of_bytes(head)
     try:
-        with gzip.open(path) as file:
+        with gzip.open(path, "rb") as file:
             inside = _kind_of_bytes(file.read(HEAD_BYTES))
     except (OSError, EOFError, zlib.error):
         inside = None

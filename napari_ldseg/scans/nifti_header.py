@@ -32,7 +32,7 @@ def read_header(path: Path) -> nib.Nifti1Header:
     Exception
         Of nibabel, for fields that mean nothing.
     """
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+    with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
         block = bytearray(file.read(nib.Nifti2Header.sizeof_hdr + 4))
         kind = nib.Nifti2Header if block[4:8] == b"n+2\0" else nib.Nifti1Header
         if len(block) < kind.sizeof_hdr:

@@ -166,8 +166,8 @@ def test_yaml_that_only_looks_harmless(tmp_path, text, words, assert_sentence):
 def test_too_little_memory_and_a_failing_disk_are_sentences(tmp_path, monkeypatch, assert_sentence):
     path = configuration(write_discs(tmp_path, 12))
     errors = [
-        (MemoryError(), "too little memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "too little memory"),
+        (MemoryError(), "Out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "Out of memory"),
         (PermissionError(13, "Permission denied", "/data/labels"), "/data/labels"),
     ]
     for i, (error, words) in enumerate(errors):

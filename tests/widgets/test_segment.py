@@ -30,7 +30,7 @@ def test_click_gives_labels_with_class_names_and_sd(viewer, widget, run, model_f
     assert isinstance(labels, Labels) and isinstance(sd, Image)
     assert labels.data.shape == sd.data.shape == image.data.shape
     assert list(labels.features["name"]) == ["class 0", "class 1", "class 2"]
-    np.testing.assert_allclose(labels.colormap.map(1)[:3], [1, 0, 0], atol=0.01)
+    np.testing.assert_allclose(labels.colormap.map(1)[:3], [0.902, 0.624, 0], atol=0.01)
     assert tuple(sd.contrast_limits) == (0.0, 0.5)
     assert sd.visible and 0 < sd.data.max() <= 0.5
     assert viewer.layers.selection.active is labels
