@@ -194,6 +194,11 @@ def remove_all(qtbot, viewer):
         qtbot.waitUntil(lambda: bool(drawn))
 
 
+def label_layers(viewer):
+    """Return the labels layers; a case brings its image and its uncertainty too."""
+    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
+
+
 def result_layer(viewer, word):
     """Return the newest layer whose name starts with ``word``."""
     return [layer for layer in viewer.layers if layer.name.startswith(word)][-1]

@@ -26,6 +26,7 @@ from napari_ldseg.widgets.project.state import project_of
 from .conftest import (
     click,
     drag,
+    label_layers,
     only_case,
     other_value,
     paint_at,
@@ -244,7 +245,7 @@ def test_restore_brings_the_strokes_back_with_their_image(qtbot, viewer, crashed
     assert "patient01_mr" in panel.project_notice.text.text()
     click(panel.project_notice.first)
     click(panel.project_notice.first)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(label_layers(viewer)) == 1, timeout=5000)
     assert not panel.project_notice.isVisible()
     click(panel.project_notice.first)
     labels = result_layer(viewer, "labels")
@@ -252,7 +253,7 @@ def test_restore_brings_the_strokes_back_with_their_image(qtbot, viewer, crashed
     np.testing.assert_allclose(viewer.layers[0].scale, labels.scale)
     qtbot.waitUntil(lambda: not panel.project_notice.isVisible(), timeout=3000)
     settle(viewer)
-    assert len(viewer.layers) == 2 and not only_case(folder).journal.exists()
+    assert len(label_layers(viewer)) == 1 and not only_case(folder).journal.exists()
     np.testing.assert_array_equal(only_case(folder).load().edited, painted != unedited)
     paint_at(viewer, labels, (2, 5, 5), other_value(labels, (2, 5, 5)))
     settle(viewer)
@@ -279,7 +280,7 @@ def test_a_restored_label_is_still_protected(qtbot, viewer, crashed, model_file)
     unedited, painted = crashed
     _, fresh = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
     click(fresh.project_notice.first)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(label_layers(viewer)) == 1, timeout=5000)
     labels = result_layer(viewer, "labels")
     fresh.model.choose(model_file(2, classes=3))
     fresh.seed.setValue(9)
@@ -372,7 +373,7 @@ def test_cases_open_from_the_list_and_lost_images_can_be_located(
     assert "put it back or locate it" in panel.status.text()
     monkeypatch.setattr(f"{DIALOG}.getOpenFileName", lambda *a, **k: (str(moved), ""))
     click(panel.locate)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(label_layers(viewer)) == 1, timeout=5000)
     np.testing.assert_array_equal(result_layer(viewer, "labels").data, painted)
     assert not panel.locate.isVisible()
 

@@ -10,6 +10,7 @@ from napari_ldseg.widgets.common.style import breakable
 from .conftest import (
     click,
     drag,
+    label_layers,
     only_case,
     other_value,
     paint_at,
@@ -119,7 +120,7 @@ def open_corrected_case(qtbot, viewer, panel, labels):
     qtbot.waitUntil(lambda: panel.cases.rowCount() == 1, timeout=5000)
     panel.cases.selectRow(0)
     click(panel.open)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(label_layers(viewer)) == 1, timeout=5000)
     return result_layer(viewer, "labels")
 
 
