@@ -47,6 +47,8 @@ class ModelChoice(QWidget):
         self._scan: Scan | None = None
         self._preferred: Path | None = None
         self.combo = narrowed(QComboBox())
+        # The placeholder must not make the widget wider than its dock.
+        self.combo.setMinimumWidth(self.combo.minimumSizeHint().width())
         self.combo.setPlaceholderText("choose a model")
         self.browse = QPushButton("Browse …")
         self._purpose = QLabel()
