@@ -12,14 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..scans.files import read_labels, read_scan
+from ..scans.files import read_labels, read_scan, stem_of, suffix_of
 from ..scans.scan import Scan
 from ..utils.text import nfc
 from .case import Case
 from .description import Description, read_description
 from .settings import DataSettings
-
-SUFFIXES = (".nii.gz", ".nii", ".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 
 
 def find_cases(settings: DataSettings) -> list[Case]:
@@ -48,11 +46,7 @@ def find_cases(settings: DataSettings) -> list[Case]:
 
 def stem(path: Path) -> str:
     """Return a file's name, composed (NFC), without its image suffix (``.nii.gz`` counts as one)."""
-    name = nfc(path.name)
-    for suffix in SUFFIXES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return nfc(path.stem)
+    return nfc(stem_of(path))
 
 
 def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndarray:
@@ -196,7 +190,7 @@ def _files(folder: Path) -> dict[str, Path]:
         raise LDSegError(f"The folder {folder} does not exist; correct data in the configuration.")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.lower().endswith(SUFFIXES) and not path.name.startswith("."):
+        if suffix_of(path) and not path.name.startswith("."):
             if stem(path) in found:
                 raise LDSegError(
                     f"{folder} holds {stem(path)} twice, with different endings; remove one of the files."

@@ -11,8 +11,9 @@ import numpy as np
 from napari.layers import Layer
 
 from ..errors import LDSegError
-from ..scans.files import read_scan, stem_of, write_like
+from ..scans.files import read_scan, stem_of, suffix_of, write_like
 from ..scans.labels import LABEL_INTENT, as_labels, named_label
+from ..scans.nifti import NIFTI_SUFFIXES
 from ..scans.scan import Scan
 from .geometry import layer_geometry, layer_scan
 
@@ -22,7 +23,7 @@ LayerTuple = tuple[Any, dict[str, Any], str]
 def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple]] | None:
     """Return the reader if every path ends like a NIfTI file, else None."""
     paths = [path] if isinstance(path, str) else list(path)
-    if all(str(p).lower().endswith((".nii", ".nii.gz")) for p in paths):
+    if all(suffix_of(p) in NIFTI_SUFFIXES for p in paths):
         return read_layers
     return None
 

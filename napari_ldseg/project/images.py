@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
-from ..scans.files import read_like, read_scan, write_like
+from ..scans.files import read_like, read_scan, suffix_of, write_like
+from ..scans.nifti import NIFTI_SUFFIXES
 from ..scans.scan import Scan
 from ..utils.hashing import sha256_of
 from .case import CaseFolder
 from .schema import Geometry, ImageReference
-
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
 class ImageMissing(LDSegError):
@@ -76,7 +75,7 @@ class Images:
             scan = read_scan(path)
         else:
             affine, calibrated = np.array(geometry.affine), geometry.calibrated
-            if path.name.lower().endswith((".nii", ".nii.gz")):  # write_like's copy of a layer
+            if suffix_of(path) in NIFTI_SUFFIXES:  # write_like's copy of a layer
                 like = Scan(np.broadcast_to(np.uint8(0), geometry.shape), name=case.name)
                 array, channels = read_like(path, like), False
             else:
@@ -123,7 +122,7 @@ def refers_to_file(image: Scan, path: Path | None) -> bool:
         return False
     if image.source is not None:
         return True
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    if suffix_of(path) in ("", *NIFTI_SUFFIXES):
         return False
     try:
         return np.array_equal(read_scan(path).array, np.asarray(image.array))
