@@ -8,7 +8,7 @@ DISPLAYLESS := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" env QT_QPA
 PYTEST := env OMP_NUM_THREADS=1 $(if $(filter Linux,$(shell uname)),QT_QPA_PLATFORM=xcb) \
     $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-fast screenshots docs wheel clean hooks pre-commit lint-workflows
+.PHONY: demo test test-fast coverage screenshots docs wheel clean hooks pre-commit lint-workflows
 
 demo: $(VENV)/.demo
 	@scripts/system-libraries
@@ -30,6 +30,11 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	@scripts/system-libraries
 	$(PYTEST) -m "not slow and not gui" $(PYTEST_ARGS)
+
+# Which lines no test reaches; what tests run in processes of their own does not count.
+coverage: $(VENV)/.test
+	@scripts/system-libraries
+	$(PYTEST) --cov --cov-report=term $(PYTEST_ARGS)
 
 screenshots: $(VENV)/.test
 	@scripts/system-libraries
