@@ -9,6 +9,7 @@ import torch
 from napari_ldseg.checkpoint.file import Checkpoint, build_model
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, Intensity, Metadata, TrainingRecord
 from napari_ldseg.model.architecture import Architecture
+from napari_ldseg.project.folder import Project
 from napari_ldseg.utils.colours import class_colour
 
 from .discs import SIZES, WIDTHS
@@ -29,6 +30,14 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if WIDGETS in item.path.parents or "make_napari_viewer" in item.fixturenames:
             item.add_marker("gui")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """An empty project, open."""
+    project = Project(tmp_path / "project", create=True)
+    yield project
+    project.close()
 
 
 @pytest.fixture(scope="session")

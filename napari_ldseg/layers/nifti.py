@@ -36,7 +36,7 @@ def read_layers(path: str | Sequence[str]) -> list[LayerTuple]:
 
 def scan_layer(scan: Scan, path: Path) -> LayerTuple:
     """Return one layer tuple for ``scan`` as read from ``path``."""
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
+    name = stem_of(path)
     attributes = {"name": name, **layer_geometry(scan)}
     labels = _labels(scan, path)
     if labels is not None:

@@ -170,12 +170,14 @@ class CaseFolder:
 
     def load_maps(self) -> dict[str, np.ndarray]:
         """Return the stored SDs, by ``MAPS``; one that cannot be read is left out."""
-        found = {}
+        found: dict[str, np.ndarray] = {}
+        grid: Scan | None = None  # reads the label, so once and only if there is a map
         for name in MAPS:
             path = self.file(f"{name}.nii.gz")
             if path.exists():
                 with suppress(LDSegError):
-                    found[name] = np.asarray(read_like(path, self.grid()), np.float32)
+                    grid = grid or self.grid()
+                    found[name] = np.asarray(read_like(path, grid), np.float32)
         return found
 
     def change(self, **changes: object) -> CaseRecord:

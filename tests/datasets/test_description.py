@@ -12,17 +12,9 @@ from napari_ldseg.datasets.settings import DataSettings
 from napari_ldseg.datasets.slices import read_counted
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.project.exchange import import_from
-from napari_ldseg.project.folder import Project
 from napari_ldseg.project.labelled_cases import find_labelled_cases
 
 SHAPE = (5, 6, 7)
-
-
-@pytest.fixture
-def project(tmp_path):
-    project = Project(tmp_path / "project", create=True)
-    yield project
-    project.close()
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from napari_ldseg.errors import LDSegError
 from napari_ldseg.project import case as case_module
 from napari_ldseg.project import journal
 from napari_ldseg.project.case import Masks
-from napari_ldseg.project.folder import Project
-from napari_ldseg.project.recorder import Recorder
 from napari_ldseg.scans.scan import Scan
 
 SHAPE = (6, 20, 30)
@@ -27,36 +25,9 @@ KILL = Path(__file__).parents[2] / "benchmarks" / "journal_kill.py"
 
 
 @pytest.fixture
-def project(tmp_path):
-    project = Project(tmp_path / "project", create=True)
-    yield project
-    project.close()
-
-
-@pytest.fixture
-def recorded(project):
-    """Factory: an array that is recorded in a new case; returns array, recorder and the reported problems."""
-    recorders = []
-
-    def make(start=None):
-        array = np.zeros(SHAPE, np.uint8) if start is None else start
-        masks = Masks.untouched(array.copy())
-        scan = Scan(np.random.default_rng(0).random(SHAPE).astype(np.float32), name="scan")
-        problems = []
-        recorder = Recorder(
-            "scan",
-            array,
-            masks,
-            scan,
-            lambda: project.add_case("scan", scan, None, CLASSES, masks),
-            problems.append,
-        )
-        recorders.append(recorder)
-        return array, recorder, problems
-
-    yield make
-    for recorder in recorders:
-        recorder.close(5)
+def recorded(record):
+    """Factory: an array, by default of zeros, that is recorded in a new case as ``record`` returns it."""
+    return lambda start=None: record(np.zeros(SHAPE, np.uint8) if start is None else start, CLASSES)
 
 
 def paint(array, recorder, where, value):

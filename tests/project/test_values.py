@@ -12,7 +12,6 @@ from napari_ldseg.project.case import Masks, unnamed_value
 from napari_ldseg.project.exchange import export, import_from
 from napari_ldseg.project.folder import Project
 from napari_ldseg.project.labelled_cases import find_labelled_cases
-from napari_ldseg.project.recorder import Recorder
 from napari_ldseg.project.schema import values_of
 from napari_ldseg.scans.scan import Scan
 
@@ -26,46 +25,14 @@ SPARSE = {
 DENSE = {0: BACKGROUND, 1: ClassInfo(name="a", colour="#ff0000")}
 
 
-@pytest.fixture
-def project(tmp_path):
-    project = Project(tmp_path / "project", create=True)
-    yield project
-    project.close()
-
-
-@pytest.fixture
-def recorded(project):
-    """Factory: a label under record in a new case; returns array, recorder and the problems reported."""
-    recorders = []
-
-    def make(array, classes):
-        masks = Masks.untouched(array.copy())
-        scan = Scan(np.arange(240, dtype=np.int16).reshape(SHAPE), name="scan")
-        problems = []
-        recorder = Recorder(
-            "scan",
-            array,
-            masks,
-            scan,
-            lambda: project.add_case("scan", scan, None, classes, masks),
-            problems.append,
-        )
-        recorders.append(recorder)
-        return array, recorder, problems
-
-    yield make
-    for recorder in recorders:
-        recorder.close(5)
-
-
 def sparse_label():
     label = np.zeros(SHAPE, np.int32)
     label[1], label[2] = 17, 1035
     return label
 
 
-def test_values_far_above_255_are_kept_and_trained_on(project, recorded, tmp_path):
-    array, recorder, problems = recorded(sparse_label(), SPARSE)
+def test_values_far_above_255_are_kept_and_trained_on(project, record, tmp_path):
+    array, recorder, problems = record(sparse_label(), SPARSE)
     array[3, 0] = 1035
     recorder.touch(array, painted=True)
     assert recorder.flush() and not problems
@@ -112,11 +79,11 @@ def test_wrong_numbers_of_classes_are_refused(project, numbers, assert_sentence)
 
 @pytest.mark.parametrize("many", [False, True])
 def test_what_cannot_be_kept_is_reported_and_waits_in_memory(
-    project, recorded, many, assert_sentence
+    project, record, many, assert_sentence
 ):
     values = range(1, 1001) if many else [70_000]
     classes = {v: ClassInfo(name=f"label {v}", colour="#ff0000") for v in values}
-    array, recorder, problems = recorded(np.zeros(SHAPE, np.int32), classes)
+    array, recorder, problems = record(np.zeros(SHAPE, np.int32), classes)
     array[0] = 1
     recorder.touch(array, painted=True)
     recorder.flush()
@@ -154,10 +121,10 @@ def test_a_value_in_a_gap_has_no_class():
     assert values_of({})["values"] == ("background",)
 
 
-def test_voxels_that_nobody_labelled_are_never_reviewed(project, recorded):
+def test_voxels_that_nobody_labelled_are_never_reviewed(project, record):
     label = np.zeros(SHAPE, np.int16)
     label[0], label[2, 2:4] = -1, 1
-    array, recorder, problems = recorded(label, DENSE)
+    array, recorder, problems = record(label, DENSE)
     recorder.mark_reviewed((slice(0, 2),), True)
     assert recorder.masks().reviewed.sum() == 60
     recorder.sign_off("me", "now")
@@ -194,10 +161,10 @@ def test_a_negative_value_that_counts_as_reviewed_is_refused(project):
 
 
 def test_data_of_other_dimensions_stop_the_record_with_one_sentence(
-    project, recorded, monkeypatch, assert_sentence
+    project, record, monkeypatch, assert_sentence
 ):
     monkeypatch.setattr("napari_ldseg.project.recorder.SECONDS_BETWEEN_RETRIES", 0.01)
-    array, recorder, problems = recorded(np.zeros(SHAPE, np.uint8), DENSE)
+    array, recorder, problems = record(np.zeros(SHAPE, np.uint8), DENSE)
     array[0] = 1
     recorder.touch(array, painted=True)
     recorder.flush()

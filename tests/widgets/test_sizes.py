@@ -100,4 +100,5 @@ def test_counts_are_right_for_any_labels():
         expected = np.bincount(labels.ravel(), minlength=256)
         np.testing.assert_array_equal(count_labels(labels), expected)
         np.testing.assert_array_equal(count_labels(labels.T), expected)
-    assert count_labels(np.array([[-3, 5, 700]])).sum() == 1
+    counts = count_labels(np.array([[-3, 5, 700, 70_000]]))
+    assert counts[5] == counts[700] == 1 and counts.sum() == 2

@@ -14,7 +14,8 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...layers.geometry import layer_scan
-from .class_labels import MAX_CLASSES, classes_of
+from ...project.schema import MAX_VALUE
+from .class_labels import classes_of
 from .layers import RESULT_KEY
 
 PAUSE_MS = 300
@@ -207,14 +208,18 @@ class _Counter(QObject):
 
 
 def count_labels(labels: np.ndarray) -> np.ndarray:
-    """Return how many voxels have each value from 0 to 255, int64 (256,); other values are left out."""
-    counts = np.zeros(MAX_CLASSES + 1, np.int64)
+    """Return how many voxels have each value from 0 on, int64 (256 or more,), up to a project's highest.
+
+    Values that no project holds, negative or above ``MAX_VALUE``, are left out.
+    """
+    highest = min(MAX_VALUE, max(255, int(labels.max(initial=0))))
+    counts = np.zeros(highest + 1, np.int64)
     flat = labels.reshape(-1) if labels.flags.c_contiguous else labels.ravel()
     for start in range(0, flat.size, CHUNK_VOXELS):
         chunk = flat[start : start + CHUNK_VOXELS]
         if chunk.dtype != np.uint8:
-            chunk = chunk[(chunk >= 0) & (chunk <= MAX_CLASSES)]
-        counts += np.bincount(chunk, minlength=MAX_CLASSES + 1)
+            chunk = chunk[(chunk >= 0) & (chunk <= highest)]
+        counts += np.bincount(chunk, minlength=highest + 1)
     return counts
 
 
