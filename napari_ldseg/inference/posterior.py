@@ -122,6 +122,25 @@ class Posterior:
         return variance.clamp_(min=0).sqrt_().numpy()
 
     @property
+    def error_probability(self) -> np.ndarray:
+        """1 - p of the label map's class, p the mean probability: float32, 0 to 1, 0 in frames without samples."""
+        error = (1 - self._mean.amax(0)).clamp_(min=0)
+        error[torch.from_numpy(np.asarray(self.counts == 0))] = 0
+        return error.numpy()
+
+    @property
+    def runner_up(self) -> np.ndarray:
+        """The second most probable class per voxel, uint8, shaped like the image."""
+        classes = len(self._mean)
+        if classes == 1:
+            return np.zeros(self.scan.shape, np.uint8)
+        best = torch.from_numpy(self.labels)
+        without_best = self._mean.clone()
+        for c in range(classes):
+            without_best[c][best == c] = -1
+        return most_probable(without_best).numpy()
+
+    @property
     def not_calibrated(self) -> str | None:
         """Why the checkpoint's calibration does not apply to this result; None if it does."""
         steps, sampler = self.provenance.get("steps"), self.provenance.get("sampler", "")

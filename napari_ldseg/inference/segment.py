@@ -29,6 +29,7 @@ from .checks import (
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
+from .samples import Samples, stacked_latents
 from .similarity import training_images, unlike_training
 
 # Voxels per decoded batch, and denoiser evaluations of latent cells per sampled batch: large enough to be
@@ -216,6 +217,21 @@ class PosteriorSampler:
         self._model.to("cpu")
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def samples(self) -> Samples:
+        """Return the complete samples so far, to be decoded one by one; there must be at least one."""
+        posterior = self.posterior
+        frames = posterior.planned_frames
+        return Samples(
+            self.metadata,
+            self._model,
+            self._map,
+            posterior.scan.shape,
+            frames,
+            stacked_latents(posterior.latents, frames, posterior.n),
+            torch.cat([self._embedding(frame) for frame in frames]).float(),
+            {**posterior.provenance, "samples": posterior.n},
+        )
 
     def steps_for(self, n: int) -> int:
         """Return the number of sampling times K that ``n`` samples are drawn with."""

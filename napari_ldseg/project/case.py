@@ -20,7 +20,12 @@ from ..utils.records import read_record, write_record
 from . import journal
 from .schema import CaseRecord
 
-MAPS = ("sample_sd", "predictive_sd")
+MAPS = {
+    "sample_sd": np.float32,
+    "predictive_sd": np.float32,
+    "error_probability": np.float32,
+    "runner_up": np.uint8,
+}
 FILES = (
     *("case.json", "label.nii.gz", "edited.nii.gz", "reviewed.nii.gz", "journal"),
     *(f"{name}.nii.gz" for name in MAPS),
@@ -155,29 +160,29 @@ class CaseFolder:
         return record
 
     def save_maps(self, grid: Scan, maps: Mapping[str, np.ndarray]) -> None:
-        """Write the SDs (float32, 0 to 0.5) of the result that the label comes from, by ``MAPS``.
+        """Write the maps of the result that the label comes from, by ``MAPS``, as ``Posterior`` has them.
 
         One that is not in ``maps`` is deleted. ``grid`` gives the geometry. Raises OSError or LDSegError.
         """
         self.check_present()
         on_grid = replace(grid, array=np.broadcast_to(np.uint8(0), grid.shape), channels=False)
-        for name in MAPS:
+        for name, dtype in MAPS.items():
             path = self.file(f"{name}.nii.gz")
             if name in maps:
-                write_like(path, np.asarray(maps[name], np.float32), on_grid)
+                write_like(path, np.asarray(maps[name], dtype), on_grid)
             else:
                 path.unlink(missing_ok=True)
 
     def load_maps(self) -> dict[str, np.ndarray]:
-        """Return the stored SDs, by ``MAPS``; one that cannot be read is left out."""
+        """Return the stored maps, by ``MAPS``; one that cannot be read is left out."""
         found: dict[str, np.ndarray] = {}
         grid: Scan | None = None  # reads the label, so once and only if there is a map
-        for name in MAPS:
+        for name, dtype in MAPS.items():
             path = self.file(f"{name}.nii.gz")
             if path.exists():
                 with suppress(LDSegError):
                     grid = grid or self.grid()
-                    found[name] = np.asarray(read_like(path, grid), np.float32)
+                    found[name] = np.asarray(read_like(path, grid), dtype)
         return found
 
     def change(self, **changes: object) -> CaseRecord:

@@ -341,7 +341,7 @@ class ProjectState(QObject):
     def store_maps(
         self, tracked: TrackedLabels, maps: dict[str, np.ndarray], case: CaseFolder | None = None
     ) -> None:
-        """Store the SDs of the result that labels come from with their case, in the background.
+        """Store the maps of the result that labels come from with their case, in the background.
 
         Labels without a case keep them until they have one.
         """
@@ -357,6 +357,7 @@ class ProjectState(QObject):
             return
         image, labels = show_case(viewer, loaded)
         tracked = self.labels.track(labels, image, loaded.classes, loaded.masks.label)
+        tracked.result_maps = lambda: loaded.maps
         recorder = self.labels.start_recording(tracked, loaded.masks, loaded.case)
         recorder.touch(labels.data, painted=False)
         if loaded.case.journal.exists() or not loaded.case.record().labelled:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 import numpy as np
@@ -18,13 +18,24 @@ from qtpy.QtCore import QObject, Signal
 
 from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
+from ...inference.region import Region
 from ...layers.geometry import layer_scan
 from ...project.case import CaseFolder, Masks
 from ...project.recorder import Recorder
 from ...scans.scan import Scan
 from ..common.class_labels import CLASSES_KEY, numbered_classes
 
+if TYPE_CHECKING:
+    from ...inference.samples import Samples  # imports torch
+
 BRUSH_SHARE = 0.03  # of the shorter side of a slice; napari's own brush hides a small image
+
+
+class SampledPart(NamedTuple):
+    """The samples of a part of an image."""
+
+    samples: Samples
+    region: Region
 
 
 @dataclass(eq=False)
@@ -42,7 +53,9 @@ class TrackedLabels:
     recorder
         Records the edits; None before the first one.
     result_maps
-        Returns the SDs of the model's result, by name, as they are now.
+        Returns the maps of the model's result, by the names of ``project.case.MAPS``, as they are now.
+    result_samples
+        Returns the result's samples and the part of the image that they are of; None without them.
     maps
         Those that are to be stored with the case.
     """
@@ -53,6 +66,7 @@ class TrackedLabels:
     base: np.ndarray
     recorder: Recorder | None = None
     result_maps: Callable[[], dict[str, np.ndarray]] = dict
+    result_samples: Callable[[], SampledPart | None] = lambda: None
     maps: dict[str, np.ndarray] = field(default_factory=dict)
 
 

@@ -20,6 +20,7 @@ from ..common.layers import (
     ignore_cursor_error,
     sd_layer,
 )
+from ..project.tracked_labels import SampledPart
 from .sampling import Result
 
 
@@ -39,6 +40,8 @@ class ResultLayers:
 
     Attributes
     ----------
+    latest
+        The last result of the latest complete run, with what a review needs.
     edit_kept
         Whether labels that the user has edited were kept, so that the result is in a new layer.
     """
@@ -55,6 +58,7 @@ class ResultLayers:
         self.labels: Labels | None = None
         self.sample_sd: Image | None = None
         self.predictive_sd: Image | None = None
+        self.latest: Result | None = None
         self.edit_kept = False
         self._viewer = viewer
         self._written: np.ndarray | None = None
@@ -90,6 +94,12 @@ class ResultLayers:
                 shown[name] = np.asarray(layer.data)
             else:
                 setattr(self, name, None)
+        if moved or "labels" not in shown:
+            self.latest = None
+        if self.latest is not None:
+            shown |= {
+                name: getattr(self.latest, name) for name in ("error_probability", "runner_up")
+            }
         self._runs = [*self._runs, {}] if partial and "labels" in shown else [{}]
         return shown
 
@@ -108,19 +118,33 @@ class ResultLayers:
             self._drop("sample_sd")
         if result.summary is not None:
             self._record(result.summary)
+        if result.samples is not None:
+            self.latest = result
         first = active is None or not had_labels
         if first and not self.edit_kept and not _in_use(active) and self._present(self.labels):
             with ignore_cursor_error():
                 self._viewer.layers.selection.active = self.labels
 
     def maps(self) -> dict[str, np.ndarray]:
-        """Return the SDs that are shown, by the names of ``Result``'s fields."""
+        """Return the SDs that are shown, and what a review needs, by the names of ``Result``'s fields."""
         layers = {"sample_sd": self.sample_sd, "predictive_sd": self.predictive_sd}
-        return {
+        maps = {
             name: layer.data
             for name, layer in layers.items()
             if layer is not None and self._present(layer)
         }
+        if self.latest is not None:
+            maps |= {
+                name: getattr(self.latest, name) for name in ("error_probability", "runner_up")
+            }
+        return maps
+
+    def sampled_part(self) -> SampledPart | None:
+        """Return the samples of the latest run and the part of the image that they are of."""
+        latest = self.latest
+        if latest is None or latest.samples is None or latest.region is None:
+            return None
+        return SampledPart(latest.samples, latest.region)
 
     def hide(self) -> None:
         """Hide the layers, but not labels that the user has edited or draws on."""

@@ -21,7 +21,8 @@ from ...utils.text import about
 if TYPE_CHECKING:
     # Both import torch, for which the window must not wait.
     from ...checkpoint.file import Checkpoint
-    from ...inference.posterior import Posterior
+    from ...inference.samples import Samples
+    from ...inference.segment import PosteriorSampler
 
 SECONDS_BETWEEN_RESULTS = 0.5
 
@@ -66,7 +67,8 @@ class SamplingJob:
 class Result:
     """A result on the grid of the whole image: labels uint8, both SDs float32 from 0 to 0.5.
 
-    An SD is None if there is nothing new to show; the predictive SD comes only with the last result.
+    An SD is None if there is nothing new to show. Only the last result has the predictive SD, and what a
+    review needs: ``error_probability`` and ``runner_up`` as in ``Posterior``, and the samples of ``region``.
     ``summary`` is that of ``Posterior``, None before the first sample is complete.
     """
 
@@ -75,6 +77,10 @@ class Result:
     predictive_sd: np.ndarray | None
     summary: dict | None
     last: bool
+    error_probability: np.ndarray | None = None
+    runner_up: np.ndarray | None = None
+    samples: Samples | None = None
+    region: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def _sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, Non
         last = done == total or job.stop.is_set()
         result = None
         if last or done == 1 or snapshot.fraction == 0 or now - shown > SECONDS_BETWEEN_RESULTS:
-            result, shown = _result(job, posterior, last), now
+            result, shown = _result(job, sampler, last), now
         left = (now - started) / done * (total - done)
         snapshot = Snapshot(
             _progress(posterior.n, settings.samples, left), done / total, result, metadata
@@ -159,7 +165,8 @@ def _sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, Non
     return snapshot
 
 
-def _result(job: SamplingJob, posterior: Posterior, last: bool) -> Result:
+def _result(job: SamplingJob, sampler: PosteriorSampler, last: bool) -> Result:
+    posterior = sampler.posterior
     complete = posterior.n > 0
     # Before the first sample is complete, an earlier result stays wherever nothing is sampled yet.
     sampled = slice(None) if complete else posterior.counts > 0
@@ -175,12 +182,17 @@ def _result(job: SamplingJob, posterior: Posterior, last: bool) -> Result:
     sd = posterior.sample_sd
     if sd is None and last and complete and job.partial and "sample_sd" in job.base:
         sd = np.zeros(posterior.scan.shape, np.float32)
+    whole = last and complete
     return Result(
         on_whole_image("labels", posterior.labels),
         None if sd is None else on_whole_image("sample_sd", sd),
-        on_whole_image("predictive_sd", posterior.predictive_sd) if last and complete else None,
+        on_whole_image("predictive_sd", posterior.predictive_sd) if whole else None,
         {**posterior.summary(), "part_of_image": job.partial} if complete else None,
         last,
+        on_whole_image("error_probability", posterior.error_probability) if whole else None,
+        on_whole_image("runner_up", posterior.runner_up) if whole else None,
+        sampler.samples() if whole else None,
+        job.region,
     )
 
 

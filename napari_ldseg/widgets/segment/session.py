@@ -129,6 +129,8 @@ class Session(QObject):
         proposal, results = self.proposal, self._current
         changed = self._end_proposal(ProposedUpdate.apply) or 0
         if changed and proposal is not None and results is not None:
+            proposal.edited.result_maps = results.maps
+            proposal.edited.result_samples = results.sampled_part
             self._project.store_maps(proposal.edited, results.maps())
         return changed
 
@@ -244,6 +246,7 @@ class Session(QObject):
             classes = dict(enumerate(metadata.classes))
             tracked = self._project.labels.track(labels, image, classes, data)
             tracked.result_maps = results.maps
+            tracked.result_samples = results.sampled_part
 
         results = ResultLayers(self._viewer, image, metadata, written)
         self._results.append(results)

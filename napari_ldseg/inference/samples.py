@@ -1,0 +1,103 @@
+"""The samples of a result, kept as latents and decoded when they are looked at."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint.metadata import Metadata
+from ..model.ldseg import LDSeg
+from ..model.res_unet import ResUNet
+from .posterior import Frame, most_probable
+from .preprocessing import GridMap
+
+
+@dataclass
+class Samples:
+    """N samples of every frame of an image as latents, with the networks that decode them.
+
+    Attributes
+    ----------
+    metadata, model, mapping
+        The checkpoint's metadata, its networks for inference, and the way to the image's grid.
+    shape
+        The image's (*leading, *space); a result for a part of an image has that part's.
+    frames
+        Leading indices of the frames that were sampled, as in ``Posterior.planned_frames``.
+    latents
+        z_l(0), float32 (N, frames, latent_channels, *cells), on the CPU.
+    embeddings
+        The image embeddings z_i, float32 (frames, embedding_channels, *cells), on the CPU.
+    provenance
+        That of the posterior: checkpoint, seed, steps and so on.
+    """
+
+    metadata: Metadata
+    model: LDSeg | ResUNet
+    mapping: GridMap
+    shape: tuple[int, ...]
+    frames: tuple[Frame, ...]
+    latents: Tensor
+    embeddings: Tensor
+    provenance: Mapping
+    _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def n(self) -> int:
+        """The number of samples N."""
+        return len(self.latents)
+
+    @torch.inference_mode()
+    def probabilities(self, sample: int, frame: int) -> Tensor:
+        """Decode one sample of ``frames[frame]``: float32 (classes, *space), 0 to 1, on the image's grid."""
+        return self.decode(self.latents[sample, frame][None])[0]
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (batch, latent_channels, *cells) to (batch, classes, *space), 0 to 1."""
+        logits = self.model.decode(latents, self.mapping.size)
+        return torch.stack([self.mapping.restore(one.softmax(0)) for one in logits])
+
+    def frame_labels(self, sample: int, frame: int) -> np.ndarray:
+        """Return the most probable classes of one sample of one frame, uint8 (*space)."""
+        return most_probable(self.probabilities(sample, frame)).numpy()
+
+    def labels(self, sample: int) -> np.ndarray:
+        """Return the most probable classes of a whole sample, uint8 ``shape``; 0 in other frames.
+
+        Decoded once; later calls unpack a compressed copy.
+        """
+        if sample not in self._labels:
+            whole = np.zeros(self.shape, np.uint8)
+            for number, frame in enumerate(self.frames):
+                whole[frame] = self.frame_labels(sample, number)
+            self._labels[sample] = zlib.compress(whole.tobytes(), 1)
+        packed = zlib.decompress(self._labels[sample])
+        return np.frombuffer(packed, np.uint8).reshape(self.shape)
+
+    def with_latents(self, latents: Tensor) -> Samples:
+        """Return other samples of the same image, from ``latents`` shaped like those here."""
+        return Samples(
+            self.metadata,
+            self.model,
+            self.mapping,
+            self.shape,
+            self.frames,
+            latents,
+            self.embeddings,
+            self.provenance,
+        )
+
+
+def stacked_latents(
+    latents: Mapping[tuple[Frame, int], Tensor], frames: Sequence[Frame], n: int
+) -> Tensor:
+    """Return the latents of ``n`` complete samples, (n, frames, latent_channels, *cells)."""
+    return torch.stack(
+        [torch.stack([latents[frame, sample] for frame in frames]) for sample in range(n)]
+    ).float()

@@ -1,0 +1,48 @@
+"""Samples kept as latents: decoding them again gives what the posterior was made of."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_ldseg.inference.segment import PosteriorSampler
+from napari_ldseg.scans.scan import Scan
+
+
+@pytest.fixture
+def sampler(tiny_checkpoint):
+    """A 2D checkpoint on a volume of two slices, three samples drawn."""
+    rng = np.random.default_rng(0)
+    sampler = PosteriorSampler(
+        tiny_checkpoint(classes=3), Scan(rng.random((2, 20, 24))), keep_labels=True
+    )
+    for _ in sampler.run(3):
+        pass
+    return sampler
+
+
+def test_a_sample_decoded_again_is_the_one_that_was_drawn(sampler):
+    samples, posterior = sampler.samples(), sampler.posterior
+    assert samples.n == 3
+    for sample in range(3):
+        whole = samples.labels(sample)
+        assert whole.shape == posterior.scan.shape
+        for frame in posterior.planned_frames:
+            np.testing.assert_array_equal(whole[frame], posterior.sample_labels[frame, sample])
+        np.testing.assert_array_equal(samples.labels(sample), whole)
+
+
+def test_the_mean_of_the_decoded_samples_is_the_posterior_mean(sampler):
+    samples = sampler.samples()
+    for number, frame in enumerate(samples.frames):
+        mean = torch.stack([samples.probabilities(i, number) for i in range(3)]).mean(0)
+        shown = sampler.posterior.mean_probability[(slice(None), *frame)]
+        np.testing.assert_allclose(mean, shown, atol=1e-5)
+
+
+def test_error_probability_and_runner_up_are_those_of_the_mean_probability(sampler):
+    posterior = sampler.posterior
+    p = np.sort(posterior.mean_probability, axis=0)
+    np.testing.assert_allclose(posterior.error_probability, 1 - p[-1], atol=1e-6)
+    second = np.take_along_axis(posterior.mean_probability, posterior.runner_up[None], 0)[0]
+    np.testing.assert_allclose(second, p[-2], atol=1e-6)
+    assert (posterior.runner_up != posterior.labels).all()
