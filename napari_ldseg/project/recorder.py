@@ -122,6 +122,11 @@ class Recorder:
         with self._state:
             return ((self._flags & REVIEWED) != 0).mean(axis=others)
 
+    def reviewed_at(self, where: tuple[slice | np.ndarray, ...]) -> np.ndarray:
+        """Return which of the voxels ``where`` are reviewed, bool."""
+        with self._state:
+            return (self._flags[where] & REVIEWED) != 0
+
     def unnamed_value(self, values: Collection[int]) -> int | None:
         """Return the largest reviewed label value that is not among ``values``, None if there is none."""
         with self._state:
@@ -129,8 +134,8 @@ class Recorder:
                 return None
             return unnamed_value(self._seen[(self._flags & REVIEWED) != 0], values)
 
-    def mark_reviewed(self, where: tuple[slice, ...], reviewed: bool) -> None:
-        """Set or clear the reviewed mask in a box, and save it; voxels that nobody labelled stay unreviewed.
+    def mark_reviewed(self, where: tuple[slice | np.ndarray, ...], reviewed: bool) -> None:
+        """Set or clear the reviewed mask at ``where``, and save it; voxels that nobody labelled stay unreviewed.
 
         Raises LDSegError as ``sign_off``.
         """

@@ -10,6 +10,11 @@ def open_segment_widget(viewer: napari.Viewer) -> None:
     _open(viewer, "LDSeg: Segment")
 
 
+def open_review_widget(viewer: napari.Viewer) -> None:
+    """Dock the Review widget, or bring it to the front."""
+    _open(viewer, "LDSeg: Review")
+
+
 def open_correct_widget(viewer: napari.Viewer) -> None:
     """Dock the Correct widget, or bring it to the front."""
     _open(viewer, "LDSeg: Correct")

@@ -137,8 +137,13 @@ class ProjectState(QObject):
         self.labels.retry()
         self.changed.emit()
 
-    def mark_reviewed(self, layer: Labels, where: tuple[slice, ...], reviewed: bool) -> None:
-        """Mark a box as reviewed, which protects it, or unmark it. Raises LDSegError."""
+    def mark_reviewed(
+        self, layer: Labels, where: tuple[slice | np.ndarray, ...], reviewed: bool
+    ) -> None:
+        """Mark voxels, a box or their indices, as reviewed, which protects them, or unmark them.
+
+        Raises LDSegError.
+        """
         if reviewed:
             _check_seen(layer)
             self._check_named(layer, where)
@@ -278,7 +283,7 @@ class ProjectState(QObject):
         self._close_project()
         self.ended.emit()
 
-    def _check_named(self, layer: Labels, where: tuple[slice, ...] = ()) -> None:
+    def _check_named(self, layer: Labels, where: tuple[slice | np.ndarray, ...] = ()) -> None:
         """Raise LDSegError if a voxel has a value without a class."""
         tracked = self.labels.find(layer)
         data = np.asarray(layer.data[where])

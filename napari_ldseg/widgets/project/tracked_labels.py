@@ -73,6 +73,8 @@ class TrackedLabels:
 class LabelTracker(QObject):
     """Tracks the project's labels layers and their recorders. Lives in the GUI thread.
 
+    ``result_changed`` is emitted with the ``TrackedLabels`` whose result is a new one.
+
     Parameters
     ----------
     add_case
@@ -80,6 +82,7 @@ class LabelTracker(QObject):
     """
 
     changed = Signal()
+    result_changed = Signal(object)
     classes_changed = Signal(object)
 
     def __init__(

@@ -21,8 +21,8 @@ from ...layers.geometry import grid_of, layer_scan
 from ...project.update import propose
 from ...scans.scan import Scan
 from ..common.layers import RESULT_KEY
+from ..project.proposed_update import ProposedUpdate
 from ..project.state import project_of
-from .proposed_update import ProposedUpdate
 from .result_layers import ResultLayers
 from .sampling import CheckpointCache, SamplingJob, SamplingSettings, Snapshot, sample
 
@@ -132,6 +132,7 @@ class Session(QObject):
             proposal.edited.result_maps = results.maps
             proposal.edited.result_samples = results.sampled_part
             self._project.store_maps(proposal.edited, results.maps())
+            self._project.labels.result_changed.emit(proposal.edited)
         return changed
 
     def decline_proposal(self) -> None:
@@ -170,7 +171,15 @@ class Session(QObject):
             )
         if not len(update):
             return " They match yours wherever you have not edited or reviewed."
-        self.proposal = ProposedUpdate(self._viewer, edited, new, update, classes)
+        self.proposal = ProposedUpdate(
+            self._viewer,
+            edited,
+            update,
+            classes,
+            new.metadata.get(RESULT_KEY, {}),
+            "The new segmentation",
+            new,
+        )
         self.proposal_changed.emit()
         return ""
 
@@ -198,6 +207,9 @@ class Session(QObject):
             self._on_error(error)
             raise
         addition = self._propose(snapshot)
+        tracked = self._project.labels.find(self._current.labels if self._current else None)
+        if tracked is not None:
+            self._project.labels.result_changed.emit(tracked)
         message = self._final_message(snapshot, stopped) + addition
         self._end_run()
         self.ended.emit(message, False)

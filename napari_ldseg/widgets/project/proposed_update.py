@@ -1,4 +1,4 @@
-"""A proposed update of edited labels from a new segmentation, shown before it is applied."""
+"""A proposed update of labels, shown before it is applied; it leaves what is edited or reviewed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...layers.geometry import derived_attributes
 from ...project.update import Update
 from ..common.class_labels import classes_of
 from ..common.layers import PREVIEW_KEY, RESULT_KEY, RUNS_KEY, add_unselected, unwrapped
-from ..project.tracked_labels import TrackedLabels
+from .tracked_labels import TrackedLabels
 
 REMOVED_COLOUR = "#ffffff"
 REDRAW_MS = 150
@@ -27,29 +27,37 @@ class ProposedUpdate:
     Parameters
     ----------
     edited
-        The edited labels.
-    new
-        The labels layer of the new result; it is hidden until the user decides.
+        The labels to update.
     update
         The voxels that would change, and their new values.
     classes
-        The classes of both layers, background first.
+        The classes of the update, background first.
+    run
+        The record of the run that the update comes from, for the case.
+    source
+        What would change the labels, as the start of a sentence.
+    new
+        The labels layer of a new result; it is hidden until the user decides, and removed if applied.
     """
 
     def __init__(
         self,
         viewer: ViewerModel,
         edited: TrackedLabels,
-        new: Labels,
         update: Update,
         classes: Sequence[ClassInfo],
+        run: dict,
+        source: str,
+        new: Labels | None = None,
     ):
         self.labels, self.new, self.update = edited.layer, new, update
         viewer = unwrapped(viewer)
         self._viewer, self.edited, self._classes = viewer, edited, classes
-        new.visible = False
-        if viewer.layers.selection.active is new:
-            viewer.layers.selection.active = self.labels
+        self._run, self._source = run, source
+        if new is not None:
+            new.visible = False
+            if viewer.layers.selection.active is new:
+                viewer.layers.selection.active = self.labels
         self.preview = self._preview_layer()
         add_unselected(viewer, self.preview)
 
@@ -64,7 +72,7 @@ class ProposedUpdate:
             if gained or lost:
                 parts.append(f"{info.name} {' '.join(s for s in signs if s)}")
         text = (
-            f"The new segmentation would change {len(self.update):,} voxels of {self.labels.name}: "
+            f"{self._source} would change {len(self.update):,} voxels of {self.labels.name}: "
             f"{', '.join(parts)}"
         )
         if self.update.gained[0]:
@@ -78,30 +86,21 @@ class ProposedUpdate:
 
         What was edited or reviewed since the proposal does not change.
         """
-        layer, update, recorder = self.labels, self.update, self.edited.recorder
-        if layer not in self._viewer.layers or recorder is None:  # the case was removed
-            self.keep_both()
+        if self.labels not in self._viewer.layers or self.edited.recorder is None:
+            self.keep_both()  # the case was removed
             return 0
-        free = ~recorder.masks().protected[update.indices]
-
-        def change() -> np.ndarray:
-            layer.data_setitem(tuple(i[free] for i in update.indices), update.labels[free])
-            return layer.data
-
-        if free.any():
-            runs = [*layer.metadata.get(RUNS_KEY, ()), self.new.metadata.get(RESULT_KEY, {})][-100:]
-            recorder.take_update(change, runs=tuple(runs))
-            layer.metadata.update({RUNS_KEY: runs, RESULT_KEY: runs[-1]})
+        changed = apply_update(self.edited, self.update, self._run)
         self.withdraw()
-        # napari crashes on Mesa if two layers are removed without drawing in between. The lambda keeps
-        # this object alive until then.
-        QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
-        return int(np.count_nonzero(free))
+        if self.new is not None:
+            # napari crashes on Mesa if two layers are removed without drawing in between. The lambda
+            # keeps this object alive until then.
+            QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
+        return changed
 
     def keep_both(self) -> None:
         """Leave the labels unchanged and show the new layer too."""
         self.withdraw()
-        if self.new in self._viewer.layers:
+        if self.new is not None and self.new in self._viewer.layers:
             self.new.visible = True
 
     def withdraw(self) -> None:
@@ -133,3 +132,24 @@ class ProposedUpdate:
         preview.metadata[PREVIEW_KEY] = True
         preview.editable = False
         return preview
+
+
+def apply_update(labels: TrackedLabels, update: Update, run: dict) -> int:
+    """Apply ``update`` as one undo step and return the number of changed voxels.
+
+    What is edited or reviewed now does not change. ``run`` is the record of where the update comes from.
+    """
+    layer, recorder = labels.layer, labels.recorder
+    if recorder is None:
+        return 0
+    free = ~recorder.masks().protected[update.indices]
+
+    def change() -> np.ndarray:
+        layer.data_setitem(tuple(i[free] for i in update.indices), update.labels[free])
+        return layer.data
+
+    if free.any():
+        runs = [*layer.metadata.get(RUNS_KEY, ()), run][-100:]
+        recorder.take_update(change, runs=tuple(runs))
+        layer.metadata.update({RUNS_KEY: runs, RESULT_KEY: run})
+    return int(np.count_nonzero(free))

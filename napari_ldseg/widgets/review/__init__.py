@@ -1,0 +1,1 @@
+"""The Review tab: from the uncertainty to the right answer."""

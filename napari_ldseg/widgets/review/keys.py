@@ -1,0 +1,29 @@
+"""The keys of the Review tab, in one place: bound from here, shown on the buttons and in the list of keys."""
+
+from __future__ import annotations
+
+KEYS = {
+    "next": (".", "Go to the next region"),
+    "previous": (",", "Go to the previous region"),
+    "accept": ("Y", "The labels are right here: mark the region as reviewed and go on"),
+    "correct": ("C", "Take the brush and paint the class in doubt here"),
+    "skip": ("J", "Leave the region for later and go on"),
+    "next_sample": ("Alt+Right", "Show the next sample"),
+    "previous_sample": ("Alt+Left", "Show the previous sample"),
+    "use_sample": ("Shift+U", "Take what is shown into the labels, here or everywhere"),
+    "hint": ("Q", "Scribble where you know the class"),
+    "update": ("U", "Let the corrections change the rest; shown before it is applied"),
+    "outline": ("O", "Show the labels filled, as outlines, or not at all"),
+    "map": ("W", "Show the next map over the image: uncertainty, a probability, none"),
+}
+
+
+def key_of(action: str) -> str:
+    """Return the key of ``action``."""
+    return KEYS[action][0]
+
+
+def tip(action: str) -> str:
+    """Return what ``action`` does, and its key."""
+    key, text = KEYS[action]
+    return f"{text}. Key: {key}"

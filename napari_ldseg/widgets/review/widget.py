@@ -1,0 +1,68 @@
+"""The Review widget: regions in doubt, samples, an update from the corrections, sizes, and the display."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import napari
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from ..common.style import WIDTH, scrolled
+from ..project.tab import Tab
+from .keys import KEYS
+from .regions_part import RegionsPart
+from .reviewer import Reviewer
+from .sample_browser import SampleBrowser
+from .samples_part import SamplesPart
+
+
+class ReviewWidget(Tab):
+    """Leads from where the model is unsure to the right labels, by keys or buttons."""
+
+    def __init__(self, napari_viewer: napari.Viewer):
+        super().__init__(napari_viewer)
+        self.reviewer = Reviewer(napari_viewer, self)
+        self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
+        self.regions = RegionsPart(self.reviewer)
+        self.samples = SamplesPart(self.browser, self.reviewer)
+        self._actions: dict[str, Callable[[], object]] = {
+            "next": self.reviewer.next,
+            "previous": self.reviewer.previous,
+            "accept": self.reviewer.accept,
+            "correct": self.reviewer.correct,
+            "skip": self.reviewer.skip,
+            "next_sample": lambda: self.browser.step(1),
+            "previous_sample": lambda: self.browser.step(-1),
+            "use_sample": self.samples.use_shown,
+        }
+        self._lay_out()
+        self.reviewer.message.connect(self.status.show_message)
+        self.browser.message.connect(self.status.show_message)
+        self.reviewer.moved.connect(lambda: self.status.show_message(""))
+        for action, run in self._actions.items():
+            key = KEYS[action][0]
+            self.viewer.bind_key(key, lambda _, run=run: run(), overwrite=True)
+
+    def shut_down(self) -> None:
+        """Release the keys and the layers."""
+        for action in self._actions:
+            self.viewer.bind_key(KEYS[action][0], None)
+        self.browser.shut_down()
+        self.reviewer.shut_down()
+
+    def _lay_out(self) -> None:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.addWidget(self.project_notice)
+        column.addWidget(self.regions)
+        column.addWidget(self.samples)
+        column.addStretch(1)
+        content.setMinimumWidth(WIDTH - 16)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scrolled(content), 1)
+        # Outside the scroll area, so that the last message is always visible.
+        foot = QVBoxLayout()
+        foot.setContentsMargins(8, 0, 8, 8)
+        foot.addWidget(self.status)
+        outer.addLayout(foot)
