@@ -15,7 +15,7 @@ def review(qtbot, viewer, segmented):
     """The Review tab on a segmented volume, its regions found and its samples decoded."""
     _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
     qtbot.waitUntil(lambda: not review.reviewer.busy and review.browser.decoded, timeout=20_000)
-    qtbot.waitUntil(lambda: review.browser.alternatives, timeout=20_000)
+    qtbot.waitUntil(lambda: bool(review.browser.alternatives), timeout=20_000)
     return review
 
 
@@ -118,7 +118,7 @@ def test_correct_takes_the_brush_with_the_other_class(viewer, segmented, review)
     assert labels.selected_label != labels.data[region.peak]
 
 
-def test_the_slider_and_keys_show_each_sample_as_outlines(viewer, segmented, review):
+def test_the_slider_and_keys_show_each_sample_as_outlines(qtbot, viewer, segmented, review):
     labels, samples = segmented[1], review.browser.part.samples
     press(viewer, Qt.Key.Key_Right, Qt.KeyboardModifier.AltModifier)
     shown = result_layer(viewer, "sample")
@@ -127,7 +127,7 @@ def test_the_slider_and_keys_show_each_sample_as_outlines(viewer, segmented, rev
     review.samples.slider.setValue(2)
     np.testing.assert_array_equal(shown.data, samples.labels(1))
     review.samples.slider.setValue(0)
-    assert shown not in viewer.layers
+    qtbot.waitUntil(lambda: shown not in viewer.layers)
 
 
 def test_using_a_sample_changes_only_this_region_and_nothing_protected(
