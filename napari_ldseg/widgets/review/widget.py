@@ -14,6 +14,8 @@ from .regions_part import RegionsPart
 from .reviewer import Reviewer
 from .sample_browser import SampleBrowser
 from .samples_part import SamplesPart
+from .update_part import UpdatePart
+from .updater import Updater
 
 
 class ReviewWidget(Tab):
@@ -23,8 +25,10 @@ class ReviewWidget(Tab):
         super().__init__(napari_viewer)
         self.reviewer = Reviewer(napari_viewer, self)
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
+        self.updater = Updater(napari_viewer, self.reviewer, self)
         self.regions = RegionsPart(self.reviewer)
         self.samples = SamplesPart(self.browser, self.reviewer)
+        self.update_part = UpdatePart(self.updater, self.reviewer)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
             "previous": self.reviewer.previous,
@@ -34,10 +38,13 @@ class ReviewWidget(Tab):
             "next_sample": lambda: self.browser.step(1),
             "previous_sample": lambda: self.browser.step(-1),
             "use_sample": self.samples.use_shown,
+            "hint": self.update_part.begin,
+            "update": self.updater.update,
         }
         self._lay_out()
         self.reviewer.message.connect(self.status.show_message)
         self.browser.message.connect(self.status.show_message)
+        self.updater.message.connect(self.status.show_message)
         self.reviewer.moved.connect(lambda: self.status.show_message(""))
         for action, run in self._actions.items():
             key = KEYS[action][0]
@@ -47,6 +54,7 @@ class ReviewWidget(Tab):
         """Release the keys and the layers."""
         for action in self._actions:
             self.viewer.bind_key(KEYS[action][0], None)
+        self.updater.shut_down()
         self.browser.shut_down()
         self.reviewer.shut_down()
 
@@ -56,6 +64,7 @@ class ReviewWidget(Tab):
         column.addWidget(self.project_notice)
         column.addWidget(self.regions)
         column.addWidget(self.samples)
+        column.addWidget(self.update_part)
         column.addStretch(1)
         content.setMinimumWidth(WIDTH - 16)
         outer = QVBoxLayout(self)
