@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 UNCERTAIN = 0.05  # a voxel is in the band from this probability of error on
-RADIUS = 0.3  # of a piece, as a share of the radius of a ball as large as the structures
+RADIUS = 0.5  # of a piece, as a share of the radius of a ball as large as the structures
 RADIUS_IN_IMAGE = 0.03, 0.12  # its limits, as shares of the image's longest side
 CELLS = 4  # per radius: the grid on which the pieces are found
 SMALLEST = 0.02  # of the largest piece's error; a smaller piece is joined to its neighbour
