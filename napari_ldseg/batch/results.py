@@ -16,17 +16,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from ..errors import LDSegError
 from ..inference.posterior import Posterior
 from ..scans.files import read_scan, write_like
 from ..scans.labels import LABEL_INTENT
+from ..utils import records
 from ..utils.atomic import atomic_write, remove_leftovers
 from ..utils.hashing import sha256_of
 from .inputs import KINDS
 
 RECORDS, FAILED, UNFINISHED = "records", "failed", ".unfinished"
 HASH = "image_file_sha256"
+MAX_RECORD_BYTES = 2**26  # each sample of each class has a size
+
+
+class _ClassSize(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    size: float
+    interval: list[float] | None = None
+
+
+class _Record(BaseModel):
+    """A record or the reason of a failure, of this or an earlier version: each key may be missing."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = ""
+    image: str = ""
+    reason: str = ""
+    made_with: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    replaced: dict[str, list[str]] = {}
+    classes: dict[str, _ClassSize] = {}
+    expected_error: float = 0
+    voxels: int = 0
+    voxel_size: float = 0
+    time_points: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,10 +229,8 @@ def _write_json(path: Path, record: dict) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record in ``path``; empty if there is none that can be read."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict):
+        record = records.read_record(path, _Record, MAX_RECORD_BYTES).model_dump(exclude_unset=True)
+    except LDSegError:
         return {}
     if "doubt" in record:  # the name in an earlier version
         record.setdefault("expected_error", record.pop("doubt"))

@@ -108,7 +108,7 @@ def _described(case: Case, description: Description | None, settings: DataSettin
         return case
     (read,) = case.read_labels
     dense = functools.partial(_dense, description, read, case.name)
-    if description.ignored() is None:
+    if not description.ignored():
         return replace(case, read_labels=(dense,))
     labels = functools.partial(_without_ignored, dense)
     return replace(case, read_labels=(labels,), read_reviewed=functools.partial(_labelled, dense))

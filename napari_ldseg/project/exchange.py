@@ -119,7 +119,7 @@ def import_from(
     """Add the training cases of an nnU-Net or Decathlon folder; images are referred to, not copied.
 
     Their labels were made by experts, so they count as reviewed, except where nobody labelled: negative
-    values, and what nnU-Net calls "ignore".
+    values, and what dataset.json calls "ignore" (nnU-Net) or "void".
 
     Raises
     ------

@@ -25,6 +25,7 @@ from ..inference.checks import field_of_view
 from ..model.architecture import Architecture
 from ..utils.atomic import atomic_write
 from ..utils.colours import class_colour
+from ..utils.records import not_utf8
 from .settings import TrainingSettings
 
 MAX_BYTES = 2**20
@@ -181,7 +182,7 @@ def read_config(path: Path) -> TrainingConfig:
     except OSError as error:
         raise LDSegError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise LDSegError(f"{path} cannot be read: {error}.") from error
+        raise not_utf8(path) from error
     except (ValidationError, RecursionError) as error:
         raise LDSegError(f"{path.name}: {_first(error)}.") from error
     except (yaml.YAMLError, ValueError) as error:

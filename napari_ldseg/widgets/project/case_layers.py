@@ -1,11 +1,11 @@
-"""Showing a case of the project as layers."""
+"""Showing a case of the project as layers, and adding layers to it as a case."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,15 @@ from napari.layers import Image, Labels
 
 from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
-from ...layers.geometry import derived_attributes, layer_geometry
+from ...layers.geometry import derived_attributes, layer_geometry, layer_scan
 from ...project.case import CaseFolder, Masks
 from ...project.folder import Project
+from ...project.images import refers_to_file
+from ...project.patient import NUMBERED_LAYER, patient_of
 from ...scans.scan import Scan
 from ..common.class_labels import set_classes
 from ..common.layers import RESULT_KEY, RUNS_KEY, add_unselected, sd_layer
+from .tracked_labels import TrackedLabels
 
 FILE_KEY = "napari_ldseg_file"
 # What the table of a result is made of; a case from elsewhere may have less.
@@ -85,6 +88,31 @@ def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
             add_unselected(viewer, layer)
     viewer.add_layer(labels)
     return image, labels
+
+
+def add_case(project: Project, tracked: TrackedLabels, scan: Scan, masks: Masks) -> CaseFolder:
+    """Add labels, on the grid of ``scan``, and their image to the project. Raises LDSegError or OSError."""
+    image, file, patient = tracked.image, None, None
+    shown = None if image is None else layer_scan(image)
+    if shown is not None and shown.shape != scan.shape:
+        shown = None
+    if image is not None and shown is not None:
+        source = image.metadata.get(FILE_KEY) or image.source.path
+        path = Path(source) if source else None
+        # The label's own geometry: the image may have been moved since.
+        scan = replace(scan, array=shown.array, channels=shown.channels, name=shown.name)
+        patient = patient_of(scan.name, path)
+        file = path if path is not None and refers_to_file(scan, path) else None
+    return project.add_case(
+        NUMBERED_LAYER.sub("", scan.name),
+        scan,
+        file,
+        tracked.classes,
+        masks,
+        tracked.layer.metadata.get(RUNS_KEY, ())[-100:],
+        patient,
+        copy=shown is not None,
+    )
 
 
 def write_maps(

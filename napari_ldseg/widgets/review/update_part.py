@@ -85,7 +85,9 @@ class UpdatePart(QWidget):
             self.notice.hide()
         else:
             self.notice.show_text(
-                f"{proposal.message} {MEANING}", ("Accept", updater.apply), ("Reject", updater.reject)
+                f"{proposal.message} {MEANING}",
+                ("Accept", updater.apply),
+                ("Reject", updater.reject),
             )
         part = None if self._reviewer.target is None else self._reviewer.target.result_samples()
         shown = proposal is not None and updater.effective is not None and part is not None
@@ -94,7 +96,9 @@ class UpdatePart(QWidget):
             self.note.setText(
                 f"Effective samples where you corrected: {updater.effective:.1f} of {part.samples.n}."
             )
-            self.note.setToolTip("How many samples still count after weighting; few make it less sure")
+            self.note.setToolTip(
+                "How many samples still count after weighting; few make it less sure"
+            )
 
     def _refresh_classes(self) -> None:
         target = self._reviewer.target

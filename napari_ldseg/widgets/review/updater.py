@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ...inference.conditioning import ConditionedPosterior, Conditioner  # import torch
 
 NO_SAMPLES = "The samples of this result are not in memory; press Segment, then correct and update."
-NO_EVIDENCE = "Paint a correction, scribble a hint or accept a region first; the update starts from these."
+NO_EVIDENCE = (
+    "Paint a correction, scribble a hint or accept a region first; the update starts from these."
+)
 MEANING = "Not calibrated: the result was conditioned on your corrections."
 
 
@@ -139,9 +141,11 @@ class Updater(QObject):
         drawn = None if hints is None else hints[box].copy()
         if not known.any() and (drawn is None or not drawn.any()):
             raise LDSegError(NO_EVIDENCE)
-        meanings = {v: self.hints.meaning(v) for v in np.unique(drawn).tolist() if v} if (
-            drawn is not None
-        ) else {}
+        meanings = (
+            {v: self.hints.meaning(v) for v in np.unique(drawn).tolist() if v}
+            if (drawn is not None)
+            else {}
+        )
         self._part = part
         protected = masks.protected
 
