@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
-from ..utils.text import clock, one_line
+from ..utils.text import clock
 
 INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 30
@@ -27,14 +27,14 @@ def plain_errors(exit_code: int = 1) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except (LDSegError, OSError, MemoryError, RuntimeError) as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        message = _message(error)
+        if message is None:
             raise
-        typer.echo(one_line(sentence, limit=1000), err=True)
+        typer.echo(message, err=True)
         raise typer.Exit(exit_code) from error
 
 
-def _sentence(error: Exception) -> str | None:
+def _message(error: Exception) -> str | None:
     """Return an error as one sentence; None if it is a bug."""
     if isinstance(error, LDSegError):
         return str(error)
