@@ -106,7 +106,7 @@ def _configuration(rng: Random, folder: Path, attempt) -> None:
     path.write_bytes(damaged(data, rng) if rng.random() < 0.3 else data)
     config = attempt(read_config, path)
     if config is not None:
-        attempt(config.metadata, (), "2 training cases")
+        attempt(config.metadata, (), "2 training cases", about=config.name)
 
 
 def _data_set(rng: Random, folder: Path, attempt) -> None:

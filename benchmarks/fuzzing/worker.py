@@ -20,7 +20,7 @@ import warnings
 from pathlib import Path
 from random import Random
 
-from napari_ldseg.errors import LDSegError, os_error_sentence
+from napari_ldseg.errors import LDSegError, os_error_sentence, printable
 
 MOST_CHARACTERS = 299
 SPARE_BYTES = 3 * 2**30  # of address space: more is needed by nothing that a small file describes
@@ -43,9 +43,14 @@ class Attempts:
 
     def __init__(self, folder: Path):
         self.folder, self.refusals, self.seconds, self.child_mib = folder, 0, 0.0, 0.0
+        self.about = ""
 
-    def __call__(self, call, *arguments, os_errors: bool = False, **options):
-        """Return the call's result, None if it was refused; with ``os_errors`` it may raise those too."""
+    def __call__(self, call, *arguments, os_errors: bool = False, about: str = "", **options):
+        """Return the call's result, None if it was refused.
+
+        With ``os_errors`` it may raise those too; a message may be about ``about`` instead of a file.
+        """
+        self.about = about
         started = time.monotonic()
         try:
             with warnings.catch_warnings(record=True) as warned:
@@ -71,9 +76,9 @@ class Attempts:
             raise Bad(f"message names no file: {text}")
 
     def _names_a_file(self, text: str) -> bool:
-        if self.folder.name in text:
+        if self.folder.name in text or (self.about and printable(self.about)[:40] in text):
             return True
-        for parent, folders, files in os.walk(self.folder):
+        for _, folders, files in os.walk(self.folder):
             for name in (*folders, *files):
                 stem = re.sub(r"(\.nii)?\.\w+$", "", name)
                 if len(stem) > 2 and (stem in text or stem[:15] in text or name[-15:] in text):
