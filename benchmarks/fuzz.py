@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,13 +54,16 @@ class Worker:
     def read(self, kind: str, seed: int, index: int) -> Result:
         """Return the result of one input."""
         process = self._process or self._start()
-        process.stdin.write(json.dumps([kind, seed, index]) + "\n")
-        process.stdin.flush()
+        try:
+            process.stdin.write(json.dumps([kind, seed, index]) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            return self._ended(crashed=True)
         # The first input of a kind waits for imports.
         ready, _, _ = select.select([process.stdout], [], [], 3 * SECONDS)
         line = process.stdout.readline() if ready else ""
         if not line:
-            return self._ended(bool(ready))
+            return self._ended(crashed=bool(ready))
         result = Result(*json.loads(line))
         if result.passed and result.seconds > SECONDS:
             return result._replace(outcome=f"took {result.seconds:.0f} s")
@@ -99,7 +103,8 @@ class Worker:
         process.kill()
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
-            pipe.close()
+            with suppress(BrokenPipeError):
+                pipe.close()
         if not crashed:
             return Result("hung", 3.0 * SECONDS, 0.0)
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"

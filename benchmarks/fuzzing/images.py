@@ -40,7 +40,7 @@ def trial(rng: Random, folder: Path, attempt) -> None:
     assert len(scan.shape) >= 2, f"only {len(scan.shape)} axes"
     array.max(initial=0)
     label = np.ones(scan.shape, np.uint8)
-    written = attempt(write_like, folder / "label.nii.gz", label, scan)
+    written = attempt(write_like, folder / "label.nii.gz", label, scan, about="label.nii.gz")
     if written is not None:
         again = attempt(read_like, written, scan)
         assert again is not None and np.array_equal(again, label), "a label was read differently"

@@ -169,7 +169,7 @@ class CaseFolder:
                 path.unlink(missing_ok=True)
 
     def load_maps(self) -> dict[str, np.ndarray]:
-        """Return the stored SDs, by ``MAPS``; one that cannot be read is left out."""
+        """Return the stored SDs, by ``MAPS``; one that cannot be read, or holds no SDs, is left out."""
         found: dict[str, np.ndarray] = {}
         grid: Scan | None = None  # reads the label, so once and only if there is a map
         for name in MAPS:
@@ -177,7 +177,9 @@ class CaseFolder:
             if path.exists():
                 with suppress(LDSegError):
                     grid = grid or self.grid()
-                    found[name] = np.asarray(read_like(path, grid), np.float32)
+                    stored = read_like(path, grid)
+                    if ((stored >= 0) & (stored <= 1)).all():
+                        found[name] = np.asarray(stored, np.float32)
         return found
 
     def change(self, **changes: object) -> CaseRecord:
