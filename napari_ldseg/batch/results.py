@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from ..errors import LDSegError
 from ..inference.posterior import Posterior
@@ -30,6 +30,17 @@ from .inputs import KINDS
 RECORDS, FAILED, UNFINISHED = "records", "failed", ".unfinished"
 HASH = "image_file_sha256"
 MAX_RECORD_BYTES = 2**26  # each sample of each class has a size
+NEEDED = {
+    "status",
+    "image",
+    "made_with",
+    "files",
+    "classes",
+    "unit",
+    "samples",
+    "provenance",
+    "calibrated",
+}
 
 
 class _ClassSize(BaseModel):
@@ -39,8 +50,22 @@ class _ClassSize(BaseModel):
     interval: list[float] | None = None
 
 
+class _Provenance(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    steps: int
+    seed: int
+
+
+class _Calibrated(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    intervals: bool
+    meaning: str
+
+
 class _Record(BaseModel):
-    """A record or the reason of a failure, of this or an earlier version: each key may be missing."""
+    """A record or the reason of a failure, of this or an earlier version."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,6 +80,19 @@ class _Record(BaseModel):
     voxels: int = 0
     voxel_size: float = 0
     time_points: int = 0
+    unit: str = ""
+    samples: int = 0
+    provenance: _Provenance = _Provenance(steps=0, seed=0)
+    calibrated: _Calibrated = _Calibrated(intervals=False, meaning="")
+
+    @model_validator(mode="after")
+    def _complete(self) -> _Record:
+        needed = {"image", "reason"} if "reason" in self.model_fields_set else NEEDED
+        if self.voxel_size:  # not in the first records
+            needed = needed | {"voxels", "time_points"}
+        if not needed <= self.model_fields_set:
+            raise ValueError("the record is incomplete")
+        return self
 
 
 @dataclass(frozen=True)
@@ -206,7 +244,7 @@ class CaseResults:
     def failure(self, image: Path | str) -> str | None:
         """Return why ``image`` failed, None if it did not."""
         failure = read_record(self._failure_path)
-        return failure["reason"] if failure.get("image") == str(image) else None
+        return failure.get("reason") if failure.get("image") == str(image) else None
 
     def _relative(self, kind: str) -> str:
         """Return the path of ``path(kind)`` in the batch's folder."""

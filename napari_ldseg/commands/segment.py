@@ -12,8 +12,9 @@ import typer
 
 from ..errors import LDSegError
 from ..utils.atomic import make_writable
+from ..utils.signals import INTERRUPTED, stop_signals
 from ..utils.text import one_line
-from .console import INTERRUPTED, ProgressBar, plain_errors, stop_signals
+from .console import ProgressBar, plain_errors
 
 if TYPE_CHECKING:
     from ..batch.run import BatchReport

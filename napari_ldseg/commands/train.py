@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .console import INTERRUPTED, plain_errors, stop_signals
+from ..utils.signals import INTERRUPTED, stop_signals
+from .console import plain_errors
 
 
 def train(

@@ -51,7 +51,7 @@ class Images:
                 f"{existing[0]} has changed since {case.name} was labelled; locate the original image."
             )
         raise ImageMissing(
-            f"The image of {case.name} is no longer at {tried[0].resolve() if tried else 'a known place'}; put "
+            f"The image of {case.name} is no longer at {os.path.abspath(tried[0]) if tried else 'a known place'}; put "
             "it back or locate it."
         )
 

@@ -57,7 +57,7 @@ def read_scan(path: str | os.PathLike) -> Scan:
     Raises
     ------
     LDSegError
-        If the file cannot be read as an image, or its content is of another format.
+        If the file cannot be read as an image, its content is of another format, or it has no pixels.
     """
     return _read(Path(path), READERS)
 
@@ -86,7 +86,12 @@ def _read(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Scan:
         raise LDSegError(
             f"{path.name} is no known image file; it must end in {', '.join(SUFFIXES)}."
         )
-    return readers[suffix](path)
+    scan = readers[suffix](path)
+    if 0 in scan.array.shape:
+        raise LDSegError(
+            f"{path.name} is empty: one of its axes has no pixels; save the image again."
+        )
+    return scan
 
 
 def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: int = 0) -> Path:

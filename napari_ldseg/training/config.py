@@ -155,7 +155,7 @@ class TrainingConfig(BaseModel):
             return metadata.model_copy(update={"field_of_view": field_of_view(metadata, scans)})
         except (TypeError, ValidationError, ValueError) as error:
             raise LDSegError(
-                f"The configuration does not fit together: {_first(error)}."
+                f"The configuration of {self.name} does not fit together: {_first(error)}."
             ) from error
 
 

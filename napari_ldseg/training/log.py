@@ -95,12 +95,12 @@ def read_log(path: Path) -> list[dict[str, float]]:
     rows: list[dict[str, float]] = []
     if not path.is_file():
         return rows
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with (
+        path.open(newline="", encoding="utf-8-sig", errors="replace") as file,
+        suppress(csv.Error),  # of a field without end
+    ):
         for row in csv.DictReader(file):
             with suppress(KeyError, TypeError, ValueError):
-                rows.append({name: _number(row[name]) for name in COLUMNS})
+                if None not in row.values():
+                    rows.append({name: float(row[name].strip() or math.nan) for name in COLUMNS})
     return rows
-
-
-def _number(text: str) -> float:
-    return float(text) if text.strip() else math.nan

@@ -678,3 +678,28 @@ def test_imported_classes_get_the_colours_that_their_names_have(project, oblique
     assert colours["Left atrium"] == of_model["camus"]["left atrium"]
     assert colours["anterior"] == of_model["hippocampus"]["anterior"]
     assert len({colours[name] for name in names}) == 5
+
+
+def test_a_map_that_holds_no_sds_is_left_out(project):
+    image = Scan(np.zeros((4, 5, 6), np.uint8))
+    masks = Masks.untouched(np.zeros(image.shape, np.uint8))
+    case = project.add_case("layer", image, None, CLASSES, masks)
+    good = np.full(image.shape, 0.25, np.float32)
+    case.save_maps(image, {"sample_sd": good, "predictive_sd": good})
+    write_like(case.file("sample_sd.nii.gz"), np.full(image.shape, 1e300), case.grid())
+    assert list(case.load_maps()) == ["predictive_sd"]
+
+
+def test_an_image_at_a_circle_of_links_is_missing(project):
+    image = Scan(np.zeros((4, 5, 6), np.uint8))
+    case = project.add_case("layer", image, None, CLASSES, None)
+    path = project.images.path(case)
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(ImageMissing, match=r"layer is no longer at .*image\.nii"):
+        project.images.path(case)
+
+
+def test_a_case_without_a_name_has_a_patient(project):
+    case = project.add_case("", Scan(np.zeros((4, 5, 6), np.uint8)), None, CLASSES, None)
+    assert case.record().patient == case.name == "case"
