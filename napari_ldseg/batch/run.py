@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
-from ..inference.distributed import device_name
+from ..inference.distributed import OneProcess, device_name
 from ..inference.segment import PosteriorSampler
 from ..scans.files import read_scan
 from ..utils.hashing import sha256_of
@@ -24,6 +23,9 @@ from ..utils.text import about, one_line
 from .inputs import Input, name_images
 from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SKIPPED, KEPT = "already there", "corrected, kept"
 SECONDS_BETWEEN_LINES = 30
@@ -54,7 +56,7 @@ def segment_batch(
     checkpoint: Checkpoint,
     images: Sequence[Path],
     folder: Path,
-    fabric: Fabric,
+    fabric: Fabric | OneProcess,
     *,
     samples: int = 10,
     steps: int | None = None,
@@ -80,7 +82,7 @@ def segment_batch(
     folder
         For the results; see ``batch.results`` and ``batch.table``.
     fabric
-        Launched, see ``inference.distributed.make_fabric``; its timeout must be longer than the
+        Launched, see ``inference.distributed.join_processes``; its timeout must be longer than the
         difference between the slowest and the fastest process.
     samples, steps, seed
         As in ``segment``.
@@ -163,7 +165,7 @@ def _segment_share(
     checkpoint: Checkpoint,
     inputs: Sequence[Input],
     folder: Path,
-    fabric: Fabric,
+    fabric: Fabric | OneProcess,
     settings: dict[str, Any],
     callbacks: _Callbacks,
 ) -> BatchReport | None:

@@ -81,7 +81,7 @@ def segment(
 
         from ..batch.run import Stopped, segment_batch
         from ..checkpoint.file import load_checkpoint
-        from ..inference.distributed import make_fabric
+        from ..inference.distributed import join_processes
 
         checkpoint = load_checkpoint(path)
         try:
@@ -91,7 +91,7 @@ def segment(
                 f"The results cannot be written to {output}: {error.strerror or error}; give another "
                 "folder after -o."
             ) from error
-        fabric = make_fabric(accelerator, devices, nodes, timeout=datetime.timedelta(days=30))
+        fabric = join_processes(accelerator, devices, nodes, datetime.timedelta(days=30))
         one_process = fabric.world_size == 1
         prefix = "" if one_process else f"process {fabric.global_rank}: "
         if fabric.is_global_zero:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -123,13 +124,13 @@ class Conditioner:
         reached = [n for n in range(len(samples.frames)) if any(self._near(n, s) for s in placed)]
         undecoded = reached if self._prior is not None else range(len(samples.frames))
         for done, number in enumerate(undecoded):
-            self._decode(number, lambda x, done=done: on_progress((done + x) / len(undecoded)))
+            self._decode(number, partial(_report, on_progress, done, len(undecoded)))
         likelihood = np.array(
             [log_likelihood(self._decode(s.number), s.voxels, s.allowed) for s in placed]
         ).reshape(-1, samples.n)
         mean = self._prior_mean()
         for number in reached:
-            self._reweight(mean[(slice(None), *samples.frames[number])], number, placed, likelihood)
+            self._reweight(mean[_at(samples.frames[number])], number, placed, likelihood)
         apply_evidence(mean, evidence)
         on_progress(1.0)
         return _result(mean, samples.frames, self._weights(placed, likelihood), 0)
@@ -170,7 +171,7 @@ class Conditioner:
             classes = self.samples.metadata.architecture.classes
             self._prior = np.zeros((classes, *self.samples.shape), np.float32)
             for number, frame in enumerate(self.samples.frames):
-                self._prior[(slice(None), *frame)] = self._decode(number).mean(0).numpy()
+                self._prior[_at(frame)] = self._decode(number).mean(0).numpy()
         return torch.from_numpy(self._prior.copy())
 
     @property
@@ -242,6 +243,15 @@ class Conditioner:
         )
         distance = np.sqrt(((places - centre.mean(0)) ** 2).sum(1).min())
         return float(falloff(np.hypot(distance, self._frame_distance(at.number, stroke))))
+
+
+def _report(on_progress: Progress, done: int, total: int, share: float) -> None:
+    on_progress((done + share) / total)
+
+
+def _at(frame: Frame) -> tuple[slice | int, ...]:
+    """Return the index of a frame of all classes."""
+    return (slice(None), *frame)
 
 
 def falloff(distance: np.ndarray) -> np.ndarray:

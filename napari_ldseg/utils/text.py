@@ -7,9 +7,9 @@ from collections.abc import Callable
 from itertools import chain, count
 from typing import Any
 
-FORMULA_STARTS = ("=", "+", "-", "@")
-
 from ..errors import printable
+
+FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def nfc(text: str) -> str:
