@@ -116,7 +116,9 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
 def import_from(
     project: Project, folder: Path, progress: Callable[[str], None] = lambda name: None
 ) -> Outcome:
-    """Add the training cases of an nnU-Net or Decathlon folder; images are referred to, not copied.
+    """Add the training cases of an nnU-Net or Decathlon folder.
+
+    Images of one channel are referred to, those of several are copied.
 
     Their labels were made by experts, so they count as reviewed, except where nobody labelled: negative
     values, and what nnU-Net calls "ignore".
@@ -135,10 +137,6 @@ def import_from(
     for found, patient in zip(cases, patients, strict=True):
         progress(found.name)
         try:
-            if found.file is None:
-                raise LDSegError(
-                    "it has several channels; only images of one file each can be imported."
-                )
             image, label = found.read()
             if label.shape != image.shape:
                 raise LDSegError(
