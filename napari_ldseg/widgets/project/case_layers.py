@@ -60,13 +60,7 @@ def read_case(project: Project, name: str) -> LoadedCase:
 
 def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
     """Add the labels and the SDs of a case to ``viewer``, and its image unless it is shown already."""
-    image = _shown(viewer, loaded)
-    if image is None:
-        attributes = layer_geometry(loaded.image)
-        attributes["metadata"][FILE_KEY] = str(loaded.file)
-        image = viewer.add_image(
-            loaded.image.array, name=loaded.case.name, rgb=loaded.image.channels, **attributes
-        )
+    image = _shown(viewer, loaded) or _add_image(viewer, loaded)
     labels = Labels(
         loaded.masks.label.copy(),
         name=f"labels · {loaded.case.name}",
@@ -105,12 +99,30 @@ def write_maps(
     threading.Thread(target=work, daemon=True).start()
 
 
+def _add_image(viewer: ViewerModel, loaded: LoadedCase) -> Image:
+    """Add the image of the case, one layer per channel unless they are colours; return the first."""
+    scan, name = loaded.image, loaded.case.name
+    attributes = layer_geometry(scan)
+    attributes["metadata"][FILE_KEY] = str(loaded.file)
+    colour = scan.channel_count == 3 and scan.array.dtype in (np.uint8, np.uint16)
+    if not scan.channels or colour:
+        return viewer.add_image(scan.array, name=name, rgb=scan.channels, **attributes)
+    layers = [
+        Image(scan.array[..., channel], name=f"{name}_{channel:04d}", **attributes)
+        for channel in range(scan.channel_count)
+    ]
+    for layer in layers:
+        viewer.add_layer(layer)
+    return layers[0]
+
+
 def _shown(viewer: ViewerModel, loaded: LoadedCase) -> Image | None:
-    """Return the layer that shows the image of the case, if there is one."""
+    """Return the layer that shows the image of the case, the first of several, if there is one."""
     for layer in viewer.layers:
         if isinstance(layer, Image) and RESULT_KEY not in layer.metadata:
             file = layer.metadata.get(FILE_KEY) or layer.source.path
             same = file is not None and Path(file) == loaded.file
-            if same and np.allclose(layer.scale, layer_geometry(loaded.image)["scale"]):
+            scale = layer_geometry(loaded.image)["scale"]
+            if same and len(layer.scale) == len(scale) and np.allclose(layer.scale, scale):
                 return layer
     return None

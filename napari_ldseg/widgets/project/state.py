@@ -18,6 +18,7 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QCoreApplication, QObject, QSettings, QTimer, Signal
 
 from ...errors import LDSegError
+from ...layers.channels import layers_scan
 from ...layers.geometry import layer_scan
 from ...project.case import CaseFolder, Masks, now, unnamed_value
 from ...project.folder import Project
@@ -314,16 +315,17 @@ class ProjectState(QObject):
         """Add labels and their image to the project; called in the recorder's thread."""
         project = self._open_project(create=True)
         image, file, patient = tracked.image, None, None
-        shown = None if image is None else layer_scan(image)
+        # The label's own geometry: the image may have been moved since.
+        shown = None if image is None else layers_scan(tracked.channels or (image,), scan)
         if shown is not None and shown.shape != scan.shape:
             shown = None
         if image is not None and shown is not None:
             source = image.metadata.get(FILE_KEY) or image.source.path
             path = Path(source) if source else None
-            # The label's own geometry: the image may have been moved since.
             scan = replace(scan, array=shown.array, channels=shown.channels, name=shown.name)
             patient = patient_of(scan.name, path)
-            file = path if path is not None and refers_to_file(scan, path) else None
+            one_file = not tracked.channels and refers_to_file(scan, path)
+            file = path if one_file else None
         case = project.add_case(
             NUMBERED_LAYER.sub("", scan.name),
             scan,

@@ -45,6 +45,8 @@ class TrackedLabels:
         Returns the SDs of the model's result, by name, as they are now.
     maps
         Those that are to be stored with the case.
+    channels
+        The layers of the image's channels if it has one each; ``image`` is the first.
     """
 
     layer: Labels
@@ -54,6 +56,7 @@ class TrackedLabels:
     recorder: Recorder | None = None
     result_maps: Callable[[], dict[str, np.ndarray]] = dict
     maps: dict[str, np.ndarray] = field(default_factory=dict)
+    channels: tuple[Image, ...] = ()
 
 
 class LabelTracker(QObject):

@@ -36,6 +36,8 @@ class ResultLayers:
         The checkpoint's metadata.
     on_written
         Called with the labels layer and a copy of its data before the data are shown.
+    channels
+        The layers of the image's channels if it has one each; ``image`` is the first.
 
     Attributes
     ----------
@@ -49,8 +51,9 @@ class ResultLayers:
         image: Layer,
         metadata: Metadata,
         on_written: Callable[[Labels, np.ndarray], None] = lambda layer, data: None,
+        channels: tuple[Image, ...] = (),
     ):
-        self.image, self.metadata = image, metadata
+        self.image, self.metadata, self.channels = image, metadata, channels
         self._on_written = on_written
         self.labels: Labels | None = None
         self.sample_sd: Image | None = None
