@@ -37,9 +37,10 @@ def find_images(
 ) -> list[ImageFiles]:
     """Return the images of files, folders and patterns, each once, in order.
 
-    With several ``channels``, files CASE_0000, CASE_0001, ... are one image called CASE. A folder means the images directly in it, and ``log`` gets a line about those in its sub-folders; a
+    A folder means the images directly in it, and ``log`` gets a line about those in its sub-folders; a
     pattern (``scans/**/*.nii.gz``) means the images that match. Hidden files and the results in
-    ``output`` are skipped.
+    ``output`` are skipped. For a model of several ``channels``, the files CASE_0000, CASE_0001, ... of a
+    folder are one image called CASE, even if only one of them is given.
 
     Raises
     ------

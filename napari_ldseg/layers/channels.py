@@ -36,10 +36,10 @@ def layers_scan(layers: Sequence[Image], like: Scan | None = None) -> Scan:
 
 
 def holds_channels(layer: Image, channels: int, dims: int) -> bool:
-    """Return whether the first axis of ``layer`` can be only that of the ``channels`` of a model.
+    """Return whether the first axis of ``layer`` is that of a model's ``channels``: it has as many indices.
 
-    It is for a 4D layer and a 3D model, such as a 4D NIfTI file, and for a stack of so many 2D images that
-    do not come from a volume's file and a 2D model.
+    The layer is 4D, such as a NIfTI file of x, y, z, channel, or, for a 2D model, a stack of 2D images that
+    is not known to be a volume.
     """
     if layer.rgb or layer.multiscale or channels < 2 or layer.ndim < 3:
         return False

@@ -22,6 +22,7 @@ from ..common.class_labels import set_classes
 from ..common.layers import RESULT_KEY, RUNS_KEY, add_unselected, sd_layer
 
 FILE_KEY = "napari_ldseg_file"
+CHANNEL_KEY = "napari_ldseg_channel"
 # What the table of a result is made of; a case from elsewhere may have less.
 SUMMARY = {
     "unit",
@@ -107,19 +108,19 @@ def _add_image(viewer: ViewerModel, loaded: LoadedCase) -> Image:
     colour = scan.channel_count == 3 and scan.array.dtype in (np.uint8, np.uint16)
     if not scan.channels or colour:
         return viewer.add_image(scan.array, name=name, rgb=scan.channels, **attributes)
-    layers = [
-        Image(scan.array[..., channel], name=f"{name}_{channel:04d}", **attributes)
-        for channel in range(scan.channel_count)
-    ]
-    for layer in layers:
-        viewer.add_layer(layer)
+    layers = []
+    for channel in range(scan.channel_count):
+        layers.append(Image(scan.array[..., channel], name=f"{name}_{channel:04d}", **attributes))
+        layers[-1].metadata[CHANNEL_KEY] = channel
+        viewer.add_layer(layers[-1])
     return layers[0]
 
 
 def _shown(viewer: ViewerModel, loaded: LoadedCase) -> Image | None:
     """Return the layer that shows the image of the case, the first of several, if there is one."""
     for layer in viewer.layers:
-        if isinstance(layer, Image) and RESULT_KEY not in layer.metadata:
+        other = RESULT_KEY in layer.metadata or layer.metadata.get(CHANNEL_KEY)
+        if isinstance(layer, Image) and not other:
             file = layer.metadata.get(FILE_KEY) or layer.source.path
             same = file is not None and Path(file) == loaded.file
             scale = layer_geometry(loaded.image)["scale"]

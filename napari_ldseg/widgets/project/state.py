@@ -29,7 +29,7 @@ from ...project.schema import CaseRecord, SignOff, values_of
 from ...scans.scan import Scan
 from ..common.layers import REVIEWED_KEY, RUNS_KEY, unwrapped
 from ..common.qt import existing
-from .case_layers import FILE_KEY, LoadedCase, read_case, show_case, write_maps
+from .case_layers import CHANNEL_KEY, FILE_KEY, LoadedCase, read_case, show_case, write_maps
 from .tracked_labels import LabelTracker, TrackedLabels
 from .window_guard import WindowGuard
 
@@ -324,8 +324,8 @@ class ProjectState(QObject):
             path = Path(source) if source else None
             scan = replace(scan, array=shown.array, channels=shown.channels, name=shown.name)
             patient = patient_of(scan.name, path)
-            one_file = not tracked.channels and refers_to_file(scan, path)
-            file = path if one_file else None
+            part = bool(tracked.channels) or CHANNEL_KEY in image.metadata
+            file = path if not part and refers_to_file(scan, path) else None
         case = project.add_case(
             NUMBERED_LAYER.sub("", scan.name),
             scan,
