@@ -50,8 +50,8 @@ def holds_channels(layer: Image, channels: int, dims: int) -> bool:
     return layer.ndim > 3 or (dims == 2 and flat)
 
 
-def split_channels(layer: Image, names: Sequence[str]) -> list[Image]:
-    """Return a layer for each index of the first axis of ``layer``, at its place, called by ``names``."""
+def split_channels(layer: Image) -> list[Image]:
+    """Return a layer for each index of the first axis of ``layer``, at its place, called NAME_0000, ..."""
     scan = layer_scan(layer)
     flat = scan.flat or layer.ndim == 3
     scan = frames_as_channels(replace(scan, flat=flat))
@@ -61,11 +61,11 @@ def split_channels(layer: Image, names: Sequence[str]) -> list[Image]:
     return [
         Image(
             np.asarray(scan.array[..., channel]),
-            name=f"{layer.name} · {name}",
+            name=f"{layer.name}_{channel:04d}",
             colormap=layer.colormap,
             **attributes,
         )
-        for channel, name in enumerate(names)
+        for channel in range(scan.channel_count)
     ]
 
 

@@ -69,6 +69,7 @@ def test_a_layer_per_channel_is_found_segmented_and_kept_in_the_project(
     assert widget.channels.chosen == tuple(layers)
     assert run(samples=2) == "Done: 2 samples."
     labels = result_layer(viewer, "labels")
+    assert labels.name == "labels · case"
     np.testing.assert_array_equal(labels.data, expected)
     np.testing.assert_allclose(labels.metadata["affine"], layers[0].metadata["affine"])
 
@@ -109,8 +110,8 @@ def test_a_4d_layer_is_split(viewer, widget, run, pair, model, expected, tmp_pat
     np.testing.assert_array_equal(result_layer(viewer, "labels").data, expected)
     assert not layer.visible
     assert [chosen.name for chosen in widget.channels.chosen] == [
-        "both · channel 0",
-        "both · channel 1",
+        "both_0000",
+        "both_0001",
     ]
     np.testing.assert_allclose(
         result_layer(viewer, "labels").metadata["affine"], read_channels([path]).affine

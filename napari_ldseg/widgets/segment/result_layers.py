@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer
 
 from ...checkpoint.metadata import Metadata
 from ...layers.geometry import derived_attributes, grid_of
+from ...scans.channels import numbered
 from ..common.class_labels import set_classes
 from ..common.layers import (
     RESULT_KEY,
@@ -231,7 +232,8 @@ class ResultLayers:
             self._touched = True
 
     def _name(self, what: str) -> str:
-        name = f"{what} · {self.image.name}"
+        case = numbered(self.image.name) if self.channels else None
+        name = f"{what} · {self.image.name if case is None else case[0]}"
         taken = any(layer.name == name for layer in self._viewer.layers)
         return f"{name} · {self.metadata.name}" if taken else name
 

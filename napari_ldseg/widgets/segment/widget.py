@@ -254,9 +254,9 @@ class SegmentWidget(Tab):
         """
         if self.channels.names:
             return self.channels.layers()
-        if not self._in_one_layer(image) or self.model.metadata is None:
+        if not self._in_one_layer(image):
             return ()
-        layers = split_channels(image, self.model.metadata.channels)
+        layers = split_channels(image)
         for layer in layers:
             add_unselected(self.viewer, layer)
         image.visible = False
