@@ -131,8 +131,12 @@ def test_nnunet_with_one_file_per_channel(tmp_path):
     )
     with pytest.raises(LDSegError, match="liver_1_0000 is missing"):
         find_cases(DataSettings(folder=tmp_path))[0].read()
-    volume(tmp_path / "imagesTr" / "liver_10_0001.nii.gz", images[1], 1.5 * oblique())
-    with pytest.raises(LDSegError, match="liver_10_0001.nii.gz.*affines"):
+    volume(
+        tmp_path / "imagesTr" / "liver_10_0001.nii.gz",
+        images[1],
+        oblique() @ np.diag([1.5, 1, 1, 1]),
+    )
+    with pytest.raises(LDSegError, match=r"liver_10_0001\.nii\.gz.*affines"):
         find_cases(DataSettings(folder=tmp_path))[1].read()
 
 
