@@ -18,6 +18,7 @@ _MODULES = {
     "Posterior": "inference.posterior",
     "PosteriorSampler": "inference.segment",
     "Scan": "scans.scan",
+    "read_channels": "scans.channels",
     "read_scan": "scans.files",
     "segment": "inference.segment",
     "write_like": "scans.files",

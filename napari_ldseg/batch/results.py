@@ -185,8 +185,13 @@ class CaseResults:
                 "another output folder."
             )
 
-    def write(self, image: Path, made_with: dict, posterior: Posterior, seconds: float) -> None:
-        """Write the images and the record; the old ones are kept until all new ones are complete."""
+    def write(
+        self, image: Sequence[Path], made_with: dict, posterior: Posterior, seconds: float
+    ) -> None:
+        """Write the results and the record; the old ones are kept until all new ones are complete.
+
+        ``image`` are the image's files: one, or one per channel.
+        """
         arrays = {
             "labels": (posterior.labels, LABEL_INTENT),
             "sample_sd": (posterior.sample_sd, 0),
@@ -195,7 +200,8 @@ class CaseResults:
         files: dict[str, str] = {}
         record = {
             "status": "finished",
-            "image": str(image),
+            "image": str(image[0]),
+            **({"channel_files": [str(path) for path in image]} if len(image) > 1 else {}),
             "made_with": made_with,
             "files": files,
             "expected_error": posterior.expected_error(),
@@ -212,7 +218,7 @@ class CaseResults:
                     write_like(new[kind], np.asarray(array), posterior.scan, intent)
                     files[self._relative(kind)] = sha256_of(new[kind])
             _write_json(new_record, record)
-            self.check_replaceable(image, made_with)
+            self.check_replaceable(image[0], made_with)
             # If the process is killed from here on, old and new files are mixed; all have known hashes.
             old = self.record()
             replaced = {name: _known_hashes(old, name) for name in map(self._relative, KINDS)}

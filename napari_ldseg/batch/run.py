@@ -16,7 +16,7 @@ from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
 from ..inference.distributed import OneProcess, device_name
 from ..inference.segment import PosteriorSampler
-from ..scans.files import read_scan
+from ..scans.channels import ImageFiles, read_image
 from ..utils.hashing import sha256_of
 from ..utils.locking import exclusive_lock
 from ..utils.text import about, one_line
@@ -54,7 +54,7 @@ class BatchReport(NamedTuple):
 
 def segment_batch(
     checkpoint: Checkpoint,
-    images: Sequence[Path],
+    images: Sequence[ImageFiles],
     folder: Path,
     fabric: Fabric | OneProcess,
     *,
@@ -219,7 +219,8 @@ def _segment_case(
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
-        made_with[HASH] = sha256_of(item.path)
+        hashes = [sha256_of(path) for path in item.image.paths]
+        made_with[HASH] = hashes if len(hashes) > 1 else hashes[0]
         same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
         if same_image and results.corrected(_classes(checkpoint)):
             results.corrected_sizes()  # raises if the label is not on the image's grid
@@ -232,7 +233,7 @@ def _segment_case(
         started = logged = time.monotonic()
         sampler = PosteriorSampler(
             checkpoint,
-            read_scan(item.path),
+            read_image(item.image, checkpoint.metadata.architecture.image_channels),
             seed=settings["seed"],
             steps=settings["steps"],
             device=device,
@@ -250,7 +251,8 @@ def _segment_case(
                 logged = now
                 left = _time_left((now - started) / fraction * (1 - fraction))
                 callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
-        results.write(item.path, made_with, sampler.posterior, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        results.write(item.image.paths, made_with, sampler.posterior, seconds)
         results.clear_failure()
         return None
     except Stopped:

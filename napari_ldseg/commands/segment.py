@@ -61,6 +61,9 @@ def segment(
     every case with intervals, and its expected error, the highest first. The expected error is one minus
     the Dice of the label map that the model's probabilities predict, 0 to 1.
 
+    For a model of several channels, the files CASE_0000, CASE_0001, ... of a folder are the channels of one
+    image called CASE, and the last axis of a 4D NIfTI file holds its channels.
+
     After an interruption run the same command again: finished cases are skipped. A label that you
     have corrected in the output folder is never overwritten; the table then has its volumes. Images that
     cannot be segmented are listed at the end; the others are not affected.
@@ -72,10 +75,12 @@ def segment(
     with plain_errors(NOTHING_DONE):
         from ..batch.inputs import find_images
         from ..checkpoint.bundled import find_checkpoint
+        from ..checkpoint.header import read_metadata
 
-        skipped: list[str] = []
-        images = find_images(files, output, skipped.append)
         path = find_checkpoint(model)
+        channels = read_metadata(path).architecture.image_channels
+        skipped: list[str] = []
+        images = find_images(files, output, skipped.append, channels)
         if os.path.isfile(output):
             raise LDSegError(f"{output} is a file; give a folder after -o.")
 
