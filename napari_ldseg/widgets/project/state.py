@@ -289,6 +289,7 @@ class ProjectState(QObject):
         if loaded.case.journal.exists() or not loaded.case.record().labelled:
             recorder.save()
         labels.metadata[REVIEWED_KEY] = any(recorder.counts())
+        self.labels.result_changed.emit(tracked)
         QTimer.singleShot(300, self.changed.emit)
         self.changed.emit()
 
