@@ -47,7 +47,7 @@ test-lowest:
 
 # Known vulnerabilities among the pinned versions; asks a database on the network.
 audit: $(VENV)/.checks
-	$(BIN)/pip-audit --no-deps --disable-pip -r constraints.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 # Which lines no test reaches; what tests run in processes of their own does not count.
 coverage: $(VENV)/.test
