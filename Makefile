@@ -33,6 +33,7 @@ test-fast: $(VENV)/.test
 	$(PYTEST) -m "not slow and not gui" $(PYTEST_ARGS)
 
 # The fast tests with the oldest versions that pyproject.toml allows, in a venv that is made anew each time.
+# Old packages use what the newest ones beside them deprecate.
 test-lowest:
 	@scripts/system-libraries
 	rm -rf $(LOWEST)
@@ -42,11 +43,11 @@ test-lowest:
 	    -o $(LOWEST)/requirements.txt pyproject.toml
 	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python -r $(LOWEST)/requirements.txt
 	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python --no-deps -e .
-	$(subst $(BIN),$(LOWEST)/bin,$(PYTEST)) -p no:cacheprovider -m "not slow and not gui" $(PYTEST_ARGS)
+	$(subst $(BIN),$(LOWEST)/bin,$(PYTEST)) -p no:cacheprovider -W ignore::DeprecationWarning -m "not slow and not gui" $(PYTEST_ARGS)
 
 # Known vulnerabilities among the pinned versions; asks a database on the network.
 audit: $(VENV)/.checks
-	$(BIN)/pip-audit --no-deps --disable-pip -r constraints.txt
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 # Which lines no test reaches; what tests run in processes of their own does not count.
 coverage: $(VENV)/.test

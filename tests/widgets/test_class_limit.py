@@ -29,6 +29,7 @@ def test_painted_values_get_a_class_although_others_have_one_already(
     qtbot, viewer, correct, folder, assert_sentence
 ):
     layer = atlas(viewer, [17, 300, 1035, 65535, 70_000])
+    layer.selected_label = 17
     set_classes(layer, {17: ClassInfo(name="thalamus", colour="#00ff00")})
     click(correct.edit_classes)
     dialog = correct.dialog
