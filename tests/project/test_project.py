@@ -703,3 +703,16 @@ def test_an_image_at_a_circle_of_links_is_missing(project):
 def test_a_case_without_a_name_has_a_patient(project):
     case = project.add_case("", Scan(np.zeros((4, 5, 6), np.uint8)), None, CLASSES, None)
     assert case.record().patient == case.name == "case"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names on Windows are Unicode")
+def test_names_that_are_not_utf8(project, tmp_path, assert_sentence):
+    image = Scan(np.zeros((4, 5, 6), np.uint8))
+    bad = os.fsdecode(b"sch\xe4del")
+    case = project.add_case(bad, image, None, CLASSES, None)
+    assert case.record().patient == "sch?del"
+    path = write_like(tmp_path / f"{bad}.nii", image.array, image)
+    with pytest.raises(LDSegError) as error:
+        project.add_case("scan", image, path, CLASSES, None)
+    assert_sentence(error, "not in UTF-8", "rename")
+    assert [case.name for case in project.cases()] == ["sch_del"]
