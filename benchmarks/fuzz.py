@@ -151,11 +151,12 @@ def main() -> None:
     arguments = parser.parse_args()
     only = arguments.only
     indices = range(arguments.count) if only is None else range(only, only + 1)
-    worker, rows, started = Worker(), [], time.monotonic()
+    rows, started = [], time.monotonic()
     for kind in arguments.kind or KINDS:
+        worker = Worker()  # the HDF5 reader is forked, which takes longer where torch is loaded
         rows.append(fuzz(kind, indices, arguments.seed, worker, lambda t: print(t, flush=True)))
+        worker.close()
         print(f"{rows[-1]}, {time.monotonic() - started:.0f} s so far", file=sys.stderr, flush=True)
-    worker.close()
     from machine import table
 
     from napari_ldseg.evaluation.machine import processor_name

@@ -247,7 +247,8 @@ def _damage(folder: Path, rng: Random) -> None:
         _remove(any_path)
         rng.choice((any_path.mkdir, any_path.touch, functools.partial(os.mkfifo, any_path)))()
     elif kind == 12:
-        shutil.copyfile(rng.choice(files), path.with_name(rng.choice(("journal", "label.nii.gz"))))
+        data = rng.choice(files).read_bytes()
+        path.with_name(rng.choice(("journal", "label.nii.gz"))).write_bytes(data)
     else:
         name = rng.choice(
             (

@@ -30,7 +30,7 @@ KINDS = {
     "journals": ("projects", "journal_trial"),
     "configurations": ("configurations", "trial"),
     "checkpoints": ("checkpoints", "trial"),
-    "hdf5": ("checkpoints", "hdf5_trial"),
+    "hdf5": ("keras_files", "trial"),
 }
 
 

@@ -20,7 +20,7 @@ from ..utils.atomic import remove_leftovers
 from ..utils.inside import inside
 from ..utils.locking import LOCK, OWNER, FolderLock
 from ..utils.records import read_record, write_record
-from ..utils.text import free_name, nfc
+from ..utils.text import free_name, nfc, one_line
 from .case import FILES, CaseFolder, Masks, now
 from .images import Images, geometry_of
 from .patient import patient_of
@@ -166,7 +166,7 @@ class Project:
             values = values_of(classes)
             self.add_classes(tuple(classes.values()))
             final = self._free_name(name, self.folder / CASES)
-            patient = self._known((patient or patient_of(name, path) or final.name)[:200])
+            patient = self._known(patient or patient_of(name, path) or final.name)
             record = CaseRecord(
                 identity=secrets.token_hex(8),
                 patient=patient,
@@ -213,7 +213,7 @@ class Project:
                 raise LDSegError(self.unreadable.get(name, f"{name} is not a case of the project."))
             if not patient.strip():
                 raise LDSegError(f"Name the patient whose image {name} is.")
-            patient, old = self._known(patient.strip()[:200]), records.pop(name)
+            patient, old = self._known(patient), records.pop(name)
             shared = any(record.patient == old.patient for record in records.values())
             split = self._splits.get(patient) or (self._draw() if shared else old.split)
             self._splits[patient] = split
@@ -313,7 +313,7 @@ class Project:
 
     def _known(self, patient: str) -> str:
         """Return ``patient`` as the project spells it; upper and lower case do not matter."""
-        patient = nfc(patient)
+        patient = one_line(nfc(patient))
         same = (known for known in self._splits if known.casefold() == patient.casefold())
         return next(same, patient)
 

@@ -47,7 +47,21 @@ def not_utf8(path: Path) -> LDSegError:
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write ``record`` as JSON, atomically. Raises OSError."""
-    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    """Write ``record`` as JSON, atomically.
+
+    Raises
+    ------
+    LDSegError
+        If it holds the name of a file that is not in UTF-8.
+    OSError
+        If it cannot be written.
+    """
+    try:
+        dump = record.model_dump(mode="json")
+        text = f"{json.dumps(dump, indent=1, ensure_ascii=False)}\n".encode()
+    except ValueError as error:  # UnicodeEncodeError, or pydantic's own
+        raise LDSegError(
+            f"{path} cannot hold a name that is not in UTF-8; rename the file or folder with plain letters."
+        ) from error
     with atomic_write(path, ".json") as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_bytes(text)

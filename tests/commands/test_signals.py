@@ -55,6 +55,7 @@ def commands(tmp_path, tiny_checkpoint):
         "grid": {"size": [16, 16]},
     }
     (tmp_path / "discs.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "keras").mkdir()
     write_keras(tmp_path / "keras", 2)
     return {
         "info": ["info", model],

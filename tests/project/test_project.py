@@ -745,3 +745,16 @@ def test_a_case_refers_to_a_4d_file_whose_last_axis_are_its_channels(project, ob
         "a loop", read_scan(path), path, CLASSES, random_masks((2, *scan.shape))
     )
     assert not project.images.read(case).channels
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names on Windows are Unicode")
+def test_names_that_are_not_utf8(project, tmp_path, assert_sentence):
+    image = Scan(np.zeros((4, 5, 6), np.uint8))
+    bad = os.fsdecode(b"sch\xe4del")
+    case = project.add_case(bad, image, None, CLASSES, None)
+    assert case.record().patient == "sch?del"
+    path = write_like(tmp_path / f"{bad}.nii", image.array, image)
+    with pytest.raises(LDSegError) as error:
+        project.add_case("scan", image, path, CLASSES, None)
+    assert_sentence(error, "not in UTF-8", "rename")
+    assert [case.name for case in project.cases()] == ["sch_del"]

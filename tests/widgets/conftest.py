@@ -123,6 +123,22 @@ def segmented(viewer, widget, run, model_file, scan_file):
     return image, result_layer(viewer, "labels")
 
 
+@pytest.fixture
+def review(qtbot, viewer, segmented):
+    """The Review tab on a segmented volume, its regions found and its samples decoded."""
+    _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
+    qtbot.waitUntil(lambda: not review.reviewer.busy and review.browser.decoded, timeout=20_000)
+    qtbot.waitUntil(lambda: bool(review.browser.alternatives), timeout=20_000)
+    return review
+
+
+def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
+    """Press a key over the image."""
+    native = viewer.window._qt_viewer.canvas.native
+    native.setFocus()
+    QTest.keyClick(native, key, modifier)
+
+
 def click(button):
     """Click a native Qt button."""
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)

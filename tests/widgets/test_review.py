@@ -3,27 +3,10 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 
 from napari_ldseg.widgets.review.reviewer import REVIEWED, SKIPPED, TO_DO
 
-from .conftest import click, only_case, paint_at, remove_all, result_layer, settle
-
-
-@pytest.fixture
-def review(qtbot, viewer, segmented):
-    """The Review tab on a segmented volume, its regions found and its samples decoded."""
-    _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
-    qtbot.waitUntil(lambda: not review.reviewer.busy and review.browser.decoded, timeout=20_000)
-    qtbot.waitUntil(lambda: bool(review.browser.alternatives), timeout=20_000)
-    return review
-
-
-def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
-    """Press a key over the image."""
-    native = viewer.window._qt_viewer.canvas.native
-    native.setFocus()
-    QTest.keyClick(native, key, modifier)
+from .conftest import click, only_case, paint_at, press, remove_all, result_layer, settle
 
 
 def mask_of(region, shape):

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from .conftest import click, drag, only_case, other_value, paint_at, result_layer, settle
-from .test_review import press, review  # noqa: F401  # the fixture
+from .conftest import click, drag, only_case, other_value, paint_at, press, result_layer, settle
 
 START, STOP = (4, 10, 8), (4, 10, 18)
 
 
 @pytest.fixture
-def stroke(viewer, segmented, review):  # noqa: F811
+def stroke(viewer, segmented, review):
     """A stroke of another class on the labels; returns the voxels it changed."""
     labels = segmented[1]
     before = labels.data.copy()
@@ -19,7 +18,7 @@ def stroke(viewer, segmented, review):  # noqa: F811
     return labels.data != before
 
 
-def ask(qtbot, viewer, review):  # noqa: F811
+def ask(qtbot, viewer, review):
     """Press U and wait for the answer."""
     press(viewer, Qt.Key.Key_U)
     assert review.updater.busy
@@ -32,7 +31,7 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     segmented,
     review,
     stroke,
-    folder,  # noqa: F811
+    folder,
 ):
     labels, mine = segmented[1], segmented[1].data.copy()
     ask(qtbot, viewer, review)
@@ -61,7 +60,7 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     np.testing.assert_array_equal(labels.data, mine)
 
 
-def test_a_rejected_update_changes_nothing(qtbot, viewer, segmented, review, stroke):  # noqa: F811
+def test_a_rejected_update_changes_nothing(qtbot, viewer, segmented, review, stroke):
     labels, mine = segmented[1], segmented[1].data.copy()
     ask(qtbot, viewer, review)
     click(review.update_part.notice.second)
@@ -69,7 +68,7 @@ def test_a_rejected_update_changes_nothing(qtbot, viewer, segmented, review, str
     assert not [layer for layer in viewer.layers if layer.name.startswith("would")]
 
 
-def test_a_reviewed_region_stays_as_it_is(qtbot, viewer, segmented, review, stroke):  # noqa: F811
+def test_a_reviewed_region_stays_as_it_is(qtbot, viewer, segmented, review, stroke):
     labels = segmented[1]
     press(viewer, Qt.Key.Key_Period)
     region = review.reviewer.region
@@ -80,7 +79,7 @@ def test_a_reviewed_region_stays_as_it_is(qtbot, viewer, segmented, review, stro
     np.testing.assert_array_equal(labels.data[region.box][region.mask], seen)
 
 
-def test_hints_say_what_is_and_what_is_not(qtbot, viewer, segmented, review):  # noqa: F811
+def test_hints_say_what_is_and_what_is_not(qtbot, viewer, segmented, review):
     labels = segmented[1]
     now = int(labels.data[START])
     wanted = (now + 1) % 3
@@ -104,6 +103,6 @@ def test_hints_say_what_is_and_what_is_not(qtbot, viewer, segmented, review):  #
     qtbot.waitUntil(lambda: hints not in viewer.layers)
 
 
-def test_an_update_without_anything_known_says_what_to_do(viewer, review):  # noqa: F811
+def test_an_update_without_anything_known_says_what_to_do(viewer, review):
     press(viewer, Qt.Key.Key_U)
     assert "Paint a correction" in review.status.text() and not review.updater.busy
