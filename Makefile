@@ -7,7 +7,7 @@ DISPLAYLESS := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" env QT_QPA
 # Of several pytest processes each has a virtual window of its own (pytest-xvfb) and computes in one thread.
 LOWEST := .venv-lowest
 PYTEST := env OMP_NUM_THREADS=1 $(if $(filter Linux,$(shell uname)),QT_QPA_PLATFORM=xcb) \
-    $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+    $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast test-lowest audit coverage screenshots docs wheel clean hooks pre-commit lint-workflows
 

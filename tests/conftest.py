@@ -1,6 +1,7 @@
 """Shared helpers: tiny untrained checkpoints, simple images, and what an error message must be."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from napari_ldseg.utils.colours import class_colour
 from .discs import SIZES, WIDTHS
 
 WIDGETS = Path(__file__).parent / "widgets"
+SECONDS = {"slow": 8, "gui": 2}  # about what a test with this mark takes
 
 
 def pytest_configure():
@@ -26,10 +28,15 @@ def pytest_configure():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark what needs a window."""
+    """Mark what needs a window; of several pytest processes none gets a long file last."""
+    seconds = Counter()
     for item in items:
         if WIDGETS in item.path.parents or "make_napari_viewer" in item.fixturenames:
             item.add_marker("gui")
+        costs = [SECONDS[mark.name] for mark in item.iter_markers() if mark.name in SECONDS]
+        seconds[item.path] += max(costs, default=0.2)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: (-seconds[item.path], item.path))
 
 
 @pytest.fixture
@@ -108,11 +115,22 @@ def known_plugins():
         yield
 
 
-@pytest.fixture
-def few_steps(monkeypatch):
+@pytest.fixture(scope="module")
+def few_steps():
     """Measure a checkpoint's steps as quick_cli.py does, in tests of what is around it."""
-    monkeypatch.setattr("napari_ldseg.evaluation.steps.REFERENCE_STEPS", 20)
-    monkeypatch.setattr("napari_ldseg.evaluation.steps.CANDIDATE_STEPS", (3, 5, 10))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("napari_ldseg.evaluation.steps.REFERENCE_STEPS", 10)
+        patch.setattr("napari_ldseg.evaluation.steps.CANDIDATE_STEPS", (3, 5))
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Compute in one thread, as the processes of forked.py do, so that both give the same bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def train(
                     resume=resume,
                     stop=stop_signals(),
                     print_line=bar.print,
-                    on_progress=_shown_in(bar),
+                    on_progress=shown_in(bar),
                 )
             except TrainingStopped as stopped:
                 if fabric.is_global_zero:
@@ -87,7 +87,7 @@ def train(
             typer.echo(f"Wrote {path}.")
 
 
-def _shown_in(bar: ProgressBar) -> Callable[[Progress], None]:
+def shown_in(bar: ProgressBar) -> Callable[[Progress], None]:
     """Return a function that shows an update in ``bar``; where lines are printed, also the first one."""
     started, measured = False, ""
 

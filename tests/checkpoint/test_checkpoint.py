@@ -362,6 +362,7 @@ def test_light_modules_import_neither_torch_nor_qt(name):
     assert not {"torch", "monai", "qtpy", "napari", "PyQt6", "PySide6"} & set(modules)
 
 
+@pytest.mark.slow
 def test_no_room_below_the_widgets_imports_qt():
     code = """
 import importlib, pkgutil

@@ -236,9 +236,9 @@ def write_stacks(folder, count=10):
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_steps")
 def test_a_2d_network_is_trained_on_stacks_by_the_command(tmp_path):
-    config = configuration(
-        write_stacks(tmp_path), {"updates": 150, "learning_rate": 5e-3, "validate_every": 150}
-    )
+    settings = {"updates": 130, "learning_rate": 5e-3, "validate_every": 130}
+    settings["augmentation"] = STILL.model_dump(mode="json")
+    config = configuration(write_stacks(tmp_path), settings)
     result = CliRunner().invoke(app, ["train", str(config), "-o", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     path = tmp_path / "run" / "checkpoint.safetensors"
@@ -259,6 +259,7 @@ def test_a_2d_network_is_trained_on_stacks_by_the_command(tmp_path):
 
     report = tmp_path / "report"
     line = ["evaluate", str(path), str(config), "-o", str(report), "--parts", "overlap"]
+    line += ["--samples", "2"]
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
     assert json.loads((report / "report.json").read_text())

@@ -12,7 +12,7 @@ import pytest
 from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.finetuning import process
+from napari_ldseg.finetuning import launch, process
 from napari_ldseg.finetuning.case_snapshot import (
     content_hash,
     predict_unreviewed,
@@ -37,6 +37,7 @@ from napari_ldseg.training.run_folder import RunFolder, Status
 from napari_ldseg.utils.locking import FolderLock
 
 from ..discs import disc
+from ..forked import forked
 
 DISC = (ClassInfo(name="background", colour="#000000"), ClassInfo(name="disc", colour="#ff0000"))
 RING = ClassInfo(name="ring", colour="#00ff00")
@@ -67,6 +68,23 @@ def base(tiny_checkpoint, tmp_path):
     checkpoint = tiny_checkpoint()
     described = checkpoint.metadata.model_copy(update={"classes": DISC})
     return save_checkpoint(replace(checkpoint, metadata=described), tmp_path / "tiny.safetensors")
+
+
+@pytest.fixture
+def forked_runs(one_thread, monkeypatch):
+    """Let runs start in forks of this process."""
+
+    def spawn(folder):
+        with (folder / "process.log").open("ab") as log:
+            forked(process.main, folder, output=log.fileno())
+
+    monkeypatch.setattr(launch, "_spawn", spawn)
+
+
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Leave the plots undrawn, half of a short run's time, where they are not looked at."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: None)
 
 
 def config_for(project, base, **changes):
@@ -132,6 +150,7 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs", "without_plots")
 def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
     """As an uninterrupted run, although a case disappears from the project meanwhile."""
     twin = shutil.copytree(project.folder, tmp_path / "twin")
@@ -154,6 +173,7 @@ def test_killed_and_resumed_gives_the_same_model(project, base, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("written", [True, False])
+@pytest.mark.usefixtures("without_plots")
 def test_a_run_killed_while_it_writes_the_model_makes_one_model(
     project, base, written, monkeypatch
 ):
@@ -185,6 +205,7 @@ def test_a_run_killed_while_it_writes_the_model_makes_one_model(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
 def test_paused_stopped_and_resumed(project, base):
     run = start(config_for(project, base, updates=400))
     wait(run, "training")
@@ -222,6 +243,7 @@ def assert_unreviewed_counts_for_nothing(clean, base, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_garbage_outside_the_reviewed_mask_changes_nothing(tmp_path, base):
     def half(i, scan, masks):
         reviewed = np.zeros(masks.label.shape, bool)
@@ -347,6 +369,7 @@ def test_gradients_that_become_nan_are_reported(project, base, monkeypatch, asse
     ],
     ids=["case gone", "other class", "base gone", "device", "no training case", "empty", "image"],
 )
+@pytest.mark.usefixtures("without_plots")
 def test_what_cannot_be_trained_is_one_sentence(project, base, spoil, words, assert_sentence):
     _, status = here(spoil(project, config_for(project, base)))
     assert status.phase == "failed"
@@ -379,6 +402,7 @@ def _change_image(project):
         (ValueError("odd"), "ValueError"),
     ],
 )
+@pytest.mark.usefixtures("without_plots")
 def test_what_fails_during_a_run_is_reported_and_can_be_resumed(
     project, base, error, words, monkeypatch, assert_sentence
 ):
@@ -397,6 +421,7 @@ def test_what_fails_during_a_run_is_reported_and_can_be_resumed(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_a_moved_project_is_trained_where_it_is(tmp_path, project, base):
     """Also from a model of its own, and with images that lie beside it."""
     own = shutil.copy(base, project.folder / "own.safetensors")
@@ -417,6 +442,7 @@ def test_a_moved_project_is_trained_where_it_is(tmp_path, project, base):
     )
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatch):
     from skimage.io import imsave
 
@@ -473,6 +499,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch, assert_sentence):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("known", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+@pytest.mark.usefixtures("without_plots")
 def test_a_processor_without_bfloat16_trains_in_float32(
     project, base, known, precision, monkeypatch
 ):
@@ -484,6 +511,7 @@ def test_a_processor_without_bfloat16_trains_in_float32(
     assert load_checkpoint(status.checkpoint).metadata.training.settings["precision"] == precision
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_one_case_alone_can_be_trained_on_but_not_compared(project, base):
     alone = next(name for name, r in project.records().items() if r.split == "training")
     folder, status = here(config_for(project, base, cases=(alone,), updates=2))

@@ -1,5 +1,6 @@
 """Devices and processes: as requested, as launched, or one sentence why not."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.inference.distributed import make_fabric
+from napari_ldseg.inference import distributed
+from napari_ldseg.inference.distributed import join_processes, make_fabric
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -76,3 +78,21 @@ def test_more_gpus_than_there_are(monkeypatch, assert_sentence):
         with pytest.raises(LDSegError) as error:
             make_fabric("gpu", devices)
         assert_sentence(error, "more GPUs than the 2")
+
+
+def test_segmenting_in_one_process_does_not_wait_for_fabric(monkeypatch):
+    """Only what another program launched, or several devices or nodes, needs it."""
+    for name in list(os.environ):
+        if name.startswith(distributed.LAUNCHERS):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(distributed, "make_fabric", lambda *request, **more: request)
+    for request in (("cpu",), ("cpu", "1", 1)):
+        alone = join_processes(*request)
+        assert (alone.world_size, alone.global_rank, alone.device.type) == (1, 0, "cpu")
+        assert alone.is_global_zero and alone.broadcast("a") == "a"
+    for request in (("cpu", "2"), ("cpu", None, 2), ("cuda", "1"), ("abacus",)):
+        assert join_processes(*request)[: len(request)] == request
+    for variable in ("RANK", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "LT_CLI_USED"):
+        with monkeypatch.context() as launched:
+            launched.setenv(variable, "1")
+            assert join_processes("cpu")[0] == "cpu"

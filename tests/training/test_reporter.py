@@ -6,7 +6,11 @@ from time import monotonic, sleep
 
 import pytest
 
+from napari_ldseg.commands.console import ProgressBar
+from napari_ldseg.commands.train import shown_in
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.model.losses import LossTerms
+from napari_ldseg.training.log import Progress
 from napari_ldseg.training.reporter import Reporter
 from napari_ldseg.training.run_folder import STATUS, RunFolder, Status, TrainingStopped
 from napari_ldseg.utils.locking import FolderLock
@@ -70,3 +74,16 @@ def test_a_broken_status_is_one_sentence(tmp_path, content, assert_sentence):
     with pytest.raises(LDSegError) as error:
         RunFolder(tmp_path).status()
     assert_sentence(error, STATUS)
+
+
+def test_the_command_shows_the_first_update_and_every_validation(capsys):
+    with ProgressBar(40, "updates") as bar:
+        show = shown_in(bar)
+        for update in range(1, 41):
+            dsc = {20: 0.5, 40: 0.75}.get(update)
+            show(Progress(update, 40, LossTerms(1.25, 0.0, 0.0, 0.0), 0.001, 60.0, dsc))
+    assert capsys.readouterr().err.splitlines() == [
+        "1/40 updates, loss 1.250, 00:01:00 left",
+        "20/40 updates, loss 1.250, validation DSC 0.500, 00:01:00 left",
+        "40/40 updates, loss 1.250, validation DSC 0.750, 00:01:00 left",
+    ]

@@ -20,6 +20,7 @@ from napari_ldseg.training.state import load_state
 from ..discs import discs, settings, write_discs
 from .test_training_run import configuration
 
+pytestmark = pytest.mark.usefixtures("few_steps")
 LONG = {
     "grid": {"spacing": [1.0, 1.0, 1.0], "minimum_size": [40, 16, 40]},
     "training": {"updates": 2, "batch_size": 2, "precision": "32-true", "validate_every": 2},
@@ -48,7 +49,6 @@ def write_rods(folder, lengths):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_steps")
 def test_volumes_are_trained_in_any_orientation(tmp_path):
     path = configuration(write_rods(tmp_path, [40] * 6), orientation="LPS", **LONG)
     answer = run(path, tmp_path / "run")
@@ -87,7 +87,6 @@ def test_files_of_the_users_own_are_not_overwritten(tmp_path, assert_sentence):
         assert_sentence(last_line(answer), f"{name} of your own")
 
 
-@pytest.mark.usefixtures("few_steps")
 def test_a_refused_resume_leaves_the_runs_settings(tmp_path, assert_sentence):
     folder = tmp_path / "run"
     assert run(configuration(write_discs(tmp_path, 12)), folder).exit_code == 0

@@ -30,9 +30,11 @@ from napari_ldseg.training.state import save_state
 from napari_ldseg.utils.locking import exclusive_lock
 
 from ..discs import WIDTHS, disc, discs, equal, settings, write_discs
+from ..forked import Command
 
 ROOT = Path(__file__).parents[2]
 QUICK_CLI = Path(__file__).parents[1] / "quick_cli.py"
+pytestmark = pytest.mark.usefixtures("few_steps")
 AUGMENTED = {"rotation": 0.3, "noise": 0.02, "flip_axes": [0]}
 
 
@@ -65,16 +67,9 @@ def data(tmp_path_factory):
     return write_discs(tmp_path_factory.mktemp("discs"), 20)
 
 
-def command(*arguments, **options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    line = [sys.executable, str(QUICK_CLI), "train", *map(str, arguments)]
-    return subprocess.Popen(line, env=environment, text=True, stderr=subprocess.PIPE, **options)
-
-
-def run(*arguments):
-    process = command(*arguments)
-    _, output = process.communicate(timeout=240)
-    return process.returncode, output
+def run(path, folder, *more):
+    answer = CliRunner().invoke(app, ["train", str(path), "-o", str(folder), *more])
+    return answer.exit_code, answer.stderr
 
 
 def weights(folder):
@@ -82,10 +77,10 @@ def weights(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
+def finished(data, tmp_path_factory, few_steps, one_thread):
     """An uninterrupted run of 60 updates by the command line."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    code, output = run(configuration(data, {"updates": 60}), "-o", folder)
+    code, output = run(configuration(data, {"updates": 60}), folder)
     assert code == 0, output
     return folder, output
 
@@ -128,7 +123,7 @@ def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, 
     path, folder = configuration(data, {"updates": 60}), tmp_path / "run"
     rng = np.random.default_rng(0)
     for kill in range(3):
-        process = command(path, "-o", folder, "--resume")
+        process = Command("train", path, "-o", folder, "--resume")
         seen, deadline = read_log(folder / "log.csv"), time.monotonic() + 120
         target = (seen[-1]["update"] if seen else 0) + rng.integers(4, 12)
         while process.poll() is None and time.monotonic() < deadline:
@@ -138,9 +133,9 @@ def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, 
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.1))
         process.kill()
-        process.communicate()
+        process.communicate(60)
         assert not (folder / "checkpoint.safetensors").exists(), kill
-    code, output = run(path, "-o", folder, "--resume")
+    code, output = run(path, folder, "--resume")
     assert code == 0, output
     assert equal(weights(folder), weights(finished[0]))
     assert weights(folder).metadata.metrics == weights(finished[0]).metadata.metrics
@@ -150,12 +145,12 @@ def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, 
 @pytest.mark.slow
 def test_a_signal_stops_after_the_update_and_loses_nothing(finished, data, tmp_path):
     path, folder = configuration(data, {"updates": 60, "validate_every": 1000}), tmp_path / "run"
-    process = command(path, "-o", folder)
+    process = Command("train", path, "-o", folder)
     for line in process.stderr:
         if line.startswith("1/60"):
             break
     process.send_signal(signal.SIGINT)
-    _, output = process.communicate(timeout=60)
+    output = process.communicate(60)
     assert process.returncode == 130 and "stopped after" in output and "Traceback" not in output
     done = read_log(folder / "log.csv")[-1]["update"]
     assert 1 <= done < 60
@@ -166,7 +161,7 @@ def test_a_signal_stops_after_the_update_and_loses_nothing(finished, data, tmp_p
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory, few_steps):
     """The configuration of 8 updates without dropout, and the folder of its run by one process."""
     folder = tmp_path_factory.mktemp("alone")
     sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in WIDTHS.items()}
@@ -185,15 +180,16 @@ def alone(tmp_path_factory):
 def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     """Same joint batches, gradients, log and validation; only one process writes."""
     path, alone = alone
+    line = [QUICK_CLI, "train", path, "-o", tmp_path / "two", "--accelerator", "cpu"]
     if launcher == "option":
-        code, output = run(path, "-o", tmp_path / "two", "--accelerator", "cpu", "--devices", "2")
+        line += ["--devices", "2"]
     else:
-        line = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m"]
-        line += ["napari_ldseg.cli", "train", str(path), "-o", str(tmp_path / "two")]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        answer = subprocess.run(line, env=environment, text=True, capture_output=True, timeout=240)
-        code, output = answer.returncode, answer.stderr
-    assert code == 0, output
+        line = ["-m", "torch.distributed.run", "--nproc_per_node", "2", *line]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    line = [sys.executable, *map(str, line)]
+    answer = subprocess.run(line, env=environment, text=True, capture_output=True, timeout=240)
+    output = answer.stderr
+    assert answer.returncode == 0, output
     one, two = weights(alone), weights(tmp_path / "two")
     for key, value in one.model.state_dict().items():
         torch.testing.assert_close(two.model.state_dict()[key], value, rtol=1e-3, atol=2e-5)
