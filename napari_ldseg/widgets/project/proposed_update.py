@@ -77,14 +77,18 @@ class ProposedUpdate:
             if gained or lost:
                 parts.append(f"{info.name} {' '.join(s for s in signs if s)}")
         text = (
-            f"{self._source} would change {len(self.update):,} voxels of {self.labels.name}: "
+            f"{self._source} would change {len(self.update):,} {self._unit} of {self.labels.name}: "
             f"{', '.join(parts)}"
         )
         if self.update.gained[0]:
             text += f"; to background (white): {self.update.gained[0]:,}"
         text += ". What you edited or reviewed stays"
         kept = self.update.kept
-        return f"{text}, although {kept:,} of these voxels differ." if kept else f"{text}."
+        return f"{text}, although {kept:,} of these {self._unit} differ." if kept else f"{text}."
+
+    @property
+    def _unit(self) -> str:
+        return "voxels" if self.labels.ndim > 2 else "pixels"
 
     def apply(self) -> int:
         """Apply the update as one undo step, remove the new layer, and return the number of changed voxels.
