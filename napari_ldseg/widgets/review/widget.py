@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import napari
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..common.style import WIDTH, scrolled
 from ..project.tab import Tab
+from .display import Display
+from .display_part import DisplayPart
 from .keys import KEYS
 from .regions_part import RegionsPart
 from .reviewer import Reviewer
 from .sample_browser import SampleBrowser
 from .samples_part import SamplesPart
+from .section import section
 
 
 class ReviewWidget(Tab):
@@ -24,7 +28,9 @@ class ReviewWidget(Tab):
         self.reviewer = Reviewer(napari_viewer, self)
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
         self.regions = RegionsPart(self.reviewer)
+        self.display = Display(napari_viewer, self.reviewer, self.browser, self)
         self.samples = SamplesPart(self.browser, self.reviewer)
+        self.display_part = DisplayPart(self.display)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
             "previous": self.reviewer.previous,
@@ -34,10 +40,13 @@ class ReviewWidget(Tab):
             "next_sample": lambda: self.browser.step(1),
             "previous_sample": lambda: self.browser.step(-1),
             "use_sample": self.samples.use_shown,
+            "outline": self.display.step_labels,
+            "map": self.display.step_map,
         }
         self._lay_out()
         self.reviewer.message.connect(self.status.show_message)
         self.browser.message.connect(self.status.show_message)
+        self.display.message.connect(self.status.show_message)
         self.reviewer.moved.connect(lambda: self.status.show_message(""))
         for action, run in self._actions.items():
             key = KEYS[action][0]
@@ -47,8 +56,14 @@ class ReviewWidget(Tab):
         """Release the keys and the layers."""
         for action in self._actions:
             self.viewer.bind_key(KEYS[action][0], None)
+        self.display.shut_down()
         self.browser.shut_down()
         self.reviewer.shut_down()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Show the result as it is reviewed, from the first time that the tab is looked at."""
+        super().showEvent(event)
+        self.display.start()
 
     def _lay_out(self) -> None:
         content = QWidget()
@@ -56,6 +71,7 @@ class ReviewWidget(Tab):
         column.addWidget(self.project_notice)
         column.addWidget(self.regions)
         column.addWidget(self.samples)
+        column.addWidget(section("Display", self.display_part))
         column.addStretch(1)
         content.setMinimumWidth(WIDTH - 16)
         outer = QVBoxLayout(self)

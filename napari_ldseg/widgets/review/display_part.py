@@ -1,0 +1,139 @@
+"""The controls of the display: how the labels look, which map is over the image, and the surface in 3D."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt.utils import signals_blocked
+
+from ..common.style import narrowed
+from .display import LOOKS, NO_MAP, Display
+from .keys import key_of, tip
+from .map_colours import map_colormap
+
+STEPS = 20  # of the sliders
+MEANINGS = {
+    "sample_sd": "How much the samples disagree: the SD of their probabilities",
+    "predictive_sd": "How unsure the mean probability is: sqrt(p (1 - p))",
+    "error_probability": "One minus the mean probability of the class in the label map",
+    NO_MAP: "Only the image and the labels",
+}
+CLASS_MEANING = "The mean probability of this class over the samples"
+
+
+class DisplayPart(QWidget):
+    """Shows the display's choices and passes on the user's."""
+
+    def __init__(self, display: Display, parent: QWidget | None = None):
+        super().__init__(parent)
+        self._display = display
+        self.labels = QComboBox()
+        self.labels.addItems(LOOKS)
+        self.labels.setToolTip(tip("outline"))
+        self.map = narrowed(QComboBox())
+        self.map.setToolTip(tip("map"))
+        self.bar = MapBar()
+        self.low, self.high = QLabel(), QLabel()
+        self.threshold = _slider("Lower values are transparent")
+        self.opacity = _slider("How much of the image the map hides")
+        for control in (self.labels, self.map):
+            control.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keys stay with the image
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow(f"Labels ({key_of('outline')})", self.labels)
+        form.addRow(f"Map ({key_of('map')})", self.map)
+        ends = QHBoxLayout()
+        ends.addWidget(self.low)
+        ends.addWidget(self.bar, 1)
+        ends.addWidget(self.high)
+        self._scale = QWidget()
+        scale = QFormLayout(self._scale)
+        scale.setContentsMargins(0, 0, 0, 0)
+        scale.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        scale.addRow(ends)
+        scale.addRow("Shown from", self.threshold)
+        scale.addRow("Opacity", self.opacity)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(form)
+        column.addWidget(self._scale)
+        column.addWidget(self.note)
+        self.labels.currentTextChanged.connect(display.set_labels)
+        self.map.activated.connect(lambda row: display.set_map(self.map.itemData(row)))
+        self.threshold.valueChanged.connect(lambda value: display.set_threshold(value / STEPS))
+        self.opacity.valueChanged.connect(lambda value: display.set_opacity(value / STEPS))
+        display.changed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the choices as they are now."""
+        display, maps = self._display, self._display.maps()
+        with signals_blocked(self.labels):
+            self.labels.setCurrentText(display.labels)
+        self.map.clear()
+        for name, title in {**maps, NO_MAP: "none"}.items():
+            self.map.addItem(title, name)
+            self.map.setItemData(self.map.count() - 1, _meaning(name), Qt.ItemDataRole.ToolTipRole)
+        self.map.setCurrentIndex(self.map.findData(display.map))
+        self.map.setEnabled(bool(maps))
+        for slider, share in ((self.threshold, display.threshold), (self.opacity, display.opacity)):
+            with signals_blocked(slider):
+                slider.setValue(round(share * STEPS))
+        self._scale.setVisible(display.map != NO_MAP)
+        low, high = display.limits
+        self.low.setText(f"{low + display.threshold * (high - low):.2f}")
+        self.high.setText(f"{high:.2f}")
+        self.bar.show_colours(display.ramp, display.threshold)
+        self.note.setText("Decoding the samples for the probability …" * display.busy)
+        self.note.setVisible(display.busy)
+
+
+class MapBar(QWidget):
+    """The colours of the map from its threshold to its highest value."""
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.setFixedHeight(12)
+        self.setToolTip("The map's colours from the lowest value shown to the highest")
+        self._colours: list[QColor] = []
+
+    def show_colours(self, ramp: str, threshold: float) -> None:
+        """Show the part of ``ramp`` from ``threshold`` (0 to 1) on."""
+        colours = map_colormap(ramp, threshold).colors
+        shown = colours[min(round(threshold * len(colours)), len(colours) - 2) :]
+        self._colours = [QColor.fromRgbF(*map(float, c)) for c in shown]
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Fill the widget with the gradient, on black as on an image."""
+        gradient = QLinearGradient(0, 0, self.width(), 0)
+        last = len(self._colours) - 1
+        for i in range(0, last + 1, max(1, last // 16)):
+            gradient.setColorAt(i / last, self._colours[i])
+        painter = QPainter(self)
+        painter.fillRect(self.rect(), Qt.GlobalColor.black)
+        painter.fillRect(self.rect(), gradient)
+        painter.end()
+
+
+def _meaning(name: str) -> str:
+    return MEANINGS.get(name, CLASS_MEANING)
+
+
+def _slider(text: str) -> QSlider:
+    slider = QSlider(Qt.Orientation.Horizontal)
+    slider.setRange(0, STEPS)
+    slider.setToolTip(text)
+    slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    return slider
