@@ -11,11 +11,10 @@ from typing import Any
 
 from ..errors import LDSegError
 from ..utils.atomic import atomic_write, remove_leftovers
-from ..utils.text import one_line
+from ..utils.text import csv_cell
 from .results import CaseResults, known_names, was_made_with
 
 TABLE = "volumes.csv"
-FORMULA_STARTS = ("=", "+", "-", "@")
 BEFORE = ("case", "image", "expected_error", "corrected", "unit")
 AFTER = ("intervals calibrated", "intervals", "samples", "steps", "seed")
 
@@ -58,19 +57,11 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
         ):
             header = [*BEFORE, *chain(*columns.values()), *AFTER]
             writer = csv.writer(file)
-            writer.writerow(_cell(name) for name in header)
-            writer.writerows([_cell(row.get(name, "")) for name in header] for row in rows)
+            writer.writerow(csv_cell(name) for name in header)
+            writer.writerows([csv_cell(row.get(name, "")) for name in header] for row in rows)
     except OSError as error:
         raise LDSegError(f"{path} could not be written: {error.strerror or error}.") from error
     return path
-
-
-def _cell(value: Any) -> Any:
-    """Return ``value``; a text on one printable line that no spreadsheet takes for a formula."""
-    if not isinstance(value, str):
-        return value
-    text = one_line(value, 1000)
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def _columns(classes: Sequence[str]) -> dict[str, tuple[str, str, str]]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
 
 UNCERTAIN = 0.05  # a voxel is in the band from this probability of error on
-RADIUS = 0.3  # of a piece, as a share of the radius of a ball as large as the structures
+RADIUS = 0.5  # of a piece, as a share of the radius of a ball as large as the structures
 RADIUS_IN_IMAGE = 0.03, 0.12  # its limits, as shares of the image's longest side
 CELLS = 4  # per radius: the grid on which the pieces are found
 SMALLEST = 0.02  # of the largest piece's error; a smaller piece is joined to its neighbour
@@ -169,8 +170,8 @@ def _pieces(error: np.ndarray, spacing: Sequence[float], radius: float) -> Itera
     in_cell = np.bincount(flat, weights, math.prod(shape)).reshape(shape)
     number = _cut(in_cell, steps * np.asarray(spacing), radius).ravel()[flat]
     order = np.argsort(number, kind="stable")
-    ends = np.cumsum(np.bincount(number))
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    ends = np.cumsum(np.bincount(number, minlength=1))
+    for start, end in pairwise(ends):
         yield voxels[order[start:end]]
 
 
@@ -183,9 +184,12 @@ def _cut(error: np.ndarray, size: np.ndarray, radius: float) -> np.ndarray:
     around = ndimage.gaussian_filter(rest, sigma, mode="constant", radius=reach)
     largest = 0.0
     connected = np.ones((3,) * error.ndim, bool)
-    for piece in range(1, MOST + 1):
-        # Rounded, so that the first of equal places is taken.
-        centre = np.unravel_index(np.where(rest > 0, around, 0).argmax(), rest.shape)
+    pieces = 0
+    for _ in range(MOST):
+        best = np.where(rest > 0, around, 0).argmax()
+        centre = tuple(int(i) for i in np.unravel_index(best, rest.shape))
+        if rest[centre] == 0:
+            break
         box = _around(centre, reach, rest.shape)
         offsets = np.ogrid[box]
         squared = sum(((o - c) * s) ** 2 for o, c, s in zip(offsets, centre, size, strict=True))
@@ -193,25 +197,23 @@ def _cut(error: np.ndarray, size: np.ndarray, radius: float) -> np.ndarray:
         own = components == components[tuple(c - b.start for c, b in zip(centre, box, strict=True))]
         taken = float(rest[box][own].sum())
         largest = max(largest, taken)
-        if taken < SMALLEST * largest or rest[centre] == 0:
-            break
-        number[box][own] = piece
+        if taken >= SMALLEST * largest:
+            pieces += 1
+            number[box][own] = pieces
         wider = _around(centre, 2 * reach, rest.shape)
         before = rest[wider].copy()
         rest[box][own] = 0
         change = before - rest[wider]
         around[wider] -= ndimage.gaussian_filter(change, sigma, mode="constant", radius=reach)
-    return _join_rest(number, rest, size, radius)
+    return _joined(number, error > 0, size, radius / 2)
 
 
-def _join_rest(number: np.ndarray, rest: np.ndarray, size: np.ndarray, radius: float) -> np.ndarray:
-    """Give the cells of no piece to the nearest piece, if it is within half a radius."""
-    if not number.any() or not rest.any():
+def _joined(number: np.ndarray, band: np.ndarray, size: np.ndarray, reach: float) -> np.ndarray:
+    """Give the cells of the band that are in no piece to the nearest one within ``reach``."""
+    if not (band & (number == 0)).any():
         return number
-    distance, nearest = ndimage.distance_transform_edt(
-        number == 0, sampling=size, return_indices=True
-    )
-    return np.where((rest > 0) & (distance <= radius / 2), number[tuple(nearest)], number)
+    distance, nearest = ndimage.distance_transform_edt(number == 0, size, return_indices=True)
+    return np.where(band & (distance <= reach), number[tuple(nearest)], number)
 
 
 def _around(centre: Sequence[int], reach: np.ndarray, shape: Sequence[int]) -> tuple[slice, ...]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from itertools import chain, count
+from typing import Any
+
+FORMULA_STARTS = ("=", "+", "-", "@")
 
 
 def nfc(text: str) -> str:
@@ -21,6 +24,14 @@ def one_line(text: object, limit: int = 200) -> str:
     spaced = " ".join(str(text).split())
     line = "".join(c if c.isprintable() else "?" for c in spaced)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def csv_cell(value: Any) -> Any:
+    """Return ``value``; a text on one printable line that no spreadsheet takes for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = one_line(value, 1000)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
 
 
 def free_name(wanted: str, is_taken: Callable[[str], bool], numbered: str = "{}-{}") -> str:
