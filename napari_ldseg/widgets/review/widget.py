@@ -13,6 +13,8 @@ from ..project.tab import Tab
 from .display import Display
 from .display_part import DisplayPart
 from .keys import KEYS
+from .numbers import Numbers
+from .numbers_part import NumbersPart
 from .regions_part import RegionsPart
 from .reviewer import Reviewer
 from .sample_browser import SampleBrowser
@@ -29,8 +31,10 @@ class ReviewWidget(Tab):
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
         self.regions = RegionsPart(self.reviewer)
         self.display = Display(napari_viewer, self.reviewer, self.browser, self)
+        self.numbers = Numbers(self.reviewer, self.browser, self)
         self.samples = SamplesPart(self.browser, self.reviewer)
         self.display_part = DisplayPart(self.display)
+        self.numbers_part = NumbersPart(self.numbers, self.reviewer, napari_viewer)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
             "previous": self.reviewer.previous,
@@ -47,6 +51,7 @@ class ReviewWidget(Tab):
         self.reviewer.message.connect(self.status.show_message)
         self.browser.message.connect(self.status.show_message)
         self.display.message.connect(self.status.show_message)
+        self.numbers.message.connect(self.status.show_message)
         self.reviewer.moved.connect(lambda: self.status.show_message(""))
         for action, run in self._actions.items():
             key = KEYS[action][0]
@@ -57,6 +62,8 @@ class ReviewWidget(Tab):
         for action in self._actions:
             self.viewer.bind_key(KEYS[action][0], None)
         self.display.shut_down()
+        self.numbers.shut_down()
+        self.numbers_part.shut_down()
         self.browser.shut_down()
         self.reviewer.shut_down()
 
@@ -72,6 +79,7 @@ class ReviewWidget(Tab):
         column.addWidget(self.regions)
         column.addWidget(self.samples)
         column.addWidget(section("Display", self.display_part))
+        column.addWidget(section("Numbers", self.numbers_part))
         column.addStretch(1)
         content.setMinimumWidth(WIDTH - 16)
         outer = QVBoxLayout(self)
