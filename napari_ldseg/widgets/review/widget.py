@@ -10,6 +10,8 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..common.style import WIDTH, scrolled
 from ..project.tab import Tab
+from .compare_part import ComparePart
+from .comparer import Comparer
 from .display import Display
 from .display_part import DisplayPart
 from .keys import KEYS
@@ -31,9 +33,11 @@ class ReviewWidget(Tab):
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
         self.regions = RegionsPart(self.reviewer)
         self.display = Display(napari_viewer, self.reviewer, self.browser, self)
+        self.comparer = Comparer(napari_viewer, self)
         self.numbers = Numbers(self.reviewer, self.browser, self)
         self.samples = SamplesPart(self.browser, self.reviewer)
         self.display_part = DisplayPart(self.display)
+        self.compare_part = ComparePart(self.comparer)
         self.numbers_part = NumbersPart(self.numbers, self.reviewer, napari_viewer)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
@@ -52,6 +56,7 @@ class ReviewWidget(Tab):
         self.browser.message.connect(self.status.show_message)
         self.display.message.connect(self.status.show_message)
         self.numbers.message.connect(self.status.show_message)
+        self.comparer.message.connect(self.status.show_message)
         self.reviewer.moved.connect(lambda: self.status.show_message(""))
         for action, run in self._actions.items():
             key = KEYS[action][0]
@@ -62,6 +67,7 @@ class ReviewWidget(Tab):
         for action in self._actions:
             self.viewer.bind_key(KEYS[action][0], None)
         self.display.shut_down()
+        self.comparer.shut_down()
         self.numbers.shut_down()
         self.numbers_part.shut_down()
         self.browser.shut_down()
@@ -80,6 +86,7 @@ class ReviewWidget(Tab):
         column.addWidget(self.samples)
         column.addWidget(section("Display", self.display_part))
         column.addWidget(section("Numbers", self.numbers_part))
+        column.addWidget(section("Compare", self.compare_part))
         column.addStretch(1)
         content.setMinimumWidth(WIDTH - 16)
         outer = QVBoxLayout(self)
