@@ -122,7 +122,7 @@ class ComparePart(QWidget):
 
     def _fill_table(self, result: Result) -> None:
         lengths = "mm" if result.calibrated else "pixels"
-        for column, title in ((2, f"HD95 {lengths}"), (3, f"change {result.unit.name}")):
+        for column, title in ((2, f"HD95\n{lengths}"), (3, f"change\n{result.unit.name}")):
             item = self.table.horizontalHeaderItem(column)
             if item is not None:
                 item.setText(title)

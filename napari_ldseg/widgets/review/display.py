@@ -65,7 +65,7 @@ class Display(QObject):
         self._wanted = str(stored["map"] or next(iter(RESULT_MAPS)))
         self.threshold = _share(stored["threshold"], THRESHOLD)
         self.opacity = _share(stored["opacity"], OPACITY)
-        self._active = self._applying = False
+        self._active = self._applying = self._covered = False
         self._looks: dict[Layer, dict[str, tuple[Any, Any]]] = {}  # (before, ours) by attribute
         self._watched: Labels | None = None
         self._own: Image | None = None
@@ -123,6 +123,21 @@ class Display(QObject):
             }
         return found
 
+    def set_covered(self, covered: bool) -> None:
+        """Leave the map out while another overlay is shown, until a map is chosen."""
+        if covered != self._covered:
+            self._covered = covered
+            self._apply()
+
+    @contextmanager
+    def unfollowed(self) -> Iterator[None]:
+        """Change how the labels look without changing the choice ``labels``."""
+        self._applying = True
+        try:
+            yield
+        finally:
+            self._applying = False
+
     def step_labels(self) -> None:
         """Show the labels in the next way."""
         self.set_labels(LOOKS[(LOOKS.index(self.labels) + 1) % len(LOOKS)])
@@ -139,7 +154,7 @@ class Display(QObject):
 
     def set_map(self, name: str) -> None:
         """Show a map by its key, or ``NO_MAP``."""
-        self._wanted = name
+        self._wanted, self._covered = name, False
         self._store("map", name)
 
     def set_threshold(self, threshold: float) -> None:
@@ -168,7 +183,7 @@ class Display(QObject):
     def _apply(self) -> None:
         target = self._reviewer.target
         if self._active and target is not None:
-            with self._ours():
+            with self.unfollowed():
                 self._apply_labels(target.layer)
                 self._apply_map(target.layer)
         self.changed.emit()
@@ -182,7 +197,7 @@ class Display(QObject):
             self._give_back(layer, "opacity")
 
     def _apply_map(self, labels: Labels) -> None:
-        name, shown = self.map, None
+        name, shown = NO_MAP if self._covered else self.map, None
         layers = {key: self._layer_of(key) for key in RESULT_MAPS}
         if name != NO_MAP:
             shown = layers.get(name) or self._own_layer(labels, name)
@@ -286,14 +301,6 @@ class Display(QObject):
         self._looks.pop(event.value, None)
         if event.value is self._own:
             self._own = None
-
-    @contextmanager
-    def _ours(self) -> Iterator[None]:
-        self._applying = True
-        try:
-            yield
-        finally:
-            self._applying = False
 
     def _set(self, layer: Layer, **attributes: Any) -> None:
         """Set attributes of ``layer``, and keep what they were before."""

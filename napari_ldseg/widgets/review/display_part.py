@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -19,6 +20,7 @@ from ..common.style import narrowed
 from .display import LOOKS, NO_MAP, Display
 from .keys import key_of, tip
 from .map_colours import map_colormap
+from .surface_view import SurfaceView
 
 STEPS = 20  # of the sliders
 MEANINGS = {
@@ -33,9 +35,9 @@ CLASS_MEANING = "The mean probability of this class over the samples"
 class DisplayPart(QWidget):
     """Shows the display's choices and passes on the user's."""
 
-    def __init__(self, display: Display, parent: QWidget | None = None):
+    def __init__(self, display: Display, surface: SurfaceView, parent: QWidget | None = None):
         super().__init__(parent)
-        self._display = display
+        self._display, self._surface = display, surface
         self.labels = QComboBox()
         self.labels.addItems(LOOKS)
         self.labels.setToolTip(tip("outline"))
@@ -64,16 +66,25 @@ class DisplayPart(QWidget):
         scale.addRow("Opacity", self.opacity)
         self.note = QLabel()
         self.note.setWordWrap(True)
+        self.surface = QPushButton("Surface in 3D")
+        self.surface.setCheckable(True)
+        self.surface.setToolTip(
+            "Show only the surface of the labels, coloured by the uncertainty; press again to go back"
+        )
+        self.surface.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addLayout(form)
         column.addWidget(self._scale)
         column.addWidget(self.note)
+        column.addWidget(self.surface)
         self.labels.currentTextChanged.connect(display.set_labels)
         self.map.activated.connect(lambda row: display.set_map(self.map.itemData(row)))
         self.threshold.valueChanged.connect(lambda value: display.set_threshold(value / STEPS))
         self.opacity.valueChanged.connect(lambda value: display.set_opacity(value / STEPS))
+        self.surface.clicked.connect(lambda on: surface.show() if on else surface.hide())
         display.changed.connect(self.refresh)
+        surface.changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
@@ -97,6 +108,8 @@ class DisplayPart(QWidget):
         self.bar.show_colours(display.ramp, display.threshold)
         self.note.setText("Decoding the samples for the probability …" * display.busy)
         self.note.setVisible(display.busy)
+        self.surface.setVisible(self._surface.possible)
+        self.surface.setChecked(self._surface.shown)
 
 
 class MapBar(QWidget):

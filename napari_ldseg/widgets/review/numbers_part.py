@@ -152,15 +152,14 @@ class NumbersPart(QWidget):
         self._numbers.message.emit(f"The numbers were saved as {path.name}.", False)
 
     def _on_step(self, event: Any = None) -> None:
-        self.curve.show_frame(int(self._viewer.dims.current_step[-3]) if self._is_loop() else 0)
+        layer = self._reviewer.layer
+        if layer is not None and layer.ndim >= 3 and self.curve.isVisibleTo(self):
+            self.curve.show_frame(round(layer.world_to_data(self._viewer.dims.point)[-3]))
 
     def _go_to_frame(self, frame: int) -> None:
-        if self._is_loop():
-            self._viewer.dims.set_current_step(self._viewer.dims.ndim - 3, frame)
-
-    def _is_loop(self) -> bool:
-        measured = self._numbers.measured
-        return measured is not None and bool(measured.loops) and self._viewer.dims.ndim >= 3
+        layer, dims = self._reviewer.layer, self._viewer.dims
+        if layer is not None and layer.ndim >= 3:
+            dims.set_point(dims.ndim - 3, layer.data_to_world((frame, 0, 0))[-3])
 
 
 class ClassCard(QWidget):

@@ -22,6 +22,7 @@ from .reviewer import Reviewer
 from .sample_browser import SampleBrowser
 from .samples_part import SamplesPart
 from .section import section
+from .surface_view import SurfaceView
 
 
 class ReviewWidget(Tab):
@@ -33,10 +34,11 @@ class ReviewWidget(Tab):
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
         self.regions = RegionsPart(self.reviewer)
         self.display = Display(napari_viewer, self.reviewer, self.browser, self)
+        self.surface = SurfaceView(napari_viewer, self.reviewer, self.display, self)
         self.comparer = Comparer(napari_viewer, self)
         self.numbers = Numbers(self.reviewer, self.browser, self)
         self.samples = SamplesPart(self.browser, self.reviewer)
-        self.display_part = DisplayPart(self.display)
+        self.display_part = DisplayPart(self.display, self.surface)
         self.compare_part = ComparePart(self.comparer)
         self.numbers_part = NumbersPart(self.numbers, self.reviewer, napari_viewer)
         self._actions: dict[str, Callable[[], object]] = {
@@ -57,6 +59,10 @@ class ReviewWidget(Tab):
         self.display.message.connect(self.status.show_message)
         self.numbers.message.connect(self.status.show_message)
         self.comparer.message.connect(self.status.show_message)
+        self.surface.message.connect(self.status.show_message)
+        self.comparer.changed.connect(
+            lambda: self.display.set_covered(self.comparer.result is not None)
+        )
         self.reviewer.moved.connect(lambda: self.status.show_message(""))
         for action, run in self._actions.items():
             key = KEYS[action][0]
@@ -66,6 +72,7 @@ class ReviewWidget(Tab):
         """Release the keys and the layers."""
         for action in self._actions:
             self.viewer.bind_key(KEYS[action][0], None)
+        self.surface.shut_down()
         self.display.shut_down()
         self.comparer.shut_down()
         self.numbers.shut_down()
