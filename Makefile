@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DISPLAYLESS := xvfb-run -a -s "-screen 0 1600x1000x24 +extension GLX" env QT_QPA_PLATFORM=xcb
 # Of several pytest processes each has a virtual window of its own (pytest-xvfb) and computes in one thread.
+LOWEST := .venv-lowest
 PYTEST := env OMP_NUM_THREADS=1 $(if $(filter Linux,$(shell uname)),QT_QPA_PLATFORM=xcb) \
     $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-fast coverage screenshots docs wheel clean hooks pre-commit lint-workflows
+.PHONY: demo test test-fast test-lowest audit coverage screenshots docs wheel clean hooks pre-commit lint-workflows
 
 demo: $(VENV)/.demo
 	@scripts/system-libraries
@@ -30,6 +31,22 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	@scripts/system-libraries
 	$(PYTEST) -m "not slow and not gui" $(PYTEST_ARGS)
+
+# The fast tests with the oldest versions that pyproject.toml allows, in a venv that is made anew each time.
+test-lowest:
+	@scripts/system-libraries
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install -q uv
+	$(LOWEST)/bin/uv pip compile -q --python $(LOWEST)/bin/python --resolution lowest-direct --extra test \
+	    -o $(LOWEST)/requirements.txt pyproject.toml
+	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python -r $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python --no-deps -e .
+	$(subst $(BIN),$(LOWEST)/bin,$(PYTEST)) -p no:cacheprovider -m "not slow and not gui" $(PYTEST_ARGS)
+
+# Known vulnerabilities among the pinned versions; asks a database on the network.
+audit: $(VENV)/.checks
+	$(BIN)/pip-audit --no-deps --disable-pip -r constraints.txt
 
 # Which lines no test reaches; what tests run in processes of their own does not count.
 coverage: $(VENV)/.test
@@ -85,4 +102,4 @@ $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo-output site
+	rm -rf $(VENV) $(LOWEST) build dist demo-output site

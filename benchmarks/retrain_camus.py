@@ -71,7 +71,7 @@ def correct(viewer, segmenter, case: Case, path: Path) -> tuple[int, float, floa
         layer.data_setitem(np.unravel_index(flat, expert.shape), value)
         pump(0.02, lambda: False)
     state = project_of(viewer)
-    state.mark_reviewed(layer, (slice(None), slice(None)), True)
+    state.reviews.mark(layer, (slice(None), slice(None)), True)
     after = np.nanmean(overlap(layer.data, expert, 4)[0])
     pump(1.0, lambda: False)
     for other in viewer.layers:

@@ -7,13 +7,7 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-
-try:
-    __version__ = version("napari-ldseg")
-except PackageNotFoundError:
-    __version__ = "0+unknown"
 
 # Imported on first use, because importing the package must not import torch.
 _MODULES = {
@@ -24,6 +18,7 @@ _MODULES = {
     "Posterior": "inference.posterior",
     "PosteriorSampler": "inference.segment",
     "Scan": "scans.scan",
+    "read_channels": "scans.channels",
     "read_scan": "scans.files",
     "segment": "inference.segment",
     "write_like": "scans.files",
@@ -33,6 +28,17 @@ __all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("napari-ldseg")
+    except PackageNotFoundError:
+        return "0+unknown"

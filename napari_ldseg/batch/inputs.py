@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import LDSegError
+from ..scans.channels import ImageFiles, group_channels
 from ..scans.files import SUFFIXES, stem_of, suffix_of
 from ..utils.text import one_line
 
@@ -17,22 +18,29 @@ KINDS = ("labels", "sample_sd", "predictive_sd")
 
 
 class Input(NamedTuple):
-    """One image file and the name of its results."""
+    """One image, the name of its results, and its first file, which stands for it in the records."""
 
     name: str
-    path: Path
+    image: ImageFiles
+
+    @property
+    def path(self) -> Path:
+        """The image's first file."""
+        return self.image.paths[0]
 
 
 def find_images(
     arguments: Sequence[str | os.PathLike],
     output: Path,
     log: Callable[[str], None] = lambda text: None,
-) -> list[Path]:
+    channels: int = 1,
+) -> list[ImageFiles]:
     """Return the images of files, folders and patterns, each once, in order.
 
     A folder means the images directly in it, and ``log`` gets a line about those in its sub-folders; a
     pattern (``scans/**/*.nii.gz``) means the images that match. Hidden files and the results in
-    ``output`` are skipped.
+    ``output`` are skipped. For a model of several ``channels``, the files CASE_0000, CASE_0001, ... of a
+    folder are one image called CASE, even if only one of them is given.
 
     Raises
     ------
@@ -74,13 +82,20 @@ def find_images(
         )
     for line in skipped:
         log(f"Skipped {line} to include them.")
-    return list(paths.values())
+    if channels == 1:
+        return [ImageFiles(stem_of(path), (path,)) for path in paths.values()]
+    try:
+        return group_channels(list(paths.values()))
+    except OSError as error:
+        raise LDSegError(
+            f"{error.filename} cannot be read: {error.strerror or error}; check its permissions."
+        ) from error
 
 
-def name_images(paths: Sequence[Path], known: Mapping[str, str]) -> list[Input]:
-    """Return ``paths`` with their names; those in ``known`` (path to name) keep their name.
+def name_images(images: Sequence[ImageFiles], known: Mapping[str, str]) -> list[Input]:
+    """Return ``images`` with unique names; those in ``known`` (first file to name) keep their name.
 
-    The others have the names of their files. Equal names in different folders are prefixed with as many
+    The others have their own names. Equal names in different folders are prefixed with as many
     folder names as needed (``ward-a__scan``).
 
     Raises
@@ -88,8 +103,8 @@ def name_images(paths: Sequence[Path], known: Mapping[str, str]) -> list[Input]:
     LDSegError
         If two images would have the same name.
     """
-    names = _names(list(paths), [known.get(str(path)) for path in paths])
-    return [Input(name, path) for name, path in zip(names, paths, strict=True)]
+    names = _names(images, [known.get(str(image.paths[0])) for image in images])
+    return [Input(name, image) for name, image in zip(names, images, strict=True)]
 
 
 def _expand(text: str) -> list[Path]:
@@ -141,9 +156,9 @@ def _is_image(path: Path) -> bool:
     return not path.name.startswith(".") and bool(suffix_of(path)) and path.is_file()
 
 
-def _names(paths: list[Path], fixed: list[str | None]) -> list[str]:
-    """Return a unique name (ignoring case) for each path; some names are ``fixed``."""
-    stems = [stem_of(path) for path in paths]
+def _names(images: Sequence[ImageFiles], fixed: list[str | None]) -> list[str]:
+    """Return a unique name (ignoring case) for each image; some names are ``fixed``."""
+    paths, stems = [image.paths[0] for image in images], [image.name for image in images]
     same_stem = Counter((p.parent, stem.casefold()) for p, stem in zip(paths, stems, strict=True))
     parts = [
         (

@@ -16,17 +16,83 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from ..errors import LDSegError
 from ..inference.posterior import Posterior
 from ..scans.files import read_scan, write_like
 from ..scans.labels import LABEL_INTENT
+from ..utils import records
 from ..utils.atomic import atomic_write, remove_leftovers
 from ..utils.hashing import sha256_of
 from .inputs import KINDS
 
 RECORDS, FAILED, UNFINISHED = "records", "failed", ".unfinished"
 HASH = "image_file_sha256"
+MAX_RECORD_BYTES = 2**26  # each sample of each class has a size
+NEEDED = {
+    "status",
+    "image",
+    "made_with",
+    "files",
+    "classes",
+    "unit",
+    "samples",
+    "provenance",
+    "calibrated",
+}
+
+
+class _ClassSize(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    size: float
+    interval: list[float] | None = None
+
+
+class _Provenance(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    steps: int
+    seed: int
+
+
+class _Calibrated(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    intervals: bool
+    meaning: str
+
+
+class _Record(BaseModel):
+    """A record or the reason of a failure, of this or an earlier version."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = ""
+    image: str = ""
+    reason: str = ""
+    made_with: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    replaced: dict[str, list[str]] = {}
+    classes: dict[str, _ClassSize] = {}
+    expected_error: float = 0
+    voxels: int = 0
+    voxel_size: float = 0
+    time_points: int = 0
+    unit: str = ""
+    samples: int = 0
+    provenance: _Provenance = _Provenance(steps=0, seed=0)
+    calibrated: _Calibrated = _Calibrated(intervals=False, meaning="")
+
+    @model_validator(mode="after")
+    def _complete(self) -> _Record:
+        needed = {"image", "reason"} if "reason" in self.model_fields_set else NEEDED
+        if self.voxel_size:  # not in the first records
+            needed = needed | {"voxels", "time_points"}
+        if not needed <= self.model_fields_set:
+            raise ValueError("the record is incomplete")
+        return self
 
 
 @dataclass(frozen=True)
@@ -119,8 +185,13 @@ class CaseResults:
                 "another output folder."
             )
 
-    def write(self, image: Path, made_with: dict, posterior: Posterior, seconds: float) -> None:
-        """Write the images and the record; the old ones are kept until all new ones are complete."""
+    def write(
+        self, image: Sequence[Path], made_with: dict, posterior: Posterior, seconds: float
+    ) -> None:
+        """Write the results and the record; the old ones are kept until all new ones are complete.
+
+        ``image`` are the image's files: one, or one per channel.
+        """
         arrays = {
             "labels": (posterior.labels, LABEL_INTENT),
             "sample_sd": (posterior.sample_sd, 0),
@@ -129,7 +200,8 @@ class CaseResults:
         files: dict[str, str] = {}
         record = {
             "status": "finished",
-            "image": str(image),
+            "image": str(image[0]),
+            **({"channel_files": [str(path) for path in image]} if len(image) > 1 else {}),
             "made_with": made_with,
             "files": files,
             "expected_error": posterior.expected_error(),
@@ -146,7 +218,7 @@ class CaseResults:
                     write_like(new[kind], np.asarray(array), posterior.scan, intent)
                     files[self._relative(kind)] = sha256_of(new[kind])
             _write_json(new_record, record)
-            self.check_replaceable(image, made_with)
+            self.check_replaceable(image[0], made_with)
             # If the process is killed from here on, old and new files are mixed; all have known hashes.
             old = self.record()
             replaced = {name: _known_hashes(old, name) for name in map(self._relative, KINDS)}
@@ -178,7 +250,7 @@ class CaseResults:
     def failure(self, image: Path | str) -> str | None:
         """Return why ``image`` failed, None if it did not."""
         failure = read_record(self._failure_path)
-        return failure["reason"] if failure.get("image") == str(image) else None
+        return failure.get("reason") if failure.get("image") == str(image) else None
 
     def _relative(self, kind: str) -> str:
         """Return the path of ``path(kind)`` in the batch's folder."""
@@ -201,10 +273,8 @@ def _write_json(path: Path, record: dict) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """Return the record in ``path``; empty if there is none that can be read."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(record, dict):
+        record = records.read_record(path, _Record, MAX_RECORD_BYTES).model_dump(exclude_unset=True)
+    except LDSegError:
         return {}
     if "doubt" in record:  # the name in an earlier version
         record.setdefault("expected_error", record.pop("doubt"))

@@ -8,22 +8,24 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
 
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
-from ..inference.distributed import device_name
+from ..inference.distributed import OneProcess, device_name
 from ..inference.segment import PosteriorSampler
-from ..scans.files import read_scan
+from ..scans.channels import ImageFiles, read_image
 from ..utils.hashing import sha256_of
 from ..utils.locking import exclusive_lock
 from ..utils.text import about, one_line
 from .inputs import Input, name_images
 from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SKIPPED, KEPT = "already there", "corrected, kept"
 SECONDS_BETWEEN_LINES = 30
@@ -52,9 +54,9 @@ class BatchReport(NamedTuple):
 
 def segment_batch(
     checkpoint: Checkpoint,
-    images: Sequence[Path],
+    images: Sequence[ImageFiles],
     folder: Path,
-    fabric: Fabric,
+    fabric: Fabric | OneProcess,
     *,
     samples: int = 10,
     steps: int | None = None,
@@ -80,7 +82,7 @@ def segment_batch(
     folder
         For the results; see ``batch.results`` and ``batch.table``.
     fabric
-        Launched, see ``inference.distributed.make_fabric``; its timeout must be longer than the
+        Launched, see ``inference.distributed.join_processes``; its timeout must be longer than the
         difference between the slowest and the fastest process.
     samples, steps, seed
         As in ``segment``.
@@ -163,7 +165,7 @@ def _segment_share(
     checkpoint: Checkpoint,
     inputs: Sequence[Input],
     folder: Path,
-    fabric: Fabric,
+    fabric: Fabric | OneProcess,
     settings: dict[str, Any],
     callbacks: _Callbacks,
 ) -> BatchReport | None:
@@ -217,7 +219,8 @@ def _segment_case(
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
-        made_with[HASH] = sha256_of(item.path)
+        hashes = [sha256_of(path) for path in item.image.paths]
+        made_with[HASH] = hashes if len(hashes) > 1 else hashes[0]
         same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
         if same_image and results.corrected(_classes(checkpoint)):
             results.corrected_sizes()  # raises if the label is not on the image's grid
@@ -230,7 +233,7 @@ def _segment_case(
         started = logged = time.monotonic()
         sampler = PosteriorSampler(
             checkpoint,
-            read_scan(item.path),
+            read_image(item.image, checkpoint.metadata.architecture.image_channels),
             seed=settings["seed"],
             steps=settings["steps"],
             device=device,
@@ -248,7 +251,8 @@ def _segment_case(
                 logged = now
                 left = _time_left((now - started) / fraction * (1 - fraction))
                 callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
-        results.write(item.path, made_with, sampler.posterior, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        results.write(item.image.paths, made_with, sampler.posterior, seconds)
         results.clear_failure()
         return None
     except Stopped:

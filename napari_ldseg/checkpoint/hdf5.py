@@ -75,8 +75,12 @@ def _run_reader(path: Path) -> tuple[dict, memoryview]:
         ) from error
     except OSError as error:
         raise LDSegError(f"{path.name} could not be read: {error.strerror}.") from error
-    output = answer.stdout
-    if answer.returncode or len(output) < 8:
+    return parsed_answer(path, answer.returncode, answer.stdout)
+
+
+def parsed_answer(path: Path, exit_code: int, output: bytes) -> tuple[dict, memoryview]:
+    """Return what ``hdf5_reader`` wrote about ``path``: the JSON, and the tensors. Raises LDSegError."""
+    if exit_code or len(output) < 8:
         raise LDSegError(f"{path.name} is damaged: it cannot be read as HDF5.")
     (length,) = struct.unpack("<Q", output[:8])
     return json.loads(output[8 : 8 + length]), memoryview(output)[8 + length :]

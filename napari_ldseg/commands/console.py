@@ -1,11 +1,10 @@
-"""What all commands share: errors as one sentence and an exit code, progress, and signals."""
+"""What all commands share: errors as one sentence and an exit code, and progress."""
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
@@ -13,28 +12,33 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
-from ..utils.text import clock, one_line
+from ..utils.signals import INTERRUPTED
+from ..utils.text import clock
 
-INTERRUPTED = 130
 SECONDS_BETWEEN_LINES = 30
 
 
 @contextmanager
 def plain_errors(exit_code: int = 1) -> Iterator[None]:
-    """Turn an LDSegError, an error of the disk or too little memory into one sentence and an exit code."""
+    """Turn an LDSegError, an error of the disk or too little memory into one sentence and an exit code.
+
+    An interruption has the exit code ``INTERRUPTED``.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
     except (LDSegError, OSError, MemoryError, RuntimeError) as error:
-        sentence = _sentence(error)
-        if sentence is None:
+        message = _message(error)
+        if message is None:
             raise
-        typer.echo(one_line(sentence, limit=1000), err=True)
+        typer.echo(message, err=True)
         raise typer.Exit(exit_code) from error
 
 
-def _sentence(error: Exception) -> str | None:
+def _message(error: Exception) -> str | None:
     """Return an error as one sentence; None if it is a bug."""
     if isinstance(error, LDSegError):
         return str(error)
@@ -125,17 +129,3 @@ class ProgressBar:
             typer.echo(text, err=True)
         else:
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def stop_signals() -> Callable[[], bool]:
-    """Return a function that returns whether SIGINT or SIGTERM was received; a second one aborts."""
-    received: list[int] = []
-
-    def handle(number, frame):
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handle)
-    return lambda: bool(received)

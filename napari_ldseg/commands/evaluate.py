@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from ..errors import LDSegError
+from ..utils.signals import interruptible
 from .console import ProgressBar, plain_errors
 
 if TYPE_CHECKING:
@@ -154,10 +155,11 @@ def evaluate(
         study.check()
         make_folder(output)
         total = len(found) * sum(sampling.samples for sampling in study.samplings())
-        with ProgressBar(total, "samples") as bar:
-            study.run(bar.advance)
-        results = write_report(study, output, source, available)
-        study.gallery.close()
+        with interruptible():
+            with ProgressBar(total, "samples") as bar:
+                study.run(bar.advance)
+            results = write_report(study, output, source, available)
+            study.gallery.close()
         if as_json:
             typer.echo(json.dumps(results, allow_nan=False))
         else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import LDSegError
+from ..utils.signals import interruptible
 from .console import ProgressBar, plain_errors
 from .info import describe
 
@@ -61,7 +62,7 @@ def import_keras(
             raise LDSegError(f"{output.name} must end in .safetensors; change the name after -o.")
         from ..checkpoint.keras import NETWORKS, import_keras_file
 
-        with ProgressBar(len(NETWORKS), "files", lines=False) as bar:
+        with interruptible(), ProgressBar(len(NETWORKS), "files", lines=False) as bar:
             path = import_keras_file(
                 folder,
                 output,

@@ -12,8 +12,9 @@ import typer
 
 from ..errors import LDSegError
 from ..utils.atomic import make_writable
+from ..utils.signals import INTERRUPTED, stop_signals
 from ..utils.text import one_line
-from .console import INTERRUPTED, ProgressBar, plain_errors, stop_signals
+from .console import ProgressBar, plain_errors
 
 if TYPE_CHECKING:
     from ..batch.run import BatchReport
@@ -60,6 +61,9 @@ def segment(
     every case with intervals, and its expected error, the highest first. The expected error is one minus
     the Dice of the label map that the model's probabilities predict, 0 to 1.
 
+    For a model of several channels, the files CASE_0000, CASE_0001, ... of a folder are the channels of one
+    image called CASE, and the last axis of a 4D NIfTI file holds its channels.
+
     After an interruption run the same command again: finished cases are skipped. A label that you
     have corrected in the output folder is never overwritten; the table then has its volumes. Images that
     cannot be segmented are listed at the end; the others are not affected.
@@ -71,16 +75,18 @@ def segment(
     with plain_errors(NOTHING_DONE):
         from ..batch.inputs import find_images
         from ..checkpoint.bundled import find_checkpoint
+        from ..checkpoint.header import read_metadata
 
-        skipped: list[str] = []
-        images = find_images(files, output, skipped.append)
         path = find_checkpoint(model)
+        channels = read_metadata(path).architecture.image_channels
+        skipped: list[str] = []
+        images = find_images(files, output, skipped.append, channels)
         if os.path.isfile(output):
             raise LDSegError(f"{output} is a file; give a folder after -o.")
 
         from ..batch.run import Stopped, segment_batch
         from ..checkpoint.file import load_checkpoint
-        from ..inference.distributed import make_fabric
+        from ..inference.distributed import join_processes
 
         checkpoint = load_checkpoint(path)
         try:
@@ -90,7 +96,7 @@ def segment(
                 f"The results cannot be written to {output}: {error.strerror or error}; give another "
                 "folder after -o."
             ) from error
-        fabric = make_fabric(accelerator, devices, nodes, timeout=datetime.timedelta(days=30))
+        fabric = join_processes(accelerator, devices, nodes, datetime.timedelta(days=30))
         one_process = fabric.world_size == 1
         prefix = "" if one_process else f"process {fabric.global_rank}: "
         if fabric.is_global_zero:

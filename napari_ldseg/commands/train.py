@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import INTERRUPTED, plain_errors, stop_signals
+from ..utils.signals import INTERRUPTED, stop_signals
+from .console import ProgressBar, plain_errors
+
+if TYPE_CHECKING:
+    from ..training.log import Progress
 
 
 def train(
@@ -62,22 +67,37 @@ def train(
 
         fabric = make_fabric(accelerator, devices, nodes, given.training.precision)
 
-        def print_line(text: str) -> None:
-            if fabric.is_global_zero:
-                typer.echo(text, err=True)
-
-        try:
-            path = run_training(
-                given,
-                output,
-                fabric=fabric,
-                start=start,
-                resume=resume,
-                stop=stop_signals(),
-                print_line=print_line,
-            )
-        except TrainingStopped as stopped:
-            print_line(str(stopped))
-            raise typer.Exit(INTERRUPTED) from stopped
+        with ProgressBar(given.training.updates, "updates", enabled=fabric.is_global_zero) as bar:
+            try:
+                path = run_training(
+                    given,
+                    output,
+                    fabric=fabric,
+                    start=start,
+                    resume=resume,
+                    stop=stop_signals(),
+                    print_line=bar.print,
+                    on_progress=_shown_in(bar),
+                )
+            except TrainingStopped as stopped:
+                if fabric.is_global_zero:
+                    bar.print(str(stopped))
+                raise typer.Exit(INTERRUPTED) from stopped
         if path is not None:
             typer.echo(f"Wrote {path}.")
+
+
+def _shown_in(bar: ProgressBar) -> Callable[[Progress], None]:
+    """Return a function that shows an update in ``bar``; where lines are printed, also the first one."""
+    started, measured = False, ""
+
+    def show(progress: Progress) -> None:
+        nonlocal started, measured
+        now, dsc = not started, progress.validation_dsc
+        if dsc is not None:
+            now, measured = True, f", validation DSC {dsc:.3f}"
+        started = True
+        note = f"loss {float(progress.loss.total):.3f}{measured}"
+        bar.update(progress.update, progress.seconds_left, note, now)
+
+    return show

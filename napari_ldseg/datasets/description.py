@@ -16,7 +16,7 @@ from ..utils.text import nfc
 MAX_BYTES = 2**25
 MAX_VALUE = 2**16 - 1
 MAX_CLASSES = 256
-IGNORE = "ignore"
+UNLABELLED = ("ignore", "void")  # the names of what nobody labelled
 
 
 class Pair(BaseModel):
@@ -30,7 +30,8 @@ class Description(BaseModel):
     """The parts of a dataset.json that matter here; other keys are ignored.
 
     ``labels`` are names to values or values to names. Values may have gaps; they become the classes
-    0, 1, 2, ... in ascending order. What has the value of the label "ignore" was labelled by nobody.
+    0, 1, 2, ... in ascending order. What has the value of the label "ignore" or "void" was
+    labelled by nobody.
     """
 
     labels: Any = None
@@ -61,7 +62,7 @@ class Description(BaseModel):
         return path
 
     def values(self) -> dict[int, str]:
-        """Return the names by label value, "ignore" included. Raises LDSegError."""
+        """Return the names by label value, "ignore" and "void" included. Raises LDSegError."""
         try:
             pairs = [self._pair(str(key), value) for key, value in self.labels.items()]
         except (AttributeError, TypeError, ValueError) as error:
@@ -69,7 +70,9 @@ class Description(BaseModel):
                 f"{self.file} must give each class a label value from 0 to {MAX_VALUE}."
             ) from error
         values, names = dict(pairs), {name for _, name in pairs}
-        if not values or len(values) != len(pairs) or len(names) != len(pairs) or 0 not in values:
+        background = values.get(0, UNLABELLED[0])
+        repeated = len(values) != len(pairs) or len(names) != len(pairs)
+        if repeated or background.casefold() in UNLABELLED:
             raise LDSegError(
                 f"{self.file} must name the background 0 and every other class, each once."
             )
@@ -80,13 +83,12 @@ class Description(BaseModel):
         return values
 
     def classes(self) -> dict[int, str]:
-        """Return the names of the classes by label value, ascending, without "ignore". Raises LDSegError."""
-        return {v: n for v, n in sorted(self.values().items()) if n.casefold() != IGNORE}
+        """Return the names of the classes by label value, ascending. Raises LDSegError."""
+        return {v: n for v, n in sorted(self.values().items()) if n.casefold() not in UNLABELLED}
 
-    def ignored(self) -> int | None:
-        """Return the value of voxels that nobody labelled, None if there is none. Raises LDSegError."""
-        found = [value for value, name in self.values().items() if name.casefold() == IGNORE]
-        return found[0] if found else None
+    def ignored(self) -> list[int]:
+        """Return the values of voxels that nobody labelled. Raises LDSegError."""
+        return [value for value, name in self.values().items() if name.casefold() in UNLABELLED]
 
     def dense(self, label: np.ndarray, name: str) -> np.ndarray:
         """Return ``label`` with the classes 0, 1, 2, ..., and -1 where nobody labelled.
@@ -106,9 +108,10 @@ class Description(BaseModel):
         return np.where(missing, -1, np.searchsorted(values, label)).astype(np.int16)
 
     def unlabelled(self, label: np.ndarray) -> np.ndarray:
-        """Return which voxels of ``label`` nobody labelled: those of "ignore" and negative ones (bool)."""
-        ignored = self.ignored()
-        return (label < 0) if ignored is None else (label < 0) | (label == ignored)
+        """Return which voxels of ``label`` nobody labelled: those of "ignore" or "void" and negative ones
+        (bool).
+        """
+        return (label < 0) | np.isin(label, self.ignored())
 
     def _pair(self, key: str, value: Any) -> tuple[int, str]:
         if isinstance(value, list):

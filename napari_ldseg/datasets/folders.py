@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
+from ..scans.channels import channel_files, numbered, read_channels, read_numbered
 from ..scans.files import read_labels, read_scan, stem_of, suffix_of
-from ..scans.scan import Scan
+from ..scans.scan import Scan, corner_distance
 from ..utils.text import nfc
 from .case import Case
 from .description import Description, read_description
@@ -61,11 +62,8 @@ def read_label(path: Path, scan: Callable[[], Scan], instances: bool) -> np.ndar
     array = np.asarray(label.array)
     image = scan() if label.calibrated else label
     if image.calibrated and image.shape == array.shape:
-        size = (1,) * (3 - len(image.shape)) + image.shape[-3:]
-        corners = np.array(np.meshgrid(*([0, n - 1] for n in size))).reshape(3, -1)
-        difference = label.affine - image.affine
-        distances = np.linalg.norm(difference[:3, :3] @ corners + difference[:3, 3:], axis=0)
-        if distances.max() > 0.5 * min(image.spacing):
+        distance = corner_distance(label.affine, image.affine, image.size)
+        if distance > 0.5 * min(image.spacing):
             raise LDSegError(
                 f"{path.name} does not match its image's geometry (their affines differ); resample the label "
                 "onto the image."
@@ -94,9 +92,10 @@ def _decathlon(settings: DataSettings) -> list[Case]:
     if description.training is None:
         raise LDSegError(f"dataset.json of {settings.folder} has no list of training images.")
     several, cases = description.several_modalities, []
+    reader: Callable[..., Scan] = read_channels if several else read_scan
     for pair in description.training:
         image, label = description.path(pair.image), description.path(pair.label)
-        read = functools.partial(_last_axis_channels if several else read_scan, image)
+        read = functools.partial(reader, (image,) if several else image)
         case = _case(settings, stem(image), read, [label], None if several else image)
         cases.append(_described(case, description, settings))
     return cases
@@ -108,7 +107,7 @@ def _described(case: Case, description: Description | None, settings: DataSettin
         return case
     (read,) = case.read_labels
     dense = functools.partial(_dense, description, read, case.name)
-    if description.ignored() is None:
+    if not description.ignored():
         return replace(case, read_labels=(dense,))
     labels = functools.partial(_without_ignored, dense)
     return replace(case, read_labels=(labels,), read_reviewed=functools.partial(_labelled, dense))
@@ -131,15 +130,15 @@ def _nnunet(settings: DataSettings) -> list[Case]:
     labels = _files(settings.folder / "labelsTr")
     described = (settings.folder / "dataset.json").is_file()
     description = read_description(settings.folder) if described else None
-    cases = []
+    cases, groups = [], channel_files(images.values())
     for name, label in labels.items():
-        channels = sorted(
-            p for s, p in images.items() if re.fullmatch(re.escape(name) + r"_\d{4}", s)
-        )
-        if not channels:
+        if name not in groups:
             raise LDSegError(f"{label.name} has no image {name}_0000 in imagesTr; add it.")
-        read = functools.partial(_stacked, tuple(channels))
-        file = channels[0] if len(channels) == 1 else None
+        files = groups[name]
+        file = files[0] if len(files) == 1 else None
+        read = (
+            functools.partial(read_scan, file) if file else functools.partial(read_numbered, files)
+        )
         case = _case(settings, name, read, [label], file)
         cases.append(_described(case, description, settings))
     return cases
@@ -173,10 +172,9 @@ def _layout(folder: Path) -> str:
         return "nnunet"
     # nnU-Net 1 lists imagesTr/CASE.nii.gz too, but its files are CASE_0000.nii.gz.
     first = _stem_of(pairs[0].image) if pairs else ""
-    channel = re.compile(re.escape(first) + r"_\d{4}")
     images = folder / "imagesTr"
     found = {stem(path) for path in images.iterdir()} if images.is_dir() else set()
-    renamed = first not in found and any(channel.fullmatch(name) for name in found)
+    renamed = first not in found and first in {(numbered(name) or ("",))[0] for name in found}
     return "nnunet" if renamed else "decathlon"
 
 
@@ -197,21 +195,3 @@ def _files(folder: Path) -> dict[str, Path]:
                 )
             found[stem(path)] = path
     return found
-
-
-def _last_axis_channels(path: Path) -> Scan:
-    """Read a 4D NIfTI file whose last axis holds channels rather than time."""
-    scan = read_scan(path)
-    return replace(scan, array=np.moveaxis(np.asarray(scan.array), 0, -1), channels=True)
-
-
-def _stacked(paths: tuple[Path, ...]) -> Scan:
-    scans = [read_scan(path) for path in paths]
-    if len(scans) == 1:
-        return scans[0]
-    for scan, path in zip(scans, paths, strict=True):
-        if scan.shape != scans[0].shape or scan.channels:
-            raise LDSegError(
-                f"{path.name} does not fit {paths[0].name}; every channel must be one image of the same size."
-            )
-    return replace(scans[0], array=np.stack([s.array for s in scans], axis=-1), channels=True)

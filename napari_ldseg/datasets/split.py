@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from ..errors import LDSegError
 from ..utils.atomic import atomic_write
+from ..utils.records import read_record
 from ..utils.text import nfc
 from .case import Case
 from .settings import DataSettings
 
+MAX_BYTES = 2**26
 CaseName = Annotated[str, AfterValidator(nfc)]
 
 
@@ -98,11 +100,7 @@ def draw_split(cases: Sequence[Case], validation: float, test: float, seed: int)
 
 def read_split(path: Path) -> Split:
     """Read a split's file. Raises LDSegError if it is not one."""
-    try:
-        return Split.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise LDSegError(f"{path} cannot be read as a split: {reason}.") from error
+    return read_record(path, Split, MAX_BYTES)
 
 
 def load_or_draw_split(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import io
+import os
 import tempfile
-import weakref
-from pathlib import Path
 
 import numpy as np
 
@@ -27,27 +26,31 @@ def representative_slice(expert: np.ndarray, label: np.ndarray) -> int | None:
 
 
 class Gallery:
-    """Arrays (..., y, x) for the panels of the plots, by case and name."""
+    """Arrays (..., y, x) for the panels of the plots, by case and name.
+
+    They are in one file without a name, which the system removes however this process ends.
+    """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="ldseg-evaluate-"))
-        # Also where an error ends the evaluation before it is closed.
-        self._delete = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._paths: dict[str, Path] = {}
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._places: dict[str, tuple[int, int]] = {}
 
     def put(self, case: str, panels: dict[str, np.ndarray]) -> None:
         """Store the panels of ``case``."""
-        path = self._folder / f"{len(self._paths)}.npz"
-        np.savez_compressed(path, **panels)  # type: ignore[arg-type]
-        self._paths[case] = path
+        content = io.BytesIO()
+        np.savez_compressed(content, **panels)  # type: ignore[arg-type]
+        start = self._file.seek(0, os.SEEK_END)
+        self._places[case] = (start, self._file.write(content.getbuffer()))
 
     def __getitem__(self, case: str) -> dict[str, np.ndarray]:
-        with np.load(self._paths[case], allow_pickle=False) as file:
-            return dict(file)
+        start, size = self._places[case]
+        self._file.seek(start)
+        with np.load(io.BytesIO(self._file.read(size)), allow_pickle=False) as panels:
+            return dict(panels)
 
     def close(self) -> None:
         """Delete all panels."""
-        self._delete()
+        self._file.close()
 
 
 def display_slice(scan: Scan, index: int | None) -> np.ndarray:

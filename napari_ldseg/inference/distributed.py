@@ -5,17 +5,51 @@ from __future__ import annotations
 import datetime
 import logging
 import os
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from ..errors import LDSegError
 from ..utils.text import one_line
+from .devices import resolve_device
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+LAUNCHERS = ("LOCAL_RANK", "LT_", "RANK", "SLURM_", "TORCHELASTIC_", "WORLD_SIZE")
+Value = TypeVar("Value")
+
+
+class OneProcess(NamedTuple):
+    """Fabric's members that segmenting needs, for one process: importing Fabric takes seconds."""
+
+    device: torch.device
+    is_global_zero: bool = True
+    global_rank: int = 0
+    world_size: int = 1
+
+    def broadcast(self, value: Value) -> Value:
+        """Return ``value``."""
+        return value
+
+    def all_reduce(self, tensor: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        """Return ``tensor``."""
+        return tensor
+
+
+def join_processes(
+    accelerator: str = "auto",
+    devices: str | None = None,
+    nodes: int | None = None,
+    timeout: datetime.timedelta = datetime.timedelta(minutes=30),
+) -> Fabric | OneProcess:
+    """Return what segmenting needs to know of the run's processes; see ``make_fabric``."""
+    launched = any(name.startswith(LAUNCHERS) for name in os.environ)
+    one = devices in (None, "1") and nodes in (None, 1) and accelerator in ("auto", "cpu")
+    if one and not launched:
+        return OneProcess(resolve_device(accelerator))
+    return make_fabric(accelerator, devices, nodes, timeout=timeout)
 
 
 def make_fabric(
@@ -50,6 +84,10 @@ def make_fabric(
     LDSegError
         If this machine lacks the accelerator or the devices.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     launched_devices, launched_nodes = _launched()
     devices = devices or launched_devices or "1"
@@ -85,7 +123,7 @@ def make_fabric(
     return fabric
 
 
-def device_name(fabric: Fabric) -> str:
+def device_name(fabric: Fabric | OneProcess) -> str:
     """Return the name of this process's device for ``inference.devices.resolve_device``."""
     device = fabric.device
     return f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
@@ -93,6 +131,8 @@ def device_name(fabric: Fabric) -> str:
 
 def _launched() -> tuple[str | None, int | None]:
     """Return the devices per node and the nodes that torchrun, ``fabric run`` or srun started."""
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
     if TorchElasticEnvironment.detect():
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         return str(local), int(os.environ["WORLD_SIZE"]) // local

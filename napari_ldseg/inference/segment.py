@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.file import Checkpoint
+from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError, is_out_of_memory
 from ..model.fast import inference_copy
 from ..model.ldseg import LDSeg
@@ -86,7 +87,8 @@ class PosteriorSampler:
     checkpoint
         What ``load_checkpoint`` returns.
     scan
-        The image; an array is an image with 1 mm voxels and no channels.
+        The image; an array (*leading, *space) is one with 1 mm voxels. For a checkpoint of several channels
+        it is (*leading, *space, channels), in the order of ``checkpoint.metadata.channels``.
     seed
         0 or greater.
     steps
@@ -127,7 +129,7 @@ class PosteriorSampler:
             )
         if isinstance(scan, str | os.PathLike):
             raise LDSegError(f"The image must be what read_scan returns, not the path {scan}.")
-        scan = scan if isinstance(scan, Scan) else Scan(scan)
+        scan = scan if isinstance(scan, Scan) else _as_scan(scan, checkpoint.metadata)
         check_integer("The seed", seed, 0)
         if steps is not None:
             check_integer("The number of steps", steps, 1)
@@ -324,6 +326,13 @@ class PosteriorSampler:
                 "draw a box around the structure."
             ) from error
         self._batch, self._shrunk = max(1, self._batch // 2), True
+
+
+def _as_scan(array: np.ndarray, metadata: Metadata) -> Scan:
+    """Return the scan of an array, whose last axis is that of the channels if the checkpoint has several."""
+    channels, dims = metadata.architecture.image_channels, metadata.architecture.dims
+    several = channels > 1 and array.ndim > dims and array.shape[-1] == channels
+    return Scan(array, channels=several)
 
 
 def sample_noise(seed: int, sample: int, shape: tuple[int, ...], step: int = -1) -> Tensor:

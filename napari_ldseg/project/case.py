@@ -174,7 +174,7 @@ class CaseFolder:
                 path.unlink(missing_ok=True)
 
     def load_maps(self) -> dict[str, np.ndarray]:
-        """Return the stored maps, by ``MAPS``; one that cannot be read is left out."""
+        """Return the stored maps, by ``MAPS``; one that cannot be read, or has impossible values, is left out."""
         found: dict[str, np.ndarray] = {}
         grid: Scan | None = None  # reads the label, so once and only if there is a map
         for name, dtype in MAPS.items():
@@ -182,7 +182,10 @@ class CaseFolder:
             if path.exists():
                 with suppress(LDSegError):
                     grid = grid or self.grid()
-                    found[name] = np.asarray(read_like(path, grid), dtype)
+                    stored = read_like(path, grid)
+                    highest = 255 if dtype == np.uint8 else 1
+                    if ((stored >= 0) & (stored <= highest)).all():
+                        found[name] = np.asarray(stored, dtype)
         return found
 
     def change(self, **changes: object) -> CaseRecord:

@@ -21,6 +21,7 @@ from ..datasets.description import read_description
 from ..datasets.folders import find_cases
 from ..datasets.settings import DataSettings
 from ..errors import LDSegError
+from ..scans.channels import channels_as_frames
 from ..scans.files import write_like
 from ..scans.labels import LABEL_INTENT
 from ..scans.scan import Scan
@@ -116,10 +117,12 @@ def export(project: Project, folder: Path, layout: Layout) -> Outcome:
 def import_from(
     project: Project, folder: Path, progress: Callable[[str], None] = lambda name: None
 ) -> Outcome:
-    """Add the training cases of an nnU-Net or Decathlon folder; images are referred to, not copied.
+    """Add the training cases of an nnU-Net or Decathlon folder.
+
+    Images of one channel are referred to, those of several are copied.
 
     Their labels were made by experts, so they count as reviewed, except where nobody labelled: negative
-    values, and what nnU-Net calls "ignore".
+    values, and what dataset.json calls "ignore" (nnU-Net) or "void".
 
     Raises
     ------
@@ -135,10 +138,6 @@ def import_from(
     for found, patient in zip(cases, patients, strict=True):
         progress(found.name)
         try:
-            if found.file is None:
-                raise LDSegError(
-                    "it has several channels; only images of one file each can be imported."
-                )
             image, label = found.read()
             if label.shape != image.shape:
                 raise LDSegError(
@@ -160,12 +159,11 @@ def import_from(
 
 def _write_image(folder: Path, name: str, image: Scan, layout: Layout) -> int:
     """Write the image's channels as ``layout`` requires; return how many."""
-    if not image.channels:
+    if not image.channels or layout == "Decathlon":
+        one_file = channels_as_frames(image) if image.channels else image
         ending = "_0000.nii.gz" if layout == "nnU-Net" else ".nii.gz"
-        write_like(folder / f"{name}{ending}", np.asarray(image.array), image)
-        return 1
-    if layout == "Decathlon":
-        raise LDSegError("it is in colour; export to nnU-Net instead.")
+        write_like(folder / f"{name}{ending}", np.asarray(one_file.array), one_file)
+        return image.channel_count
     for channel in range(image.channel_count):
         array = np.ascontiguousarray(image.array[..., channel])
         grey = replace(image, array=array, channels=False)
@@ -187,8 +185,8 @@ def _decathlon_json(name: str, classes: list[str], cases: list[str], channels: i
     return {
         "name": name,
         "description": name,
-        "tensorImageSize": "3D",
-        "modality": {"0": "unknown"},
+        "tensorImageSize": "3D" if channels == 1 else "4D",
+        "modality": {str(i): "unknown" for i in range(channels)},
         "labels": {str(value): label for value, label in enumerate(classes)},
         "numTraining": len(cases),
         "numTest": 0,

@@ -165,7 +165,8 @@ class Project:
                 classes = dict(enumerate(classes))
             values = values_of(classes)
             self.add_classes(tuple(classes.values()))
-            patient = self._known((patient or patient_of(name, path))[:200])
+            final = self._free_name(name, self.folder / CASES)
+            patient = self._known((patient or patient_of(name, path) or final.name)[:200])
             record = CaseRecord(
                 identity=secrets.token_hex(8),
                 patient=patient,
@@ -181,7 +182,6 @@ class Project:
             building = Path(tempfile.mkdtemp(prefix=".adding-", dir=self.folder / CASES))
             try:
                 case = CaseFolder(building)
-                final = self._free_name(name, self.folder / CASES)
                 reference = None
                 if path is not None or copy:
                     reference = self.images.refer(image, path, building, final)

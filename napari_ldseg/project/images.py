@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
+from ..scans.channels import channels_as_frames, frames_as_channels
 from ..scans.files import read_like, read_scan, suffix_of, write_like
-from ..scans.nifti import NIFTI_SUFFIXES
+from ..scans.nifti import NIFTI_SUFFIXES, load_nifti
 from ..scans.scan import Scan
 from ..utils.hashing import sha256_of
 from .case import CaseFolder
@@ -51,7 +53,7 @@ class Images:
                 f"{existing[0]} has changed since {case.name} was labelled; locate the original image."
             )
         raise ImageMissing(
-            f"The image of {case.name} is no longer at {tried[0].resolve() if tried else 'a known place'}; put "
+            f"The image of {case.name} is no longer at {os.path.abspath(tried[0]) if tried else 'a known place'}; put "
             "it back or locate it."
         )
 
@@ -69,15 +71,20 @@ class Images:
             raise LDSegError(f"{case.folder} cannot be written: {error.strerror}.") from error
 
     def read(self, case: CaseFolder, path: Path | None = None) -> Scan:
-        """Return the case's image with the geometry of its label; ``path`` if it is known. Raises LDSegError."""
+        """Return the case's image with the geometry of its label; ``path`` if it is known.
+
+        An axis of a NIfTI file that the label lacks is that of its channels. Raises LDSegError.
+        """
         path, geometry = path or self.path(case), case.record().geometry
         if geometry.from_file:
             scan = read_scan(path)
+            if not scan.channels and scan.shape[1:] == geometry.shape:
+                scan = frames_as_channels(scan)
         else:
             affine, calibrated = np.array(geometry.affine), geometry.calibrated
             if suffix_of(path) in NIFTI_SUFFIXES:  # write_like's copy of a layer
-                like = Scan(np.broadcast_to(np.uint8(0), geometry.shape), name=case.name)
-                array, channels = read_like(path, like), False
+                array = _read_copy(path, geometry.shape, case.name)
+                channels = array.ndim > len(geometry.shape)
             else:
                 copy = read_scan(path)
                 array, channels = copy.array, copy.channels
@@ -149,12 +156,22 @@ def geometry_of(image: Scan) -> Geometry:
 
 
 def _copy_image(image: Scan, folder: Path) -> Path:
+    """Write ``image`` into ``folder``: colours as PNG, channels as the last axis of a NIfTI file."""
     array = np.asarray(image.array)
-    if not image.channels:
-        return write_like(folder / "image.nii", array, image)
-    if len(image.shape) != 2 or array.dtype not in (np.uint8, np.uint16):
-        raise LDSegError(f"{image.name} is in colour and has no file; save it first.")
-    from skimage.io import imsave
+    colour = image.channel_count == 3 and array.dtype in (np.uint8, np.uint16)
+    if colour and len(image.shape) == 2 and image.source is None:
+        from skimage.io import imsave
 
-    imsave(folder / "image.png", array, check_contrast=False)
-    return folder / "image.png"
+        imsave(folder / "image.png", array, check_contrast=False)
+        return folder / "image.png"
+    image = channels_as_frames(image) if image.channels else image
+    return write_like(folder / "image.nii", np.asarray(image.array), image)
+
+
+def _read_copy(path: Path, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Return the array of a layer's copy for a label of ``shape``: as the label, or with channels behind."""
+    channels = load_nifti(path)[0].size // math.prod(shape)
+    if channels <= 1:
+        return read_like(path, Scan(np.broadcast_to(np.uint8(0), shape), name=name))
+    like = Scan(np.broadcast_to(np.uint8(0), (channels, *shape)), name=name)
+    return np.moveaxis(read_like(path, like), 0, -1)

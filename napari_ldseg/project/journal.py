@@ -141,14 +141,18 @@ def read(path: Path, shape: tuple[int, ...], case: str | None = None) -> Iterato
         change = _decode(payload, when, math.prod(shape))
         if change is None:
             break
-        outside = (change.labels < VALUES.min) | (change.labels > VALUES.max)
-        if outside.any():
-            raise LDSegError(
-                f"{path} holds the label value {change.labels[outside][0]}, which no label can have; "
-                "rename the journal to open the case without it."
-            )
+        check_values(change.labels, str(path), "rename the journal to open the case without it")
         yield change
         position += HEAD.size + length
+
+
+def check_values(labels: np.ndarray, name: str, remedy: str = "undo that") -> None:
+    """Raise LDSegError, naming ``name``, if a value of ``labels`` is beyond int32."""
+    outside = (labels < VALUES.min) | (labels > VALUES.max)
+    if outside.any():
+        raise LDSegError(
+            f"{name} holds the label value {labels[outside][0]}, which no label can have; {remedy}."
+        )
 
 
 def _header(path: Path, data: bytes) -> tuple[Header, int]:

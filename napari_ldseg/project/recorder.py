@@ -235,6 +235,7 @@ class Recorder:
                 if array.dtype != self._seen.dtype:
                     self._seen = self._seen.astype(array.dtype)
                 indices, labels = _difference(array, self._seen)
+                journal.check_values(labels, self.name)
                 # Touched meanwhile: compare again, so that no later change is recorded without an earlier one.
                 if self._touched == touched:
                     break

@@ -155,7 +155,7 @@ def values_of(classes: Mapping[int, ClassInfo]) -> dict[str, Any]:
     if numbers[-1] > MAX_VALUE:
         raise LDSegError(
             f"{classes[numbers[-1]].name} has the label value {numbers[-1]}, but a project holds values up to "
-            f"{MAX_VALUE}; give it a smaller one under Edit classes in the Correct tab."
+            f"{MAX_VALUE}; remove it under Edit classes in the Correct tab and give its voxels to another class."
         )
     if len(numbers) > MAX_CLASSES:
         raise LDSegError(

@@ -20,7 +20,7 @@ from .kinds import check_kind
 from .labels import as_labels
 from .nifti import NIFTI_SUFFIXES, load_nifti, new_header, read_nifti, save_nifti
 from .raster import RASTER_SUFFIXES, read_raster, read_raster_numbers
-from .scan import Scan
+from .scan import MAX_SHIFT, Scan, corner_distance
 from .tiff import TIFF_SUFFIXES, read_tiff, read_tiff_numbers
 
 READERS: dict[str, Callable[[Path], Scan]] = {
@@ -57,7 +57,7 @@ def read_scan(path: str | os.PathLike) -> Scan:
     Raises
     ------
     LDSegError
-        If the file cannot be read as an image, or its content is of another format.
+        If the file cannot be read as an image, its content is of another format, or it has no pixels.
     """
     return _read(Path(path), READERS)
 
@@ -86,7 +86,12 @@ def _read(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Scan:
         raise LDSegError(
             f"{path.name} is no known image file; it must end in {', '.join(SUFFIXES)}."
         )
-    return readers[suffix](path)
+    scan = readers[suffix](path)
+    if 0 in scan.array.shape:
+        raise LDSegError(
+            f"{path.name} is empty: one of its axes has no pixels; save the image again."
+        )
+    return scan
 
 
 def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: int = 0) -> Path:
@@ -142,7 +147,9 @@ def read_like(path: str | os.PathLike, scan: Scan) -> np.ndarray:
         )
     if source is None:
         return data.T.reshape(scan.shape)
-    if not _same_place(affine, source.affine, data.shape):
+    voxel = np.linalg.norm(source.affine[:3, :3], axis=0).min()
+    size = (*data.shape, 1, 1)[:3]
+    if corner_distance(affine, source.affine, size) > MAX_SHIFT * voxel:
         raise LDSegError(
             f"{path.name} does not fit {scan.name}: their affines differ; choose the label that was "
             "made on this image."
@@ -153,10 +160,3 @@ def read_like(path: str | os.PathLike, scan: Scan) -> np.ndarray:
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return ``shape`` without axes of size 1, which NIfTI adds and drops."""
     return tuple(n for n in shape if n > 1)
-
-
-def _same_place(affine: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Return whether two affines put the first and last voxel within 0.1 voxels of each other."""
-    corners = np.array([[0, 0, 0, 1], [*(np.array((*shape, 1, 1, 1)[:3]) - 1), 1]])
-    voxel = np.linalg.norm(other[:3, :3], axis=0).min()
-    return bool(np.abs((affine - other) @ corners.T).max() <= 0.1 * voxel)

@@ -61,14 +61,21 @@ def load_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
     The header is as nibabel repairs it; an empty sform counts as none.
     """
     try:
-        header = read_header(path)
-        affine = usable_affine(header, path.name)
+        with np.errstate(all="raise", under="ignore"):
+            header = read_header(path)
+            affine = usable_affine(header, path.name)
         array: Any = ArrayProxy(str(path), header)
         check_size(path.name, array.shape, _bytes_per_voxel(array, path))
         _check_not_truncated(path, array)
-        data = np.asanyarray(array)
+        with np.errstate(over="raise", invalid="ignore"):  # NaN is a value
+            data = np.asanyarray(array)
     except LDSegError:
         raise
+    except FloatingPointError as error:
+        raise LDSegError(
+            f"{path.name} has numbers in its header (scl_slope, scl_inter, affine) with which its voxels cannot "
+            "be computed; correct the header."
+        ) from error
     except Exception as error:
         reason = one_line(error).rstrip(".?")
         raise LDSegError(f"{path.name} cannot be read as NIfTI: {reason}.") from error

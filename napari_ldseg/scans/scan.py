@@ -14,6 +14,8 @@ import numpy as np
 
 from ..errors import LDSegError
 
+MAX_SHIFT = 0.1  # of the smallest voxel size, between images on the same grid
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -70,6 +72,12 @@ class Scan:
         return min(2 if self.flat else 3, len(self.shape))
 
     @property
+    def size(self) -> tuple[int, int, int]:
+        """Numbers of voxels along the axes of the affine; 1 along the first for a single slice."""
+        z, y, x = ((1,) * (3 - self.space) + self.shape[-self.space :])[-3:]
+        return z, y, x
+
+    @property
     def spacing(self) -> tuple[float, float, float]:
         """Voxel sizes of the last three axes in mm."""
         z, y, x = np.linalg.norm(self.affine[:3, :3], axis=0)
@@ -99,6 +107,14 @@ def default_affine(spacing: tuple[float, float, float]) -> np.ndarray:
     """Return the affine of (z, y, x) axes towards superior, posterior and left, ``spacing`` in mm."""
     z, y, x = spacing
     return np.array([[0, 0, -x, 0], [0, -y, 0, 0], [z, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
+
+
+def corner_distance(affine: np.ndarray, other: np.ndarray, size: tuple[int, int, int]) -> float:
+    """Return how far apart, in mm, two 4x4 affines put a corner voxel of an image of ``size`` at most."""
+    corners = np.array(np.meshgrid(*([0, n - 1] for n in size))).reshape(3, -1)
+    difference = np.asarray(affine) - np.asarray(other)
+    distances = np.linalg.norm(difference[:3, :3] @ corners + difference[:3, 3:], axis=0)
+    return float(distances.max())
 
 
 def checked_affine(affine: Any, name: str) -> np.ndarray:

@@ -25,6 +25,7 @@ from ..inference.checks import field_of_view
 from ..model.architecture import Architecture
 from ..utils.atomic import atomic_write
 from ..utils.colours import class_colour
+from ..utils.records import not_utf8
 from .settings import TrainingSettings
 
 MAX_BYTES = 2**20
@@ -154,7 +155,7 @@ class TrainingConfig(BaseModel):
             return metadata.model_copy(update={"field_of_view": field_of_view(metadata, scans)})
         except (TypeError, ValidationError, ValueError) as error:
             raise LDSegError(
-                f"The configuration does not fit together: {_first(error)}."
+                f"The configuration of {self.name} does not fit together: {_first(error)}."
             ) from error
 
 
@@ -181,7 +182,7 @@ def read_config(path: Path) -> TrainingConfig:
     except OSError as error:
         raise LDSegError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise LDSegError(f"{path} cannot be read: {error}.") from error
+        raise not_utf8(path) from error
     except (ValidationError, RecursionError) as error:
         raise LDSegError(f"{path.name}: {_first(error)}.") from error
     except (yaml.YAMLError, ValueError) as error:

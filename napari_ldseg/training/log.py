@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -87,12 +88,19 @@ def _update_of(line: str) -> float:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a run's log; a validation DSC that was not measured is NaN."""
+    """Return the rows of a run's log; a validation DSC that was not measured is NaN.
+
+    Lines that another program has changed so that they have no numbers are left out.
+    """
+    rows: list[dict[str, float]] = []
     if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return [
-            {name: float(row[name] or math.nan) for name in COLUMNS}
-            for row in csv.DictReader(file)
-            if None not in row.values()
-        ]
+        return rows
+    with (
+        path.open(newline="", encoding="utf-8-sig", errors="replace") as file,
+        suppress(csv.Error),  # of a field without end
+    ):
+        for row in csv.DictReader(file):
+            with suppress(KeyError, TypeError, ValueError):
+                if None not in row.values():
+                    rows.append({name: float(row[name].strip() or math.nan) for name in COLUMNS})
+    return rows

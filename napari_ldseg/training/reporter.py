@@ -29,9 +29,11 @@ class Reporter:
     run
         The run; None in a process that writes nothing.
     print_line
-        Takes a line of progress: at every phase and validation, and otherwise every 30 seconds.
+        Takes a line at every phase, and every 30 seconds of one that counts its steps.
     stop
         Returns whether to stop, in addition to requests in the run's folder.
+    show_progress
+        Called after every update of the training loop.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Reporter:
         run: RunFolder | None,
         print_line: Callable[[str], None] = lambda text: None,
         stop: Callable[[], bool] = lambda: False,
+        show_progress: Callable[[Progress], None] = lambda progress: None,
     ):
         self._run, self._print_line, self._stop = run, print_line, stop
+        self._show_progress = show_progress
         self._status = Status(phase="starting", text="Starting …")
         self._written = self._printed = 0.0
 
@@ -51,25 +55,19 @@ class Reporter:
 
     def on_progress(self, progress: Progress) -> None:
         """Take in one update of the training loop."""
-        loss, dsc = float(progress.loss.total), progress.validation_dsc
         values: dict[str, Any] = {
             "update": progress.update,
             "updates": progress.updates,
             "seconds_left": progress.seconds_left,
-            "loss": loss,
+            "loss": float(progress.loss.total),
         }
-        if dsc is not None:
-            values["validation_dsc"] = dsc
+        if progress.validation_dsc is not None:
+            values["validation_dsc"] = progress.validation_dsc
         self._status = self._status.model_copy(update=values)
         if time.monotonic() - self._written > SECONDS_BETWEEN_STATUSES:
             text = f"Training: update {progress.update} of {progress.updates}."
             self._write(phase="training", text=text)
-        if dsc is not None or time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
-            measured = "" if dsc is None else f", validation DSC {dsc:.3f}"
-            self._print(
-                f"{progress.update}/{progress.updates}  loss {loss:.3f}{measured}, "
-                f"{clock(progress.seconds_left)} left"
-            )
+        self._show_progress(progress)
 
     def stop_requested(self) -> bool:
         """Return whether to stop; during a pause wait first."""
@@ -103,7 +101,8 @@ class Reporter:
             self._write(phase=phase, text=f"{what}: {done} of {total}.")
             if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
                 left = (time.monotonic() - began) / done * (total - done)
-                self._print(f"{what}: {done} of {total}, {clock(left)} left")
+                self._printed = time.monotonic()
+                self._print_line(f"{what}: {done} of {total}, {clock(left)} left")
 
         return one_more
 
@@ -124,10 +123,6 @@ class Reporter:
             # A full disk is reported by what must be written, not by the status.
             with suppress(OSError):
                 self._run.write_status(self._status)
-
-    def _print(self, text: str) -> None:
-        self._printed = time.monotonic()
-        self._print_line(text)
 
 
 def _sentence(error: Exception) -> str:

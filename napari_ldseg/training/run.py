@@ -22,6 +22,7 @@ from ..utils.atomic import remove_leftovers
 from ..utils.locking import exclusive_lock
 from .config import TrainingConfig, write_config
 from .data import prepare_case
+from .log import Progress
 from .loop import train
 from .measure import SAMPLES, evenly_spaced, measure, measure_steps
 from .plots import save_contact_sheet, save_curves
@@ -41,6 +42,7 @@ def run_training(
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     print_line: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Path | None:
     """Train according to ``config`` and leave everything in ``folder``; return the checkpoint's path.
 
@@ -48,8 +50,8 @@ def run_training(
     and checkpoint.safetensors. Only the first process writes; the others return None.
 
     ``start`` is a checkpoint file of the same architecture to start from; with ``resume`` the run in ``folder`` is
-    continued, if there is one. ``stop`` is asked after every update and every measured case; ``print_line`` takes
-    lines of progress.
+    continued, if there is one. ``stop`` is asked after every update and every measured case.
+    The first process calls ``print_line`` with each phase and ``on_progress`` after every update.
 
     Raises
     ------
@@ -59,7 +61,7 @@ def run_training(
         If the folder holds another run, another process works in it, or anything of ``train`` fails.
     """
     first, run = fabric.is_global_zero, RunFolder(folder)
-    reporter = Reporter(run, print_line, stop) if first else Reporter(None, stop=stop)
+    reporter = Reporter(run, print_line, stop, on_progress) if first else Reporter(None, stop=stop)
     with exclusive_lock(folder) if first else nullcontext():
         try:
             if first:
@@ -67,7 +69,8 @@ def run_training(
                 if resume:
                     run.withdraw_requests()
             if _is_finished(folder, resume):
-                print_line(f"{folder / CHECKPOINT} is already finished.")
+                if first:
+                    print_line(f"{folder / CHECKPOINT} is already finished.")
                 return folder / CHECKPOINT
             split, cases = _load_cases(config, folder, fabric)
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,13 +16,15 @@ def inside(folder: Path, name: str) -> Path:
     Raises
     ------
     LDSegError
-        If ``name`` or a link leads outside ``folder``, or no file can have the name.
+        If ``name`` or a link leads outside ``folder``, or no file can have the name; or it is a pipe or a
+        device, which could never be read to its end.
     """
-    path = folder / name
+    path, kind = folder / name, 0
     try:
         below = folder.resolve() in path.resolve().parents
         with suppress(FileNotFoundError, NotADirectoryError):
             path.lstat()
+            kind = path.stat().st_mode
     except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, a circle of links
         raise LDSegError(
             f"{folder} names {name[:100]!r}, an impossible file that no disk can have; correct the name."
@@ -30,6 +33,8 @@ def inside(folder: Path, name: str) -> Path:
         raise LDSegError(
             f"{name} leads outside {folder}; remove the link or the name from the folder."
         )
+    if kind and not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise LDSegError(f"{path} is neither a file nor a folder; remove it.")
     return path
 
 

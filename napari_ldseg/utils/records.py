@@ -27,15 +27,23 @@ def read_record(path: Path, kind: type[Record], max_bytes: int = MAX_BYTES) -> R
     try:
         if path.stat().st_size > max_bytes:
             raise LDSegError(f"{path} is too large for a project's file; remove it.")
-        return kind.model_validate_json(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
+        return kind.model_validate_json(text)
     except OSError as error:
         raise LDSegError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(path) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise LDSegError(
             f"{path} is not valid ({where}: {first['msg']}); correct it or restore an older copy."
         ) from error
+
+
+def not_utf8(path: Path) -> LDSegError:
+    """Return the error for a text file in another encoding."""
+    return LDSegError(f"{path} is not in the encoding UTF-8; save it as UTF-8 text.")
 
 
 def write_record(path: Path, record: BaseModel) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from itertools import chain, count
 from typing import Any
 
+from ..errors import printable
+
 FORMULA_STARTS = ("=", "+", "-", "@")
 
 
@@ -16,13 +18,11 @@ def nfc(text: str) -> str:
 
 
 def one_line(text: object, limit: int = 200) -> str:
-    """Return ``str(text)`` on one line of at most ``limit`` characters, all of them printable.
+    """Return ``str(text)`` as one ``printable`` line of at most ``limit`` characters.
 
-    White space becomes a single space, any other unprintable character (control characters, names that
-    are not UTF-8) a question mark, and a text that is too long ends in three dots.
+    A text that is too long ends in three dots.
     """
-    spaced = " ".join(str(text).split())
-    line = "".join(c if c.isprintable() else "?" for c in spaced)
+    line = printable(text)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 

@@ -24,8 +24,10 @@ from napari_ldseg.checkpoint.metadata import Calibration, ClassInfo
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.segment import PosteriorSampler, segment
+from napari_ldseg.scans.channels import read_channels
 from napari_ldseg.scans.files import read_scan
 from napari_ldseg.utils.atomic import atomic_write
+from napari_ldseg.utils.hashing import sha256_of
 from napari_ldseg.utils.locking import exclusive_lock
 
 ROOT = Path(__file__).parents[2]
@@ -715,3 +717,86 @@ def test_the_time_left_ignores_skipped_images(monkeypatch):
     now[0] += 15
     assert pace.seconds_left(0.5) == pytest.approx(30 * 6.5)
     assert _Pace(10).seconds_left() is None
+
+
+@pytest.fixture
+def channels(tmp_path, tiny_checkpoint):
+    """A folder with case a in two files, case b in one 4D file, and a model of two channels."""
+    folder = tmp_path / "channels"
+    for i in range(2):
+        write_volume(folder / f"a_000{i}.nii.gz", i)
+    both = np.stack([nib.load(folder / f"a_000{i}.nii.gz").dataobj for i in range(2)], axis=-1)
+    image = nib.Nifti1Image(both, oblique_affine())
+    image.header.set_xyzt_units("mm")
+    nib.save(image, folder / "b.nii.gz")
+    return folder, save_checkpoint(tiny_checkpoint(3, channels=2), tmp_path / "two.safetensors")
+
+
+def test_channels_in_files_or_in_the_last_axis_give_the_same_on_their_own_grid(
+    run, channels, tmp_path
+):
+    (folder, model), out = channels, tmp_path / "out"
+    result = run(folder, model=model)
+    assert result.exit_code == 0 and "2 segmented" in result.stdout
+    checkpoint = load_checkpoint(model)
+    scan = read_channels([folder / "a_0000.nii.gz", folder / "a_0001.nii.gz"])
+    posterior = segment(checkpoint, scan, 3, device="cpu")
+    for kind in KINDS:
+        for name in "ab":
+            written = nib.load(out / kind / f"{name}.nii.gz")
+            assert written.shape == (14, 9, 12)
+            np.testing.assert_allclose(written.affine, oblique_affine(), atol=1e-6)
+            read = read_scan(out / kind / f"{name}.nii.gz")
+            np.testing.assert_array_equal(read.array, getattr(posterior, kind))
+    record = json.loads((out / "records" / "a.json").read_text())
+    files = [folder / f"a_000{i}.nii.gz" for i in range(2)]
+    assert record["channel_files"] == [str(file) for file in files]
+    assert record["made_with"]["image_file_sha256"] == [sha256_of(file) for file in files]
+    assert sorted(row["case"] for row in rows(out)) == ["a", "b"]
+
+    assert "2 already there" in run(folder, model=model).stdout
+    assert "1 already there" in run(files[1], model=model).stdout
+    write_volume(files[1], 9)
+    assert "1 segmented, 1 already there" in run(*files, folder / "b.nii.gz", model=model).stdout
+    alone = run(files[0], model=model, out=tmp_path / "alone")
+    assert alone.exit_code == 0 and (tmp_path / "alone" / "labels" / "a.nii.gz").is_file()
+
+
+def test_a_missing_channel_fails_alone(run, channels, tmp_path):
+    folder, model = channels
+    (folder / "a_0001.nii.gz").unlink()
+    write_volume(folder / "c_0000.nii.gz")
+    write_volume(folder / "c_0001.nii.gz", 1, (14, 9, 11))
+    result = run(folder, model=model)
+    assert result.exit_code == 1 and "1 segmented, 0 already there, 2 failed" in result.stdout
+    failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert "a_0001 is missing" in failed[0] and "c_0001.nii.gz has the shape" in failed[1]
+
+
+def test_files_that_are_numbered_like_channels_are_images_for_a_model_of_one(run, tmp_path):
+    for i in range(2):
+        write_volume(tmp_path / "scans" / f"a_000{i}.nii.gz", i)
+    assert "2 segmented" in run(tmp_path / "scans").stdout
+    assert (tmp_path / "out" / "labels" / "a_0001.nii.gz").is_file()
+
+
+def test_channels_over_two_processes(channels, tmp_path):
+    folder, model = channels
+    out = tmp_path / "out"
+    done = subprocess.run(
+        command([folder], out, model, "--devices", "2"), env=environment(), capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert {row["case"] for row in rows(out)} == {"a", "b"}
+
+
+def test_pictures_in_grey_are_channels_and_in_colour_images(run, tiny_checkpoint, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in (("g", (18, 20)), ("c", (18, 20, 3))):
+        for i in range(3):
+            imsave(folder / f"{name}_000{i}.png", rng.integers(0, 255, shape).astype(np.uint8))
+    model = save_checkpoint(tiny_checkpoint(2, channels=3), tmp_path / "rgb.safetensors")
+    assert "4 segmented" in run(folder, model=model).stdout
+    assert {row["case"] for row in rows(tmp_path / "out")} == {"g", "c_0000", "c_0001", "c_0002"}

@@ -345,7 +345,7 @@ def test_sizes_that_the_authors_code_cannot_have(tmp_path, assert_sentence):
 
 @pytest.mark.slow
 def test_bit_flips_end_in_a_sentence_or_in_tensors(pristine, tmp_path, assert_sentence):
-    """The count is small; benchmarks/fuzz_hdf5.py does thousands."""
+    """The count is small; benchmarks/fuzz.py does thousands."""
     content = (pristine[3] / "imageEncoder3D.hdf5").read_bytes()
     rng = np.random.default_rng(0)
     path = tmp_path / "flipped.hdf5"

@@ -9,8 +9,9 @@ import pytest
 import typer
 
 from napari_ldseg.commands import console
-from napari_ldseg.commands.console import ProgressBar, plain_errors, stop_signals
+from napari_ldseg.commands.console import ProgressBar, plain_errors
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.utils.signals import stop_signals
 
 
 class Terminal(io.StringIO):

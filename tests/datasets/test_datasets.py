@@ -126,6 +126,18 @@ def test_nnunet_with_one_file_per_channel(tmp_path):
     assert [c.name for c in cases] == ["liver_1", "liver_10"]
     scan, label = cases[0].read()
     np.testing.assert_array_equal(scan.array[..., 1] > 0.5, label)
+    (tmp_path / "imagesTr" / "liver_1_0000.nii.gz").rename(
+        tmp_path / "imagesTr" / "liver_1_0002.nii.gz"
+    )
+    with pytest.raises(LDSegError, match="liver_1_0000 is missing"):
+        find_cases(DataSettings(folder=tmp_path))[0].read()
+    volume(
+        tmp_path / "imagesTr" / "liver_10_0001.nii.gz",
+        images[1],
+        oblique() @ np.diag([1.5, 1, 1, 1]),
+    )
+    with pytest.raises(LDSegError, match=r"liver_10_0001\.nii\.gz.*affines"):
+        find_cases(DataSettings(folder=tmp_path))[1].read()
 
 
 def break_label(folder):

@@ -98,6 +98,7 @@ def test_a_value_in_a_gap_is_refused(data_set, project):
     [
         {"background": 0, "tumour": 1, "ignore": 2},
         {"0": "background", "1": "tumour", "2": "Ignore"},
+        {"background": 0, "tumour": 1, "void": 2},
     ],
 )
 def test_what_is_ignored_is_labelled_by_nobody(data_set, project, labels):
@@ -144,6 +145,8 @@ def test_regions_are_named(data_set, project, assert_sentence):
         {"0": "a", "1": "a"},
         {"a": 0, "b": None},
         {"a": 0, "b": -1},
+        {"ignore": 0, "a": 1},
+        {"void": 0, "a": 1},
     ],
 )
 def test_labels_that_name_no_classes(tmp_path, labels, assert_sentence):

@@ -281,6 +281,18 @@ def test_colour(tiny_checkpoint):
     assert np.abs(posterior.mean_probability - other.mean_probability).max() > 1e-3
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_an_array_has_its_channels_last(tiny_checkpoint, dims, assert_sentence):
+    checkpoint = tiny_checkpoint(dims, channels=2)
+    array = np.random.default_rng(0).random((*(14, 12, 10)[:dims], 2))
+    given = segment(checkpoint, Scan(array, channels=True), 2, device="cpu")
+    np.testing.assert_array_equal(segment(checkpoint, array, 2, device="cpu").labels, given.labels)
+    assert given.labels.shape == array.shape[:dims]
+    with pytest.raises(LDSegError) as error:
+        segment(checkpoint, array[..., 0], 1, device="cpu")
+    assert_sentence(error, "channel 0, channel 1", "image has 1")
+
+
 def test_orientation_of_the_stored_array_does_not_matter(tiny_checkpoint):
     checkpoint = tiny_checkpoint(3, 3)
     affine = default_affine((2, 1.5, 1))

@@ -28,6 +28,7 @@ from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.project.patient import patient_of, patients_of
 from napari_ldseg.project.schema import SignOff
 from napari_ldseg.project.update import propose
+from napari_ldseg.scans.channels import read_channels
 from napari_ldseg.scans.files import read_like, read_scan, write_like
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.utils.locking import LOCK, OWNER
@@ -678,3 +679,69 @@ def test_imported_classes_get_the_colours_that_their_names_have(project, oblique
     assert colours["Left atrium"] == of_model["camus"]["left atrium"]
     assert colours["anterior"] == of_model["hippocampus"]["anterior"]
     assert len({colours[name] for name in names}) == 5
+
+
+def test_a_map_that_holds_no_sds_is_left_out(project):
+    image = Scan(np.zeros((4, 5, 6), np.uint8))
+    masks = Masks.untouched(np.zeros(image.shape, np.uint8))
+    case = project.add_case("layer", image, None, CLASSES, masks)
+    good = np.full(image.shape, 0.25, np.float32)
+    case.save_maps(image, {"sample_sd": good, "predictive_sd": good})
+    write_like(case.file("sample_sd.nii.gz"), np.full(image.shape, 1e300), case.grid())
+    assert list(case.load_maps()) == ["predictive_sd"]
+
+
+def test_an_image_at_a_circle_of_links_is_missing(project):
+    image = Scan(np.zeros((4, 5, 6), np.uint8))
+    case = project.add_case("layer", image, None, CLASSES, None)
+    path = project.images.path(case)
+    path.unlink()
+    path.symlink_to(path.name)
+    with pytest.raises(ImageMissing, match=r"layer is no longer at .*image\.nii"):
+        project.images.path(case)
+
+
+def test_a_case_without_a_name_has_a_patient(project):
+    case = project.add_case("", Scan(np.zeros((4, 5, 6), np.uint8)), None, CLASSES, None)
+    assert case.record().patient == case.name == "case"
+
+
+@pytest.mark.parametrize("layout", ["nnU-Net", "Decathlon"])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_images_of_several_channels_are_copied_exported_and_imported(
+    project, oblique, tmp_path, layout, from_file
+):
+    grey = read_scan(oblique)
+    array = np.stack([grey.array, np.asarray(grey.array)[::-1]], axis=-1)
+    scan = replace(grey, array=array, channels=True, source=grey.source if from_file else None)
+    reviewed(project, scan, None, "brain", 0)
+    stored = project.images.read(project.case("brain"))
+    np.testing.assert_array_equal(stored.array, array)
+    np.testing.assert_allclose(stored.affine, grey.affine)
+    assert project.case("brain").folder.joinpath("image.nii").is_file()
+    assert export(project, tmp_path / "out", layout).done == 1
+    other = Project(tmp_path / "other", create=True)
+    assert not import_from(other, tmp_path / "out").left_out
+    case = other.case("brain")
+    again = other.images.read(case)
+    assert again.channel_count == 2
+    # Without a file of its own the image is written on its nearest anatomical axes.
+    if from_file:
+        np.testing.assert_array_equal(again.array, array)
+        np.testing.assert_array_equal(case.load().label, random_masks(grey.shape, 0).label)
+    other.close()
+
+
+def test_a_case_refers_to_a_4d_file_whose_last_axis_are_its_channels(project, oblique, tmp_path):
+    image = nib.load(oblique)
+    both = np.stack([image.dataobj, np.asarray(image.dataobj)[::-1]], axis=-1)
+    path = tmp_path / "both.nii.gz"
+    nib.save(nib.Nifti1Image(both, image.affine, image.header), path)
+    scan = read_channels([path])
+    case = project.add_case("both", scan, path, CLASSES, random_masks(scan.shape))
+    assert not case.folder.joinpath("image.nii").exists()
+    np.testing.assert_array_equal(project.images.read(case).array, scan.array)
+    case = project.add_case(
+        "a loop", read_scan(path), path, CLASSES, random_masks((2, *scan.shape))
+    )
+    assert not project.images.read(case).channels

@@ -186,3 +186,20 @@ def test_data_of_other_dimensions_stop_the_record_with_one_sentence(
     recorder.flush()
     assert problems[1:] == [None] and recorder.finish_writing()
     assert project.cases()[0].load().label.sum() == 120
+
+
+def test_a_painted_value_that_no_file_holds_is_reported_at_once(project, record, assert_sentence):
+    array, recorder, problems = record(np.zeros(SHAPE, np.int64), DENSE)
+    array[0] = 1
+    recorder.touch(array, painted=True)
+    recorder.flush()
+    array[1, 0] = 2**40
+    recorder.touch(array, painted=True)
+    recorder.flush()
+    assert_sentence(problems[0], "scan", "1099511627776", "undo")
+    assert project.cases()[0].load().label.sum() == 60
+    array[1, 0] = 1
+    recorder.touch(array, painted=False)
+    recorder.flush()
+    assert problems[1:] == [None] and recorder.finish_writing()
+    assert project.cases()[0].load().label.sum() == 70

@@ -105,3 +105,21 @@ def test_a_wrong_suffix_is_named_with_the_right_one(tmp_path, assert_sentence):
         with pytest.raises(LDSegError) as error:
             read_scan(tmp_path / name)
         assert_sentence(error, name, words)
+
+
+@pytest.mark.parametrize("fields", [{"scl_slope": 3e38, "scl_inter": 3e38}, {"quatern_b": np.inf}])
+def test_numbers_beyond_computing_are_refused_without_a_warning(tmp_path, fields, assert_sentence):
+    path = write(tmp_path / "scan.nii", datatype=64, bitpix=64, sform_code=0, **fields)
+    path.write_bytes(path.read_bytes()[:352] + np.full(120, 1e300).tobytes())
+    with pytest.raises(LDSegError) as error, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_scan(path)
+    assert_sentence(error, "scan.nii", "header")
+
+
+def test_not_a_number_is_a_value_of_a_scaled_image(tmp_path):
+    path = write(tmp_path / "scan.nii", datatype=64, bitpix=64, scl_slope=2, scl_inter=1)
+    path.write_bytes(path.read_bytes()[:352] + np.array([np.nan, np.inf] * 60).tobytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(read_scan(path).array).sum() == 60

@@ -140,3 +140,12 @@ def test_pipes_and_folders(tmp_path, assert_sentence):
         assert_refused_cheaply(tmp_path / name, assert_sentence, "regular file")
         (tmp_path / f"f{name}").mkdir()
         assert_refused_cheaply(tmp_path / f"f{name}", assert_sentence, "folder")
+
+
+@pytest.mark.parametrize("tag", [256, 257])
+def test_an_image_without_pixels_is_refused(tmp_path, tag, assert_sentence):
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, np.ones((6, 8), np.uint8))
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags[tag].overwrite(0)
+    assert_refused_cheaply(path, assert_sentence, "no pixels")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.training.log import RunLog, read_log
+from napari_ldseg.training.log import COLUMNS, RunLog, read_log
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.run_folder import TrainingStopped
 from napari_ldseg.training.state import load_state
@@ -179,3 +179,15 @@ def test_too_little_memory_and_a_failing_disk_are_sentences(tmp_path, monkeypatc
         answer = run(path, tmp_path / f"run{i}")
         assert answer.exit_code == 1
         assert_sentence(last_line(answer), words)
+
+
+@pytest.mark.parametrize("line", ["2,0.5", "2,0.5,x,1,1,1,1", "q", "\0"])
+def test_rows_without_all_numbers_are_left_out_of_the_plots(tmp_path, line):
+    row = ",".join("1" for _ in COLUMNS)
+    (tmp_path / "log.csv").write_text(f"{','.join(COLUMNS)}\n{line}\n{row}\n")
+    assert [row["update"] for row in read_log(tmp_path / "log.csv")] == [1]
+
+
+def test_a_log_without_its_columns_is_empty(tmp_path):
+    (tmp_path / "log.csv").write_text("update,loss\n1,0.5\n")
+    assert read_log(tmp_path / "log.csv") == []

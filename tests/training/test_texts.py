@@ -7,6 +7,7 @@ import pytest
 from skimage.io import imsave
 
 from napari_ldseg.checkpoint.metadata import ClassInfo
+from napari_ldseg.datasets.description import read_description
 from napari_ldseg.datasets.folders import find_cases
 from napari_ldseg.datasets.settings import DataSettings
 from napari_ldseg.datasets.split import read_split
@@ -67,6 +68,34 @@ def test_patients_and_cases_are_compared_in_one_form(tmp_path):
     assert COMPOSED in {case.name for case in cases}
     assert set(names) == {*split.training, *split.validation}
     project.close()
+
+
+@pytest.mark.parametrize("kind", ["configuration", "split", "dataset.json"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "latin-1", "utf-16"])
+def test_a_file_in_another_encoding_is_named(tmp_path, kind, encoding, assert_sentence):
+    text, read = {
+        "configuration": (CONFIG.replace("nucleus", COMPOSED), read_config),
+        "split": (f'{{"training": ["{COMPOSED}"],\r\n"validation": []}}', read_split),
+        "dataset.json": (
+            f'{{"labels": {{"background": 0, "{COMPOSED}": 1}}}}',
+            lambda path: read_description(path.parent),
+        ),
+    }[kind]
+    path = tmp_path / "dataset.json"
+    path.write_bytes(text.encode(encoding))
+    if encoding == "utf-8-sig":
+        assert read(path)
+        return
+    with pytest.raises(LDSegError) as error:
+        read(path)
+    assert_sentence(error, "dataset.json", "save it as UTF-8")
+
+
+def test_a_log_changed_by_another_program_is_read(tmp_path):
+    row = ",".join("1" for _ in COLUMNS)
+    lines = f"{','.join(COLUMNS)}\r\n{row}\r\nnotes\r\n{row.replace('1', 'x')}\r\n{row}\r\n"
+    (tmp_path / "log.csv").write_bytes(lines.encode("utf-8-sig"))
+    assert [row["update"] for row in read_log(tmp_path / "log.csv")] == [1, 1]
 
 
 def test_a_log_with_foreign_bytes_is_read(tmp_path):

@@ -1,5 +1,7 @@
 """Names and links that would lead out of a folder."""
 
+import os
+
 import pytest
 
 from napari_ldseg.errors import LDSegError
@@ -28,6 +30,17 @@ def test_impossible_names_are_refused(tmp_path, name, assert_sentence):
     with pytest.raises(LDSegError) as error:
         inside(tmp_path, name)
     assert_sentence(error, str(tmp_path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_refused(tmp_path, assert_sentence):
+    """Reading it would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(LDSegError) as error:
+            inside(tmp_path, name)
+        assert_sentence(error, name, "neither a file nor a folder")
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path):

@@ -189,6 +189,8 @@ def remove_all(qtbot, viewer):
     drawn = []
     viewer.window._qt_viewer.canvas._scene_canvas.events.draw.connect(drawn.append)
     for layer in list(viewer.layers):
+        if layer not in viewer.layers:  # went with another one
+            continue
         viewer.layers.remove(layer)
         drawn.clear()
         qtbot.waitUntil(lambda: bool(drawn))

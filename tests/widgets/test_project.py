@@ -154,9 +154,9 @@ def test_reviewed_labels_are_protected_too_and_can_be_unmarked(
     labels = segmented[1]
     viewer.layers.selection.active = labels
     viewer.dims.set_current_step(0, 3)
-    assert panel.mark.isEnabled()
-    panel.extent.setCurrentText("the slice shown")
-    click(panel.mark)
+    assert panel.review.mark.isEnabled()
+    panel.review.extent.setCurrentText("the slice shown")
+    click(panel.review.mark)
     assert "is marked as reviewed" in panel.status.text()
     mine = labels.data.copy()
     settle(viewer)
@@ -169,8 +169,8 @@ def test_reviewed_labels_are_protected_too_and_can_be_unmarked(
     np.testing.assert_array_equal(labels.data[3], mine[3])
     assert not np.array_equal(labels.data, mine)
     viewer.layers.selection.active = labels
-    panel.extent.setCurrentText("the whole case")
-    click(panel.unmark)
+    panel.review.extent.setCurrentText("the whole case")
+    click(panel.review.unmark)
     settle(viewer)
     assert not only_case(folder).load().reviewed.any()
 
@@ -180,8 +180,8 @@ def test_a_box_can_be_reviewed(qtbot, viewer, panel, segmented, folder):
     corners = [labels.data_to_world(c) for c in ((2, 5, 6), (2, 5, 15), (2, 11, 15), (2, 11, 6))]
     viewer.add_shapes([corners], shape_type="rectangle", name="box")
     viewer.layers.selection.active = labels
-    panel.extent.setCurrentText("inside box")
-    click(panel.mark)
+    panel.review.extent.setCurrentText("inside box")
+    click(panel.review.mark)
     settle(viewer)
     reviewed = only_case(folder).load().reviewed
     assert reviewed[2, 5:12, 6:16].all() and reviewed.sum() == 7 * 10 * (
@@ -192,11 +192,11 @@ def test_a_box_can_be_reviewed(qtbot, viewer, panel, segmented, folder):
 def test_signing_off_needs_a_name_and_an_edit_withdraws_it(qtbot, viewer, panel, segmented, folder):
     labels = segmented[1]
     viewer.layers.selection.active = labels
-    panel.name.setText("")
-    click(panel.sign)
+    panel.review.name.setText("")
+    click(panel.review.sign)
     assert "Enter your name" in panel.status.text() and not folder.exists()
-    QTest.keyClicks(panel.name, "Dr. Gray")
-    click(panel.sign)
+    QTest.keyClicks(panel.review.name, "Dr. Gray")
+    click(panel.review.sign)
     qtbot.waitUntil(lambda: states(panel) == ["signed off"], timeout=3000)
     signed = only_case(folder).record().sign_off
     assert signed.who == "Dr. Gray" and signed.verdict == "accepted"
@@ -205,7 +205,7 @@ def test_signing_off_needs_a_name_and_an_edit_withdraws_it(qtbot, viewer, panel,
     record = only_case(folder).record()
     assert record.sign_off is None and record.earlier_sign_offs == (signed,)
     viewer.layers.selection.active = labels
-    click(panel.sign)
+    click(panel.review.sign)
     settle(viewer)
     assert only_case(folder).record().sign_off.verdict == "edited"
 
@@ -399,12 +399,12 @@ def test_import_and_export_by_clicks(
     qtbot, viewer, panel, segmented, folder, tmp_path, monkeypatch
 ):
     viewer.layers.selection.active = segmented[1]
-    panel.extent.setCurrentText("the slice shown")
-    click(panel.mark)
+    panel.review.extent.setCurrentText("the slice shown")
+    click(panel.review.mark)
     qtbot.waitUntil(lambda: states(panel) == ["12 % reviewed"], timeout=5000)
     assert not panel.export.isEnabled() and "fully reviewed" in panel.export.toolTip()
-    panel.extent.setCurrentText("the whole case")
-    click(panel.mark)
+    panel.review.extent.setCurrentText("the whole case")
+    click(panel.review.mark)
     settle(viewer)
     qtbot.waitUntil(lambda: panel.export.isEnabled(), timeout=5000)
     monkeypatch.setattr(f"{DIALOG}.getExistingDirectory", lambda *a, **k: str(tmp_path / "out"))
@@ -503,7 +503,7 @@ def test_images_of_one_name_are_of_the_patients_of_their_folders(
         widget.image.value = viewer.open(path, plugin="napari-ldseg")[0]
         run(samples=1)
         viewer.layers.selection.active = result_layer(viewer, "labels")
-        click(panel.mark)
+        click(panel.review.mark)
         settle(viewer)
     records = Project.for_reading(folder).records()
     assert {name: r.patient for name, r in records.items()} == {
@@ -515,34 +515,40 @@ def test_images_of_one_name_are_of_the_patients_of_their_folders(
 def test_the_review_summary_follows_the_slice_shown(qtbot, viewer, panel, segmented, folder):
     labels = segmented[1]
     viewer.layers.selection.active = labels
-    panel.extent.setCurrentText("the slice shown")
-    assert "Nothing is reviewed yet" in panel.reviewing.text() and not panel.unmark.isEnabled()
+    panel.review.extent.setCurrentText("the slice shown")
+    assert (
+        "Nothing is reviewed yet" in panel.review.reviewing.text()
+        and not panel.review.unmark.isEnabled()
+    )
     for index in (1, 2, 3, 5):
         viewer.dims.set_current_step(0, index)
-        click(panel.mark)
+        click(panel.review.mark)
         if index == 1:
-            assert "Slice 1 is reviewed. Reviewed: slice 1." in panel.reviewing.text()
+            assert "Slice 1 is reviewed. Reviewed: slice 1." in panel.review.reviewing.text()
     assert panel.status.text().startswith("Slice 5 of ")
-    assert "Slice 5 is reviewed. Reviewed: slices 1 to 3, 5." in panel.reviewing.text()
-    assert panel.unmark.isEnabled()
+    assert "Slice 5 is reviewed. Reviewed: slices 1 to 3, 5." in panel.review.reviewing.text()
+    assert panel.review.unmark.isEnabled()
     viewer.dims.set_current_step(0, 6)
-    assert "Slice 6 is not reviewed. Reviewed: slices 1 to 3, 5." in panel.reviewing.text()
-    assert not panel.unmark.isEnabled()
-    panel.extent.setCurrentText("the whole case")
-    assert panel.unmark.isEnabled()
-    click(panel.unmark)
-    assert "Nothing is reviewed yet" in panel.reviewing.text() and not panel.unmark.isEnabled()
+    assert "Slice 6 is not reviewed. Reviewed: slices 1 to 3, 5." in panel.review.reviewing.text()
+    assert not panel.review.unmark.isEnabled()
+    panel.review.extent.setCurrentText("the whole case")
+    assert panel.review.unmark.isEnabled()
+    click(panel.review.unmark)
+    assert (
+        "Nothing is reviewed yet" in panel.review.reviewing.text()
+        and not panel.review.unmark.isEnabled()
+    )
 
 
 def test_unmarking_a_slice_reports_that_the_sign_off_is_withdrawn(
     qtbot, viewer, panel, segmented, folder
 ):
     viewer.layers.selection.active = segmented[1]
-    panel.name.setText("Dr. Gray")
-    click(panel.sign)
+    panel.review.name.setText("Dr. Gray")
+    click(panel.review.sign)
     qtbot.waitUntil(lambda: states(panel) == ["signed off"], timeout=3000)
-    panel.extent.setCurrentText("the slice shown")
-    click(panel.unmark)
+    panel.review.extent.setCurrentText("the slice shown")
+    click(panel.review.unmark)
     assert panel.status.text().endswith(", and Dr. Gray's sign-off is withdrawn.")
     settle(viewer)
     assert only_case(folder).record().sign_off is None
@@ -553,20 +559,20 @@ def test_a_value_without_a_class_is_not_reviewed_nor_used_for_training(
 ):
     labels = segmented[1]
     drag(viewer, labels, (4, 10, 8), (4, 10, 18), 7)
-    panel.name.setText("Dr. Gray")
+    panel.review.name.setText("Dr. Gray")
     viewer.dims.set_current_step(0, 4)
     for extent, button in (
-        ("the whole case", panel.sign),
-        ("the whole case", panel.mark),
-        ("the slice shown", panel.mark),
+        ("the whole case", panel.review.sign),
+        ("the whole case", panel.review.mark),
+        ("the slice shown", panel.review.mark),
     ):
-        panel.extent.setCurrentText(extent)
+        panel.review.extent.setCurrentText(extent)
         click(button)
         assert_sentence(panel.status.text(), labels.name, "the value 7", "Edit classes")
     settle(viewer)
     assert not only_case(folder).load().reviewed.any()
     labels.undo()
-    click(panel.sign)
+    click(panel.review.sign)
     qtbot.waitUntil(lambda: states(panel) == ["signed off"], timeout=3000)
     _, train = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Train")
     drag(viewer, labels, (4, 10, 8), (4, 10, 18), 7)
@@ -625,8 +631,8 @@ def test_the_patient_of_a_case_can_be_changed(qtbot, viewer, panel, pair):
     # Of a case whose labels are open too, sign-off and label as they were.
     click(panel.open)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=5000)
-    panel.name.setText("Dr. Gray")
-    click(panel.sign)
+    panel.review.name.setText("Dr. Gray")
+    click(panel.review.sign)
     qtbot.waitUntil(lambda: states(panel)[row] == "signed off", timeout=3000)
     panel.patient.selectAll()
     QTest.keyClicks(panel.patient, "Miller")

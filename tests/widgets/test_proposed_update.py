@@ -132,9 +132,9 @@ def test_the_labels_of_an_opened_case_stay_selected_and_are_signed_off(
     run(samples=2)
     assert [x for x in viewer.layers if x.name.startswith("would change")]
     assert viewer.layers.selection.active is labels
-    assert panel.reviewing.text().startswith(breakable(labels.name))
-    panel.name.setText("Dr. Gray")
-    click(panel.sign)
+    assert panel.review.reviewing.text().startswith(breakable(labels.name))
+    panel.review.name.setText("Dr. Gray")
+    click(panel.review.sign)
     settle(viewer)
     assert only_case(folder).record().sign_off.who == "Dr. Gray"
 
@@ -149,11 +149,11 @@ def test_another_model_leaves_the_corrected_labels_selected(
     run(samples=2)
     assert result_layer(viewer, "labels").name.endswith("retrained")
     assert viewer.layers.selection.active is labels
-    assert panel.reviewing.text().startswith(breakable(labels.name))
+    assert panel.review.reviewing.text().startswith(breakable(labels.name))
     hidden = result_layer(viewer, "labels")
     viewer.layers.selection.active = hidden
-    panel.name.setText("Dr. Gray")
-    for button in (panel.sign, panel.mark):
+    panel.review.name.setText("Dr. Gray")
+    for button in (panel.review.sign, panel.review.mark):
         click(button)
         assert f"{hidden.name} is hidden" in panel.status.text()
     settle(viewer)
@@ -195,8 +195,8 @@ def test_the_preview_has_the_colours_of_the_labels_it_would_change(viewer, widge
 def test_it_is_reported_if_there_is_nothing_left_to_update(viewer, widget, panel, run, segmented):
     labels, mine, _, _ = propose(viewer, widget, run, segmented)
     steps = len(labels._undo_history)
-    panel.name.setText("Dr. Gray")
-    click(panel.sign)
+    panel.review.name.setText("Dr. Gray")
+    click(panel.review.sign)
     click(widget.update_notice.first)
     assert widget.status.text().startswith("Nothing was updated")
     np.testing.assert_array_equal(labels.data, mine)

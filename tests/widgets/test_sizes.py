@@ -53,10 +53,12 @@ def test_the_sizes_follow_the_corrections_and_lose_the_interval(
     in_correct = correct.class_list.topLevelItem(0)
     assert in_correct.text(1) == f"{after} pixels"
     assert before in in_correct.toolTip(1)
-    assert f"class 1 {after} pixels (corrected)" in panel.sizes_shown.text()
+    assert f"class 1 {after} pixels (corrected)" in panel.review.sizes_shown.text()
     labels.undo()
     qtbot.waitUntil(lambda: cell(widget, 0, 1) == before, timeout=5000)
-    assert " – " in cell(widget, 0, 2) and "class 1 (corrected)" not in panel.sizes_shown.text()
+    assert (
+        " – " in cell(widget, 0, 2) and "class 1 (corrected)" not in panel.review.sizes_shown.text()
+    )
 
 
 def test_a_2d_image_has_pixels_or_mm2_and_large_counts_have_separators(

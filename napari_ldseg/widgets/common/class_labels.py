@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -10,10 +10,11 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes, layer_scan
+from ...project.schema import MAX_CLASSES, MAX_VALUE
 from ...utils.colours import class_colour
 
 CLASSES_KEY = "napari_ldseg_classes"
-MAX_CLASSES = 255
+MAX_NAMED = MAX_CLASSES - 1  # in a project, without the background
 UNNAMED_COLOUR = "#9aa0a6"
 BACKGROUND = ClassInfo(name="background", colour="#000000")
 
@@ -43,7 +44,8 @@ def set_classes(
 def classes_of(layer: Labels) -> dict[int, ClassInfo]:
     """Return the classes of ``layer`` by label value.
 
-    They come from ``set_classes``, else from the layer's features, else from the values painted.
+    They come from ``set_classes``, else from the layer's features, else from the values painted that
+    can have a class.
     """
     known = layer.metadata.get(CLASSES_KEY)
     if known is not None:
@@ -53,7 +55,7 @@ def classes_of(layer: Labels) -> dict[int, ClassInfo]:
         named = zip(features["index"], features["name"], strict=True)
         names = {int(value): str(name)[:100] for value, name in named if int(value) > 0}
     else:
-        names = {value: f"label {value}" for value in _painted_values(layer)}
+        names = {value: f"label {value}" for value in _nameable(painted_values(layer))}
     return {
         value: ClassInfo(name=name or f"label {value}", colour=_colour(layer, value))
         for value, name in names.items()
@@ -75,10 +77,29 @@ def unnamed_class(layer: Labels, value: int) -> ClassInfo:
     return ClassInfo(name=f"label {value}", colour=_colour(layer, value))
 
 
+def classes_to_edit(
+    layer: Labels, classes: Mapping[int, ClassInfo]
+) -> tuple[dict[int, ClassInfo], str]:
+    """Return ``classes`` and one for each other value painted, and a sentence on those without room, or ""."""
+    others = [value for value in painted_values(layer) if value not in classes]
+    named = _nameable(others)[: max(0, MAX_NAMED - len(classes))]
+    full = {**classes, **{value: unnamed_class(layer, value) for value in named}}
+    left = [value for value in others if value not in full]
+    left += [value for value in classes if value > MAX_VALUE]
+    if not left:
+        return full, ""
+    values = f"the label value {left[0]}" if len(left) == 1 else f"{len(left)} label values"
+    also = "" if len(left) == 1 else f", the first {left[0]}"
+    return full, (
+        f"No class can be kept for {values} of {layer.name}{also}: a project holds up to {MAX_NAMED} classes "
+        f"with values up to {MAX_VALUE}; erase these voxels or repaint them."
+    )
+
+
 def labels_on(image: Image, classes: Mapping[int, ClassInfo]) -> Labels:
     """Return an empty labels layer on the grid of ``image``, without its colour channels."""
     labels = Labels(
-        np.zeros(layer_scan(image).shape, dtype=np.uint8),
+        np.zeros(layer_scan(image).shape, np.uint8 if max(classes) < 256 else np.uint16),
         name=f"labels · {image.name}",
         opacity=0.5,
         **derived_attributes(image),
@@ -107,13 +128,18 @@ def redefine_classes(
         layer.selected_label = min(classes)
 
 
-def _painted_values(layer: Labels) -> list[int]:
+def painted_values(layer: Labels) -> list[int]:
+    """Return the values above 0 in ``layer``, ascending."""
     data = np.asarray(layer.data)
-    if data.min(initial=0) >= 0 and data.max(initial=0) < 2**16:
+    if data.min(initial=0) >= 0 and data.max(initial=0) <= MAX_VALUE:
         values = np.flatnonzero(np.bincount(data.ravel()))
     else:
         values = np.unique(data)
-    return [int(v) for v in values if v > 0][:MAX_CLASSES]
+    return [int(v) for v in values if v > 0]
+
+
+def _nameable(values: Sequence[int]) -> list[int]:
+    return [value for value in values if value <= MAX_VALUE][:MAX_NAMED]
 
 
 def _colour(layer: Labels, value: int) -> str:

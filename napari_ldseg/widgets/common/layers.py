@@ -9,11 +9,13 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
 from napari.utils.colormaps import Colormap, ensure_colormap
+from qtpy.QtCore import QTimer
 
 from ...layers.geometry import derived_attributes
 
 SD_RANGE = (0.0, 0.5)
 MAX_OPACITY = 0.7
+REDRAW_MS = 150
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
 PREVIEW_KEY = "napari_ldseg_preview"
@@ -52,6 +54,20 @@ def add_unselected(viewer: ViewerModel, layer: Layer, position: int | None = Non
         with ignore_cursor_error():
             layers.insert(len(layers) if position is None else position, layer)
         layers.selection = selected
+
+
+def remove_soon(viewer: ViewerModel, layer: Layer) -> None:
+    """Hide ``layer`` and remove it after the next drawing.
+
+    napari crashes on Mesa if two layers are removed without drawing in between.
+    """
+    layer.visible = False
+
+    def remove() -> None:
+        if layer in unwrapped(viewer).layers:
+            unwrapped(viewer).layers.remove(layer)
+
+    QTimer.singleShot(REDRAW_MS, remove)
 
 
 @contextmanager

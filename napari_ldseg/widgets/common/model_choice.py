@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from qtpy.QtCore import QSettings, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -138,7 +140,7 @@ class ModelChoice(QWidget):
             path = self.combo.itemData(row) or Path()
             try:
                 metadata = read_metadata(path)
-                check_fit(metadata, scan)
+                check_fit(metadata, _in_channels(scan, metadata) if path == self._offered else scan)
             except LDSegError:
                 continue
             dims, other = metadata.architecture.dims, path != self._offered
@@ -248,6 +250,15 @@ class ModelChoice(QWidget):
             self.choose(path)
         except LDSegError as error:
             self.failed.emit(str(error))
+
+
+def _in_channels(scan: Scan, metadata: Metadata) -> Scan:
+    """Return ``scan``, if it is grey, as one of as many channels as the model has: another layer may show each."""
+    channels = metadata.architecture.image_channels
+    if scan.channels or channels == 1:
+        return scan
+    blank = np.broadcast_to(np.zeros((), scan.array.dtype), (*scan.shape, channels))
+    return replace(scan, array=blank, channels=True)
 
 
 def _described(metadata: Metadata) -> str:

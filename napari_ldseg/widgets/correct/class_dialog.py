@@ -25,7 +25,8 @@ from qtpy.QtWidgets import (
 )
 
 from ...checkpoint.metadata import ClassInfo
-from ..common.class_labels import MAX_CLASSES, new_class
+from ...project.schema import MAX_VALUE
+from ..common.class_labels import MAX_NAMED, new_class
 from ..common.legend import swatch
 from ..common.qt import existing
 from ..common.style import StatusLine
@@ -46,6 +47,10 @@ class ClassDialog(QDialog):
         For a new layer: the images to choose from; empty for an existing layer.
     count
         Returns the number of voxels with a label value.
+    highest
+        The highest label value that the layer can store.
+    problem
+        A sentence to show at first, or "".
 
     Attributes
     ----------
@@ -62,18 +67,21 @@ class ClassDialog(QDialog):
         classes: dict[int, ClassInfo],
         images: list[Image],
         count: Callable[[int], int] = lambda value: 0,
+        highest: int = MAX_VALUE,
+        problem: str = "",
     ):
         super().__init__(parent)
         self.setWindowTitle(title)
         self.setMinimumWidth(440)
         self.classes: dict[int, ClassInfo] = {}
         self.moves: dict[int, int] = {}
-        self._count, self._images = count, images
+        self._count, self._images, self._highest = count, images, min(highest, MAX_VALUE)
         self._original = dict(classes)
         self._build(bool(images))
         for value, info in (classes or {1: new_class(1)}).items():
             self._add_row(value, info)
         self.table.selectRow(0)
+        self.message.show_message(problem, error=True)
 
     @property
     def image(self) -> Image | None:
@@ -177,6 +185,14 @@ class ClassDialog(QDialog):
         headings = map(self.table.verticalHeaderItem, range(self.table.rowCount()))
         return [int(existing(heading).text()) for heading in headings]
 
+    def _free_value(self) -> int | None:
+        """Return the value after the last one, or the lowest that is free; None if none is."""
+        taken = {0, *self._values(), *self._original}
+        following = max(taken) + 1
+        if following <= self._highest:
+            return following
+        return next((value for value in range(1, self._highest + 1) if value not in taken), None)
+
     def _item(self, row: int, column: int) -> QTableWidgetItem:
         return existing(self.table.item(row, column))
 
@@ -191,9 +207,10 @@ class ClassDialog(QDialog):
                 self._set_colour(row, new.name())
 
     def _on_add(self) -> None:
-        value = max([0, *self._values(), *self._original]) + 1
-        if value > MAX_CLASSES:
-            self._show_error(f"A labels layer has at most {MAX_CLASSES} classes; remove one first.")
+        value = self._free_value()
+        if value is None or self.table.rowCount() >= MAX_NAMED:
+            most = min(MAX_NAMED, self._highest)
+            self._show_error(f"This labels layer has room for {most} classes; remove one first.")
             return
         self._close_question()
         self._add_row(value, new_class(value))
@@ -253,6 +270,11 @@ class ClassDialog(QDialog):
         classes: dict[int, ClassInfo] = {}
         for row, value in enumerate(self._values()):
             name, code = self._text(row, NAME), self._text(row, CODE)
+            if value > MAX_VALUE:
+                raise ValueError(
+                    f"Class {value} cannot be kept, since a project holds label values up to {MAX_VALUE}; "
+                    "remove it, and give its voxels to another class."
+                )
             colour = self._item(row, COLOUR).data(Qt.ItemDataRole.UserRole)
             if not name:
                 raise ValueError(f"Class {value} has no name; enter one.")

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleRangeSlider
 from superqt.utils import signals_blocked
 
+from ..common.class_labels import classes_to_edit
 from ..common.layers import RESULT_KEY
 from ..common.qt import existing
 from ..common.sizes import LabelSizes
@@ -317,11 +318,14 @@ class CorrectWidget(Tab):
         self._open(dialog)
 
     def _on_edit_classes(self) -> None:
-        corrector = self.corrector
-        if corrector.target is None:
+        corrector, layer = self.corrector, self.corrector.target
+        if layer is None:
             return
-        title = f"Classes of {corrector.target.name}"
-        dialog = ClassDialog(self, title, corrector.classes, [], corrector.count)
+        classes, problem = classes_to_edit(layer, corrector.classes)
+        highest = int(np.iinfo(layer.data.dtype).max)
+        dialog = ClassDialog(
+            self, f"Classes of {layer.name}", classes, [], corrector.count, highest, problem
+        )
         dialog.accepted.connect(lambda: corrector.redefine(dialog.classes, dialog.moves))
         self._open(dialog)
 

@@ -1,11 +1,11 @@
-"""Showing a case of the project as layers."""
+"""Showing a case of the project as layers, and adding layers to it as a case."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,19 @@ from napari.layers import Image, Labels
 
 from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
+from ...layers.channels import layers_scan
 from ...layers.geometry import derived_attributes, layer_geometry
 from ...project.case import CaseFolder, Masks
 from ...project.folder import Project
+from ...project.images import refers_to_file
+from ...project.patient import NUMBERED_LAYER, patient_of
 from ...scans.scan import Scan
 from ..common.class_labels import set_classes
 from ..common.layers import RESULT_KEY, RUNS_KEY, add_unselected, sd_layer
+from .tracked_labels import TrackedLabels
 
 FILE_KEY = "napari_ldseg_file"
+CHANNEL_KEY = "napari_ldseg_channel"
 # What the table of a result is made of; a case from elsewhere may have less.
 SUMMARY = {
     "unit",
@@ -60,13 +65,7 @@ def read_case(project: Project, name: str) -> LoadedCase:
 
 def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
     """Add the labels and the SDs of a case to ``viewer``, and its image unless it is shown already."""
-    image = _shown(viewer, loaded)
-    if image is None:
-        attributes = layer_geometry(loaded.image)
-        attributes["metadata"][FILE_KEY] = str(loaded.file)
-        image = viewer.add_image(
-            loaded.image.array, name=loaded.case.name, rgb=loaded.image.channels, **attributes
-        )
+    image = _shown(viewer, loaded) or _add_image(viewer, loaded)
     labels = Labels(
         loaded.masks.label.copy(),
         name=f"labels · {loaded.case.name}",
@@ -87,6 +86,32 @@ def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
     return image, labels
 
 
+def add_case(project: Project, tracked: TrackedLabels, scan: Scan, masks: Masks) -> CaseFolder:
+    """Add labels, on the grid of ``scan``, and their image to the project. Raises LDSegError or OSError."""
+    image, file, patient = tracked.image, None, None
+    # The label's own geometry: the image may have been moved since.
+    shown = None if image is None else layers_scan(tracked.channels or (image,), scan)
+    if shown is not None and shown.shape != scan.shape:
+        shown = None
+    if image is not None and shown is not None:
+        source = image.metadata.get(FILE_KEY) or image.source.path
+        path = Path(source) if source else None
+        scan = replace(scan, array=shown.array, channels=shown.channels, name=shown.name)
+        patient = patient_of(scan.name, path)
+        part = bool(tracked.channels) or CHANNEL_KEY in image.metadata
+        file = path if not part and refers_to_file(scan, path) else None
+    return project.add_case(
+        NUMBERED_LAYER.sub("", scan.name),
+        scan,
+        file,
+        tracked.classes,
+        masks,
+        tracked.layer.metadata.get(RUNS_KEY, ())[-100:],
+        patient,
+        copy=shown is not None,
+    )
+
+
 def write_maps(
     case: CaseFolder, grid: Scan, maps: Mapping[str, np.ndarray], on_failure: Callable[[str], None]
 ) -> None:
@@ -105,12 +130,30 @@ def write_maps(
     threading.Thread(target=work, daemon=True).start()
 
 
+def _add_image(viewer: ViewerModel, loaded: LoadedCase) -> Image:
+    """Add the image of the case, one layer per channel unless they are colours; return the first."""
+    scan, name = loaded.image, loaded.case.name
+    attributes = layer_geometry(scan)
+    attributes["metadata"][FILE_KEY] = str(loaded.file)
+    colour = scan.channel_count == 3 and scan.array.dtype in (np.uint8, np.uint16)
+    if not scan.channels or colour:
+        return viewer.add_image(scan.array, name=name, rgb=scan.channels, **attributes)
+    layers = []
+    for channel in range(scan.channel_count):
+        layers.append(Image(scan.array[..., channel], name=f"{name}_{channel:04d}", **attributes))
+        layers[-1].metadata[CHANNEL_KEY] = channel
+        viewer.add_layer(layers[-1])
+    return layers[0]
+
+
 def _shown(viewer: ViewerModel, loaded: LoadedCase) -> Image | None:
-    """Return the layer that shows the image of the case, if there is one."""
+    """Return the layer that shows the image of the case, the first of several, if there is one."""
     for layer in viewer.layers:
-        if isinstance(layer, Image) and RESULT_KEY not in layer.metadata:
+        other = RESULT_KEY in layer.metadata or layer.metadata.get(CHANNEL_KEY)
+        if isinstance(layer, Image) and not other:
             file = layer.metadata.get(FILE_KEY) or layer.source.path
             same = file is not None and Path(file) == loaded.file
-            if same and np.allclose(layer.scale, layer_geometry(loaded.image)["scale"]):
+            scale = layer_geometry(loaded.image)["scale"]
+            if same and len(layer.scale) == len(scale) and np.allclose(layer.scale, scale):
                 return layer
     return None

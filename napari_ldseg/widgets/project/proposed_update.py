@@ -8,17 +8,22 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QTimer
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes
 from ...project.update import Update
 from ..common.class_labels import classes_of
-from ..common.layers import PREVIEW_KEY, RESULT_KEY, RUNS_KEY, add_unselected, unwrapped
+from ..common.layers import (
+    PREVIEW_KEY,
+    RESULT_KEY,
+    RUNS_KEY,
+    add_unselected,
+    remove_soon,
+    unwrapped,
+)
 from .tracked_labels import TrackedLabels
 
 REMOVED_COLOUR = "#ffffff"
-REDRAW_MS = 150
 
 
 class ProposedUpdate:
@@ -92,9 +97,7 @@ class ProposedUpdate:
         changed = apply_update(self.edited, self.update, self._run)
         self.withdraw()
         if self.new is not None:
-            # napari crashes on Mesa if two layers are removed without drawing in between. The lambda
-            # keeps this object alive until then.
-            QTimer.singleShot(REDRAW_MS, lambda: self._remove_new())
+            remove_soon(self._viewer, self.new)
         return changed
 
     def keep_both(self) -> None:
@@ -107,10 +110,6 @@ class ProposedUpdate:
         """Remove the preview."""
         if self.preview in self._viewer.layers:
             self._viewer.layers.remove(self.preview)
-
-    def _remove_new(self) -> None:
-        if self.new in self._viewer.layers:
-            self._viewer.layers.remove(self.new)
 
     def _preview_layer(self) -> Labels:
         removed = len(self._classes)

@@ -5,45 +5,34 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QCoreApplication, QObject, QSettings, QTimer, Signal
 
 from ...errors import LDSegError
 from ...layers.geometry import layer_scan
-from ...project.case import CaseFolder, Masks, now, unnamed_value
+from ...project.case import CaseFolder, Masks
 from ...project.folder import Project
-from ...project.images import ImageMissing, refers_to_file
-from ...project.patient import NUMBERED_LAYER, patient_of
+from ...project.images import ImageMissing
 from ...project.recorder import Recorder
-from ...project.schema import CaseRecord, SignOff, values_of
+from ...project.schema import CaseRecord, values_of
 from ...scans.scan import Scan
-from ..common.layers import REVIEWED_KEY, RUNS_KEY, unwrapped
+from ..common.layers import REVIEWED_KEY
+from ..common.per_viewer import OnePerViewer
 from ..common.qt import existing
-from .case_layers import FILE_KEY, LoadedCase, read_case, show_case, write_maps
+from .case_layers import LoadedCase, add_case, read_case, show_case, write_maps
+from .reviews import Reviews
 from .tracked_labels import LabelTracker, TrackedLabels
 from .window_guard import WindowGuard
 
 FOLDER_KEY = "project_folder"
 DEFAULT_FOLDER = "napari-ldseg"
-
-_states: WeakKeyDictionary[ViewerModel, ProjectState] = WeakKeyDictionary()
-
-
-def project_of(viewer: ViewerModel) -> ProjectState:
-    """Return the project's state in ``viewer``, shared by all widgets and created on first use."""
-    viewer = unwrapped(viewer)
-    if viewer not in _states:
-        _states[viewer] = ProjectState(viewer)
-    return _states[viewer]
 
 
 class ProjectState(QObject):
@@ -70,6 +59,7 @@ class ProjectState(QObject):
         self.open_problem = ""
         self.window_guard = WindowGuard(self.finish_writing, self.failed.emit, self.shut_down)
         self.labels = LabelTracker(viewer, self._add_case, self)
+        self.reviews = Reviews(self.labels, self._notify_when_written)
         self.labels.changed.connect(self.changed)
         self.labels.classes_changed.connect(self._on_classes_changed)
         existing(QCoreApplication.instance()).aboutToQuit.connect(self.shut_down)
@@ -136,43 +126,6 @@ class ProjectState(QObject):
             self._open_project(create=False)
         self.labels.retry()
         self.changed.emit()
-
-    def mark_reviewed(
-        self, layer: Labels, where: tuple[slice | np.ndarray, ...], reviewed: bool
-    ) -> None:
-        """Mark voxels, a box or their indices, as reviewed, which protects them, or unmark them.
-
-        Raises LDSegError.
-        """
-        if reviewed:
-            _check_seen(layer)
-            self._check_named(layer, where)
-        recorder = self.labels.recorder_of(layer)
-        recorder.mark_reviewed(where, reviewed)
-        layer.metadata[REVIEWED_KEY] = any(recorder.counts())
-        self._notify_when_written(recorder)
-
-    def sign_off(self, layer: Labels, who: str) -> None:
-        """Mark the whole label as reviewed and sign it off in the name of ``who``. Raises LDSegError."""
-        if not who.strip():
-            raise LDSegError(
-                "Enter your name first; a sign-off states who is responsible for the labels."
-            )
-        _check_seen(layer)
-        self._check_named(layer)
-        recorder = self.labels.recorder_of(layer)
-        recorder.sign_off(who.strip()[:200], now())
-        layer.metadata[REVIEWED_KEY] = True
-        self._notify_when_written(recorder)
-
-    def sign_off_of(self, layer: Labels) -> SignOff | None:
-        """Return the sign-off of a labels layer, None if there is none."""
-        tracked = self.labels.find(layer)
-        recorder = tracked.recorder if tracked is not None else None
-        case = recorder.case if recorder is not None else None
-        with suppress(LDSegError):
-            return case.record().sign_off if case is not None else None
-        return None
 
     def set_patient(self, name: str, patient: str) -> CaseRecord:
         """Set the patient of a case, which decides its split, and return its record. Raises LDSegError."""
@@ -278,21 +231,10 @@ class ProjectState(QObject):
         existing(QCoreApplication.instance()).aboutToQuit.disconnect(self.shut_down)
         viewer = self._viewer_ref()
         if viewer is not None:
-            _states.pop(viewer, None)
+            project_of.forget(viewer)
         self.labels.shut_down()
         self._close_project()
         self.ended.emit()
-
-    def _check_named(self, layer: Labels, where: tuple[slice | np.ndarray, ...] = ()) -> None:
-        """Raise LDSegError if a voxel has a value without a class."""
-        tracked = self.labels.find(layer)
-        data = np.asarray(layer.data[where])
-        wrong = None if tracked is None else unnamed_value(data, tracked.classes)
-        if wrong is not None:
-            raise LDSegError(
-                f"{layer.name} holds the value {wrong}, which has no class: name it under Edit classes in "
-                "the Correct tab, or erase its voxels."
-            )
 
     def _recorders_of(self, name: str) -> list[Recorder]:
         """Return the recorders that write to the case ``name``."""
@@ -317,28 +259,7 @@ class ProjectState(QObject):
 
     def _add_case(self, tracked: TrackedLabels, scan: Scan, masks: Masks) -> CaseFolder:
         """Add labels and their image to the project; called in the recorder's thread."""
-        project = self._open_project(create=True)
-        image, file, patient = tracked.image, None, None
-        shown = None if image is None else layer_scan(image)
-        if shown is not None and shown.shape != scan.shape:
-            shown = None
-        if image is not None and shown is not None:
-            source = image.metadata.get(FILE_KEY) or image.source.path
-            path = Path(source) if source else None
-            # The label's own geometry: the image may have been moved since.
-            scan = replace(scan, array=shown.array, channels=shown.channels, name=shown.name)
-            patient = patient_of(scan.name, path)
-            file = path if path is not None and refers_to_file(scan, path) else None
-        case = project.add_case(
-            NUMBERED_LAYER.sub("", scan.name),
-            scan,
-            file,
-            tracked.classes,
-            masks,
-            tracked.layer.metadata.get(RUNS_KEY, ())[-100:],
-            patient,
-            copy=shown is not None,
-        )
+        case = add_case(self._open_project(create=True), tracked, scan, masks)
         self.store_maps(tracked, tracked.maps, case)
         self.labels.notify()
         return case
@@ -368,6 +289,7 @@ class ProjectState(QObject):
         if loaded.case.journal.exists() or not loaded.case.record().labelled:
             recorder.save()
         labels.metadata[REVIEWED_KEY] = any(recorder.counts())
+        self.labels.result_changed.emit(tracked)
         QTimer.singleShot(300, self.changed.emit)
         self.changed.emit()
 
@@ -415,9 +337,4 @@ class ProjectState(QObject):
         worker.start()
 
 
-def _check_seen(layer: Labels) -> None:
-    if not layer.visible:
-        raise LDSegError(
-            f"{layer.name} is hidden, so you cannot have checked it; press the eye beside its name, or "
-            "select the labels that you see."
-        )
+project_of = OnePerViewer(ProjectState)

@@ -58,6 +58,8 @@ class TrackedLabels:
         Returns the result's samples and the part of the image that they are of; None without them.
     maps
         Those that are to be stored with the case.
+    channels
+        The layers of the image's channels if it has one each; ``image`` is the first.
     """
 
     layer: Labels
@@ -68,6 +70,7 @@ class TrackedLabels:
     result_maps: Callable[[], dict[str, np.ndarray]] = dict
     result_samples: Callable[[], SampledPart | None] = lambda: None
     maps: dict[str, np.ndarray] = field(default_factory=dict)
+    channels: tuple[Image, ...] = ()
 
 
 class LabelTracker(QObject):

@@ -6,16 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
-import numpy as np
-from napari.layers import Labels
-from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import (
-    QComboBox,
     QCompleter,
     QFileDialog,
     QFormLayout,
     QGridLayout,
-    QGroupBox,
     QHBoxLayout,
     QLabel,
     QLineEdit,
@@ -24,27 +19,16 @@ from qtpy.QtWidgets import (
     QPushButton,
     QVBoxLayout,
 )
-from superqt.utils import signals_blocked
 
 from ...errors import LDSegError
 from ...project.exchange import Layout, Outcome, export, import_from
 from ...project.folder import REMOVED, Project
 from ...project.schema import CaseRecord
 from ..common.layers import unwrapped
-from ..common.sizes import LabelSizes
-from ..common.style import breakable
 from .case_list import CaseList
-from .review_part import (
-    SLICE,
-    extents,
-    hidden_axes,
-    part_of,
-    review_summary,
-    shown_position,
-)
+from .review_box import ReviewBox
 from .tab import Tab
 
-NAME_KEY = "reviewer"
 LEFT_OUT_SHOWN = 3
 
 
@@ -53,9 +37,7 @@ class ProjectWidget(Tab):
 
     def __init__(self, napari_viewer: napari.Viewer):
         super().__init__(unwrapped(napari_viewer))
-        self._settings = QSettings("napari-ldseg", "napari-ldseg")
         self._records: dict[str, CaseRecord] = {}
-        self._reviewed = np.zeros(())
         self._build_controls()
         self._lay_out()
         self._connect()
@@ -83,21 +65,7 @@ class ProjectWidget(Tab):
         self.import_cases = QPushButton("Import …")
         self.import_cases.setToolTip("Add the cases of an nnU-Net or Decathlon folder")
         self.export = QPushButton("Export …")
-        self.reviewing = QLabel()
-        self.reviewing.setWordWrap(True)
-        self.sizes = LabelSizes(self)
-        self.sizes_shown = QLabel()
-        self.sizes_shown.setWordWrap(True)
-        self.extent = QComboBox()
-        self.extent.setToolTip("How much of the labels you have checked")
-        self.mark = QPushButton("Mark as reviewed")
-        self.mark.setToolTip("Later segmentations do not change what is marked")
-        self.unmark = QPushButton("Unmark")
-        self.unmark.setToolTip("Remove the mark, so that later segmentations may change this part")
-        self.name = QLineEdit(self._settings.value(NAME_KEY) or "")
-        self.name.setPlaceholderText("your name")
-        self.sign = QPushButton("Sign off")
-        self.sign.setToolTip("Mark everything as reviewed and sign it with your name")
+        self.review = ReviewBox(self.viewer, self.project_state, self.status)
 
     def _lay_out(self) -> None:
         folder = QHBoxLayout()
@@ -108,19 +76,6 @@ class ProjectWidget(Tab):
         actions = QGridLayout()
         for position, button in enumerate((self.open, self.remove, self.import_cases, self.export)):
             actions.addWidget(button, *divmod(position, 2))
-        self.review = QGroupBox("Review")
-        form = QFormLayout(self.review)
-        form.addRow(self.reviewing)
-        form.addRow(self.sizes_shown)
-        form.addRow("Extent", self.extent)
-        marks = QHBoxLayout()
-        marks.addWidget(self.mark, 2)
-        marks.addWidget(self.unmark, 1)
-        form.addRow(marks)
-        signing = QHBoxLayout()
-        signing.addWidget(self.name, 2)
-        signing.addWidget(self.sign, 1)
-        form.addRow(signing)
         layout = QVBoxLayout(self)
         layout.addLayout(folder)
         layout.addWidget(self.project_notice)
@@ -133,19 +88,6 @@ class ProjectWidget(Tab):
         self.locate.hide()
 
     def _connect(self) -> None:
-        layers = self.viewer.layers
-        for event in (
-            layers.events.inserted,
-            layers.events.removed,
-            layers.events.renamed,
-            layers.selection.events.active,
-        ):
-            event.connect(self._refresh_review)
-        self.sizes.changed.connect(self._refresh_sizes)
-        dims = self.viewer.dims.events
-        for event in (dims.order, dims.ndisplay, dims.ndim):
-            event.connect(self._refresh_review)
-        dims.current_step.connect(self._refresh_summary)
         self.project_state.changed.connect(self._refresh)
         self.project_state.image_missing.connect(self.locate.show)
         self.project_state.done.connect(self.status.show_message)
@@ -161,13 +103,6 @@ class ProjectWidget(Tab):
         for layout in ("nnU-Net", "Decathlon"):
             menu.addAction(f"for {layout} …", lambda kind=layout: self._on_export(kind))
         self.export.setMenu(menu)
-        self.extent.currentIndexChanged.connect(self._refresh_summary)
-        self.mark.clicked.connect(lambda: self._on_mark(True))
-        self.unmark.clicked.connect(lambda: self._on_mark(False))
-        self.sign.clicked.connect(self._on_sign)
-        self.name.editingFinished.connect(
-            lambda: self._settings.setValue(NAME_KEY, self.name.text())
-        )
 
     def _refresh(self) -> None:
         state = self.project_state
@@ -180,7 +115,7 @@ class ProjectWidget(Tab):
             self.status.show_message("")
         self._records = state.records()
         self.cases.fill(self._records, {} if state.project is None else state.project.unreadable)
-        self._refresh_review()
+        self.review.refresh()
         self._refresh_buttons()
 
     def _refresh_buttons(self) -> None:
@@ -206,95 +141,6 @@ class ProjectWidget(Tab):
         self._refresh_buttons()
         known = sorted({record.patient for record in self._records.values()})
         self.patient.setCompleter(QCompleter(known, self.patient))
-
-    def _refresh_review(self, event: object = None) -> None:
-        labels = self._labels()
-        chosen = self.extent.currentText()
-        with signals_blocked(self.extent):
-            self.extent.clear()
-            self.extent.addItems(extents(self.viewer, labels))
-            self.extent.setCurrentIndex(max(0, self.extent.findText(chosen)))
-        for control in (self.extent, self.mark, self.name, self.sign):
-            control.setEnabled(labels is not None)
-        tracked = self.project_state.labels.find(labels)
-        recorder = tracked.recorder if tracked is not None else None
-        self._reviewed = (
-            recorder.reviewed_along(hidden_axes(self.viewer, labels))
-            if recorder is not None
-            else np.zeros(())
-        )
-        self.sizes.watch(labels)
-        self._refresh_sizes()
-        self._refresh_summary()
-
-    def _refresh_sizes(self) -> None:
-        """Show the sizes that are signed off."""
-        parts = [
-            f"{size.name} {size.text}{' (corrected)' if size.corrected else ''}"
-            for size in self.sizes.of_layer()
-        ]
-        self.sizes_shown.setText(breakable(", ".join(parts)))
-        self.sizes_shown.setVisible(bool(parts))
-
-    def _refresh_summary(self, event: object = None) -> None:
-        """Show what is reviewed, beginning with the slice shown; also after scrolling."""
-        labels = self._labels()
-        if labels is None:
-            self.reviewing.setText("Select a labels layer of LDSeg to review it.")
-            self.unmark.setEnabled(False)
-            return
-        axes = hidden_axes(self.viewer, labels)
-        shown = shown_position(self.viewer, labels) if self._reviewed.ndim == len(axes) else None
-        summary = review_summary(self._reviewed, shown)
-        self.reviewing.setText(f"{breakable(labels.name)}\n{summary}")
-        only_slice = self.extent.currentText() == SLICE and shown is not None
-        self.unmark.setEnabled(
-            bool((self._reviewed[shown] if only_slice else self._reviewed).any())
-        )
-
-    def _labels(self) -> Labels | None:
-        """Return the selected labels layer if it belongs to the project."""
-        active = self.viewer.layers.selection.active
-        layer = next((x for x in self.viewer.layers if x is active), None)
-        return layer if self.project_state.labels.find(layer) is not None else None
-
-    def _on_mark(self, reviewed: bool) -> None:
-        labels, extent = self._labels(), self.extent.currentText()
-        if labels is None:
-            return
-        signed = self.project_state.sign_off_of(labels)
-        try:
-            part = part_of(self.viewer, labels, extent)
-            self.project_state.mark_reviewed(labels, part, reviewed)
-        except LDSegError as error:
-            self.show_error(str(error))
-            return
-        shown = shown_position(self.viewer, labels)
-        if extent == SLICE and shown is not None and len(shown) == 1:
-            extent = f"slice {shown[0]}"
-        done = "is marked as reviewed" if reviewed else "is no longer marked as reviewed"
-        text = f"{extent[0].upper()}{extent[1:]} of {labels.name} {done}"
-        if signed is not None and not reviewed:
-            text += f", and {signed.who}'s sign-off is withdrawn"
-        self.status.show_message(f"{text}.")
-        self._refresh_review()
-
-    def _on_sign(self) -> None:
-        labels, who = self._labels(), self.name.text().strip()
-        if labels is None:
-            return
-        try:
-            self.project_state.sign_off(labels, who)
-        except LDSegError as error:
-            self.show_error(str(error))
-            return
-        if self.project_state.problem:
-            self.status.show_message(
-                f"{who}'s sign-off of {labels.name} is not saved yet; it will be saved together with the "
-                "corrections that are waiting."
-            )
-        else:
-            self.status.show_message(f"{who} signed off {labels.name}.")
 
     def _on_change(self) -> None:
         chosen = QFileDialog.getExistingDirectory(

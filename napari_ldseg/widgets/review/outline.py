@@ -8,7 +8,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from ...layers.geometry import derived_attributes
-from ..common.layers import PREVIEW_KEY, add_unselected, unwrapped
+from ..common.layers import PREVIEW_KEY, add_unselected, remove_soon, unwrapped
 
 COLOUR = (
     "#56b4e9"  # sky blue of Okabe and Ito: seen on grey, on warm SD colours, by the colour-blind
@@ -46,7 +46,7 @@ class RegionOutline:
         """Remove the outline."""
         layer, self._layer, self._box, self._over = self._layer, None, None, None
         if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+            remove_soon(self._viewer, layer)
 
     @staticmethod
     def _make(labels: Labels) -> Labels:

@@ -145,7 +145,7 @@ class Reviewer(QObject):
             self.message.emit("Go to a region first; press Next.", True)
             return
         try:
-            self._project.mark_reviewed(layer, _indices(region), True)
+            self._project.reviews.mark(layer, _indices(region), True)
         except LDSegError as error:
             self.message.emit(str(error), True)
             return
@@ -156,7 +156,7 @@ class Reviewer(QObject):
         """Mark the region shown as not reviewed."""
         region, layer = self.region, self.layer
         if region is not None and layer is not None:
-            self._project.mark_reviewed(layer, _indices(region), False)
+            self._project.reviews.mark(layer, _indices(region), False)
             self._refresh_states()
 
     def skip(self) -> None:

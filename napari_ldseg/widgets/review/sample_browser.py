@@ -16,7 +16,7 @@ from ...errors import LDSegError
 from ...layers.geometry import derived_attributes
 from ...project.update import Update, propose
 from ..common.class_labels import class_colours, class_names
-from ..common.layers import PREVIEW_KEY, RESULT_KEY, add_unselected, unwrapped
+from ..common.layers import PREVIEW_KEY, RESULT_KEY, add_unselected, remove_soon, unwrapped
 from ..project.proposed_update import apply_update
 from ..project.state import project_of
 from ..project.tracked_labels import SampledPart
@@ -275,7 +275,7 @@ class SampleBrowser(QObject):
     def _remove_layer(self) -> None:
         layer, self._layer = self._layer, None
         if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+            remove_soon(self._viewer, layer)
 
     def _stop(self) -> None:
         worker, self._worker, self._grouper = self._worker, None, None

@@ -23,6 +23,8 @@ from .sample_browser import SampleBrowser
 from .samples_part import SamplesPart
 from .section import section
 from .surface_view import SurfaceView
+from .update_part import UpdatePart
+from .updater import Updater
 
 
 class ReviewWidget(Tab):
@@ -32,6 +34,7 @@ class ReviewWidget(Tab):
         super().__init__(napari_viewer)
         self.reviewer = Reviewer(napari_viewer, self)
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
+        self.updater = Updater(napari_viewer, self.reviewer, self)
         self.regions = RegionsPart(self.reviewer)
         self.display = Display(napari_viewer, self.reviewer, self.browser, self)
         self.surface = SurfaceView(napari_viewer, self.reviewer, self.display, self)
@@ -41,6 +44,7 @@ class ReviewWidget(Tab):
         self.display_part = DisplayPart(self.display, self.surface)
         self.compare_part = ComparePart(self.comparer)
         self.numbers_part = NumbersPart(self.numbers, self.reviewer, napari_viewer)
+        self.update_part = UpdatePart(self.updater, self.reviewer)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
             "previous": self.reviewer.previous,
@@ -52,14 +56,13 @@ class ReviewWidget(Tab):
             "use_sample": self.samples.use_shown,
             "outline": self.display.step_labels,
             "map": self.display.step_map,
+            "hint": self.update_part.begin,
+            "update": self.updater.update,
         }
         self._lay_out()
-        self.reviewer.message.connect(self.status.show_message)
-        self.browser.message.connect(self.status.show_message)
-        self.display.message.connect(self.status.show_message)
-        self.numbers.message.connect(self.status.show_message)
-        self.comparer.message.connect(self.status.show_message)
-        self.surface.message.connect(self.status.show_message)
+        parts = (self.reviewer, self.browser, self.updater, self.display, self.surface)
+        for part in (*parts, self.numbers, self.comparer):
+            part.message.connect(self.status.show_message)
         self.comparer.changed.connect(
             lambda: self.display.set_covered(self.comparer.result is not None)
         )
@@ -77,6 +80,7 @@ class ReviewWidget(Tab):
         self.comparer.shut_down()
         self.numbers.shut_down()
         self.numbers_part.shut_down()
+        self.updater.shut_down()
         self.browser.shut_down()
         self.reviewer.shut_down()
 
@@ -91,6 +95,7 @@ class ReviewWidget(Tab):
         column.addWidget(self.project_notice)
         column.addWidget(self.regions)
         column.addWidget(self.samples)
+        column.addWidget(self.update_part)
         column.addWidget(section("Display", self.display_part))
         column.addWidget(section("Numbers", self.numbers_part))
         column.addWidget(section("Compare", self.compare_part))

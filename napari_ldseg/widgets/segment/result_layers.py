@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer
 
 from ...checkpoint.metadata import Metadata
 from ...layers.geometry import derived_attributes, grid_of
+from ...scans.channels import numbered
 from ..common.class_labels import set_classes
 from ..common.layers import (
     RESULT_KEY,
@@ -37,6 +38,8 @@ class ResultLayers:
         The checkpoint's metadata.
     on_written
         Called with the labels layer and a copy of its data before the data are shown.
+    channels
+        The layers of the image's channels if it has one each; ``image`` is the first.
 
     Attributes
     ----------
@@ -52,8 +55,9 @@ class ResultLayers:
         image: Layer,
         metadata: Metadata,
         on_written: Callable[[Labels, np.ndarray], None] = lambda layer, data: None,
+        channels: tuple[Image, ...] = (),
     ):
-        self.image, self.metadata = image, metadata
+        self.image, self.metadata, self.channels = image, metadata, channels
         self._on_written = on_written
         self.labels: Labels | None = None
         self.sample_sd: Image | None = None
@@ -252,7 +256,8 @@ class ResultLayers:
             self._touched = True
 
     def _name(self, what: str) -> str:
-        name = f"{what} · {self.image.name}"
+        case = numbered(self.image.name) if self.channels else None
+        name = f"{what} · {self.image.name if case is None else case[0]}"
         taken = any(layer.name == name for layer in self._viewer.layers)
         return f"{name} · {self.metadata.name}" if taken else name
 

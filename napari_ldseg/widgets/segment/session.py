@@ -17,7 +17,8 @@ from ...checkpoint.metadata import Metadata
 from ...errors import LDSegError
 from ...inference.checks import check_fit
 from ...inference.region import Region, bounding_region, crop, full_region
-from ...layers.geometry import grid_of, layer_scan
+from ...layers.channels import layers_scan
+from ...layers.geometry import grid_of
 from ...project.update import propose
 from ...scans.scan import Scan
 from ..common.layers import RESULT_KEY
@@ -29,12 +30,16 @@ from .sampling import CheckpointCache, SamplingJob, SamplingSettings, Snapshot, 
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user has chosen; ``region`` None is the whole image."""
+    """What the user has chosen; ``region`` None is the whole image.
+
+    ``channels`` are the layers of a model's channels if it has one each; ``image`` is the first of them.
+    """
 
     image: Image
     region: Shapes | None
     this_slice_only: bool
     settings: SamplingSettings
+    channels: tuple[Image, ...] = ()
 
 
 class Session(QObject):
@@ -89,12 +94,12 @@ class Session(QObject):
         if self.running:
             raise LDSegError("A run is in progress; wait for it or press Cancel.")
         metadata = read_metadata(choices.settings.checkpoint)
-        scan = layer_scan(choices.image)
+        scan = layers_scan(choices.channels or (choices.image,))
         region = self._region(choices, scan, metadata)
         region = self._one_slice(choices, scan, region, metadata)
         check_fit(metadata, crop(scan, region))
         self._end_proposal(ProposedUpdate.withdraw)
-        self._current = self._results_for(choices.image, metadata)
+        self._current = self._results_for(choices, metadata)
         partial = region != full_region(scan)
         edited = self._project.labels.edited_on(choices.image, but=self._current.labels)
         shown = self._current.begin(partial, others_edited=edited is not None)
@@ -248,10 +253,12 @@ class Session(QObject):
             self._image_removed = True
             self.cancel()
 
-    def _results_for(self, image: Image, metadata: Metadata) -> ResultLayers:
+    def _results_for(self, choices: Choices, metadata: Metadata) -> ResultLayers:
+        image, channels = choices.image, choices.channels
         self._results = [r for r in self._results if r.image in self._viewer.layers]
         for results in self._results:
-            if results.image is image and results.metadata == metadata:
+            same = results.image is image and results.channels == channels
+            if same and results.metadata == metadata:
                 return results
 
         def written(labels: Labels, data: np.ndarray) -> None:
@@ -259,8 +266,9 @@ class Session(QObject):
             tracked = self._project.labels.track(labels, image, classes, data)
             tracked.result_maps = results.maps
             tracked.result_samples = results.sampled_part
+            tracked.channels = channels
 
-        results = ResultLayers(self._viewer, image, metadata, written)
+        results = ResultLayers(self._viewer, image, metadata, written, channels)
         self._results.append(results)
         return results
 

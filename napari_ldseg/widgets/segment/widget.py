@@ -22,10 +22,11 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from ...errors import LDSegError
+from ...layers.channels import holds_channels, split_channels
 from ...layers.geometry import layer_scan
 from ..common.class_labels import classes_of
 from ..common.device_choice import DeviceChoice
-from ..common.layers import RESULT_KEY
+from ..common.layers import RESULT_KEY, add_unselected
 from ..common.legend import Legend
 from ..common.model_choice import ModelChoice
 from ..common.notice import Notice
@@ -33,6 +34,7 @@ from ..common.qt import main_window
 from ..common.style import PROMINENT, narrowed, scrolled
 from ..project.tab import Tab
 from ..train.state import training_of
+from .channel_choice import ChannelChoice
 from .sampling import SamplingSettings, Snapshot
 from .session import Choices, Session
 
@@ -64,6 +66,7 @@ class SegmentWidget(Tab):
         for layers in (self.image, self.region):
             narrowed(layers.native)
         self.region.tooltip = "The whole image, or the box on a Shapes layer"
+        self.channels = ChannelChoice()
         self.model = ModelChoice()
         self.samples = QSpinBox()
         self.samples.setRange(1, 1000)
@@ -95,7 +98,9 @@ class SegmentWidget(Tab):
     def _lay_out(self) -> None:
         main = QFormLayout()
         main.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        main.addRow("Image", self.image.native)
+        self._image_label = QLabel("Image")
+        main.addRow(self._image_label, self.image.native)
+        main.addRow(self.channels)
         main.addRow("Region", self.region.native)
         main.addRow("Model", self.model)
         main.addRow("Samples", self.samples)
@@ -136,6 +141,7 @@ class SegmentWidget(Tab):
             event.connect(self._refresh)
         self.viewer.layers.selection.events.active.connect(self._on_active)
         self.image.changed.connect(self._on_image)
+        self.channels.changed.connect(self._on_channels)
         self.model.changed.connect(self._on_model)
         self.model.failed.connect(self.show_error)
         self.segment.clicked.connect(self._on_segment)
@@ -178,6 +184,7 @@ class SegmentWidget(Tab):
         self.image.reset_choices()
         self.region.reset_choices()
         self._refresh_slices()
+        self._refresh_channels()
         self._refresh_buttons()
 
     def _on_active(self, event: Any = None) -> None:
@@ -195,9 +202,10 @@ class SegmentWidget(Tab):
 
     def _on_image(self, event: Any = None) -> None:
         self._next_image = None
+        self._refresh_channels()
         if not self.session.running and not self._ending and self.image.value is not None:
             # What was reported, and the table, belong to the image chosen before.
-            self._result_image = self.image.value
+            self._result_image = self._first_layer()
             self.status.show_message("")
             self._refresh_legend()
         self._refresh_slices()
@@ -205,6 +213,55 @@ class SegmentWidget(Tab):
     def _on_project(self) -> None:
         if not self.session.running:
             self._refresh_legend()  # a case may have been opened
+
+    def _refresh_channels(self) -> None:
+        """Show a row per channel instead of the image's, if the model needs several layers."""
+        image, metadata = self.image.value, self.model.metadata
+        names: tuple[str, ...] = ()
+        if image is not None and metadata is not None and not image.rgb:
+            several = len(metadata.channels) > 1 and not self._in_one_layer(image)
+            names = metadata.channels if several else ()
+        grey = [layer for layer in self._images() if not layer.rgb]
+        self.channels.show_for(names, grey, image)
+        for part in (self._image_label, self.image.native):
+            part.setVisible(not names)
+
+    def _on_channels(self) -> None:
+        """Follow the choice of the first channel, whose layer stands for the image."""
+        first = self._first_layer()
+        if first is not None and first is not self.image.value:
+            self.image.value = first
+
+    def _first_layer(self) -> Image | None:
+        """Return the layer that the results belong to."""
+        chosen = self.channels.chosen
+        return chosen[0] if chosen and chosen[0] is not None else self.image.value
+
+    def _in_one_layer(self, image: Image) -> bool:
+        """Return whether the first axis of ``image`` is that of the model's channels."""
+        metadata = self.model.metadata
+        return metadata is not None and holds_channels(
+            image, len(metadata.channels), metadata.architecture.dims
+        )
+
+    def _layers(self, image: Image) -> tuple[Image, ...]:
+        """Return the layers of the model's channels, split from one if necessary; none if it has no rows.
+
+        Raises
+        ------
+        LDSegError
+            If a channel has no layer, or two have the same.
+        """
+        if self.channels.names:
+            return self.channels.layers()
+        if not self._in_one_layer(image):
+            return ()
+        layers = split_channels(image)
+        for layer in layers:
+            add_unselected(self.viewer, layer)
+        image.visible = False
+        self.image.value = layers[0]
+        return tuple(layers)
 
     def _refresh_legend(self) -> None:
         """Show the table of the newest result on the image, if a layer of it is left."""
@@ -227,7 +284,9 @@ class SegmentWidget(Tab):
             self.model.suggest(None)
         image, metadata = self.image.value, self.model.metadata
         sliced = (
-            image is not None and metadata is not None and image.ndim > metadata.architecture.dims
+            image is not None
+            and metadata is not None
+            and image.ndim - self._in_one_layer(image) > metadata.architecture.dims
         )
         self.this_slice.setVisible(sliced)
 
@@ -257,7 +316,10 @@ class SegmentWidget(Tab):
         )
         this_slice_only = self.this_slice.isVisible() and self.this_slice.isChecked()
         try:
-            self.session.start(Choices(image, self.region.value, this_slice_only, settings))
+            layers = self._layers(image)
+            image = layers[0] if layers else image
+            choices = Choices(image, self.region.value, this_slice_only, settings, layers)
+            self.session.start(choices)
         except LDSegError as error:
             self.show_error(str(error))
             return

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from napari.components import ViewerModel
 from napari.qt.threading import create_worker
@@ -20,21 +20,11 @@ from ...finetuning.config import FineTuningConfig
 from ...finetuning.launch import FineTuningRun, runs, start
 from ...finetuning.model_store import ModelStore
 from ...training.run_folder import Status
-from ..common.layers import unwrapped
+from ..common.per_viewer import OnePerViewer
 from ..project.state import project_of
 from .closing import ask_before_closing
 
 POLL_MS = 400
-
-_states: WeakKeyDictionary[ViewerModel, TrainingState] = WeakKeyDictionary()
-
-
-def training_of(viewer: ViewerModel) -> TrainingState:
-    """Return the training's state in ``viewer``, shared by all widgets and created on first use."""
-    viewer = unwrapped(viewer)
-    if viewer not in _states:
-        _states[viewer] = TrainingState(viewer)
-    return _states[viewer]
 
 
 class TrainingState(QObject):
@@ -242,7 +232,7 @@ class TrainingState(QObject):
         self._timer.stop()
         live_viewer = viewer()
         if live_viewer is not None:
-            _states.pop(live_viewer, None)
+            training_of.forget(live_viewer)
 
     def _on_project(self) -> None:
         if self.project.folder != self.store.project:
@@ -258,3 +248,6 @@ class TrainingState(QObject):
         if self.run is not None and self.status is not None and self.status.phase == "finished":
             with suppress(LDSegError):
                 self.comparison = read_comparison(self.run.folder / COMPARISON)
+
+
+training_of = OnePerViewer(TrainingState)

@@ -1,0 +1,112 @@
+"""SIGINT and SIGTERM at exact moments of real processes: exit code 130, no traceback, nothing half written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from napari_ldseg.checkpoint.file import save_checkpoint
+
+from ..discs import write_discs
+from ..keras_fixture import write_keras
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Function that runs the program with a signal at a moment, and returns the files in its output folder."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def run(number, moment, *arguments):
+        command = [sys.executable, str(ROOT / "tests" / "signalled.py"), number, moment]
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        ended = subprocess.run(
+            [*command, *map(str, arguments)],
+            env=os.environ | {"PYTHONPATH": paths, "TMPDIR": str(temporary)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ended.returncode == 130, ended.stderr
+        assert "Traceback" not in ended.stderr and "Error" not in ended.stderr, ended.stderr
+        assert not list(temporary.iterdir())
+        out = tmp_path / "out"
+        return sorted(p.name for p in out.rglob("*") if p.is_file()) if out.is_dir() else []
+
+    return run
+
+
+@pytest.fixture
+def commands(tmp_path, tiny_checkpoint):
+    """The arguments of each command, with small files that exist."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_discs(data, n=4)
+    model = save_checkpoint(tiny_checkpoint(), tmp_path / "tiny.safetensors")
+    config = {
+        "name": "discs",
+        "data": {"folder": str(data), "patient": "(p[0-9]+)", "validation": 0.5},
+        "classes": ["background", "disc"],
+        "grid": {"size": [16, 16]},
+    }
+    (tmp_path / "discs.yaml").write_text(yaml.safe_dump(config))
+    write_keras(tmp_path / "keras", 2)
+    return {
+        "info": ["info", model],
+        "evaluate": ["evaluate", model, data, "-o", out, "--samples", "2"],
+        "segment": ["segment", data / "images", "-o", out, "-m", model, "-n", "2"],
+        "train": ["train", tmp_path / "discs.yaml", "-o", out],
+        "import-keras": ["import-keras", tmp_path / "keras", "-o", out / "keras.safetensors"],
+    }
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["napari_ldseg.cli", "typer", "rich.console"])
+def test_while_the_program_starts(interrupted, number, module):
+    assert interrupted(number, module, "--help") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command, module",
+    [
+        ("info", "pydantic"),
+        ("evaluate", "torch"),
+        ("evaluate", "monai"),
+        ("segment", "torch"),
+        ("segment", "lightning_fabric"),
+        ("train", "torch"),
+        ("train", "monai"),
+        ("import-keras", "torch"),
+    ],
+)
+def test_while_a_command_imports(interrupted, commands, command, module):
+    assert interrupted("SIGINT", module, *commands[command]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("command", ["evaluate", "import-keras"])
+def test_while_a_file_is_written(interrupted, commands, command, number):
+    assert interrupted(number, "write", *commands[command]) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["segment", "train"])
+def test_a_run_that_can_be_continued_ends_in_order(interrupted, commands, command):
+    """The signal comes while its first file is written; it is completed, and no temporary one stays."""
+    left = interrupted("SIGTERM", "write", *commands[command])
+    assert left and not [name for name in left if name.startswith(".") and "lock" not in name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 2, 4])
+def test_an_evaluation_leaves_nothing_whenever_it_is_ended(interrupted, commands, seconds):
+    arguments = [*commands["evaluate"], "--parts", "overlap,uncertainty,noise"]
+    arguments[arguments.index("--samples") + 1] = "5000"
+    assert interrupted("SIGTERM", f"later:{seconds}", *arguments) == []

@@ -1,0 +1,50 @@
+"""The program ``napari-ldseg`` that sends itself a signal: python tests/signalled.py SIGNAL MOMENT ARGUMENTS...
+
+MOMENT is the name of a module (when its import begins), ``write`` (a file is complete, but does not have its name
+yet), or ``later:SECONDS`` (after the import of torch).
+"""
+
+import os
+import signal
+import sys
+import threading
+from importlib.abc import MetaPathFinder
+
+
+class SendAt(MetaPathFinder):
+    """Sends the signal when a module is imported."""
+
+    def __init__(self, module, send):
+        self.module, self.send = module, send
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.module:
+            sys.meta_path.remove(self)
+            self.send()
+
+
+def main():
+    number, moment = getattr(signal, sys.argv[1]), sys.argv[2]
+    sys.argv[1:] = sys.argv[3:]
+
+    def send():
+        os.kill(os.getpid(), number)
+
+    if moment == "write":
+        from napari_ldseg.utils import atomic
+
+        atomic._to_disk = lambda path: send()
+    elif moment.startswith("later:"):
+        timer = threading.Timer(float(moment.removeprefix("later:")), send)
+        timer.daemon = True
+        sys.meta_path.insert(0, SendAt("torch", timer.start))
+    else:
+        sys.meta_path.insert(0, SendAt(moment, send))
+
+    from napari_ldseg.__main__ import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()
