@@ -1,31 +1,28 @@
 """The Review tab's display: outlines over one map, by keys, and the layers' own looks afterwards."""
 
 import numpy as np
-import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import QSettings, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QScrollArea
+from superqt import QCollapsible
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
+from napari_ldseg.review.surface import label_surface
 from napari_ldseg.widgets.common.layers import PREVIEW_KEY
+from napari_ldseg.widgets.review.display import Display
 from napari_ldseg.widgets.review.map_colours import CLEAR, RAMPS, clearness, map_colormap, ramp_for
+from napari_ldseg.widgets.review.surface_view import surface_layer
 
 from .conftest import click, paint_at, result_layer
 
 
-@pytest.fixture
-def review(viewer, widget, segmented, qtbot):
-    """The Review widget on a segmented volume."""
-    _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
-    qtbot.waitUntil(lambda: not review.reviewer.busy and review.browser.decoded)
-    qtbot.waitUntil(review.isVisible)
-    return review
-
-
 def press(viewer, key):
-    """Press a key on the canvas."""
-    QTest.keyClick(viewer.window._qt_viewer.canvas.native, key)
+    """Press a key over the image."""
+    native = viewer.window._qt_viewer.canvas.native
+    native.setFocus()
+    QTest.keyClick(native, key)
 
 
 def visible_maps(viewer):
@@ -51,29 +48,31 @@ def test_outlines_over_the_uncertainty_and_back_when_the_tab_goes(viewer, segmen
     assert labels.visible
 
 
-def test_a_key_steps_through_the_looks_and_painting_goes_on(viewer, segmented, review):
+def test_a_key_steps_through_the_looks_and_painting_goes_on(viewer, segmented, review_tab):
     labels = segmented[1]
     press(viewer, Qt.Key.Key_O)
     assert (labels.contour, labels.opacity, labels.visible) == (0, 0.5, True)
     press(viewer, Qt.Key.Key_O)
     assert not labels.visible
-    review.reviewer.go_to(0)
+    review_tab.reviewer.go_to(0)
     press(viewer, Qt.Key.Key_C)
     assert labels.visible and labels.contour == 1
-    assert review.display_part.labels.currentText() == "outlines"
+    assert review_tab.display_part.labels.currentText() == "outlines"
     index = (4, 10, 11)
     paint_at(viewer, labels, index, (int(labels.data[index]) + 1) % 3)
     assert labels.contour == 1 and labels.visible
     labels.contour = 0  # napari's own control
-    assert review.display_part.labels.currentText() == "filled"
+    assert review_tab.display_part.labels.currentText() == "filled"
 
 
-def test_every_map_in_turn_each_on_the_grid_of_the_labels(viewer, segmented, review, qtbot):
+def test_every_map_in_turn_each_on_the_grid_of_the_labels(
+    viewer, widget, segmented, review_tab, qtbot
+):
     image, labels = segmented
     names = ["predictive SD", "error probability", "P(", "P(", None, "uncertainty"]
     for name in names:
         press(viewer, Qt.Key.Key_W)
-        qtbot.waitUntil(lambda: not review.display.busy)
+        qtbot.waitUntil(lambda: not review_tab.display.busy)
         shown = visible_maps(viewer)
         assert [layer.name.startswith(name) for layer in shown] == [True] * (name is not None)
         for layer in shown:
@@ -84,59 +83,45 @@ def test_every_map_in_turn_each_on_the_grid_of_the_labels(viewer, segmented, rev
         assert len([layer for layer in own if isinstance(layer, Image)]) == (
             name in ("error probability", "P(")
         )
-        assert image not in (viewer.layers.selection.active, *own)
-        assert widget_images(review) == []
+        assert list(widget.image.choices) == [image]  # no map is offered for segmentation
     assert viewer.layers.selection.active is labels
 
 
-def widget_images(review):
-    """Return the maps of ours that the Segment widget would offer as images."""
-    return [
-        layer
-        for layer in review.viewer.layers
-        if PREVIEW_KEY in layer.metadata
-        and isinstance(layer, Image)
-        and "napari_ldseg_result" not in layer.metadata
-    ]
-
-
-def test_a_class_probability_is_the_mean_of_the_samples(viewer, segmented, review, qtbot):
-    review.display.set_map("probability:2")
-    qtbot.waitUntil(lambda: not review.display.busy)
+def test_a_class_probability_is_the_mean_of_the_samples(viewer, segmented, review_tab, qtbot):
+    review_tab.display.set_map("probability:2")
+    qtbot.waitUntil(lambda: not review_tab.display.busy)
     (layer,) = visible_maps(viewer)
-    samples = review.browser.part.samples
+    samples = review_tab.browser.part.samples
     for number, frame in enumerate(samples.frames):
         mean = np.mean([samples.probabilities(s, number)[2] for s in range(samples.n)], axis=0)
         assert np.allclose(layer.data[frame], mean, atol=1e-6)
     assert layer.contrast_limits == [0, 1]
 
 
-def test_threshold_and_opacity_by_the_sliders_and_settings_stay(viewer, review, segmented, qtbot):
-    part, sd = review.display_part, result_layer(viewer, "uncertainty")
+def test_threshold_and_opacity_by_the_sliders_and_settings_stay(
+    viewer, review_tab, segmented, qtbot
+):
+    part, sd = review_tab.display_part, result_layer(viewer, "uncertainty")
     part.threshold.setValue(10)
     assert sd.colormap.map(np.array([0.45]))[0, 3] == 0
     assert part.low.text() == "0.25"
     part.opacity.setValue(5)
     assert sd.opacity == 0.25
-    click(review.display_part.labels)
-    QTest.keyClick(review.display_part.labels.view(), Qt.Key.Key_Escape)
     press(viewer, Qt.Key.Key_O)
     settings = QSettings("napari-ldseg", "napari-ldseg")
     assert settings.value("review/labels") == "filled"
     assert float(settings.value("review/threshold")) == 0.5
-    from napari_ldseg.widgets.review.display import Display
-
-    again = Display(viewer, review.reviewer, review.browser)
+    again = Display(viewer, review_tab.reviewer, review_tab.browser)
     assert (again.labels, again.threshold, again.opacity) == ("filled", 0.5, 0.25)
 
 
-def test_a_deleted_map_layer_is_shown_again_only_by_choice(viewer, review, segmented, qtbot):
-    review.display.set_map("error_probability")
+def test_a_deleted_map_layer_is_shown_again_only_by_choice(viewer, review_tab, segmented, qtbot):
+    review_tab.display.set_map("error_probability")
     (own,) = visible_maps(viewer)
     viewer.layers.remove(own)
-    review.display.set_map("error_probability")
+    review_tab.display.set_map("error_probability")
     assert len(visible_maps(viewer)) == 1
-    review.display.set_map("none")
+    review_tab.display.set_map("none")
     assert visible_maps(viewer) == []
     assert not [
         la for la in viewer.layers if PREVIEW_KEY in la.metadata and not isinstance(la, Labels)
@@ -153,3 +138,55 @@ def test_maps_get_lighter_steadily():
     for ramp in RAMPS:
         light = map_colormap(ramp).colors[:, :3] @ [0.2126, 0.7152, 0.0722]
         assert (np.diff(light) > -1e-3).all()
+
+
+def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
+    viewer, segmented, review_tab, qtbot
+):
+    labels, part = segmented[1], review_tab.display_part
+    shown = [layer.visible for layer in viewer.layers]
+    click_section(review_tab, "Display")
+    click(part.surface)
+    qtbot.waitUntil(lambda: viewer.dims.ndisplay == 3)
+    surface = result_layer(viewer, "surface")
+    assert [layer for layer in viewer.layers if layer.visible] == [surface]
+    inside = np.argwhere(labels.data > 0)
+    low, high = labels.data_to_world(inside.min(0) - 0.5), labels.data_to_world(inside.max(0) + 0.5)
+    np.testing.assert_allclose(surface.extent.world, [low, high], atol=1e-4)
+    assert surface.data[2].min() >= 0 and surface.data[2].max() <= 0.5
+    assert review_tab.display.labels == "outlines"
+    click(part.surface)
+    assert viewer.dims.ndisplay == 2
+    assert [layer.visible for layer in viewer.layers] == shown
+    assert not part.surface.isChecked()
+
+
+def test_the_surface_of_an_oblique_layer_is_in_its_place():
+    turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
+    data = np.zeros((6, 7, 8), np.uint8)
+    data[1:3, 2:5, 3:7] = 1
+    sd = np.broadcast_to(np.linspace(0, 0.5, 8), data.shape)
+    labels = Labels(data, scale=(2.5, 0.8, 0.6), translate=(-4, 3, 9), rotate=turn)
+    vertices, faces, values = label_surface(data, sd)
+    surface = surface_layer(labels, (), vertices, faces, values)
+    corners = np.array(np.meshgrid((0.5, 2.5), (1.5, 4.5), (2.5, 6.5))).reshape(3, -1).T
+    in_world = np.array([labels.data_to_world(c) for c in corners])
+    np.testing.assert_allclose(
+        np.array([surface.data_to_world(c) for c in corners]), in_world, atol=1e-6
+    )
+    np.testing.assert_allclose([vertices.min(0), vertices.max(0)], corners[[0, -1]])
+    np.testing.assert_allclose(values, vertices[:, 2] * 0.5 / 7, atol=1e-6)
+    np.testing.assert_allclose(mesh_volume(vertices, faces), 2 * 3 * 4, rtol=0.15)
+
+
+def mesh_volume(vertices, faces):
+    """Return the volume of a closed mesh, by the divergence theorem."""
+    a, b, c = (vertices[faces[:, i]].astype(float) for i in range(3))
+    return abs((a * np.cross(b, c)).sum() / 6)
+
+
+def click_section(review, title):
+    """Unfold a section of the tab and scroll to it."""
+    (folded,) = [f for f in review.findChildren(QCollapsible) if f.text() == title]
+    click(folded.toggleButton())
+    review.findChild(QScrollArea).ensureWidgetVisible(folded)

@@ -32,7 +32,7 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     segmented,
     review,
     stroke,
-    folder,
+    folder,  # noqa: F811
 ):
     labels, mine = segmented[1], segmented[1].data.copy()
     ask(qtbot, viewer, review)
