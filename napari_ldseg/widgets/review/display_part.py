@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QLinearGradient, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
@@ -16,11 +17,12 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
+from ..common.layers import SD_RANGE
 from ..common.style import narrowed
 from .display import LOOKS, NO_MAP, Display
 from .keys import key_of, tip
 from .map_colours import map_colormap
-from .surface_view import SurfaceView
+from .surface_view import SurfaceView, surface_colours
 
 STEPS = 20  # of the sliders
 MEANINGS = {
@@ -97,33 +99,40 @@ class DisplayPart(QWidget):
             self.map.addItem(title, name)
             self.map.setItemData(self.map.count() - 1, _meaning(name), Qt.ItemDataRole.ToolTipRole)
         self.map.setCurrentIndex(self.map.findData(display.map))
-        self.map.setEnabled(bool(maps))
         for slider, share in ((self.threshold, display.threshold), (self.opacity, display.opacity)):
             with signals_blocked(slider):
                 slider.setValue(round(share * STEPS))
-        self._scale.setVisible(display.map != NO_MAP)
-        low, high = display.limits
-        self.low.setText(f"{low + display.threshold * (high - low):.2f}")
-        self.high.setText(f"{high:.2f}")
-        self.bar.show_colours(display.ramp, display.threshold)
+        self._scale.setVisible(self._surface.shown or display.map != NO_MAP)
+        self._show_range()
         self.note.setText("Decoding the samples for the probability …" * display.busy)
         self.note.setVisible(display.busy)
         self.surface.setVisible(self._surface.possible)
         self.surface.setChecked(self._surface.shown)
 
+    def _show_range(self) -> None:
+        """Show the colours of the map, or of the surface while it is shown instead."""
+        display, in_3d = self._display, self._surface.shown
+        threshold = 0.0 if in_3d else display.threshold
+        low, high = SD_RANGE if in_3d else display.limits
+        ramp = map_colormap(display.ramp, threshold)
+        self.bar.show_colours((surface_colours() if in_3d else ramp).colors, threshold)
+        self.low.setText(f"{low + threshold * (high - low):.2f}")
+        self.high.setText(f"{high:.2f}")
+        for control in (self.labels, self.map, self.threshold, self.opacity):
+            control.setEnabled(not in_3d)
+
 
 class MapBar(QWidget):
-    """The colours of the map from its threshold to its highest value."""
+    """The colours of the map from the lowest value shown to the highest."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.setFixedHeight(12)
-        self.setToolTip("The map's colours from the lowest value shown to the highest")
+        self.setToolTip("The colours from the lowest value shown to the highest")
         self._colours: list[QColor] = []
 
-    def show_colours(self, ramp: str, threshold: float) -> None:
-        """Show the part of ``ramp`` from ``threshold`` (0 to 1) on."""
-        colours = map_colormap(ramp, threshold).colors
+    def show_colours(self, colours: np.ndarray, threshold: float) -> None:
+        """Show RGBA ``colours`` (n, 4) from the share ``threshold`` (0 to 1) of them on."""
         shown = colours[min(round(threshold * len(colours)), len(colours) - 2) :]
         self._colours = [QColor.fromRgbF(*map(float, c)) for c in shown]
         self.update()

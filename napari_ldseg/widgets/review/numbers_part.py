@@ -30,10 +30,7 @@ from .reviewer import Reviewer
 from .small_plots import AreaCurve, Histogram
 
 SWATCH = 12
-DIAMETERS_TIP = (
-    "The longest diameter in any slice and the longest perpendicular to it; the mean SD of the samples "
-    "inside the class"
-)
+DIAMETERS_TIP = "The longest diameter in any slice, and the longest perpendicular to it"
 CHANGE_TIP = "Fractional area change: the share of the largest area that is gone in the smallest"
 PLOT_TIP = "Bars: the sizes of {n} samples. Band: the interval. Line: the labels."
 
@@ -195,30 +192,25 @@ class ClassCard(QWidget):
         ends = None if one.interval is None else (one.interval.low, one.interval.high)
         self.interval.setVisible(ends is not None)
         if one.interval is not None and ends is not None:
-            self.interval.setText(f"95 %: {' – '.join(map(unit.text, ends))} {unit.name}")
-            self.interval.setToolTip(one.interval.meaning)
+            text = f"95 %: {' – '.join(map(unit.text, ends))} {unit.name}"
+            sd = "" if one.mean_sd is None else f" · SD {one.mean_sd:.2f}"
+            self.interval.setText(text + sd)
+            self.interval.setToolTip(
+                f"{one.interval.meaning}; the mean SD of the samples inside the class"
+            )
         self.plot.setVisible(len(one.sample_sizes) > 1)
         self.plot.setToolTip(PLOT_TIP.format(n=len(one.sample_sizes)))
         self.plot.show_sizes(one.sample_sizes, ends, one.size)
-        self.more.setText(" · ".join(_parts(one, measured)))
-        self.more.setVisible(bool(self.more.text()))
+        self.more.setVisible(one.diameters is not None)
+        if one.diameters is not None:
+            longest, across = one.diameters.longest, one.diameters.perpendicular
+            at = ", ".join(str(i) for i in one.diameters.at)
+            where = f" · {'frame' if measured.space == 2 else 'slice'} {at}" if at else ""
+            self.more.setText(f"Ø {longest:.1f} × {across:.1f} {measured.length_unit}{where}")
         self.change.setVisible(loop is not None and loop.change is not None)
         if loop is not None and loop.change is not None:
             change = _percent(loop.change, loop.change_interval)
             self.change.setText(f"Area change {change}, frames {loop.largest} → {loop.smallest}")
-
-
-def _parts(one: ClassSize, measured: Measured) -> list[str]:
-    parts = []
-    if one.diameters is not None:
-        longest, across = one.diameters.longest, one.diameters.perpendicular
-        parts.append(f"Ø {longest:.1f} × {across:.1f} {measured.length_unit}")
-        where = ", ".join(str(i) for i in one.diameters.at)
-        if where:
-            parts.append(f"{'frame' if measured.space == 2 else 'slice'} {where}")
-    if one.mean_sd is not None:
-        parts.append(f"SD {one.mean_sd:.3f}")
-    return parts
 
 
 def table_text(measured: Measured, delimiter: str) -> str:

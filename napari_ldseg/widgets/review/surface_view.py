@@ -163,7 +163,7 @@ def surface_layer(
     layer = Surface(
         (np.concatenate([leading, vertices], axis=1), faces, values),
         name=f"surface · {labels.name.removeprefix('labels · ')}",
-        colormap=_colours(),
+        colormap=surface_colours(),
         contrast_limits=SD_RANGE,
         shading="smooth",
         **derived_attributes(labels),
@@ -172,7 +172,7 @@ def surface_layer(
     return layer
 
 
-def _colours() -> Colormap:
-    """Return the map's colours without their black end, in which no shape could be seen."""
+def surface_colours() -> Colormap:
+    """Return the map's colours without their dark end, in which no shape could be seen."""
     colours = np.array(ensure_colormap("inferno").colors)
-    return Colormap(colours[len(colours) // 5 :], name="surface uncertainty")
+    return Colormap(colours[len(colours) // 4 :], name="surface uncertainty")
