@@ -238,3 +238,12 @@ def only_case(folder):
     """Return the only case of the project in ``folder``."""
     (file,) = (folder / "cases").glob("*/case.json")
     return CaseFolder(file.parent)
+
+
+@pytest.fixture
+def review_tab(qtbot, viewer, segmented):
+    """The Review tab on a segmented volume, its regions found and its samples decoded."""
+    _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
+    qtbot.waitUntil(lambda: not review.reviewer.busy and review.browser.decoded, timeout=20_000)
+    qtbot.waitUntil(review.isVisible)
+    return review

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import napari
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..common.style import WIDTH, scrolled
 from ..project.tab import Tab
+from .compare_part import ComparePart
+from .comparer import Comparer
+from .display import Display
+from .display_part import DisplayPart
 from .keys import KEYS
+from .numbers import Numbers
+from .numbers_part import NumbersPart
 from .regions_part import RegionsPart
 from .reviewer import Reviewer
 from .sample_browser import SampleBrowser
 from .samples_part import SamplesPart
+from .section import section
+from .surface_view import SurfaceView
 from .update_part import UpdatePart
 from .updater import Updater
 
@@ -27,7 +36,14 @@ class ReviewWidget(Tab):
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
         self.updater = Updater(napari_viewer, self.reviewer, self)
         self.regions = RegionsPart(self.reviewer)
+        self.display = Display(napari_viewer, self.reviewer, self.browser, self)
+        self.surface = SurfaceView(napari_viewer, self.reviewer, self.display, self)
+        self.comparer = Comparer(napari_viewer, self)
+        self.numbers = Numbers(self.reviewer, self.browser, self)
         self.samples = SamplesPart(self.browser, self.reviewer)
+        self.display_part = DisplayPart(self.display, self.surface)
+        self.compare_part = ComparePart(self.comparer)
+        self.numbers_part = NumbersPart(self.numbers, self.reviewer, napari_viewer)
         self.update_part = UpdatePart(self.updater, self.reviewer)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
@@ -38,13 +54,18 @@ class ReviewWidget(Tab):
             "next_sample": lambda: self.browser.step(1),
             "previous_sample": lambda: self.browser.step(-1),
             "use_sample": self.samples.use_shown,
+            "outline": self.display.step_labels,
+            "map": self.display.step_map,
             "hint": self.update_part.begin,
             "update": self.updater.update,
         }
         self._lay_out()
-        self.reviewer.message.connect(self.status.show_message)
-        self.browser.message.connect(self.status.show_message)
-        self.updater.message.connect(self.status.show_message)
+        parts = (self.reviewer, self.browser, self.updater, self.display, self.surface)
+        for part in (*parts, self.numbers, self.comparer):
+            part.message.connect(self.status.show_message)
+        self.comparer.changed.connect(
+            lambda: self.display.set_covered(self.comparer.result is not None)
+        )
         self.reviewer.moved.connect(lambda: self.status.show_message(""))
         for action, run in self._actions.items():
             key = KEYS[action][0]
@@ -54,9 +75,19 @@ class ReviewWidget(Tab):
         """Release the keys and the layers."""
         for action in self._actions:
             self.viewer.bind_key(KEYS[action][0], None)
+        self.surface.shut_down()
+        self.display.shut_down()
+        self.comparer.shut_down()
+        self.numbers.shut_down()
+        self.numbers_part.shut_down()
         self.updater.shut_down()
         self.browser.shut_down()
         self.reviewer.shut_down()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Show the result as it is reviewed, from the first time that the tab is looked at."""
+        super().showEvent(event)
+        self.display.start()
 
     def _lay_out(self) -> None:
         content = QWidget()
@@ -65,6 +96,9 @@ class ReviewWidget(Tab):
         column.addWidget(self.regions)
         column.addWidget(self.samples)
         column.addWidget(self.update_part)
+        column.addWidget(section("Display", self.display_part))
+        column.addWidget(section("Numbers", self.numbers_part))
+        column.addWidget(section("Compare", self.compare_part))
         column.addStretch(1)
         content.setMinimumWidth(WIDTH - 16)
         outer = QVBoxLayout(self)

@@ -1,0 +1,178 @@
+"""The surface of the labels in the 3D view, coloured by the uncertainty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels, Layer, Surface
+from napari.qt.threading import create_worker
+from napari.utils.colormaps import Colormap, ensure_colormap
+from qtpy.QtCore import QObject, Signal
+
+from ...layers.geometry import derived_attributes, layer_scan
+from ...review.surface import label_surface
+from ..common.layers import PREVIEW_KEY, SD_RANGE, add_unselected, unwrapped
+from .display import Display
+from .reviewer import Reviewer
+
+MAPS = ("sample_sd", "predictive_sd")  # the first that there is
+
+
+class SurfaceView(QObject):
+    """Shows the surface alone in 3D, and the layers as before when it goes. Lives in the GUI thread."""
+
+    changed = Signal()
+    message = Signal(str, bool)
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        reviewer: Reviewer,
+        display: Display,
+        parent: QObject | None = None,
+    ):
+        super().__init__(parent)
+        self._viewer, self._reviewer, self._display = unwrapped(viewer), reviewer, display
+        self._worker: Any = None
+        self._layer: Surface | None = None
+        self._hidden: list[Layer] = []
+        reviewer.target_changed.connect(self._on_target)
+        self._viewer.dims.events.ndisplay.connect(self._on_ndisplay)
+        self._viewer.layers.events.removed.connect(self._on_removed)
+
+    def shut_down(self) -> None:
+        """Release the viewer."""
+        self.hide()
+        self._viewer.dims.events.ndisplay.disconnect(self._on_ndisplay)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+
+    @property
+    def possible(self) -> bool:
+        """Whether there are labels in 3D with an uncertainty."""
+        layer, maps = self._reviewer.layer, self._reviewer.maps
+        return (
+            layer is not None
+            and layer_scan(layer).space == 3
+            and any(name in maps for name in MAPS)
+        )
+
+    @property
+    def shown(self) -> bool:
+        """Whether the surface is shown, or is being made."""
+        return self._layer is not None or self._worker is not None
+
+    def show(self) -> None:
+        """Make the surface of the labels as they are now, in a worker, and show it in 3D."""
+        layer, maps = self._reviewer.layer, self._reviewer.maps
+        if layer is None or not self.possible:
+            return
+        self.hide()
+        sd = maps[next(name for name in MAPS if name in maps)]
+        frame = tuple(self._frame(layer))
+        worker = create_worker(
+            label_surface,
+            np.array(layer.data[frame]),
+            np.array(sd[frame]),
+            _start_thread=False,
+            _ignore_errors=True,
+        )
+
+        def take(mesh: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+            if self._worker is worker:
+                self._worker = None
+                self._show(layer, frame, mesh)
+                self.changed.emit()
+
+        def fail(error: Exception) -> None:
+            if self._worker is worker:
+                self._worker = None
+                self.message.emit(f"The surface of {layer.name} cannot be made: {error}", True)
+                self.changed.emit()
+
+        worker.returned.connect(take)
+        worker.errored.connect(fail)
+        self._worker = worker
+        worker.start()
+        self.changed.emit()
+
+    def hide(self) -> None:
+        """Remove the surface and go back to the slices."""
+        self._worker = None
+        layer, self._layer = self._layer, None
+        if layer is None:
+            return
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+        self._viewer.dims.ndisplay = 2
+        with self._display.unfollowed():
+            for hidden in self._hidden:
+                hidden.visible = True
+        self._hidden = []
+        self.changed.emit()
+
+    def _show(
+        self,
+        labels: Labels,
+        frame: tuple[int, ...],
+        mesh: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ) -> None:
+        vertices, faces, values = mesh
+        if not len(faces):
+            self.message.emit(f"{labels.name} is empty; it has no surface.", True)
+            return
+        self._layer = surface_layer(labels, frame, vertices, faces, values)
+        self._hidden = [layer for layer in self._viewer.layers if layer.visible]
+        with self._display.unfollowed():
+            for layer in self._hidden:
+                layer.visible = False  # volumes would be drawn over the surface
+        self._viewer.dims.ndisplay = 3
+        add_unselected(self._viewer, self._layer)
+
+    def _frame(self, layer: Labels) -> list[int]:
+        """Return the indices of the leading axes of the volume shown."""
+        leading = layer.ndim - 3
+        index = layer.world_to_data(self._viewer.dims.point)[:leading]
+        return [
+            int(np.clip(round(i), 0, n - 1)) for i, n in zip(index, layer.data.shape, strict=False)
+        ]
+
+    def _on_target(self) -> None:
+        self.hide()
+        self.changed.emit()
+
+    def _on_ndisplay(self, event: Any = None) -> None:
+        if self._viewer.dims.ndisplay == 2:
+            self.hide()
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self.hide()
+
+
+def surface_layer(
+    labels: Labels,
+    frame: tuple[int, ...],
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    values: np.ndarray,
+) -> Surface:
+    """Return a mesh in voxels of volume ``frame`` of ``labels`` as a layer, in its place in the world."""
+    leading = np.broadcast_to(np.asarray(frame, np.float32), (len(vertices), len(frame)))
+    layer = Surface(
+        (np.concatenate([leading, vertices], axis=1), faces, values),
+        name=f"surface · {labels.name.removeprefix('labels · ')}",
+        colormap=surface_colours(),
+        contrast_limits=SD_RANGE,
+        shading="smooth",
+        **derived_attributes(labels),
+    )
+    layer.metadata[PREVIEW_KEY] = True
+    return layer
+
+
+def surface_colours() -> Colormap:
+    """Return the map's colours without their dark end, in which no shape could be seen."""
+    colours = np.array(ensure_colormap("inferno").colors)
+    return Colormap(colours[len(colours) // 4 :], name="surface uncertainty")
