@@ -248,7 +248,9 @@ def _segment_case(
                 logged = now
                 left = _time_left((now - started) / fraction * (1 - fraction))
                 callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
-        results.write(item.path, made_with, sampler.posterior, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        classes = checkpoint.metadata.classes
+        results.write(item.path, made_with, sampler.posterior, classes, seconds)
         results.clear_failure()
         return None
     except Stopped:

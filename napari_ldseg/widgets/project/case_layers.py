@@ -12,10 +12,9 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...layers.geometry import derived_attributes, layer_geometry
-from ...project.case import CaseFolder, Masks
+from ...project.case import CaseContent, CaseFolder, Masks
 from ...project.folder import Project
 from ...scans.scan import Scan
 from ..common.class_labels import set_classes
@@ -35,16 +34,11 @@ SUMMARY = {
 
 
 @dataclass(frozen=True)
-class LoadedCase:
-    """A case as read from the disk; ``file`` is that of its image, ``maps`` are the SDs of the result."""
+class LoadedCase(CaseContent):
+    """A case of the project as read from the disk."""
 
     case: CaseFolder
-    image: Scan
-    file: Path
     masks: Masks
-    classes: Mapping[int, ClassInfo]
-    runs: tuple[dict, ...]
-    maps: dict[str, np.ndarray]
 
 
 def read_case(project: Project, name: str) -> LoadedCase:
@@ -55,21 +49,23 @@ def read_case(project: Project, name: str) -> LoadedCase:
     path = project.images.path(case)
     image = project.images.read(case, path)
     masks, maps = case.load(image), case.load_maps()
-    return LoadedCase(case, image, path, masks, classes, record.runs, maps)
+    return LoadedCase(
+        name, image, path, masks.label, classes, record.runs, maps, case=case, masks=masks
+    )
 
 
-def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
+def show_case(viewer: ViewerModel, loaded: CaseContent) -> tuple[Image, Labels]:
     """Add the labels and the SDs of a case to ``viewer``, and its image unless it is shown already."""
     image = _shown(viewer, loaded)
     if image is None:
         attributes = layer_geometry(loaded.image)
         attributes["metadata"][FILE_KEY] = str(loaded.file)
         image = viewer.add_image(
-            loaded.image.array, name=loaded.case.name, rgb=loaded.image.channels, **attributes
+            loaded.image.array, name=loaded.name, rgb=loaded.image.channels, **attributes
         )
     labels = Labels(
-        loaded.masks.label.copy(),
-        name=f"labels · {loaded.case.name}",
+        loaded.label.copy(),
+        name=f"labels · {loaded.name}",
         opacity=0.5,
         **derived_attributes(image),
     )
@@ -79,7 +75,7 @@ def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
     labels.metadata.update({RESULT_KEY: latest, RUNS_KEY: list(loaded.runs)})
     for name, title in (("predictive_sd", "predictive SD"), ("sample_sd", "uncertainty")):
         if name in loaded.maps and loaded.maps[name].shape == labels.data.shape:
-            layer = sd_layer(loaded.maps[name], f"{title} · {loaded.case.name}", image)
+            layer = sd_layer(loaded.maps[name], f"{title} · {loaded.name}", image)
             layer.visible = name == "sample_sd"
             layer.metadata[RESULT_KEY] = latest
             add_unselected(viewer, layer)
@@ -105,7 +101,7 @@ def write_maps(
     threading.Thread(target=work, daemon=True).start()
 
 
-def _shown(viewer: ViewerModel, loaded: LoadedCase) -> Image | None:
+def _shown(viewer: ViewerModel, loaded: CaseContent) -> Image | None:
     """Return the layer that shows the image of the case, if there is one."""
     for layer in viewer.layers:
         if isinstance(layer, Image) and RESULT_KEY not in layer.metadata:
