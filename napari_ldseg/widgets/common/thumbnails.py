@@ -35,7 +35,7 @@ def case_thumbnail(
     rgb = _grey_or_rgb(plane[::step, ::step], image.channels)
     _, height, width = image.spacing
     aspect = height / width if image.calibrated else 1.0
-    return outlined(rgb, label[index][::step, ::step], classes, side, aspect)
+    return outlined(rgb, label[index][::step, ::step], classes, side, aspect, thickness=2.5)
 
 
 def outlined(
@@ -44,19 +44,21 @@ def outlined(
     classes: Mapping[int, ClassInfo],
     side: int,
     aspect: float = 1.0,
+    thickness: float = 1.0,
 ) -> QImage:
     """Return ``rgb`` (y, x, 3), 0 to 1, with the outlines of ``labels`` (y, x), fitted into ``side`` pixels.
 
-    ``aspect`` is the height of a pixel divided by its width.
+    ``aspect`` is the height of a pixel of ``rgb`` divided by its width, ``thickness`` the outlines' in
+    pixels of the picture.
     """
     factor = max(1, side // max(labels.shape))
     enlarged = (255 * rgb).astype(np.uint8).repeat(factor, 0).repeat(factor, 1)
     shown = labels.repeat(factor, 0).repeat(factor, 1)
-    thickness = max(1, factor // 2, max(shown.shape) // side)
+    iterations = max(1, factor // 2, round(thickness * max(shown.shape) / side))
     for value, info in classes.items():
         mask = shown == value
         if value > 0 and mask.any():
-            edge = mask & ~ndimage.binary_erosion(mask, iterations=thickness)
+            edge = mask & ~ndimage.binary_erosion(mask, iterations=iterations)
             enlarged[edge] = QColor(info.colour).getRgb()[:3]
     height, width = enlarged.shape[:2]
     picture = QImage(enlarged.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)

@@ -19,7 +19,7 @@ from ...batch.worklist import CORRECTED, REVIEWED, SIGNED_OFF, TO_DO, Entry
 from ..common.style import GOOD, QUIET
 from .thumbnails import Thumbnails
 
-ROW, PICTURE, MARGIN = 68, 60, 6
+ROW, PICTURE, MARGIN = 76, 68, 6
 ACCENT = "#4a85ec"
 COLOURS = {TO_DO: "#e6a23c", CORRECTED: ACCENT, REVIEWED: GOOD, SIGNED_OFF: GOOD}
 ENTRY, PIXMAP, IS_OPEN = (Qt.ItemDataRole.UserRole + n for n in range(1, 4))
@@ -98,7 +98,7 @@ class EntryDelegate(QStyledItemDelegate):
         area = option.rect.adjusted(MARGIN, 4, -MARGIN, -4)
         box = QRect(area.left(), area.top(), PICTURE, PICTURE)
         self._draw_picture(painter, box, index)
-        text = area.adjusted(PICTURE + 10, 6, 0, -6)
+        text = area.adjusted(PICTURE + 10, 9, 0, -9)
         self._draw_text(painter, option, text, entry)
         painter.restore()
 

@@ -12,7 +12,7 @@ from qtpy.QtGui import QImage, QPixmap
 
 from ...batch.worklist import Entry
 
-SIDE = 120  # twice the size in the list, for screens with small pixels
+SIDE = 136  # twice the size in the list, for screens with small pixels
 WAITING = 40  # those asked for longer ago have been scrolled away
 
 

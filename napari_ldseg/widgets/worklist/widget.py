@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import napari
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import (
     QComboBox,
@@ -63,6 +65,7 @@ class WorklistWidget(Tab):
         self.cases = CaseList(self.thumbnails)
         self.empty = QLabel()
         self.empty.setWordWrap(True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.open = QPushButton("Open")
         self.open.setToolTip("Show the chosen case. Key: Enter; a click on a case opens it too")
         self.next = QPushButton("Next to do")
@@ -88,7 +91,7 @@ class WorklistWidget(Tab):
         layout.addWidget(self.title)
         layout.addLayout(find)
         layout.addWidget(self.cases, 1)
-        layout.addWidget(self.empty)
+        layout.addWidget(self.empty, 1)
         layout.addLayout(actions)
         layout.addWidget(self.kept)
         layout.addWidget(self.status)
@@ -124,6 +127,7 @@ class WorklistWidget(Tab):
         self.title.setText(self._title())
         self.empty.setText(self._why_empty())
         self.empty.setVisible(not shown)
+        self.cases.setVisible(bool(shown))
         self._refresh_buttons()
         self._refresh_kept()
         if worklist.busy:
@@ -134,7 +138,7 @@ class WorklistWidget(Tab):
     def _title(self) -> str:
         results, entries = self.worklist.results, self.worklist.entries
         name = "Project" if results is None else results.folder.name
-        text = f"<b>{breakable(name)}</b>"
+        text = f"<b>{escape(breakable(name))}</b>"
         if entries:
             done = len(entries) - self.worklist.left
             text += f" · {done} of {len(entries)} done"
@@ -147,8 +151,8 @@ class WorklistWidget(Tab):
             return "No case matches."
         if self.worklist.folder is None:
             return (
-                "The project has no cases yet. Choose a folder that napari-ldseg segment wrote, or correct "
-                "a label; it becomes a case."
+                "The project has no cases yet.\n\nOpen a folder that napari-ldseg segment wrote, or correct a "
+                "label: it becomes a case of the project."
             )
         return ""
 
@@ -156,8 +160,10 @@ class WorklistWidget(Tab):
         idle = not self.worklist.busy
         self.open.setEnabled(idle and self.cases.chosen is not None)
         self.next.setEnabled(idle and self.worklist.next is not None)
-        left = self.worklist.left
-        self.next.setText(f"Next to do ({left})" if left else "Nothing to do")
+        left, entries = self.worklist.left, self.worklist.entries
+        self.next.setText(
+            f"Next to do ({left})" if left else "Nothing to do" if entries else "Next to do"
+        )
 
     def _refresh_kept(self) -> None:
         folder = breakable(str(self.project_state.folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ from ..project.tracked_labels import TrackedLabels
 from .reading import Stamp, load_entry, stamp_of
 
 FOLDER_KEY = "worklist_folder"
+REMOVE_AFTER_MS = 300
 
 
 class ReadAhead(NamedTuple):
@@ -79,6 +81,8 @@ class Worklist(QObject):
         self.current: OpenCase | None = None
         self._opening: Entry | None = None
         self._before: list[Layer] = []
+        self._closed: list[Layer] = []
+        self._view: tuple | None = None
         self._ahead: ReadAhead | None = None
         self._reading: str | None = None
         self._workers: set[Any] = set()
@@ -153,6 +157,7 @@ class Worklist(QObject):
         entry = self.entry(name)
         if entry is None or self._opening is not None or self._is_busy():
             return
+        self._remove_closed()
         shown = self._shown(entry)
         if shown is not None:
             shown.visible = True
@@ -235,7 +240,6 @@ class Worklist(QObject):
         )
         if previous is not None:
             self._close(previous)
-        before[:] = [layer for layer in before if layer in self.viewer.layers]
         self._look_at(tracked.layer)
         self.opened.emit(entry.name)
         self.changed.emit()
@@ -244,17 +248,23 @@ class Worklist(QObject):
     def _look_at(self, labels: Labels) -> None:
         """Show all of the image, and of a volume the slice with most of the labels."""
         self.viewer.reset_view()
+        self._view = self._camera()
         index = representative_index(np.asarray(labels.data))
         if index:
             place = labels.data_to_world((*index, *(n // 2 for n in labels.data.shape[-2:])))
             self.viewer.dims.point = (*self.viewer.dims.point[: -labels.ndim], *place)
 
+    def _camera(self) -> tuple:
+        return (*self.viewer.camera.center, self.viewer.camera.zoom)
+
     def _close(self, case: OpenCase) -> None:
-        """Remove the layers of ``case``: what was added with it, and results for its image since then."""
+        """Hide the layers of ``case``, and remove them once the next case is drawn.
+
+        They are what was added with it, and the results for its image since then.
+        """
         tracked = self.state.labels.find(case.labels)
         if tracked is not None and tracked.recorder is not None and tracked.recorder.problem:
             return  # its corrections cannot be saved now
-        keep = self.current
         closed = list(case.added)
         if case.image is not None and case.image in case.added:
             closed += [own.layer for own in self.state.labels.on_image(case.image)]
@@ -265,9 +275,27 @@ class Worklist(QObject):
                 if isinstance(layer, Image) and RESULT_KEY in layer.metadata
                 if layer not in case.before and grid_of(layer) == grid
             ]
+        keep = [] if self.current is None else self.current.added
         for layer in dict.fromkeys(closed):
-            if layer in self.viewer.layers and (keep is None or layer not in keep.added):
-                self.viewer.layers.remove(layer)
+            if layer in self.viewer.layers and layer not in keep:
+                layer.visible = False
+                self._closed.append(layer)
+        # napari needs up to a second to remove them, for which the next case does not wait.
+        QTimer.singleShot(REMOVE_AFTER_MS, self._remove_closed)
+
+    def _remove_closed(self) -> None:
+        """Remove the layers of the case before; the view then fits the open one, unless the user moved it."""
+        closed, self._closed = [x for x in self._closed if x in self.viewer.layers], []
+        if not closed:
+            return
+        layers = self.viewer.layers
+        with getattr(layers, "batched_update", nullcontext)():  # not in napari 0.6
+            for layer in closed:
+                layers.remove(layer)
+        if self.current is not None:
+            self.current.before[:] = [x for x in self.current.before if x in layers]
+        if self._view == self._camera():
+            self.viewer.reset_view()
 
     def _read_ahead(self) -> None:
         """Read the next case to do, one at a time."""
