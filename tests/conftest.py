@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from napari_ldseg.checkpoint.file import Checkpoint, build_model
+from napari_ldseg.checkpoint.file import Checkpoint, build_model, save_checkpoint
 from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, Intensity, Metadata, TrainingRecord
+from napari_ldseg.cli import app
 from napari_ldseg.model.architecture import Architecture
 from napari_ldseg.project.folder import Project
 from napari_ldseg.utils.colours import class_colour
@@ -99,6 +101,23 @@ def tiny_checkpoint(tiny_metadata):
             model.label_decoder.out.weight.data.mul_(5)
             model.denoiser.out.weight.data.mul_(5)
         return Checkpoint(metadata, model.eval().requires_grad_(False))
+
+    return make
+
+
+@pytest.fixture
+def results_folder(tiny_checkpoint, tmp_path):
+    """Factory: segment image files as ``napari-ldseg segment`` does, and return the folder."""
+
+    def make(paths, dims=3, classes=3, samples=2):
+        checkpoint = save_checkpoint(
+            tiny_checkpoint(dims, classes), tmp_path / "batch model.safetensors"
+        )
+        arguments = ["segment", *map(str, paths), "-o", str(tmp_path / "results")]
+        arguments += ["--model", str(checkpoint), "-n", str(samples), "--accelerator", "cpu"]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        return tmp_path / "results"
 
     return make
 

@@ -13,19 +13,22 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
-from ..inference.posterior import Posterior
 from ..scans.files import read_scan, write_like
 from ..scans.labels import LABEL_INTENT
 from ..utils import records
 from ..utils.atomic import atomic_write, remove_leftovers
 from ..utils.hashing import sha256_of
 from .inputs import KINDS
+
+if TYPE_CHECKING:
+    from ..inference.posterior import Posterior  # imports torch
 
 RECORDS, FAILED, UNFINISHED = "records", "failed", ".unfinished"
 HASH = "image_file_sha256"
@@ -119,7 +122,7 @@ class CaseResults:
         """Return whether the results are complete and were made with the same settings and image."""
         record = self.record()
         return (
-            _is_finished(record)
+            is_finished(record)
             and record.get("made_with") == made_with
             and all((self.folder / name).is_file() for name in record["files"])
         )
@@ -127,7 +130,7 @@ class CaseResults:
     def corrected(self, classes: Sequence[str]) -> bool:
         """Return whether the label, of these ``classes``, was changed after it was written."""
         record, path = self.record(), self.path("labels")
-        hashes = _known_hashes(record, self._relative("labels"))
+        hashes = known_hashes(record, self._relative("labels"))
         return (
             list(record.get("classes", {})) == list(classes)
             and bool(hashes)
@@ -167,7 +170,7 @@ class CaseResults:
             path, name = self.path(kind), self._relative(kind)
             if not path.exists():
                 continue
-            hashes = _known_hashes(record, name)
+            hashes = known_hashes(record, name)
             if not hashes:
                 raise LDSegError(
                     f"{name} already exists and is not a result of this command; move it away or "
@@ -186,11 +189,17 @@ class CaseResults:
             )
 
     def write(
-        self, image: Sequence[Path], made_with: dict, posterior: Posterior, seconds: float
+        self,
+        image: Sequence[Path],
+        made_with: dict,
+        posterior: Posterior,
+        classes: Sequence[ClassInfo],
+        seconds: float,
     ) -> None:
         """Write the results and the record; the old ones are kept until all new ones are complete.
 
-        ``image`` are the image's files: one, or one per channel.
+        ``image`` are the image's files: one, or one per channel; ``classes`` the checkpoint's, background
+        first.
         """
         arrays = {
             "labels": (posterior.labels, LABEL_INTENT),
@@ -201,10 +210,13 @@ class CaseResults:
         record = {
             "status": "finished",
             "image": str(image[0]),
+            "image_from_here": _relative_path(image[0], self.folder),
             **({"channel_files": [str(path) for path in image]} if len(image) > 1 else {}),
             "made_with": made_with,
             "files": files,
-            "expected_error": posterior.expected_error(),
+            "label_values": {
+                str(value): info.model_dump(mode="json") for value, info in enumerate(classes)
+            },
             "seconds": round(seconds, 3),
             "voxels": posterior.labels.size,
             "voxel_size": posterior.voxel_size,
@@ -221,7 +233,7 @@ class CaseResults:
             self.check_replaceable(image[0], made_with)
             # If the process is killed from here on, old and new files are mixed; all have known hashes.
             old = self.record()
-            replaced = {name: _known_hashes(old, name) for name in map(self._relative, KINDS)}
+            replaced = {name: known_hashes(old, name) for name in map(self._relative, KINDS)}
             _write_json(self.record_path, {**record, "status": "started", "replaced": replaced})
             for kind, (array, _) in arrays.items():
                 path = self.path(kind)
@@ -261,6 +273,14 @@ class CaseResults:
         return self.folder / FAILED / f"{self.name}.json"
 
 
+def _relative_path(image: Path, folder: Path) -> str | None:
+    """Return the path of ``image`` from ``folder``, so that both can be moved together; None across drives."""
+    try:
+        return Path(os.path.relpath(image, folder)).as_posix()
+    except ValueError:
+        return None
+
+
 def _write_json(path: Path, record: dict) -> None:
     try:
         remove_leftovers(path)
@@ -291,7 +311,7 @@ def known_names(folder: Path) -> dict[str, str]:
     return names
 
 
-def _known_hashes(record: dict[str, Any], name: str) -> list[str]:
+def known_hashes(record: dict[str, Any], name: str) -> list[str]:
     """Return the hashes that the unchanged file ``name`` can have."""
     hashes = [record.get("files", {}).get(name), *record.get("replaced", {}).get(name, ())]
     return [sha256 for sha256 in hashes if sha256]
@@ -300,11 +320,11 @@ def _known_hashes(record: dict[str, Any], name: str) -> list[str]:
 def was_made_with(record: dict[str, Any], settings: dict[str, Any]) -> bool:
     """Return whether ``record`` is of a finished case made with ``settings``."""
     made_with = record.get("made_with", {})
-    return _is_finished(record) and all(
+    return is_finished(record) and all(
         made_with.get(key) == value for key, value in settings.items()
     )
 
 
-def _is_finished(record: dict[str, Any]) -> bool:
+def is_finished(record: dict[str, Any]) -> bool:
     """Return whether ``record`` is complete; one of a version without the expected error is not."""
     return record.get("status") == "finished" and "expected_error" in record

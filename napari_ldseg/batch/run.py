@@ -252,7 +252,8 @@ def _segment_case(
                 left = _time_left((now - started) / fraction * (1 - fraction))
                 callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
         seconds = time.monotonic() - started
-        results.write(item.image.paths, made_with, sampler.posterior, seconds)
+        classes = checkpoint.metadata.classes
+        results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
         results.clear_failure()
         return None
     except Stopped:

@@ -217,7 +217,7 @@ class Posterior:
         return 1 - float(np.mean(dice)) if dice else 1.0
 
     def summary(self) -> dict:
-        """Return the classes with their sizes, the mean SDs and the provenance, ready for JSON.
+        """Return the classes with their sizes, the expected error, the mean SDs and the provenance, for JSON.
 
         Sizes are per time point: the mean over the frames of a loop.
         """
@@ -251,6 +251,7 @@ class Posterior:
                 "intervals": reason is None,
                 "meaning": describe_intervals(self.calibration, reason) + self._calibrated_for,
             },
+            "expected_error": self.expected_error(),
             "mean_sample_sd": None if sd is None else float(sd.mean()),
             "mean_predictive_sd": float(self.predictive_sd.mean()),
             "provenance": {

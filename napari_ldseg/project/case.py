@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..scans.files import read_like, read_scan, write_like
 from ..scans.labels import LABEL_INTENT
@@ -66,6 +67,35 @@ class Masks:
     def untouched(cls, label: np.ndarray) -> Masks:
         """Return ``label`` with nothing edited and nothing reviewed."""
         return cls(label, np.zeros(label.shape, bool), np.zeros(label.shape, bool))
+
+
+@dataclass(frozen=True)
+class CaseContent:
+    """A case as read from the disk, of a project or of a results folder.
+
+    Attributes
+    ----------
+    name
+        The case's.
+    image, file
+        The image, and the file that it was read from.
+    label
+        The label map, integers on the image's grid.
+    classes
+        The classes by label value, with the background.
+    runs
+        The summaries of the runs that the label came from.
+    maps
+        The maps of the model's result, by ``MAPS``; a case may have none.
+    """
+
+    name: str
+    image: Scan
+    file: Path
+    label: np.ndarray
+    classes: Mapping[int, ClassInfo]
+    runs: tuple[dict, ...]
+    maps: dict[str, np.ndarray]
 
 
 def unnamed_value(label: np.ndarray, values: Collection[int]) -> int | None:

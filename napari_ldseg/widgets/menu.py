@@ -25,6 +25,11 @@ def open_project_widget(viewer: napari.Viewer) -> None:
     _open(viewer, "LDSeg: Project")
 
 
+def open_worklist_widget(viewer: napari.Viewer) -> None:
+    """Dock the Worklist widget, or bring it to the front."""
+    _open(viewer, "LDSeg: Worklist")
+
+
 def open_train_widget(viewer: napari.Viewer) -> None:
     """Dock the Train widget, or bring it to the front."""
     _open(viewer, "LDSeg: Train")

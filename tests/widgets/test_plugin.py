@@ -24,12 +24,12 @@ def test_widgets_are_in_the_plugins_and_in_the_segment_menu(viewer):
     for menu in (window.plugins_menu, window.layers_menu):
         menu.aboutToShow.emit()
     plugins, layers = menu_texts(window.plugins_menu), menu_texts(window.layers_menu)
-    for name in ("LDSeg: Segment", "LDSeg: Correct", "LDSeg: Train"):
+    for name in ("LDSeg: Segment", "LDSeg: Correct", "LDSeg: Train", "LDSeg: Worklist"):
         assert any(name in text for text in plugins)
         assert any(name.lower() in text.lower() for text in layers)
 
 
-@pytest.mark.parametrize("name", ["Segment", "Correct", "Train"])
+@pytest.mark.parametrize("name", ["Segment", "Correct", "Train", "Worklist"])
 def test_segment_menu_entry_docks_the_widget(viewer, qtbot, name):
     from napari._app_model import get_app_model
 
@@ -78,7 +78,7 @@ def test_the_widgets_share_a_dock_and_the_menu_brings_one_to_the_front(viewer, q
 
 
 def test_opening_the_widgets_imports_no_torch_in_the_windows_thread():
-    names = ("segment", "correct", "project", "train")
+    names = ("segment", "correct", "project", "train", "review", "worklist")
     imports = "".join(f"import napari_ldseg.widgets.{name}.widget\n" for name in names)
     code = f"{imports}import sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

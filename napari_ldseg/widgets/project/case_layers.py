@@ -12,11 +12,10 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...layers.channels import layers_scan
 from ...layers.geometry import derived_attributes, layer_geometry
-from ...project.case import CaseFolder, Masks
+from ...project.case import CaseContent, CaseFolder, Masks
 from ...project.folder import Project
 from ...project.images import refers_to_file
 from ...project.patient import NUMBERED_LAYER, patient_of
@@ -40,16 +39,11 @@ SUMMARY = {
 
 
 @dataclass(frozen=True)
-class LoadedCase:
-    """A case as read from the disk; ``file`` is that of its image, ``maps`` are the SDs of the result."""
+class LoadedCase(CaseContent):
+    """A case of the project as read from the disk."""
 
     case: CaseFolder
-    image: Scan
-    file: Path
     masks: Masks
-    classes: Mapping[int, ClassInfo]
-    runs: tuple[dict, ...]
-    maps: dict[str, np.ndarray]
 
 
 def read_case(project: Project, name: str) -> LoadedCase:
@@ -60,15 +54,17 @@ def read_case(project: Project, name: str) -> LoadedCase:
     path = project.images.path(case)
     image = project.images.read(case, path)
     masks, maps = case.load(image), case.load_maps()
-    return LoadedCase(case, image, path, masks, classes, record.runs, maps)
+    return LoadedCase(
+        name, image, path, masks.label, classes, record.runs, maps, case=case, masks=masks
+    )
 
 
-def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
+def show_case(viewer: ViewerModel, loaded: CaseContent) -> tuple[Image, Labels]:
     """Add the labels and the SDs of a case to ``viewer``, and its image unless it is shown already."""
     image = _shown(viewer, loaded) or _add_image(viewer, loaded)
     labels = Labels(
-        loaded.masks.label.copy(),
-        name=f"labels · {loaded.case.name}",
+        loaded.label.copy(),
+        name=f"labels · {loaded.name}",
         opacity=0.5,
         **derived_attributes(image),
     )
@@ -78,7 +74,7 @@ def show_case(viewer: ViewerModel, loaded: LoadedCase) -> tuple[Image, Labels]:
     labels.metadata.update({RESULT_KEY: latest, RUNS_KEY: list(loaded.runs)})
     for name, title in (("predictive_sd", "predictive SD"), ("sample_sd", "uncertainty")):
         if name in loaded.maps and loaded.maps[name].shape == labels.data.shape:
-            layer = sd_layer(loaded.maps[name], f"{title} · {loaded.case.name}", image)
+            layer = sd_layer(loaded.maps[name], f"{title} · {loaded.name}", image)
             layer.visible = name == "sample_sd"
             layer.metadata[RESULT_KEY] = latest
             add_unselected(viewer, layer)
@@ -130,9 +126,9 @@ def write_maps(
     threading.Thread(target=work, daemon=True).start()
 
 
-def _add_image(viewer: ViewerModel, loaded: LoadedCase) -> Image:
+def _add_image(viewer: ViewerModel, loaded: CaseContent) -> Image:
     """Add the image of the case, one layer per channel unless they are colours; return the first."""
-    scan, name = loaded.image, loaded.case.name
+    scan, name = loaded.image, loaded.name
     attributes = layer_geometry(scan)
     attributes["metadata"][FILE_KEY] = str(loaded.file)
     colour = scan.channel_count == 3 and scan.array.dtype in (np.uint8, np.uint16)
@@ -146,7 +142,7 @@ def _add_image(viewer: ViewerModel, loaded: LoadedCase) -> Image:
     return layers[0]
 
 
-def _shown(viewer: ViewerModel, loaded: LoadedCase) -> Image | None:
+def _shown(viewer: ViewerModel, loaded: CaseContent) -> Image | None:
     """Return the layer that shows the image of the case, the first of several, if there is one."""
     for layer in viewer.layers:
         other = RESULT_KEY in layer.metadata or layer.metadata.get(CHANNEL_KEY)

@@ -162,8 +162,11 @@ class ProjectState(QObject):
 
         self._in_background(f"Removing {name} …", work, then)
 
-    def open_case(self, name: str) -> None:
-        """Read a case in the background and show its image and labels; one case at a time."""
+    def open_case(self, name: str, read: Callable[[Project, str], LoadedCase] = read_case) -> None:
+        """Read a case in the background and show its image and labels; one case at a time.
+
+        ``read`` may return a case that is read already.
+        """
         if self.busy:
             return
         recorders = self._recorders_of(name)
@@ -176,7 +179,7 @@ class ProjectState(QObject):
         def work() -> LoadedCase:
             for recorder in finishing:
                 recorder.finish_writing()
-            return read_case(project, name)
+            return read(project, name)
 
         self._in_background(f"Opening {name} …", work, self._show)
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QImage, QPixmap
-from scipy import ndimage
+from qtpy.QtGui import QPixmap
 
 from ...checkpoint.metadata import ClassInfo
+from ..common.thumbnails import outlined
 
 Slices = tuple[slice | int, ...]
 
@@ -33,19 +32,4 @@ def thumbnail(
     else:
         low, high = (float(v) for v in image.contrast_limits)
         rgb = np.clip((grey - low) / max(high - low, 1e-12), 0, 1)[..., None].repeat(3, -1)
-    factor = max(1, side // max(rgb.shape[:2]))
-    enlarged = (255 * rgb).astype(np.uint8).repeat(factor, 0).repeat(factor, 1)
-    shown = labels[where].repeat(factor, 0).repeat(factor, 1)
-    for value, info in classes.items():
-        mask = shown == value
-        if value > 0 and mask.any():
-            edge = mask & ~ndimage.binary_erosion(mask, iterations=max(1, factor // 2))
-            enlarged[edge] = QColor(info.colour).getRgb()[:3]
-    height, width = enlarged.shape[:2]
-    picture = QImage(enlarged.tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    return QPixmap.fromImage(picture).scaled(
-        side,
-        side,
-        Qt.AspectRatioMode.KeepAspectRatio,
-        Qt.TransformationMode.SmoothTransformation,
-    )
+    return QPixmap.fromImage(outlined(rgb, labels[where], classes, side))
