@@ -1,7 +1,7 @@
 """The program ``napari-ldseg`` that sends itself a signal: python tests/signalled.py SIGNAL MOMENT ARGUMENTS...
 
-MOMENT is the name of a module (when its import begins), ``write`` (a file is complete, but does not have its name
-yet), or ``later:SECONDS`` (after the import of torch).
+MOMENT is the name of a module (when its import begins), ``write:PART`` (a file with PART in its name is complete,
+but does not have its name yet), or ``later:SECONDS`` (after the import of torch).
 """
 
 import os
@@ -30,10 +30,17 @@ def main():
     def send():
         os.kill(os.getpid(), number)
 
-    if moment == "write":
+    if moment.startswith("write:"):
         from napari_ldseg.utils import atomic
 
-        atomic._to_disk = lambda path: send()
+        part, sent = moment.removeprefix("write:"), []
+
+        def write(path):
+            if part in path.name and not sent:
+                sent.append(path)
+                send()
+
+        atomic._to_disk = write
     elif moment.startswith("later:"):
         timer = threading.Timer(float(moment.removeprefix("later:")), send)
         timer.daemon = True

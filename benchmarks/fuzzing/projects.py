@@ -248,7 +248,9 @@ def _damage(folder: Path, rng: Random) -> None:
         rng.choice((any_path.mkdir, any_path.touch, functools.partial(os.mkfifo, any_path)))()
     elif kind == 12:
         data = rng.choice(files).read_bytes()
-        path.with_name(rng.choice(("journal", "label.nii.gz"))).write_bytes(data)
+        target = path.with_name(rng.choice(("journal", "label.nii.gz")))
+        if not target.is_dir():
+            target.write_bytes(data)
     else:
         name = rng.choice(
             (

@@ -116,6 +116,12 @@ class Images:
     def _places(self, path: Path) -> dict[str, str | None]:
         path = path.resolve()
         try:
+            str(path).encode()
+        except UnicodeEncodeError as error:
+            raise LDSegError(
+                f"The name of {path} is not in UTF-8; rename it with plain letters."
+            ) from error
+        try:
             relative = Path(os.path.relpath(path, self.folder.resolve())).as_posix()
         except ValueError:  # another drive of Windows
             relative = None

@@ -107,9 +107,8 @@ def test_a_wrong_suffix_is_named_with_the_right_one(tmp_path, assert_sentence):
         assert_sentence(error, name, words)
 
 
-@pytest.mark.parametrize("fields", [{"scl_slope": 3e38, "scl_inter": 3e38}, {"quatern_b": np.inf}])
-def test_numbers_beyond_computing_are_refused_without_a_warning(tmp_path, fields, assert_sentence):
-    path = write(tmp_path / "scan.nii", datatype=64, bitpix=64, sform_code=0, **fields)
+def test_numbers_beyond_computing_are_refused_without_a_warning(tmp_path, assert_sentence):
+    path = write(tmp_path / "scan.nii", datatype=64, bitpix=64, scl_slope=3e38, scl_inter=3e38)
     path.write_bytes(path.read_bytes()[:352] + np.full(120, 1e300).tobytes())
     with pytest.raises(LDSegError) as error, warnings.catch_warnings():
         warnings.simplefilter("error")
