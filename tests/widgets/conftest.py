@@ -9,7 +9,8 @@ from napari.layers import Labels
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QScrollArea
+from superqt import QCollapsible
 
 from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.project.case import CaseFolder
@@ -137,6 +138,13 @@ def press(viewer, key, modifier=Qt.KeyboardModifier.NoModifier):
     native = viewer.window._qt_viewer.canvas.native
     native.setFocus()
     QTest.keyClick(native, key, modifier)
+
+
+def open_section(tab, title):
+    """Unfold a section of the Review tab by a click, and scroll to it."""
+    (folded,) = [f for f in tab.findChildren(QCollapsible) if f.text() == title]
+    click(folded.toggleButton())
+    tab.findChild(QScrollArea).ensureWidgetVisible(folded)
 
 
 def click(button):

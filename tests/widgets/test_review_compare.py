@@ -75,8 +75,11 @@ def test_two_layers_are_compared_and_the_overlay_is_in_its_place(qtbot, viewer, 
 def test_a_stroke_makes_the_comparison_outdated(qtbot, viewer, tab, pair):
     tab.compare_part.compare.click()
     compared(qtbot, tab)
+    viewer.dims.set_current_step(0, 5)  # another slice is no change
+    qtbot.wait(500)
+    assert tab.compare_part.note.text() == ""
     paint_at(viewer, pair[0], (4, 2, 3), 1)
-    assert "press Compare again" in tab.compare_part.note.text()
+    qtbot.waitUntil(lambda: "press Compare again" in tab.compare_part.note.text())
     tab.compare_part.compare.click()
     compared(qtbot, tab)
     assert tab.compare_part.note.text() == ""

@@ -4,8 +4,6 @@ import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QSettings, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QScrollArea
-from superqt import QCollapsible
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
@@ -15,7 +13,7 @@ from napari_ldseg.widgets.review.display import Display
 from napari_ldseg.widgets.review.map_colours import CLEAR, RAMPS, clearness, map_colormap, ramp_for
 from napari_ldseg.widgets.review.surface_view import surface_layer
 
-from .conftest import click, paint_at, result_layer
+from .conftest import click, open_section, paint_at, result_layer
 
 
 def press(viewer, key):
@@ -61,6 +59,9 @@ def test_a_key_steps_through_the_looks_and_painting_goes_on(viewer, segmented, r
     index = (4, 10, 11)
     paint_at(viewer, labels, index, (int(labels.data[index]) + 1) % 3)
     assert labels.contour == 1 and labels.visible
+    labels.visible = False  # as by a run on another image
+    assert review_tab.display.labels == "outlines"
+    labels.visible = True
     labels.contour = 0  # napari's own control
     assert review_tab.display_part.labels.currentText() == "filled"
 
@@ -145,7 +146,7 @@ def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
 ):
     labels, part = segmented[1], review_tab.display_part
     shown = [layer.visible for layer in viewer.layers]
-    click_section(review_tab, "Display")
+    open_section(review_tab, "Display")
     click(part.surface)
     qtbot.waitUntil(lambda: viewer.dims.ndisplay == 3)
     surface = result_layer(viewer, "surface")
@@ -183,10 +184,3 @@ def mesh_volume(vertices, faces):
     """Return the volume of a closed mesh, by the divergence theorem."""
     a, b, c = (vertices[faces[:, i]].astype(float) for i in range(3))
     return abs((a * np.cross(b, c)).sum() / 6)
-
-
-def click_section(review, title):
-    """Unfold a section of the tab and scroll to it."""
-    (folded,) = [f for f in review.findChildren(QCollapsible) if f.text() == title]
-    click(folded.toggleButton())
-    review.findChild(QScrollArea).ensureWidgetVisible(folded)

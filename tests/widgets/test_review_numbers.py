@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.review.measurements import COLUMNS, OF_SAMPLES, measure_classes
 
-from .conftest import other_value, paint_at, result_layer, settle
+from .conftest import open_section, other_value, paint_at, result_layer, settle
 
 VOXEL = 0.8 * 0.8 * 2.5
 DIALOG = "napari_ldseg.widgets.review.numbers_part.QFileDialog.getSaveFileName"
@@ -21,12 +21,20 @@ DIALOG = "napari_ldseg.widgets.review.numbers_part.QFileDialog.getSaveFileName"
 @pytest.fixture
 def measured(qtbot, review_tab):
     """Return the measurements once they are of the labels as they are."""
+    assert review_tab.numbers.measured is None  # nothing is measured while nobody looks
+    open_section(review_tab, "Numbers")
 
     def wait():
         qtbot.waitUntil(lambda: not review_tab.numbers.busy, timeout=20_000)
         return review_tab.numbers.measured
 
     return wait
+
+
+def with_samples(numbers):
+    """Return whether the labels are measured with their samples."""
+    measured = numbers.measured
+    return not numbers.busy and measured is not None and bool(measured.sizes[0].sample_sizes)
 
 
 def test_the_numbers_are_those_of_the_labels_and_the_samples(segmented, review_tab, measured):
@@ -51,7 +59,7 @@ def test_the_numbers_are_those_of_the_labels_and_the_samples(segmented, review_t
 
 
 def test_a_stroke_is_measured_after_a_pause_and_reviewed_voxels_are_exact(
-    viewer, segmented, review_tab, measured
+    qtbot, viewer, segmented, review_tab, measured
 ):
     labels = segmented[1]
     before = measured().sizes
@@ -63,6 +71,9 @@ def test_a_stroke_is_measured_after_a_pause_and_reviewed_voxels_are_exact(
     for one, other in zip(before, after, strict=True):
         change = (one.value == new) - (one.value == old)
         assert other.size - one.size == pytest.approx(change * VOXEL)
+    labels.undo()
+    qtbot.waitUntil(lambda: review_tab.numbers.measured.sizes == before, timeout=20_000)
+    paint_at(viewer, labels, index, new)
     review_tab.project_state.mark_reviewed(
         labels, tuple(slice(0, n) for n in labels.data.shape), True
     )
@@ -104,7 +115,8 @@ def test_a_loop_has_a_curve_that_leads_to_its_frames(
     run(samples=3)
     labels = result_layer(viewer, "labels")
     _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
-    qtbot.waitUntil(lambda: review.browser.decoded and not review.numbers.busy, timeout=20_000)
+    open_section(review, "Numbers")
+    qtbot.waitUntil(lambda: with_samples(review.numbers), timeout=20_000)
     loops = review.numbers.measured.loops
     assert [loop.name for loop in loops] == ["class 1", "class 2"]
     for loop in loops:
@@ -127,7 +139,8 @@ def test_pixels_without_units(qtbot, viewer, widget, run, model_file):
     widget.model.choose(model_file(2, classes=3))
     run(samples=1)
     _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
-    qtbot.waitUntil(lambda: review.browser.decoded and not review.numbers.busy, timeout=20_000)
+    open_section(review, "Numbers")
+    qtbot.waitUntil(lambda: with_samples(review.numbers), timeout=20_000)
     part, data = review.numbers_part, result_layer(viewer, "labels").data
     assert part.cards[0].total.text() == f"<b>{np.count_nonzero(data == 1):,} pixels</b>"
     assert part.cards[0].interval.isHidden()

@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from napari.qt.threading import create_worker
 from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...errors import LDSegError
 from ...layers.geometry import derived_attributes, grid_of, layer_scan
@@ -19,7 +19,7 @@ from ...scans.files import read_labels
 from ...scans.scan import Scan
 from ..common.class_labels import classes_of
 from ..common.layers import PREVIEW_KEY, add_unselected, unwrapped
-from ..common.sizes import EVENTS, Unit, unit_of
+from ..common.sizes import EVENTS, PAUSE_MS, Unit, unit_of
 
 if TYPE_CHECKING:
     from ...review.comparison import Comparison  # imports torch
@@ -64,7 +64,11 @@ class Comparer(QObject):
         super().__init__(parent)
         self._viewer = unwrapped(viewer)
         self._worker: Any = None
-        self._watched: list[Labels] = []
+        self._watched: list[tuple[Labels, np.ndarray]] = []  # with the data compared
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(PAUSE_MS)
+        self._timer.timeout.connect(self._check)
         self._layer: Labels | None = None
         self.files: dict[str, Scan] = {}
         self.result: Result | None = None
@@ -159,7 +163,7 @@ class Comparer(QObject):
         worker.returned.connect(take)
         worker.errored.connect(fail)
         self._worker = worker
-        self._watch(layers)
+        self._watch([*zip(layers, arrays, strict=False)])
         worker.start()
         self.changed.emit()
 
@@ -193,18 +197,24 @@ class Comparer(QObject):
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
-    def _watch(self, layers: list[Labels]) -> None:
-        for layer in self._watched:
+    def _watch(self, layers: list[tuple[Labels, np.ndarray]]) -> None:
+        for layer, _ in self._watched:
             for event in EVENTS:
                 getattr(layer.events, event).disconnect(self._on_change)
+        self._timer.stop()
         self._watched = layers
-        for layer in layers:
+        for layer, _ in layers:
             for event in EVENTS:
                 getattr(layer.events, event).connect(self._on_change)
 
     def _on_change(self, event: Any = None) -> None:
-        if not self.outdated:
-            self.outdated = True
+        self._timer.start()  # also another slice
+
+    def _check(self) -> None:
+        """Find out whether the labels still are those that were compared."""
+        outdated = not all(np.array_equal(layer.data, data) for layer, data in self._watched)
+        if outdated != self.outdated:
+            self.outdated = outdated
             self.changed.emit()
 
     def _on_layers(self, event: Any) -> None:

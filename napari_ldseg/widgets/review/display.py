@@ -289,10 +289,10 @@ class Display(QObject):
 
     def _on_look(self, event: Any = None) -> None:
         layer = self._watched
-        if layer is None or self._applying:
-            return
-        look = (OUTLINES if layer.contour else FILLED) if layer.visible else HIDDEN
-        if self.labels == HIDDEN and look == FILLED and event.type == "visible":
+        if layer is None or self._applying or not layer.visible:
+            return  # hidden by a new run, or for a moment: no choice of the user
+        look = OUTLINES if layer.contour else FILLED
+        if self.labels == HIDDEN and event.type == "visible":
             look = OUTLINES  # shown again to be corrected, over the map
         if look != self.labels:
             self.set_labels(look)

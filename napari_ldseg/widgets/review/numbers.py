@@ -60,7 +60,7 @@ class Measured:
 
 
 class Numbers(QObject):
-    """Follows the labels under review. Lives in the GUI thread, measures in a worker.
+    """Follows the labels under review while it is active. Lives in the GUI thread, measures in a worker.
 
     ``changed`` follows new measurements, and the beginning of measuring.
     """
@@ -73,7 +73,9 @@ class Numbers(QObject):
         self._reviewer, self._browser = reviewer, browser
         self._layer: Labels | None = None
         self._worker: Any = None
-        self._with_samples = False
+        self._active = self._stale = self._with_samples = False
+        self._known = (0, 0)
+        self._seen: np.ndarray | None = None
         self.measured: Measured | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -86,23 +88,28 @@ class Numbers(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether the measurements are of labels that have changed since."""
-        return self._timer.isActive() or self._worker is not None
+        """Whether the measurements are not those of the labels as they are."""
+        return self._stale or self._worker is not None
+
+    def set_active(self, active: bool) -> None:
+        """Measure only while somebody looks at the numbers."""
+        self._active = active
+        if active and self.busy:
+            self._timer.start()
 
     def shut_down(self) -> None:
         """Release the layer."""
         self._timer.stop()
-        self._worker = None
+        self._active, self._worker = False, None
         self._watch(None)
 
     def _on_target(self) -> None:
-        self._worker, self.measured, self._with_samples = None, None, False
-        self._known = (0, 0)
+        self._worker = self.measured = self._seen = None
+        self._with_samples, self._known = self._browser.decoded, (0, 0)
         self._watch(self._reviewer.layer)
+        self._stale = False
         if self._layer is not None:
-            self._timer.start()
-        else:
-            self._timer.stop()
+            self._outdate()
         self.changed.emit()
 
     def _watch(self, layer: Labels | None) -> None:
@@ -114,10 +121,17 @@ class Numbers(QObject):
                 getattr(layer.events, event).connect(self._on_change)
         self._layer = layer
 
-    def _on_change(self, event: Any = None) -> None:
-        was_busy = self.busy
-        self._timer.start()
-        if not was_busy:
+    def _on_change(self, event: Any) -> None:
+        if event.type != "set_data":
+            self._outdate()
+        elif self._active:
+            self._timer.start()  # another slice, or an undo: seen when it settles
+
+    def _outdate(self) -> None:
+        was_stale, self._stale = self._stale, True
+        if self._active:
+            self._timer.start()
+        if not was_stale:
             self.changed.emit()
 
     def _on_reviewed(self) -> None:
@@ -127,22 +141,26 @@ class Numbers(QObject):
         known = (0, 0) if recorder is None else recorder.counts()
         if known != self._known:
             self._known = known
-            self._on_change()
+            self._outdate()
 
     def _on_samples(self) -> None:
         if self._browser.decoded != self._with_samples:
             self._with_samples = self._browser.decoded
-            self._on_change()
+            self._outdate()
 
     def _measure(self) -> None:
         target, maps = self._reviewer.target, self._reviewer.maps
-        if target is None:
+        if target is None or not self._active:
+            return
+        seen = self._seen
+        if not self._stale and seen is not None and np.array_equal(seen, target.layer.data):
             return
         if self._worker is not None:
             self._timer.start()  # one at a time
             return
         part = self._browser.part if self._browser.decoded else None
         labels = np.array(target.layer.data)  # a copy, since the user may go on painting
+        self._seen, self._stale = labels, False
         sd = maps.get("sample_sd")
         worker = create_worker(
             measure, target, labels, part, sd, _start_thread=False, _ignore_errors=True
@@ -163,6 +181,7 @@ class Numbers(QObject):
         worker.errored.connect(fail)
         self._worker = worker
         worker.start()
+        self.changed.emit()
 
 
 def measure(

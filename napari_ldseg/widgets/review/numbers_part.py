@@ -101,7 +101,8 @@ class NumbersPart(QWidget):
         if measured is not None and loops:
             self.curve_title.setText(f"Area over the frames ({measured.unit.name})")
             self.curve.show_areas(
-                [(measured.classes[v].colour, loop.areas, loop.bands) for v, loop in loops.items()]
+                [(measured.classes[v].colour, loop.areas, loop.bands) for v, loop in loops.items()],
+                measured.unit,
             )
             self._on_step()
         for button in (self.copy, self.save):
@@ -172,7 +173,6 @@ class ClassCard(QWidget):
         self.more = QLabel()
         self.more.setToolTip(DIAMETERS_TIP)
         self.change = QLabel()
-        self.change.setToolTip(CHANGE_TIP)
         self.plot = Histogram(colour)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -188,7 +188,8 @@ class ClassCard(QWidget):
         unit = measured.unit
         self.name.setText(one.name)
         self.name.setToolTip(one.name)
-        self.total.setText(f"<b>{unit.text(one.size)} {unit.name}</b>")
+        mean = "" if loop is None else "mean "  # over the frames
+        self.total.setText(f"{mean}<b>{unit.text(one.size)} {unit.name}</b>")
         ends = None if one.interval is None else (one.interval.low, one.interval.high)
         self.interval.setVisible(ends is not None)
         if one.interval is not None and ends is not None:
@@ -210,7 +211,10 @@ class ClassCard(QWidget):
         self.change.setVisible(loop is not None and loop.change is not None)
         if loop is not None and loop.change is not None:
             change = _percent(loop.change, loop.change_interval)
-            self.change.setText(f"Area change {change}, frames {loop.largest} → {loop.smallest}")
+            self.change.setText(f"Area change {change}")
+            self.change.setToolTip(
+                f"{CHANGE_TIP}: from frame {loop.largest} to frame {loop.smallest}"
+            )
 
 
 def table_text(measured: Measured, delimiter: str) -> str:
@@ -223,5 +227,7 @@ def table_text(measured: Measured, delimiter: str) -> str:
 
 
 def _percent(change: float, interval: Interval | None) -> str:
-    text = f"{change:.0%}"
-    return text if interval is None else f"{text} ({interval.low:.0%} – {interval.high:.0%})"
+    text = f"{100 * change:.0f} %"
+    if interval is None:
+        return text
+    return f"{text} ({100 * interval.low:.0f} – {100 * interval.high:.0f} %)"

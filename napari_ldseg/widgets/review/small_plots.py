@@ -9,10 +9,13 @@ from qtpy.QtCore import QPointF, QRectF, Qt, Signal
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QWidget
 
+from ..common.sizes import Unit
 from ..common.style import QUIET
 
 BINS = 12
 MARGIN = 4
+HEADROOM = 1.2  # of the highest value, for the text
+TEXT = 14  # from the top line down to the text below it
 
 
 class Histogram(QWidget):
@@ -73,6 +76,7 @@ class AreaCurve(QWidget):
         self.setToolTip("Area in each frame, with the band of the samples. Click to go to a frame.")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.frame = 0
+        self._unit = Unit("pixels", 1)
         self._curves: list[
             tuple[QColor, Sequence[float], Sequence[tuple[float, float]] | None]
         ] = []
@@ -80,8 +84,10 @@ class AreaCurve(QWidget):
     def show_areas(
         self,
         curves: Sequence[tuple[str, Sequence[float], Sequence[tuple[float, float]] | None]],
+        unit: Unit,
     ) -> None:
-        """Show curves of (colour, area per frame, band per frame or None)."""
+        """Show curves of (colour, area per frame, band per frame or None), and the top in ``unit``."""
+        self._unit = unit
         self._curves = [(QColor(colour), areas, bands) for colour, areas, bands in curves]
         self.update()
 
@@ -98,7 +104,7 @@ class AreaCurve(QWidget):
         frames = len(self._curves[0][1])
         tops = [max(areas) for _, areas, _ in self._curves]
         tops += [max(high for _, high in bands) for _, _, bands in self._curves if bands]
-        top = max(tops) or 1.0
+        top = max(tops) * HEADROOM or 1.0
         height = self.height() - 2 * MARGIN
 
         def point(frame: int, value: float) -> QPointF:
@@ -108,6 +114,8 @@ class AreaCurve(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(QPen(QColor(QUIET), 1))
         painter.drawLine(point(0, 0), point(frames - 1, 0))
+        painter.drawLine(point(0, top), point(frames - 1, top))
+        painter.drawText(point(0, top) + QPointF(0, TEXT), self._unit.text(top))
         painter.setPen(QPen(QColor(QUIET), 1, Qt.PenStyle.DashLine))
         painter.drawLine(point(self.frame, 0), point(self.frame, top))
         for colour, areas, bands in self._curves:
