@@ -122,8 +122,9 @@ class Worklist(QObject):
 
     def show_project(self) -> None:
         """List the cases of the project."""
-        self._use(None)
-        self._settings.remove(FOLDER_KEY)
+        if not self.busy and self._opening is None:
+            self._use(None)
+            self._settings.remove(FOLDER_KEY)
 
     def show_results(self, folder: Path) -> None:
         """List the cases of a results folder, which is read in the background."""
@@ -132,6 +133,8 @@ class Worklist(QObject):
             self._use(results)
             self._settings.setValue(FOLDER_KEY, str(results.folder))
 
+        if self.busy or self._opening is not None:
+            return
         self._set_busy(f"Reading {folder.name} …")
         self._in_background(partial(read_results, folder), then)
 
