@@ -79,7 +79,7 @@ def wait_open(qtbot, tab, name):
     qtbot.waitUntil(
         lambda: (
             tab.worklist.open_name == name
-            and not tab.worklist._closed
+            and not tab.worklist._layers._closed
             and tab.worklist._reading is None
         ),
         timeout=20_000,
@@ -89,7 +89,7 @@ def wait_open(qtbot, tab, name):
 def open_case(qtbot, tab, name):
     click_row(tab, name)
     wait_open(qtbot, tab, name)
-    return tab.worklist.current.labels
+    return tab.worklist._layers.labels
 
 
 def status(tab, name):
@@ -108,7 +108,7 @@ def test_a_click_opens_a_case_exactly_on_its_oblique_image(
     name = listed[0]
     labels = open_case(qtbot, tab, name)
     (path,) = [p for p in oblique_scans if p.name.startswith(name)]
-    image = tab.worklist.current.image
+    image = tab.worklist._layers.image
     assert [layer.name for layer in viewer.layers] == [
         name,
         f"predictive SD · {name}",
@@ -168,7 +168,7 @@ def test_a_case_that_was_read_ahead_is_read_again_when_its_label_has_changed(
     nib.save(nib.Nifti1Image(np.full(image.shape, 2, np.uint8), image.affine, image.header), path)
     click(tab.next)
     wait_open(qtbot, tab, listed[1])
-    assert (tab.worklist.current.labels.data == 2).all()
+    assert (tab.worklist._layers.labels.data == 2).all()
 
 
 def test_painting_reviewing_and_signing_off_change_the_status(
@@ -288,7 +288,7 @@ def test_results_of_a_segmentation_close_with_their_case(
 ):
     open_case(qtbot, tab, listed[0])
     widget.model.choose(model_file(3, classes=3))
-    widget.image.value = tab.worklist.current.image
+    widget.image.value = tab.worklist._layers.image
     run(samples=2)
     assert len(label_layers(viewer)) == 2
     open_case(qtbot, tab, listed[1])
