@@ -192,9 +192,11 @@ class CaseList(QListView):
         self.chosen_changed.emit()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Open the chosen entry with Enter."""
+        """Open the chosen entry with Enter; letters are the viewer's keys, not a search in the list."""
         if event is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self._open(self.currentIndex())
+        elif event is not None and event.text().isalnum():
+            event.ignore()
         else:
             super().keyPressEvent(event)
 

@@ -158,6 +158,8 @@ class WorklistWidget(Tab):
 
     def _refresh_buttons(self) -> None:
         idle = not self.worklist.busy
+        self.choose_folder.setEnabled(idle)
+        self.choose_project.setEnabled(idle)
         self.open.setEnabled(idle and self.cases.chosen is not None)
         self.next.setEnabled(idle and self.worklist.next is not None)
         left, entries = self.worklist.left, self.worklist.entries

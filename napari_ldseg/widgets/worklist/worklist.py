@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer
+from napari.layers import Labels
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QSettings, QTimer, Signal
 
@@ -24,18 +22,16 @@ from ...batch.worklist import (
     read_results,
 )
 from ...errors import LDSegError
-from ...layers.geometry import grid_of
 from ...project.case import CaseContent
 from ...project.folder import Project
-from ..common.layers import RESULT_KEY, unwrapped
-from ..common.thumbnails import representative_index
+from ..common.layers import unwrapped
 from ..project.case_layers import LoadedCase, read_case, show_case
 from ..project.state import ProjectState
 from ..project.tracked_labels import TrackedLabels
+from .case_layers import CaseLayers
 from .reading import Stamp, load_entry, stamp_of
 
 FOLDER_KEY = "worklist_folder"
-REMOVE_AFTER_MS = 300
 
 
 class ReadAhead(NamedTuple):
@@ -45,20 +41,6 @@ class ReadAhead(NamedTuple):
     case: str | None
     stamp: Stamp
     content: CaseContent
-
-
-class OpenCase(NamedTuple):
-    """The case that the worklist has opened, from the results in ``folder`` or from the project.
-
-    ``added`` are the layers that came with it, ``before`` those that were there already.
-    """
-
-    name: str
-    folder: Path | None
-    labels: Labels
-    image: Layer | None
-    added: list[Layer]
-    before: list[Layer]
 
 
 class Worklist(QObject):
@@ -78,11 +60,9 @@ class Worklist(QObject):
         self.results: Results | None = None
         self.entries: list[Entry] = []
         self.busy = ""
-        self.current: OpenCase | None = None
+        self._open: tuple[str, Path | None] | None = None  # a name, and the results' folder
         self._opening: Entry | None = None
-        self._before: list[Layer] = []
-        self._closed: list[Layer] = []
-        self._view: tuple | None = None
+        self._layers = CaseLayers(self.viewer, state.labels, self)
         self._ahead: ReadAhead | None = None
         self._reading: str | None = None
         self._workers: set[Any] = set()
@@ -103,8 +83,8 @@ class Worklist(QObject):
     @property
     def open_name(self) -> str | None:
         """The name of the entry that is open."""
-        here = self.current is not None and self.current.folder == self.folder
-        return self.current.name if here and self.current is not None else None
+        here = self._open is not None and self._open[1] == self.folder
+        return self._open[0] if here and self._open is not None else None
 
     @property
     def left(self) -> int:
@@ -122,8 +102,9 @@ class Worklist(QObject):
 
     def show_project(self) -> None:
         """List the cases of the project."""
-        self._use(None)
-        self._settings.remove(FOLDER_KEY)
+        if not self.busy and self._opening is None:
+            self._use(None)
+            self._settings.remove(FOLDER_KEY)
 
     def show_results(self, folder: Path) -> None:
         """List the cases of a results folder, which is read in the background."""
@@ -132,6 +113,8 @@ class Worklist(QObject):
             self._use(results)
             self._settings.setValue(FOLDER_KEY, str(results.folder))
 
+        if self.busy or self._opening is not None:
+            return
         self._set_busy(f"Reading {folder.name} …")
         self._in_background(partial(read_results, folder), then)
 
@@ -157,13 +140,14 @@ class Worklist(QObject):
         entry = self.entry(name)
         if entry is None or self._opening is not None or self._is_busy():
             return
-        self._remove_closed()
+        self._layers.remove_closed()
         shown = self._shown(entry)
         if shown is not None:
             shown.visible = True
             self.viewer.layers.selection.active = shown
             return
-        self._opening, self._before = entry, list(self.viewer.layers)
+        self._opening = entry
+        self._layers.begin()
         if entry.case is not None:
             self._open_case(entry, entry.case)
         elif (content := self._take_ahead(entry)) is not None:
@@ -195,8 +179,8 @@ class Worklist(QObject):
 
     def _shown(self, entry: Entry) -> Labels | None:
         """Return the labels layer in which ``entry`` is open already."""
-        if self.current is not None and self.open_name == entry.name:
-            return self.current.labels
+        if self.open_name == entry.name:
+            return self._layers.labels
         tracked = self._tracked(entry.case)
         return None if tracked is None else tracked.layer
 
@@ -227,80 +211,19 @@ class Worklist(QObject):
         self._finish_opening(tracked)
 
     def _finish_opening(self, tracked: TrackedLabels) -> None:
-        entry, before = self._opening, self._before
-        self._opening, self._before = None, []
+        entry, self._opening = self._opening, None
         if entry is None:
             return
-        previous = self.current
-        added = [layer for layer in self.viewer.layers if layer not in before]
-        if previous is not None and tracked.image in previous.added:
-            added.append(tracked.image)
-        self.current = OpenCase(
-            entry.name, self.folder, tracked.layer, tracked.image, added, before
-        )
-        if previous is not None:
-            self._close(previous)
-        self._look_at(tracked.layer)
+        self._layers.replace(tracked.layer, tracked.image)
+        self._open = entry.name, self.folder
         self.opened.emit(entry.name)
         self.changed.emit()
         QTimer.singleShot(0, self._read_ahead)
 
-    def _look_at(self, labels: Labels) -> None:
-        """Show all of the image, and of a volume the slice with most of the labels."""
-        self.viewer.reset_view()
-        self._view = self._camera()
-        index = representative_index(np.asarray(labels.data))
-        if index:
-            place = labels.data_to_world((*index, *(n // 2 for n in labels.data.shape[-2:])))
-            self.viewer.dims.point = (*self.viewer.dims.point[: -labels.ndim], *place)
-
-    def _camera(self) -> tuple:
-        return (*self.viewer.camera.center, self.viewer.camera.zoom)
-
-    def _close(self, case: OpenCase) -> None:
-        """Hide the layers of ``case``, and remove them once the next case is drawn.
-
-        They are what was added with it, and the results for its image since then.
-        """
-        tracked = self.state.labels.find(case.labels)
-        if tracked is not None and tracked.recorder is not None and tracked.recorder.problem:
-            return  # its corrections cannot be saved now
-        closed = list(case.added)
-        if case.image is not None and case.image in case.added:
-            closed += [own.layer for own in self.state.labels.on_image(case.image)]
-            grid = grid_of(case.image)
-            closed += [
-                layer
-                for layer in self.viewer.layers
-                if isinstance(layer, Image) and RESULT_KEY in layer.metadata
-                if layer not in case.before and grid_of(layer) == grid
-            ]
-        keep = [] if self.current is None else self.current.added
-        for layer in dict.fromkeys(closed):
-            if layer in self.viewer.layers and layer not in keep:
-                layer.visible = False
-                self._closed.append(layer)
-        # napari needs up to a second to remove them, for which the next case does not wait.
-        QTimer.singleShot(REMOVE_AFTER_MS, self._remove_closed)
-
-    def _remove_closed(self) -> None:
-        """Remove the layers of the case before; the view then fits the open one, unless the user moved it."""
-        closed, self._closed = [x for x in self._closed if x in self.viewer.layers], []
-        if not closed:
-            return
-        layers = self.viewer.layers
-        with getattr(layers, "batched_update", nullcontext)():  # not in napari 0.6
-            for layer in closed:
-                layers.remove(layer)
-        if self.current is not None:
-            self.current.before[:] = [x for x in self.current.before if x in layers]
-        if self._view == self._camera():
-            self.viewer.reset_view()
-
     def _read_ahead(self) -> None:
         """Read the next case to do, one at a time."""
         entry, project = self.next, self.state.project
-        if self._ended or entry is None or self._reading is not None or self.current is None:
+        if self._ended or entry is None or self._reading is not None or self._open is None:
             return
         stamp = stamp_of(entry, project, self.folder)
         if self._fits(entry, stamp) or self._shown(entry) is not None:
@@ -367,8 +290,8 @@ class Worklist(QObject):
         self.refresh()
 
     def _on_removed(self, event: Any) -> None:
-        if self.current is not None and event.value is self.current.labels:
-            self.current = None
+        if self._open is not None and event.value is self._layers.labels:
+            self._open = None
             self.changed.emit()
 
     def _set_busy(self, text: str) -> None:
