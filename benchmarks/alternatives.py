@@ -42,10 +42,10 @@ from napari_ldseg.inference.segment import PosteriorSampler
 from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.training.config import read_config
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from lidc_readers import convert
 
+ROOT = Path(__file__).parents[1]
 SPLIT, CENTRE, DEFAULT = "models/splits/lidc.json", 64, 10
 CHOICES = ("label map", "alternatives", "random samples", "all samples")
 GAINS = {
