@@ -298,6 +298,7 @@ def test_a_noisy_sample_is_normalised_as_a_noisy_image_is(disc_metadata):
     assert min(contrasts) < 0.6 * contrast
 
 
+@pytest.mark.slow
 def test_posterior_steps_of_a_known_posterior(disc_metadata, tiny_checkpoint):
     """A denoiser that answers v = 0 is exact for N(0, 1): the spread is a product of cosines."""
     checkpoint = tiny_checkpoint(2)
