@@ -130,12 +130,15 @@ def odd_value(rng: Random, like: Any = None) -> Any:
 
 def _places(content: Any):
     """Yield every (parent, key) of a tree of dicts and lists."""
-    pairs = content.items() if isinstance(content, dict) else ()
-    if isinstance(content, list):
-        pairs = enumerate(content)
-    for key, value in list(pairs):
-        yield content, key
-        yield from _places(value)
+    parents = [content]
+    while parents:
+        parent = parents.pop()
+        pairs = parent.items() if isinstance(parent, dict) else ()
+        if isinstance(parent, list):
+            pairs = enumerate(parent)
+        for key, value in list(pairs):
+            yield parent, key
+            parents.append(value)
 
 
 def _damaged_text(text: str, rng: Random) -> str:

@@ -166,7 +166,7 @@ class Project:
             values = values_of(classes)
             self.add_classes(tuple(classes.values()))
             final = self._free_name(name, self.folder / CASES)
-            patient = self._known(patient or patient_of(name, path) or final.name)
+            patient = self._known(patient or patient_of(name, path)) or self._known(final.name)
             record = CaseRecord(
                 identity=secrets.token_hex(8),
                 patient=patient,

@@ -93,7 +93,7 @@ class CaseRecord(_Part):
     split: Literal["training", "validation"]
     image: ImageReference | None
     geometry: Geometry
-    values: Annotated[tuple[Name, ...], Field(max_length=MAX_CLASSES)]
+    values: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_CLASSES)]
     numbers: tuple[Annotated[int, Field(ge=0, le=MAX_VALUE)], ...] | None = None
     labelled: bool = True
     edited_voxels: Count = 0

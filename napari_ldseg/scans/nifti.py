@@ -114,6 +114,11 @@ def save_nifti(
 ) -> Path:
     """Write ``data`` (x, y, z, *frames) with the header ``like``, atomically. Raises LDSegError."""
     data = _storable(data)
+    if not (np.abs(affine) < np.finfo(np.float32).max / 2).all():
+        raise LDSegError(
+            f"{path.name} cannot be written as NIfTI: the affine has values too large for the format; "
+            "correct the header of the image."
+        )
     kind = nib.Nifti2Image if isinstance(like, nib.Nifti2Header) else nib.Nifti1Image
     try:
         image = kind(data, affine, like, dtype=data.dtype)

@@ -707,6 +707,21 @@ def test_a_case_without_a_name_has_a_patient(project):
     assert case.record().patient == case.name == "case"
 
 
+def test_a_patient_of_control_characters_alone_is_the_case(project):
+    image = Scan(np.zeros((4, 5, 6), np.uint8))
+    case = project.add_case("scan", image, None, CLASSES, None, patient="\x07\x1b")
+    assert case.record().patient == "scan"
+
+
+def test_a_record_without_classes_is_refused(project, assert_sentence):
+    case = project.add_case("scan", Scan(np.zeros((4, 5, 6), np.uint8)), None, CLASSES, None)
+    content = json.loads(case.file("case.json").read_text())
+    case.file("case.json").write_text(json.dumps({**content, "values": []}))
+    with pytest.raises(LDSegError) as error:
+        case.record()
+    assert_sentence(error, "case.json", "values")
+
+
 @pytest.mark.parametrize("layout", ["nnU-Net", "Decathlon"])
 @pytest.mark.parametrize("from_file", [True, False])
 def test_images_of_several_channels_are_copied_exported_and_imported(

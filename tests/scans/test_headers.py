@@ -10,6 +10,7 @@ from PIL import Image
 
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.scans.files import read_scan, write_like
+from napari_ldseg.scans.scan import Scan
 
 DATA = np.arange(120, dtype=np.int16).reshape(4, 5, 6)
 AFFINE = np.diag([-0.8, -0.8, 2.0, 1.0])
@@ -122,3 +123,12 @@ def test_not_a_number_is_a_value_of_a_scaled_image(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert np.isnan(read_scan(path).array).sum() == 60
+
+
+def test_an_affine_too_large_for_the_format_is_refused(tmp_path, assert_sentence):
+    scan = Scan(np.zeros((4, 5, 6), np.uint8), np.diag([1.0, 1e200, 1.0, 1.0]))
+    with warnings.catch_warnings(), pytest.raises(LDSegError) as error:
+        warnings.simplefilter("error")
+        write_like(tmp_path / "labels.nii.gz", scan.array, scan)
+    assert_sentence(error, "labels.nii.gz", "affine")
+    assert not list(tmp_path.iterdir())
