@@ -32,11 +32,11 @@ def pair(viewer, oblique_file):
     second[5, 6, 5] = 2
     layers = [
         Labels(data, name=f"labels · {name}", **derived_attributes(image))
-        for data, name in ((second, "reader B"), (first, "reader A"))
+        for data, name in ((first, "reader A"), (second, "reader B"))
     ]
     for layer in layers:
         viewer.add_layer(layer)
-    return layers[::-1]
+    return layers
 
 
 def compared(qtbot, tab):
@@ -122,6 +122,7 @@ def test_the_map_gives_way_to_the_differences(qtbot, viewer, segmented, review_t
     other = Labels(np.roll(labels.data, 1, -1), name="other", **derived_attributes(labels))
     viewer.add_layer(other)
     viewer.layers.selection.active = labels
+    assert review_tab.compare_part.first.currentText() == labels.name
     assert sd.visible
     review_tab.compare_part.compare.click()
     compared(qtbot, review_tab)

@@ -13,7 +13,7 @@ from napari_ldseg.widgets.review.display import Display
 from napari_ldseg.widgets.review.map_colours import CLEAR, RAMPS, clearness, map_colormap, ramp_for
 from napari_ldseg.widgets.review.surface_view import surface_layer
 
-from .conftest import click, open_section, paint_at, result_layer
+from .conftest import paint_at, result_layer
 
 
 def press(viewer, key):
@@ -146,8 +146,7 @@ def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
 ):
     labels, part = segmented[1], review_tab.display_part
     shown = [layer.visible for layer in viewer.layers]
-    open_section(review_tab, "Display")
-    click(part.surface)
+    part.surface.click()
     qtbot.waitUntil(lambda: viewer.dims.ndisplay == 3)
     surface = result_layer(viewer, "surface")
     assert [layer for layer in viewer.layers if layer.visible] == [surface]
@@ -156,7 +155,7 @@ def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
     np.testing.assert_allclose(surface.extent.world, [low, high], atol=1e-4)
     assert surface.data[2].min() >= 0 and surface.data[2].max() <= 0.5
     assert review_tab.display.labels == "outlines"
-    click(part.surface)
+    part.surface.click()
     assert viewer.dims.ndisplay == 2
     assert [layer.visible for layer in viewer.layers] == shown
     assert not part.surface.isChecked()

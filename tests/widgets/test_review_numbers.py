@@ -74,7 +74,7 @@ def test_a_stroke_is_measured_after_a_pause_and_reviewed_voxels_are_exact(
     labels.undo()
     qtbot.waitUntil(lambda: review_tab.numbers.measured.sizes == before, timeout=20_000)
     paint_at(viewer, labels, index, new)
-    review_tab.project_state.mark_reviewed(
+    review_tab.project_state.reviews.mark(
         labels, tuple(slice(0, n) for n in labels.data.shape), True
     )
     settle(viewer)

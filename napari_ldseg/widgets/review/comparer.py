@@ -163,6 +163,7 @@ class Comparer(QObject):
         worker.returned.connect(take)
         worker.errored.connect(fail)
         self._worker = worker
+        self.message.emit("", False)
         self._watch([*zip(layers, arrays, strict=False)])
         worker.start()
         self.changed.emit()

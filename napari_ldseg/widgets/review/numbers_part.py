@@ -199,7 +199,7 @@ class ClassCard(QWidget):
             self.interval.setToolTip(
                 f"{one.interval.meaning}; the mean SD of the samples inside the class"
             )
-        self.plot.setVisible(len(one.sample_sizes) > 1)
+        self.plot.setVisible(len(set(one.sample_sizes)) > 1)  # else nothing varies
         self.plot.setToolTip(PLOT_TIP.format(n=len(one.sample_sizes)))
         self.plot.show_sizes(one.sample_sizes, ends, one.size)
         self.more.setVisible(one.diameters is not None)
