@@ -133,7 +133,7 @@ def test_a_click_opens_a_case_exactly_on_its_oblique_image(
 
 
 def test_the_next_case_takes_the_place_of_the_one_before(viewer, qtbot, tab, listed):
-    own = viewer.add_points(np.zeros((1, 3)), name="mine")
+    own = viewer.add_points(np.zeros((1, 3)), name="mine", units=["mm"] * 3)
     open_case(qtbot, tab, listed[0])
     click(tab.next)
     wait_open(qtbot, tab, listed[1])
