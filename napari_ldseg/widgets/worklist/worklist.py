@@ -32,6 +32,7 @@ from .case_layers import CaseLayers
 from .reading import Stamp, load_entry, stamp_of
 
 FOLDER_KEY = "worklist_folder"
+WAIT_S = 10
 
 
 class ReadAhead(NamedTuple):
@@ -137,10 +138,13 @@ class Worklist(QObject):
 
     def open(self, name: str) -> None:
         """Show a case in place of the one that the worklist opened before; its corrections stay saved."""
-        entry = self.entry(name)
-        if entry is None or self._opening is not None or self._is_busy():
+        if self._opening is not None or self._is_busy():
             return
         self._layers.remove_closed()
+        self._finish_new_cases()
+        entry = self.entry(name)
+        if entry is None:
+            return
         shown = self._shown(entry)
         if shown is not None:
             shown.visible = True
@@ -176,6 +180,14 @@ class Worklist(QObject):
         if busy:
             self.failed.emit(f"{busy} Wait until this is done.")
         return bool(busy)
+
+    def _finish_new_cases(self) -> None:
+        """Wait until closed labels are cases of the project, so that these are opened and not the results."""
+        new = [r for r in self.state.labels.finishing if r.case is None and not r.problem]
+        for recorder in new:
+            recorder.finish_writing(WAIT_S)
+        if new:
+            self.refresh()
 
     def _shown(self, entry: Entry) -> Labels | None:
         """Return the labels layer in which ``entry`` is open already."""
