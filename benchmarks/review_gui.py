@@ -18,7 +18,7 @@ undone), with real mouse and key events (``hand.py``):
 A stroke is the same in both ways: the class of the largest piece of errors in the slice shown, dragged along
 the piece on the centres at which the brush (``BRUSH`` voxels wide) stays inside the expert's structure, where
 it repairs most. A piece counts if a brush can repair it, and if it has at least ``LEAST`` of the brush's
-area; half of that in each further round. Colour and brush are set by napari's keys, or by C.
+area; half of that in each further round. Class and brush size are set by napari's keys.
 
 The target is the same in both ways: a mean DSC over the classes of 0.02 below that of perfect painting with
 this brush, in which every voxel of the expert's structures that the brush can cover is right. Cases that
