@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import napari
-from demo import run, wait
+from demo import TIME_LIMIT, run, wait
+from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QApplication
 
 from napari_ldseg.checkpoint.metadata import ClassInfo
@@ -29,9 +32,7 @@ def correction(path: Path) -> None:
     viewer.dims.set_point(0, image.extent.world.mean(axis=0)[0])
     viewer.reset_view()
     widget.buttons["threshold_brush"].click()
-    for _ in range(50):
-        QApplication.processEvents()
-        time.sleep(0.01)
+    pause()
     viewer.window.screenshot(str(path), canvas_only=False, flash=False)
     viewer.close()
 
@@ -47,12 +48,48 @@ def segmentation(model: str, path: Path) -> None:
     viewer.close()
 
 
+def review(path: Path) -> None:
+    """Segment the sample volume, go to the second region in the Review tab and save a screenshot."""
+    viewer, widget = run(None, "mri-phantom", SAMPLES)
+    wait(widget)
+    _, tab = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
+    wait_until(lambda: tab.browser.decoded and bool(tab.reviewer.regions))
+    tab.regions.next.click()
+    tab.regions.accept.click()
+    wait_until(lambda: bool(tab.samples.buttons))
+    pause()
+    viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Run the event loop until ``done()``."""
+    end = time.monotonic() + TIME_LIMIT
+    while not done():
+        if time.monotonic() > end:
+            raise SystemExit(f"The window did not finish within {TIME_LIMIT} s.")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def pause() -> None:
+    """Run the event loop for half a second, until everything is drawn."""
+    for _ in range(50):
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
 def main() -> None:
     """Write docs/images/*.png, except that of the Train tab (benchmarks/retrain_gui.py has the scene)."""
     IMAGES.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp())  # the user's own settings and project stay as they are
+    for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
+        QSettings.setPath(form, QSettings.Scope.UserScope, str(folder / "settings"))
+    QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(folder / "project"))
     segmentation("mri-phantom", IMAGES / "segment-3d.png")
     segmentation("echo-phantom", IMAGES / "segment-2d.png")
     correction(IMAGES / "correct.png")
+    review(IMAGES / "review.png")
     napari.Viewer.close_all()
 
 
