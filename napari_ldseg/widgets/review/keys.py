@@ -27,3 +27,11 @@ def tip(action: str) -> str:
     """Return what ``action`` does, and its key."""
     key, text = KEYS[action]
     return f"{text}. Key: {key}"
+
+
+def key_table() -> str:
+    """Return all keys with what they do, as rich text."""
+    rows = (
+        f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{text}</td></tr>" for key, text in KEYS.values()
+    )
+    return f"<table>{''.join(rows)}</table>"

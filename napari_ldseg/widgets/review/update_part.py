@@ -86,7 +86,7 @@ class UpdatePart(QWidget):
         else:
             self.notice.show_text(
                 f"{proposal.message} {MEANING}",
-                ("Accept", updater.apply),
+                ("Apply", updater.apply),
                 ("Reject", updater.reject),
             )
         part = None if self._reviewer.target is None else self._reviewer.target.result_samples()

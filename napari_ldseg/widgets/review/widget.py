@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import napari
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from ..common.style import WIDTH, scrolled
 from ..project.tab import Tab
@@ -14,7 +14,7 @@ from .compare_part import ComparePart
 from .comparer import Comparer
 from .display import Display
 from .display_part import DisplayPart
-from .keys import KEYS
+from .keys import KEYS, key_table
 from .numbers import Numbers
 from .numbers_part import NumbersPart
 from .regions_part import RegionsPart
@@ -102,6 +102,9 @@ class ReviewWidget(Tab):
         self.numbers.set_active(numbers.isExpanded())
         column.addWidget(numbers)
         column.addWidget(section("Compare", self.compare_part))
+        keys = QLabel(key_table())
+        keys.setWordWrap(True)
+        column.addWidget(section("Keys", keys))
         column.addStretch(1)
         content.setMinimumWidth(WIDTH - 16)
         outer = QVBoxLayout(self)
