@@ -1,14 +1,21 @@
-"""The posterior given what the user knows: evidence changes the weights of the samples around it.
+"""The posterior given what the user knows: evidence moves the samples around it.
 
-A sample that explains a stroke is likely to be right around the stroke as well. The weight of sample n
-at voxel v is the softmax over n of
+Stroke after stroke, each sample's log probabilities x are moved as in an ensemble Kalman filter (Evensen, J
+Geophys Res 99, 1994), with a gain that falls with the distance from the stroke (Houtekamer and Mitchell, Mon
+Weather Rev 129, 2001):
 
-    sum over strokes s of  K(distance from v to s) * log-likelihood(n, s) / TEMPERATURE,
+    x += K(distance) cov(x, h) / (var(h) + NOISE) (CERTAIN - h)    where h < CERTAIN.
 
-where the log-likelihood is the mean over the stroke's voxels of the log probability of the possible
-classes, so that a long stroke counts once, and K falls from 1 at the stroke to 0 at a distance of REACH.
-Farther away all weights are equal: with few samples a correlation across the image is mostly chance, and
-weights that are the same everywhere made label maps worse (``benchmarks/conditioning.py``).
+h is the mean over the stroke's voxels of the log odds of the possible classes, so a long stroke counts once.
+Covariances are over the samples: where these vary together with the stroke, they follow the correction, and
+elsewhere they stay. K falls from 1 at the stroke to 0 at REACH, because with few samples a correlation
+across the image is mostly chance.
+
+Alternatives measured on five validation cases of the bundled camus model, gain in DSC over painting alone
+after three strokes, and CPU time per update: this 0.012 in 0.1 s; weights for the samples by their likelihood
+that fall with the distance 0.011; new latents drawn from the old ones at half the noise, led by the decoder's
+gradient 0.012 in 2.5 s, or with the latent cells around the strokes replaced 0.010 in 2.1 s. Weights that
+are the same everywhere cost accuracy. ``benchmarks/conditioning.py`` compares the fast ones on more cases.
 """
 
 from __future__ import annotations
@@ -16,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +31,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from .evidence import Evidence, Stroke
-from .posterior import Frame, most_probable
+from .posterior import most_probable
 from .samples import Samples
 
-TEMPERATURE = 1.0
-SMALLEST_PROBABILITY = 1e-3  # a sample that is sure and wrong is not excluded for ever
+SMALLEST = 1e-3  # probabilities count as SMALLEST to 1 - SMALLEST, so that log odds are finite
+CERTAIN = 2.0  # log odds of a probability of 0.88
+NOISE = 1.0  # variance of h that the evidence leaves, in squared log odds
 REACH = 0.28  # share of the shorter side of the networks' grid
 FRAME_REACH = 3  # slices or frames to each side that a stroke has an effect on, less with distance
 CACHED_VALUES = 2**27  # probabilities kept decoded between calls, 512 MiB
@@ -52,10 +60,9 @@ class ConditionedPosterior:
     runner_up
         Second most probable class, uint8 ``shape``.
     weights
-        Weight of each sample at each stroke, float64 (strokes, N); a row sums to 1. Strokes without a
-        voxel of effect and strokes in frames without samples have no row.
-    redrawn
-        How many latents (one sample of one frame each) were drawn anew.
+        How well each sample explains each stroke before it is moved by it: likelihoods divided by their
+        sum, float64 (strokes, N). Strokes that newer ones replace and strokes in frames without samples have
+        no row.
     """
 
     mean_probability: np.ndarray
@@ -63,7 +70,6 @@ class ConditionedPosterior:
     error_probability: np.ndarray
     runner_up: np.ndarray
     weights: np.ndarray
-    redrawn: int
 
     @property
     def effective_samples(self) -> np.ndarray:
@@ -122,18 +128,21 @@ class Conditioner:
             )
         placed = self._placed(evidence.effective_strokes())
         reached = [n for n in range(len(samples.frames)) if any(self._near(n, s) for s in placed)]
-        undecoded = reached if self._prior is not None else range(len(samples.frames))
-        for done, number in enumerate(undecoded):
-            self._decode(number, partial(_report, on_progress, done, len(undecoded)))
-        likelihood = np.array(
-            [log_likelihood(self._decode(s.number), s.voxels, s.allowed) for s in placed]
-        ).reshape(-1, samples.n)
-        mean = self._prior_mean()
-        for number in reached:
-            self._reweight(mean[_at(samples.frames[number])], number, placed, likelihood)
+        mean = self._prior_mean(reached, on_progress)
+        weights = np.empty((len(placed), samples.n))
+        if placed:
+            box = self._box(placed)
+            moved = {n: self._logs(n, box) for n in reached}
+            for row, stroke in enumerate(placed):
+                weights[row] = self._assimilate(moved, stroke, box)
+            for number, after in moved.items():
+                change = after.softmax(1).mean(0) - self._logs(number, box).softmax(1).mean(0)
+                at: Any = (slice(None), *samples.frames[number], *box)
+                near = (mean[at] + change).clamp_(0, 1)
+                mean[at] = near / near.sum(0)
         apply_evidence(mean, evidence)
         on_progress(1.0)
-        return _result(mean, samples.frames, self._weights(placed, likelihood), 0)
+        return _result(mean, weights)
 
     def _placed(self, strokes: Sequence[Stroke]) -> list[_Placed]:
         """Return the strokes in sampled frames with their places in these."""
@@ -165,14 +174,19 @@ class Conditioner:
             self._decoded[number] = torch.stack(decoded)
         return self._decoded[number]
 
-    def _prior_mean(self) -> Tensor:
-        """Return a new copy of the samples' mean probability (classes, *shape)."""
-        if self._prior is None:
-            classes = self.samples.metadata.architecture.classes
-            self._prior = np.zeros((classes, *self.samples.shape), np.float32)
-            for number, frame in enumerate(self.samples.frames):
-                self._prior[_at(frame)] = self._decode(number).mean(0).numpy()
-        return torch.from_numpy(self._prior.copy())
+    def _prior_mean(self, reached: Sequence[int], on_progress: Progress) -> Tensor:
+        """Return a copy of the samples' mean probability (classes, *shape); decode the ``reached`` frames."""
+        prior, classes = self._prior, self.samples.metadata.architecture.classes
+        if prior is None:
+            prior = np.zeros((classes, *self.samples.shape), np.float32)
+        undecoded = range(len(self.samples.frames)) if self._prior is None else reached
+        for done, number in enumerate(undecoded):
+            decoded = self._decode(number, _part_of(on_progress, done, len(undecoded)))
+            if self._prior is None:
+                at: Any = (slice(None), *self.samples.frames[number])
+                prior[at] = decoded.mean(0).numpy()
+        self._prior = prior
+        return torch.from_numpy(prior.copy())
 
     @property
     def _scale(self) -> np.ndarray:
@@ -203,55 +217,42 @@ class Conditioner:
         places = np.unravel_index(np.concatenate([s.voxels for s in strokes]), self._space)
         margins = np.ceil(1 / self._scale).astype(int)
         return tuple(
-            slice(max(0, int(place.min()) - margin), int(place.max()) + margin + 1)
-            for place, margin in zip(places, margins, strict=True)
+            slice(max(0, int(place.min()) - margin), min(n, int(place.max()) + margin + 1))
+            for place, margin, n in zip(places, margins, self._space, strict=True)
         )
 
-    def _reweight(
-        self, mean: Tensor, number: int, placed: Sequence[_Placed], likelihood: np.ndarray
-    ) -> None:
-        """Write the weighted mean of the samples to ``mean`` (classes, *space) where strokes are near."""
-        rows = [row for row, stroke in enumerate(placed) if self._near(number, stroke)]
-        box = self._box([placed[row] for row in rows])
-        scores: Tensor | float = 0.0
-        for row in rows:
-            kernel = torch.from_numpy(self._kernel(number, placed[row], box))
-            scores = scores + torch.tensordot(torch.from_numpy(likelihood[row]).float(), kernel, 0)
-        weights = torch.softmax(torch.as_tensor(scores) / TEMPERATURE, 0)
-        part = (slice(None), *box)
-        mean[part] = 0
-        for weight, probabilities in zip(weights, self._decode(number), strict=True):
-            mean[part] += weight * probabilities[part]
+    def _logs(self, number: int, box: tuple[slice, ...]) -> Tensor:
+        """Return the log probabilities of a frame's samples in a box, a new (N, classes, *box)."""
+        part: Any = (slice(None), slice(None), *box)
+        return self._decode(number)[part].clamp_min(SMALLEST).log()
 
-    def _weights(self, placed: Sequence[_Placed], likelihood: np.ndarray) -> np.ndarray:
-        """Return the weight of each sample at each stroke, (strokes, N)."""
-        scores = np.zeros((len(placed), self.samples.n))
-        for row, at in enumerate(placed):
-            for other, stroke in enumerate(placed):
-                if self._near(at.number, stroke):
-                    scores[row] += self._nearness(at, stroke) * likelihood[other]
-        scores = scores / TEMPERATURE
-        scores = np.exp(scores - scores.max(1, keepdims=True))
-        return scores / scores.sum(1, keepdims=True)
-
-    def _nearness(self, at: _Placed, stroke: _Placed) -> float:
-        """Return K of ``stroke`` at the centre of ``at``."""
-        if at is stroke:
-            return 1.0
-        centre, places = (
-            np.stack(np.unravel_index(s.voxels, self._space), 1) * self._scale for s in (at, stroke)
-        )
-        distance = np.sqrt(((places - centre.mean(0)) ** 2).sum(1).min())
-        return float(falloff(np.hypot(distance, self._frame_distance(at.number, stroke))))
+    def _assimilate(
+        self, moved: dict[int, Tensor], stroke: _Placed, box: tuple[slice, ...]
+    ) -> np.ndarray:
+        """Move the log probabilities of each frame in place; return the weights of the samples, (N,)."""
+        here = moved[stroke.number]
+        odds = log_odds(here, _inside(stroke.voxels, self._space, box), stroke.allowed)
+        gap = (CERTAIN - odds).clamp_min(0)
+        deviation = odds - odds.mean()
+        if self.samples.n > 1 and gap.any():
+            around = self._box([stroke])
+            part: Any = tuple(
+                slice(a.start - b.start, a.stop - b.start) for a, b in zip(around, box, strict=True)
+            )
+            share = deviation / (deviation.square().sum() + (self.samples.n - 1) * NOISE)
+            for number, logs in moved.items():
+                if self._near(number, stroke):
+                    near = logs[(slice(None), slice(None), *part)]
+                    gain = torch.tensordot(share, near - near.mean(0), 1)
+                    gain *= torch.from_numpy(self._kernel(number, stroke, around))
+                    near += torch.tensordot(gap, gain, 0)
+        likelihood = odds.double().sigmoid()
+        return (likelihood / likelihood.sum()).numpy()
 
 
-def _report(on_progress: Progress, done: int, total: int, share: float) -> None:
-    on_progress((done + share) / total)
-
-
-def _at(frame: Frame) -> tuple[slice | int, ...]:
-    """Return the index of a frame of all classes."""
-    return (slice(None), *frame)
+def _part_of(on_progress: Progress, done: int, total: int) -> Progress:
+    """Return a progress that reports shares of part number ``done`` of ``total``."""
+    return lambda share: on_progress((done + share) / total)
 
 
 def falloff(distance: np.ndarray) -> np.ndarray:
@@ -262,14 +263,22 @@ def falloff(distance: np.ndarray) -> np.ndarray:
     return (np.clip(1 - np.square(distance), 0, None) ** 4).astype(np.float32)
 
 
-def log_likelihood(probabilities: Tensor, voxels: np.ndarray, allowed: Sequence[int]) -> np.ndarray:
-    """Return the mean log probability of the ``allowed`` classes over ``voxels``, float64 (N,).
+def log_odds(logs: Tensor, voxels: Tensor, allowed: Sequence[int]) -> Tensor:
+    """Return the mean log odds of the ``allowed`` classes over ``voxels``, float32 (N,).
 
-    ``probabilities`` is (N, classes, *space), ``voxels`` flat indices into space. Probabilities count
-    as at least ``SMALLEST_PROBABILITY``.
+    ``logs`` is (N, classes, *box), log probabilities up to a constant per voxel; ``voxels`` are flat
+    indices into the box.
     """
-    chosen = probabilities.flatten(2)[:, list(allowed)][..., torch.from_numpy(voxels)].sum(1)
-    return chosen.clamp(SMALLEST_PROBABILITY, 1).log().double().mean(1).numpy()
+    chosen = logs.flatten(2)[..., voxels].softmax(1)[:, list(allowed)].sum(1)
+    return chosen.clamp(SMALLEST, 1 - SMALLEST).logit().mean(1)
+
+
+def _inside(voxels: np.ndarray, shape: Sequence[int], box: Sequence[slice]) -> Tensor:
+    """Return flat indices into ``box`` for flat indices into ``shape``."""
+    places = np.unravel_index(voxels, tuple(shape))
+    inner = [place - part.start for place, part in zip(places, box, strict=True)]
+    sizes = tuple(part.stop - part.start for part in box)
+    return torch.from_numpy(np.ravel_multi_index(inner, sizes))
 
 
 def apply_evidence(mean: Tensor, evidence: Evidence) -> None:
@@ -285,14 +294,12 @@ def apply_evidence(mean: Tensor, evidence: Evidence) -> None:
     flat[:, at] = values / values.sum(0)
 
 
-def _result(
-    mean: Tensor, frames: Sequence[Frame], weights: np.ndarray, redrawn: int
-) -> ConditionedPosterior:
+def _result(mean: Tensor, weights: np.ndarray) -> ConditionedPosterior:
     labels = most_probable(mean)
     error = (1 - mean.amax(0)).clamp_(min=0)
     error[mean.sum(0) == 0] = 0
     others = mean.clone()
     others.scatter_(0, labels[None].long(), -1)
     return ConditionedPosterior(
-        mean.numpy(), labels.numpy(), error.numpy(), most_probable(others).numpy(), weights, redrawn
+        mean.numpy(), labels.numpy(), error.numpy(), most_probable(others).numpy(), weights
     )

@@ -198,7 +198,6 @@ class Updater(QObject):
         run["conditioned"] = {
             "strokes": len(posterior.weights),
             "effective_samples": self.effective,
-            "redrawn": posterior.redrawn,
         }
         self.proposal = ProposedUpdate(
             self._viewer,
