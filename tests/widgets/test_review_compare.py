@@ -69,7 +69,8 @@ def test_two_layers_are_compared_and_the_overlay_is_in_its_place(qtbot, viewer, 
     assert "reader A" in part.legend.texts[0].text() and "reader B" in part.legend.texts[1].text()
     assert "difference" not in [part.first.itemText(i) for i in range(part.first.count())]
     part.clear.click()
-    assert overlay not in viewer.layers and part.table.isHidden()
+    assert part.table.isHidden()
+    qtbot.waitUntil(lambda: overlay not in viewer.layers)
 
 
 def test_a_stroke_makes_the_comparison_outdated(qtbot, viewer, tab, pair):
@@ -84,7 +85,7 @@ def test_a_stroke_makes_the_comparison_outdated(qtbot, viewer, tab, pair):
     compared(qtbot, tab)
     assert tab.compare_part.note.text() == ""
     assert result_layer(viewer, "difference").data[4, 2, 3] == ONLY_FIRST
-    assert len([layer for layer in viewer.layers if "difference" in layer.name]) == 1
+    qtbot.waitUntil(lambda: sum("difference" in layer.name for layer in viewer.layers) == 1)
 
 
 def test_a_reference_file_on_the_grid(qtbot, viewer, tab, pair, tmp_path, monkeypatch):

@@ -27,6 +27,11 @@ def visible_maps(viewer):
     return [layer for layer in viewer.layers[1:] if isinstance(layer, Image) and layer.visible]
 
 
+def own_maps(viewer):
+    """Return the layers of maps that no result has a layer of."""
+    return [la for la in viewer.layers if PREVIEW_KEY in la.metadata and isinstance(la, Image)]
+
+
 def test_outlines_over_the_uncertainty_and_back_when_the_tab_goes(viewer, segmented, qtbot):
     labels, sd = segmented[1], result_layer(viewer, "uncertainty")
     before = [(labels.contour, labels.opacity), (sd.colormap, sd.contrast_limits, sd.opacity)]
@@ -80,10 +85,8 @@ def test_every_map_in_turn_each_on_the_grid_of_the_labels(
             assert np.allclose(layer.scale, image.scale)
             assert np.allclose(layer.translate, image.translate)
             assert viewer.layers.index(layer) < viewer.layers.index(labels)
-        own = [layer for layer in viewer.layers if PREVIEW_KEY in layer.metadata]
-        assert len([layer for layer in own if isinstance(layer, Image)]) == (
-            name in ("error probability", "P(")
-        )
+        own = name in ("error probability", "P(")
+        qtbot.waitUntil(lambda own=own: len(own_maps(viewer)) == own)
         assert list(widget.image.choices) == [image]  # no map is offered for segmentation
     assert viewer.layers.selection.active is labels
 
@@ -124,9 +127,7 @@ def test_a_deleted_map_layer_is_shown_again_only_by_choice(viewer, review_tab, s
     assert len(visible_maps(viewer)) == 1
     review_tab.display.set_map("none")
     assert visible_maps(viewer) == []
-    assert not [
-        la for la in viewer.layers if PREVIEW_KEY in la.metadata and not isinstance(la, Labels)
-    ]
+    qtbot.waitUntil(lambda: not own_maps(viewer))
 
 
 def test_outlines_are_clear_on_the_map_for_every_bundled_model():
@@ -157,7 +158,7 @@ def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
     assert review_tab.display.labels == "outlines"
     part.surface.click()
     assert viewer.dims.ndisplay == 2
-    assert [layer.visible for layer in viewer.layers] == shown
+    qtbot.waitUntil(lambda: [layer.visible for layer in viewer.layers] == shown)
     assert not part.surface.isChecked()
 
 

@@ -18,7 +18,7 @@ from ...layers.geometry import derived_attributes, grid_of, layer_scan
 from ...scans.files import read_labels
 from ...scans.scan import Scan
 from ..common.class_labels import classes_of
-from ..common.layers import PREVIEW_KEY, add_unselected, unwrapped
+from ..common.layers import PREVIEW_KEY, add_unselected, remove_soon, unwrapped
 from ..common.sizes import EVENTS, PAUSE_MS, Unit, unit_of
 
 if TYPE_CHECKING:
@@ -195,8 +195,8 @@ class Comparer(QObject):
         self._worker, self.result, self.outdated = None, None, False
         self._watch([])
         layer, self._layer = self._layer, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        if layer is not None:
+            remove_soon(self._viewer, layer)
 
     def _watch(self, layers: list[tuple[Labels, np.ndarray]]) -> None:
         for layer, _ in self._watched:

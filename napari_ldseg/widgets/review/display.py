@@ -18,6 +18,7 @@ from ..common.layers import (
     RESULT_KEY,
     SD_RANGE,
     add_unselected,
+    remove_soon,
     sd_layer,
     unwrapped,
 )
@@ -330,8 +331,8 @@ class Display(QObject):
 
     def _remove_own(self) -> None:
         layer, self._own = self._own, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        if layer is not None:
+            remove_soon(self._viewer, layer)
 
 
 def mean_probabilities(part: SampledPart) -> Generator[None, None, np.ndarray]:

@@ -13,7 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from ...layers.geometry import derived_attributes, layer_scan
 from ...review.surface import label_surface
-from ..common.layers import PREVIEW_KEY, SD_RANGE, add_unselected, unwrapped
+from ..common.layers import PREVIEW_KEY, SD_RANGE, add_unselected, remove_soon, unwrapped
 from .display import Display
 from .reviewer import Reviewer
 
@@ -103,8 +103,7 @@ class SurfaceView(QObject):
         layer, self._layer = self._layer, None
         if layer is None:
             return
-        if layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        remove_soon(self._viewer, layer)
         self._viewer.dims.ndisplay = 2
         with self._display.unfollowed():
             for hidden in self._hidden:
