@@ -118,6 +118,9 @@ def test_a_click_opens_a_case_exactly_on_its_oblique_image(
     for layer in viewer.layers:
         assert grid_of(layer) == grid_of(image)
         np.testing.assert_allclose(layer_scan(layer).affine, layer_scan(image).affine)
+    assert viewer.layers.selection.active == labels and labels.visible
+    middle = labels.data_to_world((representative_index(labels.data)[0], 0, 0))[0]
+    assert viewer.dims.point[0] == pytest.approx(middle, abs=1.2)
     (read,) = viewer.open(path, plugin="napari-ldseg")
     assert grid_of(read) == grid_of(image)
     np.testing.assert_array_equal(read.data, image.data)
@@ -127,9 +130,6 @@ def test_a_click_opens_a_case_exactly_on_its_oblique_image(
     assert {v: (c.name, c.colour) for v, c in classes_of(labels).items()} == {
         v: (f"class {v}", class_colour(v)) for v in (1, 2)
     }
-    assert viewer.layers.selection.active == labels and labels.visible
-    middle = labels.data_to_world((representative_index(labels.data)[0], 0, 0))[0]
-    assert viewer.dims.point[0] == pytest.approx(middle, abs=1.2)
 
 
 def test_the_next_case_takes_the_place_of_the_one_before(viewer, qtbot, tab, listed):
