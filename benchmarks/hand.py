@@ -27,6 +27,7 @@ from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 KEY, POINT, BUTTON, DECISION = 0.28, 1.1, 0.1, 1.35
 DRAW, DRAW_PER_CM, PIXELS_PER_CM = 0.9, 0.16, 96 / 2.54
 NOTCH = 120
+MOVE = 0.012  # s between two moves of the mouse; vispy and napari ignore faster ones
 NONE = Qt.KeyboardModifier.NoModifier
 LEFT = Qt.MouseButton.LeftButton
 LIMIT = 300  # seconds that a user waits
@@ -41,6 +42,7 @@ class Hand:
         self.hand = self.program = self.cpu = 0.0
         self.longest = (0.0, "")
         self.unfocused = 0
+        self._paused = 0.0
 
     @property
     def canvas(self) -> QWidget:
@@ -79,12 +81,15 @@ class Hand:
             native = self.canvas
             QTest.mouseMove(native, places[0])
             QTest.mousePress(native, LEFT, NONE, places[0])
+            self._pause(MOVE)
             for place in places[1:]:
                 at, everywhere = QPointF(place), QPointF(native.mapToGlobal(place))
                 kind, no_button = QEvent.Type.MouseMove, Qt.MouseButton.NoButton
                 QApplication.sendEvent(
                     native, QMouseEvent(kind, at, everywhere, no_button, LEFT, NONE)
                 )
+                QApplication.processEvents()
+                self._pause(MOVE)
             QTest.mouseRelease(native, LEFT, NONE, places[-1])
 
         self._handle(drag, "stroke")
@@ -116,7 +121,7 @@ class Hand:
                 if time.monotonic() > end:
                     raise SystemExit(f"{what} did not end within {LIMIT} s.")
                 QApplication.processEvents()
-                time.sleep(0.002)
+                time.sleep(0.01)
 
         self._handle(run, what)
 
@@ -133,12 +138,18 @@ class Hand:
                 return
             self.wheel(view, view.rect().center(), 1 if top < 0 else -1)
 
+    def _pause(self, seconds: float) -> None:
+        """Let time pass that the hand takes, not the program."""
+        time.sleep(seconds)
+        self._paused += seconds
+
     def _handle(self, act: Callable[[], object], what: str) -> None:
+        self._paused = 0.0
         started, cpu = time.perf_counter(), time.process_time()
         act()
         for _ in range(3):  # also what the first events post, such as drawing
             QApplication.processEvents()
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started - self._paused
         self.program += seconds
         self.cpu += time.process_time() - cpu
         self.longest = max(self.longest, (seconds, what))

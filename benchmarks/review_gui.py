@@ -1,6 +1,6 @@
 """What it costs to reach the expert's label by brush alone, and with the Review tab, in the real window.
 
-python benchmarks/review_gui.py [--only MODEL] [--output docs/data/review_gui.json]
+python benchmarks/review_gui.py [--only MODEL] [--cases 3] [--output docs/data/review_gui.json]
 
 Random validation cases of the bundled models (splits in ``models/splits``, data in LDSEG_DATA, default
 ../shared/data), segmented once in the window with N = 10, which is not counted. Two simulated
@@ -33,18 +33,19 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import machine
 import napari
 import numpy as np
 from hand import LIMIT, Hand
-from qtpy.QtCore import QPointF, QSettings, Qt
+from qtpy.QtCore import QPoint, QPointF, QSettings, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from scipy import ndimage
 from skimage.graph import MCP_Geometric
+from skimage.measure import approximate_polygon
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.datasets.case import Case
@@ -64,6 +65,7 @@ CASES = {"camus": 3, "glas": 1, "hippocampus": 1}
 BRUSH = {"camus": 5, "glas": 9, "hippocampus": 3}
 SAMPLES, WITHIN, AGREES, LEAST, SEED = 10, 0.02, 0.95, 0.25, 0
 ROUNDS, MOST_REGIONS, MARGIN = 6, 150, 2
+STRAIGHT = 0.7  # voxels that a stroke's straight parts may be beside its path
 LEAST_ON_SCREEN, EDGE = 10, 4  # pixels: the brush, and the margin of the canvas
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 WAYS = "brush", "review"
@@ -76,7 +78,7 @@ class Window:
     def __init__(self, case: Case, model: str, folder: Path):
         QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(folder))
         self.viewer = napari.Viewer()
-        self.viewer.window._qt_window.resize(1440, 900)
+        self.viewer.window._qt_window.resize(1200, 900)
         is_nifti = suffix_of(str(case.file)) in NIFTI_SUFFIXES
         self.viewer.open(str(case.file), plugin="napari-ldseg" if is_nifti else "napari")
         _, segment = self.viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Segment")
@@ -162,7 +164,7 @@ class Window:
         self._take(value)
         self._zoom_to(path)
         before = self.layer.data.copy()
-        self.hand.stroke([self._pixel(place) for place in path])
+        self.hand.stroke(self._pixels(path))
         if np.array_equal(before, self.layer.data):
             raise SystemExit("A stroke changed nothing.")
         return True
@@ -196,7 +198,8 @@ class Window:
             other, start = start, farthest(length, start)
         finder = MCP_Geometric(np.where(inside, 1 / np.maximum(repairs, 1) ** 2, np.inf))
         finder.find_costs([other])
-        return [tuple(int(i) for i in p) for p in finder.traceback(start)]
+        line = approximate_polygon(np.array(finder.traceback(start)), STRAIGHT)
+        return [tuple(int(i) for i in place) for place in line]
 
     def _take(self, value: int) -> None:
         """Take the brush of the right size with the right class, by napari's keys."""
@@ -213,10 +216,10 @@ class Window:
         """Zoom with the wheel until the brush is large enough, and the path is all on the canvas."""
         middle = path[len(path) // 2]
         for _ in range(60):
-            outside = not all(self._inside(self._pixel(place)) for place in path)
+            outside = not all(self._inside(pixel) for pixel in self._pixels(path))
             if not outside and self._brush_on_screen() >= LEAST_ON_SCREEN:
                 return
-            at = self._pixel(middle)
+            (at,) = self._pixels([middle])
             if not self._inside(at):
                 at = self.hand.canvas.rect().center()
             self.hand.wheel(self.hand.canvas, at, -1 if outside else 1)
@@ -224,19 +227,21 @@ class Window:
                 return  # a long path is drawn smaller
 
     def _brush_on_screen(self) -> float:
-        a, b = self._pixel((0, 0)), self._pixel((0, 100))
+        a, b = self._pixels([(0, 0), (0, 100)])
         return self.size * abs(b.x() - a.x()) / 100
 
-    def _inside(self, pixel) -> bool:
+    def _inside(self, pixel: QPoint) -> bool:
         return self.hand.canvas.rect().adjusted(EDGE, EDGE, -EDGE, -EDGE).contains(pixel)
 
-    def _pixel(self, place: tuple[int, int]):
-        """Return the canvas pixel of a pixel of the slice shown."""
-        world = self.layer.data_to_world((*self.frame, *place))
-        shown = [world[axis] for axis in self.viewer.dims.displayed]
-        transform = self.viewer.window._qt_viewer.canvas.view.scene.transform
-        x, y = transform.map([shown[1], shown[0], 0, 1])[:2]
-        return QPointF(float(x), float(y)).toPoint()
+    def _pixels(self, places: Sequence[tuple[int, int]]) -> list[QPoint]:
+        """Return the canvas pixels of pixels of the slice shown."""
+        frame, transform = (
+            self.frame,
+            self.viewer.window._qt_viewer.canvas.view.scene.transform,
+        )
+        y, x = (np.array([self.layer.data_to_world((*frame, *p)) for p in places])[:, -2:]).T
+        mapped = transform.map(np.stack([x, y, 0 * x, 0 * x + 1], axis=1))
+        return [QPointF(float(u), float(v)).toPoint() for u, v in mapped[:, :2]]
 
     def show(self, index: int) -> None:
         """Go to a slice of a volume with the arrow keys."""
@@ -365,7 +370,7 @@ def pump_until(done) -> None:
         if time.monotonic() > end:
             raise SystemExit(f"The window did not answer within {LIMIT} s.")
         QApplication.processEvents()
-        time.sleep(0.002)
+        time.sleep(0.05)
 
 
 def measure(case: Case, model: str, folder: Path) -> dict | None:
@@ -398,10 +403,27 @@ def measure(case: Case, model: str, folder: Path) -> dict | None:
     return result
 
 
+def write(results: list[dict], path: Path) -> None:
+    """Write the cases measured so far, so that a run that is stopped leaves them."""
+    report = {
+        "data": "LDSEG_DATA",
+        "split": SPLITS,
+        "part": "validation",
+        "seed": SEED,
+        "samples": SAMPLES,
+        "brush": BRUSH,
+        "within": WITHIN,
+        "machine": describe_machine("cpu") | {"load": [round(x, 1) for x in os.getloadavg()]},
+        "cases": results,
+    }
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Measure the cases, print a table and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--cases", type=int, default=max(CASES.values()), help="at most, per model")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/data/review_gui.json")
     arguments = parser.parse_args()
     os.environ.setdefault("LDSEG_DATA", str(ROOT.parent / "shared" / "data"))
@@ -421,7 +443,8 @@ def main() -> None:
                 results.append(one)
                 found += 1
                 print(model, json.dumps(one), flush=True)
-            if found == CASES[model]:
+                write(results, arguments.output)
+            if found == min(CASES[model], arguments.cases):
                 break
     print(machine.describe(load=os.getloadavg()))
     heads = ["case", "DSC", "target", "way", *COUNTS, "hand s", "program s", "of it CPU", "reached"]
@@ -438,18 +461,6 @@ def main() -> None:
         for way in WAYS
     ]
     print(machine.table(heads, rows))
-    report = {
-        "data": "LDSEG_DATA",
-        "split": SPLITS,
-        "part": "validation",
-        "seed": SEED,
-        "samples": SAMPLES,
-        "brush": BRUSH,
-        "within": WITHIN,
-        "machine": describe_machine("cpu") | {"load": [round(x, 1) for x in os.getloadavg()]},
-        "cases": results,
-    }
-    arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
