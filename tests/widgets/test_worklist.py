@@ -219,26 +219,18 @@ def test_a_widget_docked_again_has_the_same_list_and_status(viewer, qtbot, tab, 
     qtbot.waitUntil(lambda: again.thumbnails._worker is None)
 
 
-def test_strokes_are_there_when_a_case_is_left_and_opened_again_at_once(
-    viewer, qtbot, tab, listed, monkeypatch
-):
-    add_case = Project.add_case
-
-    def slowly(*args, **options):
-        time.sleep(2)
-        return add_case(*args, **options)
-
-    monkeypatch.setattr(Project, "add_case", slowly)
+def test_strokes_are_saved_when_the_next_case_opens_at_once(viewer, qtbot, tab, listed, folder):
     labels = open_case(qtbot, tab, listed[0])
     middle = labels.data.shape[0] // 2
     value = other_value(labels, (middle, 5, 5))
     drag(viewer, labels, (middle, 5, 5), (middle, 5, 9), value)
     data = labels.data.copy()
-    tab.worklist.open_next()
+    click(tab.next)
     wait_open(qtbot, tab, listed[1])
-    again = open_case(qtbot, tab, listed[0])
-    assert again is not labels and status(tab, listed[0]) == CORRECTED
-    np.testing.assert_array_equal(again.data, data)
+    qtbot.waitUntil(lambda: status(tab, listed[0]) == CORRECTED)
+    case = Project.for_reading(folder).case(listed[0])
+    qtbot.waitUntil(lambda: not project_of(viewer).labels.finishing)
+    np.testing.assert_array_equal(case.load().label, data)
 
 
 def test_the_projects_own_cases_open_and_are_read_ahead(viewer, qtbot, tab, listed):
