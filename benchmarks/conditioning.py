@@ -162,7 +162,7 @@ def measure(model: str, cases: list[Case], cache: Path | None) -> Iterator[dict]
             extra = (cpu[name] - cpu["painting"]) / number / max(STROKES)
             result["methods"][name] = {
                 "dsc": np.mean(values, 0).round(4).tolist(),
-                "gain": [[round(g.value, 4), round(g.low, 4), round(g.high, 4)] for g in gains],
+                "gain": [[g.value, g.low, g.high] for g in gains],
                 "CPU seconds per stroke": round(extra, 3),
             }
         yield result
@@ -172,7 +172,7 @@ def table(model: str, result: dict) -> str:
     """Return the results of a model as Markdown."""
     rows = []
     for name, one in result["methods"].items():
-        value, low, high = one["gain"][-1]
+        value, low, high = (np.nan if v is None else v for v in one["gain"][-1])
         dsc = (f"{v:.3f}" for v in one["dsc"])
         rows.append([name, *dsc, f"{value:+.3f} ({low:+.3f} to {high:+.3f})"])
     heads = [f"{model}, {len(result['cases'])} cases", *map(str, STROKES), "gain over painting"]
@@ -191,7 +191,7 @@ def keep(model: str, result: dict) -> None:
     }
     kept["models"][model] = result
     with atomic_write(DATA, ".json") as temporary:
-        temporary.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(kept) + "\n", encoding="utf-8")
 
 
 def plot(results: dict) -> None:

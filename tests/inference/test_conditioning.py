@@ -114,8 +114,8 @@ def test_with_one_sample_only_the_known_voxels_change(drawn):
     result = Conditioner(one).condition(empty(one).with_class(where, 2))
     before = Conditioner(one).condition(empty(one))
     assert (result.labels[where] == 2).all()
-    np.testing.assert_array_equal(
-        result.mean_probability[:, ~where], before.mean_probability[:, ~where]
+    np.testing.assert_allclose(
+        result.mean_probability[:, ~where], before.mean_probability[:, ~where], atol=1e-6
     )
     np.testing.assert_array_equal(result.effective_samples, [1])
 
