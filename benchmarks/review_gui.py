@@ -1,6 +1,6 @@
 """What it costs to reach the expert's label by brush alone, and with the Review tab, in the real window.
 
-python benchmarks/review_gui.py [--only MODEL] [--cases 3] [--output docs/data/review_gui.json]
+python benchmarks/review_gui.py [--only MODEL] [--cases 3] [--output OUTPUT]
 
 Random validation cases of the bundled models (splits in ``models/splits``, data in LDSEG_DATA, default
 ../shared/data), segmented once in the window with N = 10, which is not counted. Two simulated
@@ -20,9 +20,12 @@ the piece on the centres at which the brush (``BRUSH`` voxels wide) stays inside
 it repairs most. A piece counts if a brush can repair it, and if it has at least ``LEAST`` of the brush's
 area; half of that in each further round. Class and brush size are set by napari's keys.
 
+Cases that OUTPUT already has are kept; each is written as soon as it is measured.
+
 The target is the same in both ways: a mean DSC over the classes of 0.02 below that of perfect painting with
 this brush, in which every voxel of the expert's structures that the brush can cover is right. Cases that
-reach it without a correction are left out. Both ways end with the action that reaches the target. The
+reach it without a correction are left out. Decisions are counted per region, alternative taken, stroke,
+preview, and slice looked at. Both ways end with the action that reaches the target. The
 brush user's eye is the expert: it finds the largest error at once, which no reader does.
 """
 
@@ -404,7 +407,7 @@ def measure(case: Case, model: str, folder: Path) -> dict | None:
 
 
 def write(results: list[dict], path: Path) -> None:
-    """Write the cases measured so far, so that a run that is stopped leaves them."""
+    """Write the cases measured so far."""
     report = {
         "data": "LDSEG_DATA",
         "split": SPLITS,
@@ -430,22 +433,22 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(form, QSettings.Scope.UserScope, str(folder / "settings"))
-    results: list[dict] = []
+    results = json.loads(arguments.output.read_text())["cases"] if arguments.output.exists() else []
     for model in [arguments.only] if arguments.only else CASES:
         config = read_config(ROOT / "models" / f"{model}.yaml")
         cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
         held_out = read_split(ROOT / SPLITS.format(model)).cases("validation", cases)
-        found = 0
+        wanted = min(CASES[model], arguments.cases)
         for index in np.random.default_rng(SEED).permutation(len(held_out)):
+            if sum(one["model"] == model for one in results) == wanted:
+                break
+            if any(one["case"] == held_out[index].name for one in results):
+                continue
             print(held_out[index].name, flush=True)
             one = measure(held_out[index], model, folder)
             if one is not None:
                 results.append(one)
-                found += 1
-                print(model, json.dumps(one), flush=True)
                 write(results, arguments.output)
-            if found == min(CASES[model], arguments.cases):
-                break
     print(machine.describe(load=os.getloadavg()))
     heads = ["case", "DSC", "target", "way", *COUNTS, "hand s", "program s", "of it CPU", "reached"]
     rows = [
