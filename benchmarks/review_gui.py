@@ -11,7 +11,8 @@ undone), with real mouse and key events (``hand.py``):
   draws strokes. Nothing else of the plugin is used;
 - review: opens the Review tab. Period goes to the worst region. Where at least 95 % of its voxels have the
   expert's class, the user presses Y. Elsewhere the user takes an alternative, by a click on its picture and
-  Shift+U, if that removes as many errors as a stroke has to; draws strokes around the region; presses Y;
+  Shift+U, if that removes as many errors as a stroke has to; draws strokes at the pieces of errors that reach into the region, as far as the canvas
+  shows them; presses Y;
   presses U and clicks Accept if the preview makes the mean DSC larger, else Reject. After the last region
   it goes on as the brush user.
 
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -156,9 +158,12 @@ class Window:
         point = self.layer.world_to_data(self.viewer.dims.point)
         return tuple(round(float(i)) for i in point[:-2])
 
-    def stroke(self, where: np.ndarray | None = None) -> bool:
-        """Draw one stroke in the slice shown, at a piece of errors in ``where``; False if there is none."""
-        found = self._largest_piece(where)
+    def stroke(self, near: np.ndarray | None = None) -> bool:
+        """Draw one stroke in the slice shown; False if there is no piece of errors.
+
+        With ``near``, at a piece that it has a part of, as far as the canvas shows it.
+        """
+        found = self._largest_piece(near)
         if found is None:
             return False
         value, piece = found
@@ -172,16 +177,19 @@ class Window:
             raise SystemExit("A stroke changed nothing.")
         return True
 
-    def _largest_piece(self, where: np.ndarray | None) -> tuple[int, np.ndarray] | None:
+    def _largest_piece(self, near: np.ndarray | None) -> tuple[int, np.ndarray] | None:
         labels, expert = self.layer.data[self.frame], self.expert[self.frame]
         found, size = None, self.least
+        visible = None if near is None else self._visible()
         for c in range(self.classes):
             wrong = (labels != c) & (expert == c) & self.paintable[c][self.frame]
-            if where is not None:
-                wrong &= where
+            if visible is not None:
+                wrong &= visible
             pieces, count = ndimage.label(wrong, np.ones((3, 3)))
             sizes = np.bincount(pieces.ravel(), minlength=count + 1)
             sizes[0] = 0
+            if near is not None:
+                sizes[np.setdiff1d(np.arange(count + 1), pieces[near])] = 0
             if sizes.max() >= size:
                 size, found = sizes.max() + 1, (c, pieces == sizes.argmax())
         return found
@@ -190,14 +198,14 @@ class Window:
         """Return the pixels of the stroke: between the ends of the usable centres, where most is repaired."""
         repairs = ndimage.convolve(piece.astype(int), self.disc.astype(int), mode="constant")
         usable = centres & (repairs > 0)
+        if (usable & self._visible()).any():
+            usable &= self._visible()
         parts, count = ndimage.label(usable, np.ones((3, 3)))
         gains = ndimage.sum_labels(repairs, parts, range(1, count + 1))
         inside = parts == 1 + int(np.argmax(gains))
         start = np.unravel_index(np.where(inside, repairs, 0).argmax(), inside.shape)
         length = np.where(inside, 1.0, np.inf)
-        for _ in range(
-            2
-        ):  # the farthest from anywhere is an end, the farthest from it the other one
+        for _ in range(2):  # the farthest from anywhere is an end, that from it the other one
             other, start = start, farthest(length, start)
         finder = MCP_Geometric(np.where(inside, 1 / np.maximum(repairs, 1) ** 2, np.inf))
         finder.find_costs([other])
@@ -232,6 +240,22 @@ class Window:
     def _brush_on_screen(self) -> float:
         a, b = self._pixels([(0, 0), (0, 100)])
         return self.size * abs(b.x() - a.x()) / 100
+
+    def _visible(self) -> np.ndarray:
+        """Return the pixels of the slice shown that are on the canvas."""
+        shape = self.expert.shape[-2:]
+        start, stop = self._pixels([(0, 0), shape])
+        visible = np.zeros(shape, bool)
+        step = (stop - start).y() / shape[0], (stop - start).x() / shape[1]
+        ends = (self.hand.canvas.height(), self.hand.canvas.width())
+        first = start.y(), start.x()
+        visible[
+            tuple(
+                slice(max(0, math.ceil((EDGE + 1 - a) / s)), max(0, int((end - EDGE - 1 - a) / s)))
+                for a, s, end in zip(first, step, ends, strict=True)
+            )
+        ] = True
+        return visible
 
     def _inside(self, pixel: QPoint) -> bool:
         return self.hand.canvas.rect().adjusted(EDGE, EDGE, -EDGE, -EDGE).contains(pixel)
@@ -302,8 +326,8 @@ def by_review(window: Window) -> dict:
             hand.key(Qt.Key.Key_U, SHIFT)
             used["alternatives"] += 1
             changed = True
-        for where in slices_of(window, region):
-            while not window.done and window.stroke(where):
+        for near in slices_of(window, region):
+            while not window.done and window.stroke(near):
                 changed = True
         if window.done:
             break
