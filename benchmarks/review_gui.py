@@ -1,6 +1,6 @@
 """What it costs to reach the expert's label by brush alone, and with the Review tab, in the real window.
 
-python benchmarks/review_gui.py [--only MODEL] [--cases 3] [--output docs/data/review_gui.json]
+python benchmarks/review_gui.py [--only MODEL] [--cases 3] [--output OUTPUT]
 
 Random validation cases of the bundled models (splits in ``models/splits``, data in LDSEG_DATA, default
 ../shared/data), segmented once in the window with N = 10, which is not counted. Two simulated
@@ -11,7 +11,8 @@ undone), with real mouse and key events (``hand.py``):
   draws strokes. Nothing else of the plugin is used;
 - review: opens the Review tab. Period goes to the worst region. Where at least 95 % of its voxels have the
   expert's class, the user presses Y. Elsewhere the user takes an alternative, by a click on its picture and
-  Shift+U, if that removes as many errors as a stroke has to; draws strokes around the region; presses Y;
+  Shift+U, if that removes as many errors as a stroke has to; draws strokes at the pieces of errors that reach into the region, as far as the canvas
+  shows them; presses Y;
   presses U and clicks Accept if the preview makes the mean DSC larger, else Reject. After the last region
   it goes on as the brush user.
 
@@ -20,9 +21,12 @@ the piece on the centres at which the brush (``BRUSH`` voxels wide) stays inside
 it repairs most. A piece counts if a brush can repair it, and if it has at least ``LEAST`` of the brush's
 area; half of that in each further round. Class and brush size are set by napari's keys.
 
+Cases that OUTPUT already has are kept; each is written as soon as it is measured.
+
 The target is the same in both ways: a mean DSC over the classes of 0.02 below that of perfect painting with
 this brush, in which every voxel of the expert's structures that the brush can cover is right. Cases that
-reach it without a correction are left out. Both ways end with the action that reaches the target. The
+reach it without a correction are left out. Decisions are counted per region, alternative taken, stroke,
+preview, and slice looked at. Both ways end with the action that reaches the target. The
 brush user's eye is the expert: it finds the largest error at once, which no reader does.
 """
 
@@ -30,6 +34,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import tempfile
 import time
@@ -153,9 +158,12 @@ class Window:
         point = self.layer.world_to_data(self.viewer.dims.point)
         return tuple(round(float(i)) for i in point[:-2])
 
-    def stroke(self, where: np.ndarray | None = None) -> bool:
-        """Draw one stroke in the slice shown, at a piece of errors in ``where``; False if there is none."""
-        found = self._largest_piece(where)
+    def stroke(self, near: np.ndarray | None = None) -> bool:
+        """Draw one stroke in the slice shown; False if there is no piece of errors.
+
+        With ``near``, at a piece that it has a part of, as far as the canvas shows it.
+        """
+        found = self._largest_piece(near)
         if found is None:
             return False
         value, piece = found
@@ -169,16 +177,19 @@ class Window:
             raise SystemExit("A stroke changed nothing.")
         return True
 
-    def _largest_piece(self, where: np.ndarray | None) -> tuple[int, np.ndarray] | None:
+    def _largest_piece(self, near: np.ndarray | None) -> tuple[int, np.ndarray] | None:
         labels, expert = self.layer.data[self.frame], self.expert[self.frame]
         found, size = None, self.least
+        visible = None if near is None else self._visible()
         for c in range(self.classes):
             wrong = (labels != c) & (expert == c) & self.paintable[c][self.frame]
-            if where is not None:
-                wrong &= where
+            if visible is not None:
+                wrong &= visible
             pieces, count = ndimage.label(wrong, np.ones((3, 3)))
             sizes = np.bincount(pieces.ravel(), minlength=count + 1)
             sizes[0] = 0
+            if near is not None:
+                sizes[np.setdiff1d(np.arange(count + 1), pieces[near])] = 0
             if sizes.max() >= size:
                 size, found = sizes.max() + 1, (c, pieces == sizes.argmax())
         return found
@@ -187,14 +198,14 @@ class Window:
         """Return the pixels of the stroke: between the ends of the usable centres, where most is repaired."""
         repairs = ndimage.convolve(piece.astype(int), self.disc.astype(int), mode="constant")
         usable = centres & (repairs > 0)
+        if (usable & self._visible()).any():
+            usable &= self._visible()
         parts, count = ndimage.label(usable, np.ones((3, 3)))
         gains = ndimage.sum_labels(repairs, parts, range(1, count + 1))
         inside = parts == 1 + int(np.argmax(gains))
         start = np.unravel_index(np.where(inside, repairs, 0).argmax(), inside.shape)
         length = np.where(inside, 1.0, np.inf)
-        for _ in range(
-            2
-        ):  # the farthest from anywhere is an end, the farthest from it the other one
+        for _ in range(2):  # the farthest from anywhere is an end, that from it the other one
             other, start = start, farthest(length, start)
         finder = MCP_Geometric(np.where(inside, 1 / np.maximum(repairs, 1) ** 2, np.inf))
         finder.find_costs([other])
@@ -229,6 +240,22 @@ class Window:
     def _brush_on_screen(self) -> float:
         a, b = self._pixels([(0, 0), (0, 100)])
         return self.size * abs(b.x() - a.x()) / 100
+
+    def _visible(self) -> np.ndarray:
+        """Return the pixels of the slice shown that are on the canvas."""
+        shape = self.expert.shape[-2:]
+        start, stop = self._pixels([(0, 0), shape])
+        visible = np.zeros(shape, bool)
+        step = (stop - start).y() / shape[0], (stop - start).x() / shape[1]
+        ends = (self.hand.canvas.height(), self.hand.canvas.width())
+        first = start.y(), start.x()
+        visible[
+            tuple(
+                slice(max(0, math.ceil((EDGE + 1 - a) / s)), max(0, int((end - EDGE - 1 - a) / s)))
+                for a, s, end in zip(first, step, ends, strict=True)
+            )
+        ] = True
+        return visible
 
     def _inside(self, pixel: QPoint) -> bool:
         return self.hand.canvas.rect().adjusted(EDGE, EDGE, -EDGE, -EDGE).contains(pixel)
@@ -299,8 +326,8 @@ def by_review(window: Window) -> dict:
             hand.key(Qt.Key.Key_U, SHIFT)
             used["alternatives"] += 1
             changed = True
-        for where in slices_of(window, region):
-            while not window.done and window.stroke(where):
+        for near in slices_of(window, region):
+            while not window.done and window.stroke(near):
                 changed = True
         if window.done:
             break
@@ -404,7 +431,7 @@ def measure(case: Case, model: str, folder: Path) -> dict | None:
 
 
 def write(results: list[dict], path: Path) -> None:
-    """Write the cases measured so far, so that a run that is stopped leaves them."""
+    """Write the cases measured so far."""
     report = {
         "data": "LDSEG_DATA",
         "split": SPLITS,
@@ -430,22 +457,22 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     for form in (QSettings.Format.NativeFormat, QSettings.Format.IniFormat):
         QSettings.setPath(form, QSettings.Scope.UserScope, str(folder / "settings"))
-    results: list[dict] = []
+    results = json.loads(arguments.output.read_text())["cases"] if arguments.output.exists() else []
     for model in [arguments.only] if arguments.only else CASES:
         config = read_config(ROOT / "models" / f"{model}.yaml")
         cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
         held_out = read_split(ROOT / SPLITS.format(model)).cases("validation", cases)
-        found = 0
+        wanted = min(CASES[model], arguments.cases)
         for index in np.random.default_rng(SEED).permutation(len(held_out)):
+            if sum(one["model"] == model for one in results) == wanted:
+                break
+            if any(one["case"] == held_out[index].name for one in results):
+                continue
             print(held_out[index].name, flush=True)
             one = measure(held_out[index], model, folder)
             if one is not None:
                 results.append(one)
-                found += 1
-                print(model, json.dumps(one), flush=True)
                 write(results, arguments.output)
-            if found == min(CASES[model], arguments.cases):
-                break
     print(machine.describe(load=os.getloadavg()))
     heads = ["case", "DSC", "target", "way", *COUNTS, "hand s", "program s", "of it CPU", "reached"]
     rows = [
