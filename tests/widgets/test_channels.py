@@ -162,7 +162,7 @@ def test_rows_follow_the_image_and_keep_what_the_user_chose(viewer, widget, mode
 
 def test_a_colour_image_and_a_model_of_three_channels_as_ever(viewer, widget, run, model_file):
     photo = np.random.default_rng(0).integers(0, 255, (20, 24, 3)).astype(np.uint8)
-    viewer.add_image(photo, name="photo")
+    viewer.add_image(photo, name="photo", rgb=True)
     widget.model.choose(model_file(2, channels=3))
     assert not shown_rows(widget) and widget.image.native.isVisible()
     assert run(samples=2).startswith("Done")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_ldseg.widgets.review.reviewer import REVIEWED, SKIPPED, TO_DO
+from napari_ldseg.widgets.review.reviewer import REVIEWED, SKIPPED
 
 from .conftest import click, only_case, paint_at, press, remove_all, result_layer, settle
 
@@ -78,13 +78,15 @@ def test_what_was_reviewed_stays_reviewed_when_the_case_is_opened_again(
     assert "not in memory" in review.samples.note.text()
 
 
-def test_a_skipped_region_comes_last(viewer, review):
+def test_a_skipped_region_comes_last(viewer, segmented, review):
     press(viewer, Qt.Key.Key_Period)
     press(viewer, Qt.Key.Key_J)
     assert review.reviewer.states[0] == SKIPPED and review.reviewer.current == 1
-    for _ in range(len(review.reviewer.regions)):
-        if review.reviewer.states[review.reviewer.current] == TO_DO:
-            click(review.regions.accept)
+    rest = np.zeros(segmented[1].data.shape, bool)
+    for region in review.reviewer.regions[2:]:
+        rest |= mask_of(region, rest.shape)
+    review.project_state.reviews.mark(segmented[1], np.nonzero(rest), True)
+    click(review.regions.accept)
     assert review.reviewer.current == 0
     click(review.regions.accept)
     assert set(review.reviewer.states) == {REVIEWED}

@@ -48,8 +48,16 @@ def test_the_numbers_are_those_of_the_labels_and_the_samples(segmented, review_t
         None,
         review_tab.reviewer.maps["sample_sd"],
     )
-    assert measured().sizes == expected
-    assert expected[0].interval.meaning == OF_SAMPLES
+    for found, wanted in zip(measured().sizes, expected, strict=True):
+        assert found.name == wanted.name and found.interval.meaning == OF_SAMPLES
+        ends = (found.size, found.interval.low, found.interval.high, found.mean_sd)
+        right = (wanted.size, wanted.interval.low, wanted.interval.high, wanted.mean_sd)
+        np.testing.assert_allclose(ends, right, rtol=1e-6)
+        np.testing.assert_allclose(found.sample_sizes, wanted.sample_sizes, rtol=1e-6)
+        assert found.diameters.at == wanted.diameters.at
+        lengths = (found.diameters.longest, found.diameters.perpendicular)
+        right = (wanted.diameters.longest, wanted.diameters.perpendicular)
+        np.testing.assert_allclose(lengths, right, rtol=1e-6)
     assert [card.name.text() for card in part.cards] == ["class 1", "class 2"]
     for card, value in zip(part.cards, (1, 2), strict=True):
         ml = np.count_nonzero(labels.data == value) * VOXEL / 1000

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 
 from .conftest import click, drag, only_case, other_value, paint_at, press, result_layer, settle
 
@@ -44,7 +46,7 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     assert "Not calibrated" in part.notice.text.text()
     assert "of 2" in part.note.text()
     error = review.reviewer.error_left()
-    click(part.notice.first)
+    press(viewer, Qt.Key.Key_U)
     np.testing.assert_array_equal(labels.data != mine, changing)
     assert not part.notice.isVisible() and preview not in viewer.layers
     qtbot.waitUntil(lambda: not review.reviewer.busy, timeout=10_000)
@@ -66,6 +68,23 @@ def test_a_rejected_update_changes_nothing(qtbot, viewer, segmented, review, str
     click(review.update_part.notice.second)
     np.testing.assert_array_equal(labels.data, mine)
     assert not [layer for layer in viewer.layers if layer.name.startswith("would")]
+
+
+def test_the_keys_stay_with_the_image_after_a_click(qtbot, viewer, review, stroke):
+    canvas = viewer.window._qt_viewer.canvas.native
+    part = review.update_part
+    viewer.window.activate()
+    canvas.setFocus()
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is canvas)
+    ask(qtbot, viewer, review)
+    for button, key, by in (
+        (part.is_not, Qt.Key.Key_Right, 1),
+        (part.notice.second, Qt.Key.Key_Left, -1),
+    ):
+        click(button)
+        before = viewer.dims.current_step[0]
+        QTest.keyClick(QApplication.focusWidget(), key)
+        assert viewer.dims.current_step[0] == before + by
 
 
 def test_a_reviewed_region_stays_as_it_is(qtbot, viewer, segmented, review, stroke):

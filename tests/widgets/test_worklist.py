@@ -181,12 +181,12 @@ def test_painting_reviewing_and_signing_off_change_the_status(
     painted = labels.data.copy()
     labels = open_case(qtbot, tab, second)
     viewer.layers.selection.active = labels
-    click(panel.mark)
+    click(panel.review.mark)
     qtbot.waitUntil(lambda: status(tab, second) == REVIEWED)
     labels = open_case(qtbot, tab, third)
     viewer.layers.selection.active = labels
-    panel.name.setText("Ada")
-    click(panel.sign)
+    panel.review.name.setText("Ada")
+    click(panel.review.sign)
     qtbot.waitUntil(lambda: status(tab, third) == SIGNED_OFF)
     assert not tab.next.isEnabled() and tab.next.text() == "Nothing to do"
     assert str(folder) in tab.kept.text().replace("\u200b", "")
@@ -231,6 +231,28 @@ def test_strokes_are_saved_when_the_next_case_opens_at_once(viewer, qtbot, tab, 
     case = Project.for_reading(folder).case(listed[0])
     qtbot.waitUntil(lambda: not project_of(viewer).labels.finishing)
     np.testing.assert_array_equal(case.load().label, data)
+
+
+def test_a_case_left_a_moment_ago_opens_with_its_corrections(
+    viewer, qtbot, tab, listed, monkeypatch
+):
+    add_case = Project.add_case
+
+    def slowly(*args, **options):
+        time.sleep(2)
+        return add_case(*args, **options)
+
+    monkeypatch.setattr(Project, "add_case", slowly)
+    labels = open_case(qtbot, tab, listed[0])
+    middle = labels.data.shape[0] // 2
+    value = other_value(labels, (middle, 5, 5))
+    drag(viewer, labels, (middle, 5, 5), (middle, 5, 9), value)
+    data = labels.data.copy()
+    tab.worklist.open_next()
+    wait_open(qtbot, tab, listed[1])
+    again = open_case(qtbot, tab, listed[0])
+    assert again is not labels and status(tab, listed[0]) == CORRECTED
+    np.testing.assert_array_equal(again.data, data)
 
 
 def test_the_projects_own_cases_open_and_are_read_ahead(viewer, qtbot, tab, listed):

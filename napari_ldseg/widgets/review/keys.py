@@ -12,7 +12,8 @@ KEYS = {
     "previous_sample": ("Alt+Left", "Show the previous sample"),
     "use_sample": ("Shift+U", "Take what is shown into the labels, here or everywhere"),
     "hint": ("Q", "Scribble where you know the class"),
-    "update": ("U", "Let the corrections change the rest; shown before it is applied"),
+    "update": ("U", "Show what the corrections change in the rest; once more applies it"),
+    "reject": ("Alt+U", "Drop the update that is shown"),
     "outline": ("O", "Show the labels filled, as outlines, or not at all"),
     "map": ("W", "Show the next map over the image: uncertainty, a probability, none"),
 }

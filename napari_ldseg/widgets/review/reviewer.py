@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal
 
 from ...errors import LDSegError
 from ...layers.geometry import layer_scan
+from ...review.maps import error_from_predictive_sd, nearest_other_class
 from ...review.regions import UncertainRegion, expected_error_left, uncertain_regions
 from ..common.layers import PREVIEW_KEY, REVIEWED_KEY, ignore_cursor_error
 from ..common.sizes import Unit, unit_of
@@ -22,7 +23,6 @@ from .camera import go_to
 from .outline import RegionOutline
 
 NO_RESULT = "Segment an image, or open a case of the project; its uncertain regions appear here."
-NEEDED = ("error_probability", "runner_up")
 TO_DO, REVIEWED, SKIPPED = "to do", "reviewed", "skipped"
 NEARLY_ALL = 0.999
 
@@ -231,7 +231,7 @@ class Reviewer(QObject):
         self._outline.hide()
         self.target, self.current = target, None
         self.regions, self.states, self._skipped = [], [], set()
-        self._error = self.maps.get("error_probability")
+        self._error = _error_of(self.maps)
         self._worker = None
         if target is not None and self._error is not None:
             self._compute(target, self._error)
@@ -240,17 +240,14 @@ class Reviewer(QObject):
 
     def _compute(self, target: TrackedLabels, error: np.ndarray) -> None:
         scan = layer_scan(target.layer)
-        labels, runner_up = np.array(target.layer.data), self.maps["runner_up"]
+        labels, runner_up = np.array(target.layer.data), self.maps.get("runner_up")
         spacing = scan.spacing[-scan.space :] if scan.calibrated else (1.0,) * scan.space
-        worker = create_worker(
-            uncertain_regions,
-            error,
-            labels,
-            runner_up,
-            spacing,
-            _start_thread=False,
-            _ignore_errors=True,
-        )
+
+        def work() -> list[UncertainRegion]:
+            other = nearest_other_class(labels) if runner_up is None else runner_up
+            return uncertain_regions(error, labels, other, spacing)
+
+        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
 
         def take(regions: list[UncertainRegion]) -> None:
             if self._worker is not worker:
@@ -278,10 +275,17 @@ class Reviewer(QObject):
         self.changed.emit()
 
 
+def _error_of(maps: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return the error probability of a result, from its predictive SD if it has no more."""
+    if "error_probability" in maps:
+        return maps["error_probability"]
+    return error_from_predictive_sd(maps["predictive_sd"]) if "predictive_sd" in maps else None
+
+
 def _reviewable(tracked: TrackedLabels) -> bool:
     maps = tracked.result_maps()
-    shape = tracked.layer.data.shape
-    return all(name in maps and maps[name].shape == shape for name in NEEDED)
+    named = [maps[name] for name in ("error_probability", "predictive_sd") if name in maps]
+    return any(found.shape == tracked.layer.data.shape for found in named)
 
 
 def _indices(region: UncertainRegion) -> tuple[np.ndarray, ...]:

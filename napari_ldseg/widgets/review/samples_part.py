@@ -58,6 +58,8 @@ class SamplesPart(QWidget):
             button.setToolTip(
                 "Where alternatives differ, and where “Use this one” changes the labels"
             )
+        for control in (self.sorting, self.here, self.everywhere):
+            control.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keys stay with the image
         self.buttons: list[QToolButton] = []
         self._pictures = QWidget()
         self._flow = QFlowLayout(self._pictures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -16,6 +17,7 @@ from superqt.utils import signals_blocked
 
 from ..common.notice import Notice
 from ..common.style import narrowed
+from .keys import key_of
 from .regions_part import action_button
 from .reviewer import Reviewer
 from .updater import MEANING, Updater
@@ -36,11 +38,14 @@ class UpdatePart(QWidget):
         self.classes = narrowed(QComboBox())
         self.classes.setToolTip("The class of the next scribble")
         self.scribble = action_button("Scribble", "hint", self.begin)
-        self.update_button = action_button("Update the rest", "update", updater.update)
+        self.update_button = action_button("Update the rest", "update", self.go_on)
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
         self.progress.hide()
         self.notice = Notice()
+        decision = self.notice.first, self.notice.second
+        for control in (self.is_it, self.is_not, self.classes, *decision):
+            control.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the keys stay with the image
         self.note = QLabel()
         self.note.setWordWrap(True)
         row = QHBoxLayout()
@@ -73,6 +78,13 @@ class UpdatePart(QWidget):
         if target is not None and self.classes.currentIndex() >= 0:
             self._updater.hints.begin(target, self.classes.currentData(), self.is_it.isChecked())
 
+    def go_on(self) -> None:
+        """Compute an update; apply it if it is shown already."""
+        if self._updater.proposal is None:
+            self._updater.update()
+        else:
+            self._updater.apply()
+
     def refresh(self) -> None:
         """Show the proposal, or nothing."""
         updater = self._updater
@@ -86,8 +98,8 @@ class UpdatePart(QWidget):
         else:
             self.notice.show_text(
                 f"{proposal.message} {MEANING}",
-                ("Apply", updater.apply),
-                ("Reject", updater.reject),
+                (f"Apply  ({key_of('update')})", updater.apply),
+                (f"Reject  ({key_of('reject')})", updater.reject),
             )
         part = None if self._reviewer.target is None else self._reviewer.target.result_samples()
         shown = proposal is not None and updater.effective is not None and part is not None

@@ -118,6 +118,8 @@ class Updater(QObject):
 
     def reject(self) -> None:
         """Leave the labels as they are."""
+        if self.proposal is None:
+            return
         self.cancel()
         self.message.emit("Nothing was changed.", False)
 

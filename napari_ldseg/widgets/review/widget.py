@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import napari
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
@@ -57,7 +58,8 @@ class ReviewWidget(Tab):
             "outline": self.display.step_labels,
             "map": self.display.step_map,
             "hint": self.update_part.begin,
-            "update": self.updater.update,
+            "update": self.update_part.go_on,
+            "reject": self.updater.reject,
         }
         self._lay_out()
         parts = (self.reviewer, self.browser, self.updater, self.display, self.surface)
@@ -109,7 +111,9 @@ class ReviewWidget(Tab):
         content.setMinimumWidth(WIDTH - 16)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(content), 1)
+        area = scrolled(content)
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # else it takes the arrow keys after a click
+        outer.addWidget(area, 1)
         # Outside the scroll area, so that the last message is always visible.
         foot = QVBoxLayout()
         foot.setContentsMargins(8, 0, 8, 8)

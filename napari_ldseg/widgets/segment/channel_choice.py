@@ -51,7 +51,10 @@ class ChannelChoice(QWidget):
             self._build(names)
         for row in self.rows:
             with row.changed.blocked():
+                before = row.value
                 row.reset_choices()
+                if before in self._layers:  # also one that was renamed
+                    row.value = before
         new = new or (image is not self._image and image not in self.chosen)
         self._image = image
         if image is not None:

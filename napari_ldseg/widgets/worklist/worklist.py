@@ -32,7 +32,7 @@ from .case_layers import CaseLayers
 from .reading import Stamp, load_entry, stamp_of
 
 FOLDER_KEY = "worklist_folder"
-WAIT_S = 10
+WAIT_MS = 50
 
 
 class ReadAhead(NamedTuple):
@@ -141,7 +141,19 @@ class Worklist(QObject):
         if self._opening is not None or self._is_busy():
             return
         self._layers.remove_closed()
-        self._finish_new_cases()
+        self._open_when_saved(name)
+
+    def _open_when_saved(self, name: str) -> None:
+        """Open a case as soon as closed labels are cases of the project, so that these are opened."""
+        if self._ended:
+            return
+        if any(r.case is None and not r.problem for r in self.state.labels.finishing):
+            self._set_busy("Saving the corrections …")
+            QTimer.singleShot(WAIT_MS, partial(self._open_when_saved, name))
+            return
+        if self.busy:
+            self._set_busy("")
+        self.refresh()
         entry = self.entry(name)
         if entry is None:
             return
@@ -180,14 +192,6 @@ class Worklist(QObject):
         if busy:
             self.failed.emit(f"{busy} Wait until this is done.")
         return bool(busy)
-
-    def _finish_new_cases(self) -> None:
-        """Wait until closed labels are cases of the project, so that these are opened and not the results."""
-        new = [r for r in self.state.labels.finishing if r.case is None and not r.problem]
-        for recorder in new:
-            recorder.finish_writing(WAIT_S)
-        if new:
-            self.refresh()
 
     def _shown(self, entry: Entry) -> Labels | None:
         """Return the labels layer in which ``entry`` is open already."""
