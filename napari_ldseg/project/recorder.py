@@ -127,6 +127,11 @@ class Recorder:
         with self._state:
             return (self._flags[where] & REVIEWED) != 0
 
+    def known(self) -> np.ndarray:
+        """Return which voxels are edited or reviewed, as last recorded, bool."""
+        with self._state:
+            return (self._flags & (EDITED | REVIEWED)) != 0
+
     def unnamed_value(self, values: Collection[int]) -> int | None:
         """Return the largest reviewed label value that is not among ``values``, None if there is none."""
         with self._state:

@@ -44,12 +44,12 @@ def test_accepting_protects_the_region_and_lowers_the_expected_error(
     labels = segmented[1]
     press(viewer, Qt.Key.Key_Period)
     region = review.reviewer.region
-    before, total = review.reviewer.error_left()
+    before, total = review.reviewer.error_left
     assert before == pytest.approx(total)
     press(viewer, Qt.Key.Key_Y)
     assert review.reviewer.states[0] == REVIEWED and review.reviewer.current == 1
     assert review.regions.table.item(0, 3).text() == "✓"
-    after, _ = review.reviewer.error_left()
+    after, _ = review.reviewer.error_left
     assert before - after == pytest.approx(region.expected, rel=1e-3)
     settle(viewer)
     masks = only_case(folder).load()
@@ -62,7 +62,7 @@ def test_what_was_reviewed_stays_reviewed_when_the_case_is_opened_again(
     press(viewer, Qt.Key.Key_Period)
     click(review.regions.accept)
     click(review.regions.accept)
-    left = review.reviewer.error_left()
+    left = review.reviewer.error_left
     count = len(review.reviewer.regions)
     settle(viewer)
     case = only_case(folder)
@@ -74,7 +74,7 @@ def test_what_was_reviewed_stays_reviewed_when_the_case_is_opened_again(
     click(panel.open)
     qtbot.waitUntil(lambda: len(review.reviewer.regions) == count, timeout=20_000)
     assert review.reviewer.states.count(REVIEWED) == 2
-    assert review.reviewer.error_left() == pytest.approx(left, rel=1e-3)
+    assert review.reviewer.error_left == pytest.approx(left, rel=1e-3)
     assert "not in memory" in review.samples.note.text()
 
 

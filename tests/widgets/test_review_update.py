@@ -45,12 +45,12 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     assert f"would change {changing.sum():,} voxels" in part.notice.text.text()
     assert "Not calibrated" in part.notice.text.text()
     assert "of 2" in part.note.text()
-    error = review.reviewer.error_left()
+    error = review.reviewer.error_left
     press(viewer, Qt.Key.Key_U)
     np.testing.assert_array_equal(labels.data != mine, changing)
     assert not part.notice.isVisible() and preview not in viewer.layers
     qtbot.waitUntil(lambda: not review.reviewer.busy, timeout=10_000)
-    assert review.reviewer.error_left() != error
+    assert review.reviewer.error_left != error
     settle(viewer)
     case = only_case(folder)
     masks = case.load()

@@ -79,7 +79,7 @@ class RegionsPart(QWidget):
         self.summary.setText(breakable(self._summary()))
         self.question.setText(self._question())
         self.question.setVisible(bool(self.question.text()))
-        left, total = reviewer.error_left()
+        left, total = reviewer.error_left
         self.left.setValue(round(1000 * (1 - left / total)) if total else 1000)
         unit = reviewer.unit
         self.left.setFormat(f"expected error left: {unit.text(left)} {unit.name}")

@@ -46,6 +46,7 @@ class Reviewer(QObject):
         self._outline = RegionOutline(viewer)
         self._worker: Any = None
         self._error: np.ndarray | None = None
+        self._left = self._total = 0.0  # in voxels
         self._skipped: set[int] = set()
         self.target: TrackedLabels | None = None
         self.regions: list[UncertainRegion] = []
@@ -108,12 +109,11 @@ class Reviewer(QObject):
         info = self.target.classes.get(value) if self.target is not None else None
         return info.name if info is not None else f"label {value}"
 
+    @property
     def error_left(self) -> tuple[float, float]:
-        """Return the expected wrong volume that is left, and that of the whole result, in mm³, mm² or voxels."""
-        if self._error is None or self.layer is None:
-            return 0.0, 0.0
-        total = expected_error_left(self._error, None, self._voxel_size())
-        return expected_error_left(self._error, self._known(), self._voxel_size()), total
+        """The expected wrong volume that is left, and that of the whole result, in mm³, mm² or voxels."""
+        size = 1.0 if self.layer is None else self._voxel_size()
+        return self._left * size, self._total * size
 
     def go_to(self, number: int) -> None:
         """Show region ``number``: its slice, in the middle of the canvas, outlined."""
@@ -199,13 +199,6 @@ class Reviewer(QObject):
         scan = layer_scan(self.layer)
         return float(np.prod(scan.spacing[-scan.space :])) if scan.calibrated else 1.0
 
-    def _known(self) -> np.ndarray | None:
-        """Return the voxels that the user has reviewed or edited; None if there are none."""
-        recorder = self.target.recorder if self.target is not None else None
-        if recorder is None or not any(recorder.counts()):
-            return None
-        return recorder.masks().protected
-
     def _find_target(self, event: Any = None) -> None:
         labels = self._project.labels
         shown = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
@@ -232,6 +225,8 @@ class Reviewer(QObject):
         self.target, self.current = target, None
         self.regions, self.states, self._skipped = [], [], set()
         self._error = _error_of(self.maps)
+        self._total = 0.0 if self._error is None else expected_error_left(self._error)
+        self._left = self._total
         self._worker = None
         if target is not None and self._error is not None:
             self._compute(target, self._error)
@@ -270,6 +265,10 @@ class Reviewer(QObject):
             state = SKIPPED if number in self._skipped else TO_DO
             states.append(REVIEWED if share >= NEARLY_ALL else state)
         self.states = states
+        if recorder is not None and self._error is not None and any(recorder.counts()):
+            self._left = expected_error_left(self._error, recorder.known())
+        else:
+            self._left = self._total
         if self.layer is not None and recorder is not None:
             self.layer.metadata[REVIEWED_KEY] = any(recorder.counts())
         self.changed.emit()
