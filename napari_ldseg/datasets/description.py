@@ -121,6 +121,8 @@ class Description(BaseModel):
                     "give every label value a class of its own."
                 )
             value = value[0]
+        if isinstance(value, float) and not value.is_integer():
+            raise ValueError("not a label value")
         number, name = (int(key), str(value)) if key.isdigit() else (int(value), key)
         if not 0 <= number <= MAX_VALUE or not name.strip():
             raise ValueError("not a label value")

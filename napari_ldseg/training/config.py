@@ -29,6 +29,7 @@ from ..utils.records import not_utf8
 from .settings import TrainingSettings
 
 MAX_BYTES = 2**20
+MAX_BRACKETS = 2000
 MADE_BY = "# Written by napari-ldseg train: every setting of this run.\n"
 
 
@@ -171,6 +172,8 @@ def read_config(path: Path) -> TrainingConfig:
         if path.stat().st_size > MAX_BYTES:
             raise LDSegError(f"{path.name} is too large to be a configuration.")
         text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > MAX_BRACKETS:  # deep nesting takes quadratic time
+            raise LDSegError(f"{path.name} has too many brackets to be a configuration.")
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise LDSegError(f"{path.name} uses YAML aliases (*name); write the values out.")
         content = yaml.load(text, _UniqueKeys)

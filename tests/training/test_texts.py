@@ -102,3 +102,19 @@ def test_a_log_with_foreign_bytes_is_read(tmp_path):
     row = ",".join("1" for _ in COLUMNS)
     (tmp_path / "log.csv").write_bytes(f"{','.join(COLUMNS)},x\n{row},\xe9\n".encode("latin-1"))
     assert read_log(tmp_path / "log.csv")[0]["update"] == 1
+
+
+def test_a_configuration_of_deep_brackets_is_refused_at_once(tmp_path, assert_sentence):
+    (tmp_path / "c.yaml").write_text(f"{CONFIG}channels: {'[' * 60_000}", encoding="utf-8")
+    with pytest.raises(LDSegError) as error:
+        read_config(tmp_path / "c.yaml")
+    assert_sentence(error, "c.yaml", "brackets")
+
+
+@pytest.mark.parametrize("value", ["1.5", "1e999"])
+def test_a_label_value_that_is_not_whole_is_refused(tmp_path, value, assert_sentence):
+    text = f'{{"labels": {{"background": 0, "tumour": {value}}}, "training": []}}'
+    (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    with pytest.raises(LDSegError) as error:
+        read_description(tmp_path).classes()
+    assert_sentence(error, "dataset.json")
