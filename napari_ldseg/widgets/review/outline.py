@@ -10,9 +10,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from ...layers.geometry import derived_attributes
 from ..common.layers import PREVIEW_KEY, add_unselected, remove_soon, unwrapped
 
-COLOUR = "#ff4fd8"  # pink: unlike the maps, the image, and the colours of the bundled classes
-    "#56b4e9"  # sky blue of Okabe and Ito: seen on grey, on warm SD colours, by the colour-blind
-)
+COLOUR = "#ff4fd8"  # pink: unlike the maps, grey images and the bundled classes
 Box = tuple[slice, ...]
 
 
