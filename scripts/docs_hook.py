@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import accuracy_tables  # noqa: E402
 import model_cards  # noqa: E402
+import review_tables  # noqa: E402
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints  # noqa: E402
 from napari_ldseg.checkpoint.header import read_metadata  # noqa: E402
@@ -99,6 +100,9 @@ FUNCTIONS = {
     "tables": accuracy_tables.tables,
     "evaluated": accuracy_tables.evaluated,
     "lost_to_noise": accuracy_tables.lost_to_noise,
+    "regions_table": review_tables.regions_table,
+    "conditioning_table": review_tables.conditioning_table,
+    "alternatives_table": review_tables.alternatives_table,
 }
 
 

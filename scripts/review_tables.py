@@ -1,0 +1,85 @@
+"""Tables of what the Review tab gains, from the measurements in docs/data.
+
+regions.json, conditioning.json and alternatives.json are written by the benchmarks of the same names. The
+documentation's pages ask for the tables by name (see scripts/docs_hook.py).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).resolve().parents[1] / "docs" / "data"
+METHODS = {
+    "painting": "painting alone",
+    "paint and keep": "paint and keep",
+    "weights, global": "weights, the same everywhere",
+    "weights, local": "weights around the strokes",
+    "conditioning": "update (the product)",
+}
+
+
+def regions_table() -> str:
+    """Return the share of wrong voxels in the first five regions, as Markdown."""
+    head = (
+        "model",
+        "cases",
+        "first five regions",
+        "as many voxels along the boundary",
+        "five views of the same size",
+        "as many uncertain voxels",
+        "share of the image",
+    )
+    rows = []
+    for name, model in _read("regions")["models"].items():
+        means = model["means"]
+        shares = [f"{means[key]['mean']:.0%}" for key in ("regions", "boundary", "views", "band")]
+        rows.append((f"`{name}`", str(model["cases"]), *shares, f"{means['image']['mean']:.1%}"))
+    return _table(head, rows)
+
+
+def conditioning_table(name: str) -> str:
+    """Return the DSC against the number of strokes of the model ``name``, as Markdown."""
+    content = _read("conditioning")
+    strokes, model = content["settings"]["strokes"], content["models"][name]
+    head = ("strokes", *map(str, strokes), f"gain at {strokes[-1]}")
+    rows = []
+    for key, title in METHODS.items():
+        method = model["methods"][key]
+        gain = "" if key == "painting" else _with_interval(*method["gain"][-1])
+        rows.append((title, *(f"{value:.3f}" for value in method["dsc"]), gain))
+    return f"{len(model['cases'])} cases:\n\n{_table(head, rows)}"
+
+
+def alternatives_table() -> str:
+    """Return how near the alternatives come to each of four readers on `lidc`, as Markdown."""
+    means = _read("alternatives")["means"]["all"]
+    titles = {
+        "label map": "the label map (N = 10)",
+        "alternatives": "the best of the distinct alternatives",
+        "random samples": "the best of as many random samples",
+        "all samples": "the best of all 16 samples",
+    }
+    rows = [
+        (title, *(_interval(means[metric][key]) for metric in ("IoU", "Dice")))
+        for key, title in titles.items()
+    ]
+    return _table(("outline", "IoU", "Dice"), rows)
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _interval(mean: dict[str, float]) -> str:
+    return f"{mean['mean']:.3f} ({mean['low']:.3f} to {mean['high']:.3f})"
+
+
+def _with_interval(mean: float, low: float, high: float) -> str:
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
