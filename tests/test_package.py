@@ -66,7 +66,7 @@ def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
     assert Path(found["file"]).is_relative_to(place)
     assert Path(found["sample_folder"]).is_relative_to(place)
     assert found["display_name"] == "LDSeg"
-    assert found["widgets"] == [f"LDSeg: {n}" for n in ("Segment", "Correct", "Project", "Train")]
+    assert found["widgets"] == [f"LDSeg: {n}" for n in TABS]
     assert "Framework :: napari" in found["classifiers"]
     assert (place / "napari_ldseg" / found["icon"].split(":")[1]).is_file()
     assert found["samples"] == ["echo_phantom", "mri_phantom"] and len(found["sample_files"]) == 4
@@ -74,6 +74,9 @@ def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
     assert not found["torch"]
     (information,) = place.glob("napari_ldseg-*.dist-info")
     assert_the_licences_of_the_weights_are_in(information)
+
+
+TABS = ("Segment", "Review", "Correct", "Project", "Worklist", "Train")
 
 
 def assert_the_licences_of_the_weights_are_in(information):

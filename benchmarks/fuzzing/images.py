@@ -111,7 +111,7 @@ def _tiffs(grey: np.ndarray, colour: np.ndarray) -> list[bytes]:
         (np.float32(grey), {"compression": "lzma"}),
         (np.tile(grey, (2, 2)), {"tile": (16, 16)}),
         (grey, {"photometric": "miniswhite"}),
-        (stack.astype(np.uint16), {"bigtiff": True}),
+        (stack.astype(np.uint16), {"bigtiff": True, "photometric": "minisblack"}),
     ]
     found = []
     for array, options in written:

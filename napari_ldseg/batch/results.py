@@ -79,7 +79,7 @@ class _Record(BaseModel):
     files: dict[str, str] = {}
     replaced: dict[str, list[str]] = {}
     classes: dict[str, _ClassSize] = {}
-    expected_error: float = 0
+    expected_error: float | None = None
     voxels: int = 0
     voxel_size: float = 0
     time_points: int = 0

@@ -47,7 +47,7 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
                 rows.append(_row(case, record, columns, results.corrected_sizes()))
             elif was_made_with(record, settings):
                 rows.append(_row(case, record, columns))
-    rows.sort(key=lambda row: (-row.get("expected_error", -1), row["case"]))
+    rows.sort(key=lambda row: (-(row.get("expected_error") or 0.0), row["case"]))
     path = folder / TABLE
     try:
         remove_leftovers(path)
@@ -99,7 +99,7 @@ def _row(
         values = (sizes["size"], *(sizes["interval"] or ()))
         row |= {column: round(v, 3) for column, v in zip(columns[class_name], values, strict=False)}
     return row | {
-        "expected_error": round(record["expected_error"], 5),
+        "expected_error": "" if (error := record["expected_error"]) is None else round(error, 5),
         "intervals calibrated": "yes" if record["calibrated"]["intervals"] else "no",
         "intervals": record["calibrated"]["meaning"],
     }

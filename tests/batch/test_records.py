@@ -35,6 +35,17 @@ def test_what_is_no_record_is_left_out(tmp_path, text):
 def test_a_record_keeps_what_this_version_does_not_know(tmp_path):
     results = CaseResults(tmp_path, "a")
     results.record_path.parent.mkdir()
-    record = {"image": "a.png", "classes": {"b": {"size": 2.5, "later": [1]}}, "new": {"x": None}}
+    record = {
+        "status": "finished",
+        "image": "a.png",
+        "made_with": {},
+        "files": {},
+        "classes": {"b": {"size": 2.5, "later": [1]}},
+        "unit": "mm3",
+        "samples": 1,
+        "provenance": {"steps": 2, "seed": 0},
+        "calibrated": {"intervals": False, "meaning": ""},
+        "new": {"x": None},
+    }
     results.record_path.write_text(json.dumps(record), encoding="utf-8")
     assert results.record() == record

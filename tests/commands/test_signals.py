@@ -81,7 +81,7 @@ def test_while_the_program_starts(interrupted, number, module):
         ("evaluate", "torch"),
         ("evaluate", "monai"),
         ("segment", "torch"),
-        ("segment", "lightning_fabric"),
+        ("segment", "skimage"),
         ("train", "torch"),
         ("train", "monai"),
         ("import-keras", "torch"),

@@ -187,7 +187,7 @@ class WorklistWidget(Tab):
     def _on_open(self, name: str | None) -> None:
         if name is not None:
             self.status.show_message("")
-            self.worklist.open(name)
+            self.worklist.open_entry(name)
 
     def _on_next(self) -> None:
         self.status.show_message("")

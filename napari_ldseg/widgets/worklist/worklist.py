@@ -134,9 +134,9 @@ class Worklist(QObject):
         """Open the next case to do."""
         entry = self.next
         if entry is not None:
-            self.open(entry.name)
+            self.open_entry(entry.name)
 
-    def open(self, name: str) -> None:
+    def open_entry(self, name: str) -> None:
         """Show a case in place of the one that the worklist opened before; its corrections stay saved."""
         if self._opening is not None or self._is_busy():
             return
