@@ -11,10 +11,9 @@ undone), with real mouse and key events (``hand.py``):
   draws strokes. Nothing else of the plugin is used;
 - review: opens the Review tab. Period goes to the worst region. Where at least 95 % of its voxels have the
   expert's class, the user presses Y. Elsewhere the user takes an alternative, by a click on its picture and
-  Shift+U, if that removes as many errors as a stroke has to; draws strokes at the pieces of errors that reach into the region, as far as the canvas
-  shows them; presses Y;
-  presses U and clicks Accept if the preview makes the mean DSC larger, else Reject. After the last region
-  it goes on as the brush user.
+  Shift+U, if that removes as many errors as a stroke has to; draws strokes at the pieces of errors that reach
+  into the region, as far as the canvas shows them; presses Y; presses U and clicks Apply if the preview makes
+  the mean DSC larger, else Reject. After the last region it goes on as the brush user.
 
 A stroke is the same in both ways: the class of the largest piece of errors in the slice shown, dragged along
 the piece on the centres at which the brush (``BRUSH`` voxels wide) stays inside the expert's structure, where
@@ -117,9 +116,10 @@ class Window:
 
     def start_again(self) -> None:
         """Undo all strokes and put view, brush and counts back."""
+        recorder = project_of(self.viewer).labels.recorder_of(self.layer)
+        recorder.flush(10)  # a stroke and its undo in one record count as painting the old value
         for _ in range(self.hand.counts["strokes"]):
             self.layer.undo()
-        recorder = project_of(self.viewer).labels.recorder_of(self.layer)
         recorder.flush(10)
         if not np.array_equal(self.layer.data, self.segmented) or recorder.masks().protected.any():
             raise SystemExit("Not all strokes were undone.")
