@@ -78,7 +78,8 @@ class Images:
         path, geometry = path or self.path(case), case.record().geometry
         if geometry.from_file:
             scan = read_scan(path)
-            if not scan.channels and scan.shape[1:] == geometry.shape:
+            has_frames = len(scan.shape) > scan.space and not scan.channels
+            if has_frames and scan.shape[1:] == geometry.shape:
                 scan = frames_as_channels(scan)
         else:
             affine, calibrated = np.array(geometry.affine), geometry.calibrated

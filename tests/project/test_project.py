@@ -722,6 +722,17 @@ def test_a_record_without_classes_is_refused(project, assert_sentence):
     assert_sentence(error, "case.json", "values")
 
 
+def test_slices_of_a_volume_are_not_taken_for_channels(project, oblique, assert_sentence):
+    scan = read_scan(oblique)
+    case = project.add_case("brain", scan, oblique, CLASSES, Masks.untouched(np.zeros(scan.shape)))
+    content = json.loads(case.file("case.json").read_text())
+    content["geometry"]["shape"] = scan.shape[1:]
+    case.file("case.json").write_text(json.dumps(content))
+    with pytest.raises(LDSegError) as error:
+        project.images.read(case)
+    assert_sentence(error, "shape")
+
+
 @pytest.mark.parametrize("layout", ["nnU-Net", "Decathlon"])
 @pytest.mark.parametrize("from_file", [True, False])
 def test_images_of_several_channels_are_copied_exported_and_imported(
