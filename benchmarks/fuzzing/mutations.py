@@ -130,9 +130,12 @@ def odd_value(rng: Random, like: Any = None) -> Any:
 
 def _places(content: Any):
     """Yield every (parent, key) of a tree of dicts and lists."""
-    parents = [content]
+    parents, seen = [content], set()
     while parents:
         parent = parents.pop()
+        if id(parent) in seen:  # a mutation can put a part into itself
+            continue
+        seen.add(id(parent))
         pairs = parent.items() if isinstance(parent, dict) else ()
         if isinstance(parent, list):
             pairs = enumerate(parent)
