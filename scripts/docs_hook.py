@@ -103,6 +103,7 @@ FUNCTIONS = {
     "regions_table": review_tables.regions_table,
     "conditioning_table": review_tables.conditioning_table,
     "alternatives_table": review_tables.alternatives_table,
+    "clicks_table": review_tables.clicks_table,
 }
 
 

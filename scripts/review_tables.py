@@ -1,6 +1,6 @@
 """Tables of what the Review tab gains, from the measurements in docs/data.
 
-regions.json, conditioning.json and alternatives.json are written by the benchmarks of the same names. The
+regions.json, conditioning.json, alternatives.json and review_gui.json are written by the benchmarks of the same names. The
 documentation's pages ask for the tables by name (see scripts/docs_hook.py).
 """
 
@@ -66,6 +66,23 @@ def alternatives_table() -> str:
         for key, title in titles.items()
     ]
     return _table(("outline", "IoU", "Dice"), rows)
+
+
+def clicks_table() -> str:
+    """Return what it takes to reach the expert's label by brush alone and with the Review tab, as Markdown."""
+    head = ("case", "DSC before", "target", "way", "mouse presses", "keys", "strokes", "hand, s")
+    rows = []
+    for case in _read("review_gui")["cases"]:
+        for way, title in (("brush", "brush alone"), ("review", "Review tab")):
+            cost = case[way]
+            counts = (str(cost[key]) for key in ("presses", "keys", "strokes"))
+            first = (
+                f"{case['model']} {case['case']}",
+                f"{case['start']:.3f}",
+                f"{case['target']:.3f}",
+            )
+            rows.append((*first, title, *counts, f"{cost['hand_s']:.0f}"))
+    return _table(head, rows)
 
 
 def _read(name: str) -> dict[str, Any]:
