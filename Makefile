@@ -43,7 +43,7 @@ test-lowest:
 	    -o $(LOWEST)/requirements.txt pyproject.toml
 	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python -r $(LOWEST)/requirements.txt
 	$(LOWEST)/bin/uv pip install -q --python $(LOWEST)/bin/python --no-deps -e .
-	$(subst $(BIN),$(LOWEST)/bin,$(PYTEST)) -p no:cacheprovider -W ignore::DeprecationWarning -m "not slow and not gui" $(PYTEST_ARGS)
+	$(subst $(BIN),$(LOWEST)/bin,$(PYTEST)) -p no:cacheprovider -W ignore::DeprecationWarning -W ignore::FutureWarning -m "not slow and not gui" $(PYTEST_ARGS)
 
 # Known vulnerabilities among the pinned versions; asks a database on the network.
 audit: $(VENV)/.checks
