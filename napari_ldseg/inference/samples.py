@@ -80,19 +80,6 @@ class Samples:
         packed = zlib.decompress(self._labels[sample])
         return np.frombuffer(packed, np.uint8).reshape(self.shape)
 
-    def with_latents(self, latents: Tensor) -> Samples:
-        """Return other samples of the same image, from ``latents`` shaped like those here."""
-        return Samples(
-            self.metadata,
-            self.model,
-            self.mapping,
-            self.shape,
-            self.frames,
-            latents,
-            self.embeddings,
-            self.provenance,
-        )
-
 
 def stacked_latents(
     latents: Mapping[tuple[Frame, int], Tensor], frames: Sequence[Frame], n: int

@@ -1,5 +1,7 @@
 """The posterior given evidence: the update by hand, exact evidence, locality."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -109,7 +111,7 @@ def test_what_varies_with_the_stroke_follows_it_and_the_rest_stays(drawn):
 
 def test_with_one_sample_only_the_known_voxels_change(drawn):
     samples, _ = drawn
-    one = samples.with_latents(samples.latents[:1])
+    one = replace(samples, latents=samples.latents[:1], _labels={})
     where = disc(samples.shape, (2, 8, 9), 2)
     result = Conditioner(one).condition(empty(one).with_class(where, 2))
     before = Conditioner(one).condition(empty(one))

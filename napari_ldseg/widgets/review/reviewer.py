@@ -152,13 +152,6 @@ class Reviewer(QObject):
         self._refresh_states()
         self.next()
 
-    def reopen(self) -> None:
-        """Mark the region shown as not reviewed."""
-        region, layer = self.region, self.layer
-        if region is not None and layer is not None:
-            self._project.reviews.mark(layer, _indices(region), False)
-            self._refresh_states()
-
     def skip(self) -> None:
         """Leave the region shown for later, and go on."""
         if self.current is not None:
@@ -261,8 +254,9 @@ class Reviewer(QObject):
         recorder = self.target.recorder if self.target is not None else None
         states = []
         for number, region in enumerate(self.regions):
-            share = 0.0 if recorder is None else recorder.reviewed_at(_indices(region)).mean()
+            seen = None if recorder is None else recorder.reviewed_at(region.box)[region.mask]
             state = SKIPPED if number in self._skipped else TO_DO
+            share = 0.0 if seen is None else seen.mean()
             states.append(REVIEWED if share >= NEARLY_ALL else state)
         self.states = states
         if recorder is not None and self._error is not None and any(recorder.counts()):
