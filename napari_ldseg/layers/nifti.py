@@ -80,6 +80,7 @@ def _labels(scan: Scan, path: Path) -> np.ndarray | None:
     """Return the array as class numbers if the file is marked or named as labels, else None."""
     if scan.channels:
         return None
-    if scan.source is not None and int(scan.source.header["intent_code"]) == LABEL_INTENT:
+    header = None if scan.source is None else scan.source.header
+    if header is not None and int(header["intent_code"]) == LABEL_INTENT:
         return as_labels(scan.array, path.name)
     return named_label(path, stem_of(path), scan.array)

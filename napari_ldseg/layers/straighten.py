@@ -14,7 +14,7 @@ from napari.layers import Image, Labels, Layer
 
 from ..scans.display_axes import on_display_axes
 from ..scans.nifti import new_header
-from ..scans.scan import NiftiSource, Scan
+from ..scans.scan import Scan, Source
 from .geometry import layer_geometry, layer_scan
 
 
@@ -58,7 +58,7 @@ def _on_display_axes(scan: Scan) -> Scan:
         data = np.expand_dims(data, 2)
     shape = data.shape[: data.ndim - scan.channels]
     header = new_header(scan.calibrated)
-    source = NiftiSource(header, scan.affine[:, [2, 1, 0, 3]], shape, (), ())
+    source = Source(scan.affine[:, [2, 1, 0, 3]], shape, header=header)
     return on_display_axes(data, source, scan.name, calibrated=scan.calibrated)
 
 

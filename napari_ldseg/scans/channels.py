@@ -19,7 +19,7 @@ from ..utils.text import nfc
 from .files import READERS, read_scan, stem_of, suffix_of
 from .nifti import NIFTI_SUFFIXES
 from .nifti_header import read_header
-from .scan import MAX_SHIFT, NiftiSource, Scan, corner_distance
+from .scan import MAX_SHIFT, Scan, Source, corner_distance
 
 NUMBERED = re.compile(r"(.+)_(\d{4})")
 
@@ -171,7 +171,7 @@ def frames_as_channels(scan: Scan) -> Scan:
 
 def channels_as_frames(scan: Scan) -> Scan:
     """Undo ``frames_as_channels``, so that ``write_like`` writes all channels into one file."""
-    source: NiftiSource | None = scan.source
+    source: Source | None = scan.source
     if source is not None:
         ones = (1,) * (3 - len(source.shape))
         source = replace(source, shape=(*source.shape, *ones, scan.channel_count))

@@ -16,14 +16,14 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from .scan import NiftiSource, Scan
+from .scan import Scan, Source
 
 DISPLAY_AXES = ("S", "P", "L")
 
 
 def on_display_axes(
     data: np.ndarray,
-    source: NiftiSource,
+    source: Source,
     name: str,
     mm_per_unit: float = 1.0,
     calibrated: bool = True,
@@ -35,7 +35,7 @@ def on_display_axes(
     data
         (x, y, z, *frames), up to three spatial axes, or with one more axis of channels.
     source
-        The file's header, shape and affine (to RAS+); its ``order`` and ``flips`` are replaced.
+        The file's format, shape and affine (to RAS+); its ``order`` and ``flips`` are replaced.
     name, calibrated
         As in ``Scan``.
     mm_per_unit
@@ -76,7 +76,7 @@ def on_display_axes(
     )
 
 
-def to_file_axes(array: np.ndarray, source: NiftiSource) -> np.ndarray:
+def to_file_axes(array: np.ndarray, source: Source) -> np.ndarray:
     """Return ``array`` on display axes (*frames, *space) as (x, y, z, *frames) of its file."""
     size, frames = _size_and_frames(source)
     array = array.reshape(frames[::-1] + tuple(size[axis] for axis in source.order))
@@ -85,20 +85,20 @@ def to_file_axes(array: np.ndarray, source: NiftiSource) -> np.ndarray:
     return array.reshape(source.shape)
 
 
-def to_display_axes(data: np.ndarray, source: NiftiSource) -> np.ndarray:
+def to_display_axes(data: np.ndarray, source: Source) -> np.ndarray:
     """Undo ``to_file_axes``."""
     size, frames = _size_and_frames(source)
     array = np.moveaxis(data.reshape(*size[:3], *frames), source.order, (0, 1, 2))
     return np.moveaxis(_flipped(array, source), range(-1, -1 - len(frames), -1), range(len(frames)))
 
 
-def _size_and_frames(source: NiftiSource) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _size_and_frames(source: Source) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the file's shape with at least three axes, and its frame axes longer than 1."""
     size = source.shape + (1,) * (3 - len(source.shape))
     return size, tuple(n for n in size[3:] if n > 1)
 
 
-def _flipped(array: np.ndarray, source: NiftiSource) -> np.ndarray:
+def _flipped(array: np.ndarray, source: Source) -> np.ndarray:
     """Return ``array`` with its leading three axes flipped as ``source`` was when it was read."""
     reversed_axes = tuple(axis for axis, flip in enumerate(source.flips) if flip < 0)
     return np.flip(array, reversed_axes)

@@ -97,8 +97,8 @@ def _read(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Scan:
 def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: int = 0) -> Path:
     """Write ``array`` (shaped like ``scan.shape``) as NIfTI on the scan's own grid, atomically.
 
-    If the scan came from a NIfTI file, the result has that file's axis order, shape and affine,
-    sform and qform included; booleans become uint8. ``intent`` is the NIfTI intent code
+    If the scan came from a file with an affine, the result has that file's axis order, shape and affine,
+    of NIfTI sform and qform included; booleans become uint8. ``intent`` is the NIfTI intent code
     (``labels.LABEL_INTENT`` for labels).
 
     Raises
@@ -118,7 +118,8 @@ def write_like(path: str | os.PathLike, array: np.ndarray, scan: Scan, intent: i
     source = scan.source
     if source is not None and math.prod(source.shape) == array.size:
         data = to_file_axes(array, source)
-        return save_nifti(path, data, source.affine, source.header, intent)
+        header = new_header(scan.calibrated) if source.header is None else source.header
+        return save_nifti(path, data, source.affine, header, intent)
     data = (array if scan.space == 3 else np.expand_dims(array, -3)).T
     affine = scan.affine[:, [2, 1, 0, 3]]
     return save_nifti(path, data, affine, new_header(scan.calibrated), intent)

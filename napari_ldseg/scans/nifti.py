@@ -18,7 +18,7 @@ from .colours import plain_samples
 from .display_axes import on_display_axes
 from .memory import check_size
 from .nifti_header import UNCALIBRATED, read_header, usable_affine
-from .scan import NiftiSource, Scan
+from .scan import Scan, Source
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 # Displacement, vector, RGB and RGBA vector: their components are dim[5].
@@ -43,7 +43,7 @@ def read_nifti(path: Path) -> Scan:
         )
     mm = MM_PER_UNIT.get(int(header["xyzt_units"]) % 8)
     calibrated = mm is not None or header["descrip"].item() != UNCALIBRATED
-    source = NiftiSource(header, affine, shape, (), ())
+    source = Source(affine, shape, header=header)
     return on_display_axes(data, source, path.name, mm or 1.0, calibrated)
 
 

@@ -7,6 +7,7 @@ left, so that an axial slice is displayed as radiologists expect. The affine is 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -52,7 +53,7 @@ class Scan:
     channels: bool = False
     calibrated: bool = True
     name: str = "image"
-    source: NiftiSource | None = None
+    source: Source | None = None
     flat: bool = False
 
     def __post_init__(self) -> None:
@@ -90,17 +91,35 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class NiftiSource:
-    """The parts of a NIfTI file that are needed to write another one exactly like it.
+class Source:
+    """What a result needs of the file or files that its image was read from, to be written like them.
 
     Display axis i is the file's axis ``order[i]``, reversed where ``flips[i]`` is -1.
+
+    Parameters
+    ----------
+    affine
+        4x4, from the indices of the file's first three axes to RAS+ world coordinates.
+    shape
+        (x, y, z, *frames) as in the file, without channels.
+    order, flips
+        Set by ``display_axes.on_display_axes``.
+    format
+        The name of the file's format.
+    header
+        The header of a NIfTI file.
+    files
+        The files of an image that is made of several, such as the slices of a DICOM series, in the order of
+        the last axis of space.
     """
 
-    header: nib.Nifti1Header
     affine: np.ndarray
     shape: tuple[int, ...]
-    order: tuple[int, ...]
-    flips: tuple[int, ...]
+    order: tuple[int, ...] = ()
+    flips: tuple[int, ...] = ()
+    format: str = "NIfTI"
+    header: nib.Nifti1Header | None = None
+    files: tuple[Path, ...] = ()
 
 
 def default_affine(spacing: tuple[float, float, float]) -> np.ndarray:
