@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ..errors import LDSegError
 from .atomic import atomic_write
+from .text import one_line
 
 MAX_BYTES = 4 * 2**20
 Record = TypeVar("Record", bound=BaseModel)
@@ -22,13 +23,15 @@ def read_record(path: Path, kind: type[Record], max_bytes: int = MAX_BYTES) -> R
     Raises
     ------
     LDSegError
-        If the file is missing, larger than ``max_bytes``, not JSON, or not of this kind.
+        If the file is missing, larger than ``max_bytes``, not JSON, has a key twice, or is not of this kind.
     """
     try:
         if path.stat().st_size > max_bytes:
             raise LDSegError(f"{path} is too large for a project's file; remove it.")
         text = path.read_bytes().removeprefix(codecs.BOM_UTF8).decode()
-        return kind.model_validate_json(text)
+        record = kind.model_validate_json(text)
+        json.loads(text, object_pairs_hook=lambda pairs: _without_repeated_keys(path, pairs))
+        return record
     except OSError as error:
         raise LDSegError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -39,6 +42,15 @@ def read_record(path: Path, kind: type[Record], max_bytes: int = MAX_BYTES) -> R
         raise LDSegError(
             f"{path} is not valid ({where}: {first['msg']}); correct it or restore an older copy."
         ) from error
+
+
+def _without_repeated_keys(path: Path, pairs: list[tuple[str, Any]]) -> None:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        repeated = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise LDSegError(
+            f"{path} has the key {one_line(repeated, 80)} twice; remove the wrong one."
+        )
 
 
 def not_utf8(path: Path) -> LDSegError:

@@ -169,3 +169,12 @@ def test_descriptions_that_are_none(tmp_path, content, assert_sentence):
 def test_a_description_with_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "dataset.json").write_bytes("\ufeff".encode() + b'{"labels": {"b\xc3\xa9": 0}}')
     assert read_description(tmp_path).classes() == {0: "bé"}
+
+
+def test_a_label_value_that_is_described_twice_is_refused(tmp_path, assert_sentence):
+    # JSON keeps the last one, so a class would be lost without a word.
+    text = '{"labels": {"0": "background", "1": "anterior", "1": "posterior"}}'
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(LDSegError) as error:
+        read_description(tmp_path)
+    assert_sentence(error, "dataset.json", "key 1 twice")
