@@ -1,4 +1,4 @@
-"""The command line in a process of its own that need not load torch again: a fork of this one."""
+"""Processes of their own that need not load torch again: forks of this one, or of a server beside a window."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +34,18 @@ def _work(work: Callable[..., Any], arguments: tuple[Any, ...], output: int) -> 
         os.dup2(output, target)
     sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1) for n in (1, 2))
     sys.exit(work(*arguments))
+
+
+def served(work: Callable[..., Any], *arguments: Any, output: Path) -> None:
+    """Start ``work`` in a fork of a process that has loaded training but no window; it appends to ``output``."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["napari_ldseg.finetuning.retrain", "monai.losses"])
+    context.Process(target=_append, args=(work, arguments, output)).start()
+
+
+def _append(work: Callable[..., Any], arguments: tuple[Any, ...], output: Path) -> None:
+    with output.open("ab") as file:
+        _work(work, arguments, file.fileno())
 
 
 class Command:

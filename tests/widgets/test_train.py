@@ -17,7 +17,7 @@ from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.finetuning import launch
+from napari_ldseg.finetuning import launch, process
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison, read_comparison
 from napari_ldseg.finetuning.config import FineTuningConfig, write_config
 from napari_ldseg.finetuning.plan import SelectableCase
@@ -32,6 +32,7 @@ from napari_ldseg.widgets.train.model_tree import ModelTree
 from napari_ldseg.widgets.train.state import training_of
 
 from ..discs import disc
+from ..forked import served
 from .conftest import click, paint_at, result_layer
 
 DISC = (ClassInfo(name="background", colour="#000000"), ClassInfo(name="disc", colour="#ff0000"))
@@ -70,6 +71,16 @@ def short(monkeypatch):
 
     monkeypatch.setattr("napari_ldseg.widgets.train.state.start", start)
     return wanted
+
+
+@pytest.fixture
+def served_runs(monkeypatch):
+    """Let runs start without loading torch; a test from Start to the end does without this."""
+
+    def spawn(folder):
+        served(process.main, folder, output=folder / "process.log")
+
+    monkeypatch.setattr(launch, "_spawn", spawn)
 
 
 @pytest.fixture
@@ -319,6 +330,7 @@ def test_from_start_to_the_adopted_model(qtbot, viewer, trainer, widget, project
     tree.close()
 
 
+@pytest.mark.usefixtures("served_runs")
 def test_a_reviewed_slice_of_a_loop_takes_part_in_a_2d_model(qtbot, project, base, dock):
     opened = Project(project.folder)
     for i in range(2):
@@ -464,6 +476,7 @@ def test_keep_training_ends_a_pause(viewer, project, base, dock):
         lock.release()
 
 
+@pytest.mark.usefixtures("served_runs")
 def test_stop_and_resume_later_is_true(
     qtbot, viewer, trainer, short, make_napari_viewer, project, base, dock
 ):
@@ -498,6 +511,7 @@ def test_stop_and_resume_later_is_true(
     assert again.halted.isVisible()
 
 
+@pytest.mark.usefixtures("served_runs")
 def test_strokes_are_on_the_disk_when_the_training_begins(
     qtbot, viewer, trainer, project, monkeypatch
 ):
