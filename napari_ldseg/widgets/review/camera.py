@@ -10,12 +10,17 @@ from napari.layers import Layer
 
 from ..common.layers import unwrapped
 
-VIEW_SHARE = 0.35  # of the canvas that the place fills
+VIEW_SHARE = 0.35  # of the canvas that the place fills after zooming
+SEEN_SHARE = 0.08  # of the canvas: a smaller place is zoomed to
 LEAST_VOXELS = 32  # on the canvas: more context than the place alone
 
 
 def go_to(viewer: ViewerModel, layer: Layer, peak: tuple[int, ...], box: tuple[slice, ...]) -> None:
-    """Show the slice of ``layer`` through the voxel ``peak``, with ``box`` in the middle of the canvas."""
+    """Show the slice of ``layer`` through the voxel ``peak``, with ``box`` on the canvas.
+
+    The view is moved only if the box is not all on the canvas or is too small to be seen well: moving costs
+    orientation, and a close view cuts off long strokes.
+    """
     viewer = unwrapped(viewer)
     world = np.asarray(layer.data_to_world(peak))
     point = list(viewer.dims.point)
@@ -29,6 +34,12 @@ def go_to(viewer: ViewerModel, layer: Layer, peak: tuple[int, ...], box: tuple[s
     shown = [axis - offset for axis in viewer.dims.displayed if axis >= offset]
     camera = _camera(viewer)
     middle = (low + high) / 2
+    size = np.asarray(_canvas_size(viewer))[-2:]
+    half = np.array([abs(high[a] - low[a]) / 2 for a in shown[-2:]])
+    away = np.abs([middle[a] - c for a, c in zip(shown[-2:], camera.center[-2:], strict=True)])
+    all_there = bool(np.all((away + half) * camera.zoom <= size / 2))
+    if all_there and 2 * half.max() * camera.zoom >= SEEN_SHARE * min(size):
+        return
     camera.center = tuple(middle[axis] for axis in shown)
     extent = max((abs(high[a] - low[a]) for a in shown[-2:]), default=1.0)
     voxel = min(abs(float(layer.scale[a])) for a in shown[-2:])
