@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Layer
 
+from ..common.canvas import camera_of, canvas_size
 from ..common.layers import unwrapped
 
 VIEW_SHARE = 0.35  # of the canvas that the place fills
@@ -27,22 +26,10 @@ def go_to(viewer: ViewerModel, layer: Layer, peak: tuple[int, ...], box: tuple[s
     )
     offset = viewer.dims.ndim - len(world)
     shown = [axis - offset for axis in viewer.dims.displayed if axis >= offset]
-    camera = _camera(viewer)
+    camera = camera_of(viewer)
     middle = (low + high) / 2
     camera.center = tuple(middle[axis] for axis in shown)
     extent = max((abs(high[a] - low[a]) for a in shown[-2:]), default=1.0)
     voxel = min(abs(float(layer.scale[a])) for a in shown[-2:])
     visible = max(extent / VIEW_SHARE, LEAST_VOXELS * voxel)
-    camera.zoom = min(_canvas_size(viewer)) / max(visible, 1e-9)
-
-
-def _camera(viewer: ViewerModel) -> Any:
-    """Return the camera; newer versions of napari have it in the scene."""
-    scene = getattr(viewer, "scene", None)
-    return getattr(scene, "camera", None) or viewer.camera
-
-
-def _canvas_size(viewer: ViewerModel) -> tuple[int, int]:
-    window = getattr(viewer, "window", None)
-    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
-    return tuple(canvas.size) if canvas is not None else (600, 800)
+    camera.zoom = min(canvas_size(viewer)) / max(visible, 1e-9)
