@@ -1,12 +1,15 @@
 """A hand on the mouse and the keys of a real napari window, with its counts and its time.
 
 Every action is a Qt event sent to the widget that gets it in reality: the keys to the one with the focus,
-the mouse to the canvas or to a button that is scrolled into view before. Two times are kept separately:
+the mouse to the canvas or to a button that is scrolled into view before. Three times are kept separately:
 
 - hand: the keystroke-level model (Card, Moran and Newell, CACM 23, 1980): K 0.28 s for a key, also for each
   modifier; P 1.1 s for pointing; B 0.1 s to press or release a button, and for a notch of the wheel; M 1.35 s
   for a decision; D 0.9 s + 0.16 s per cm for a drawn stroke, at 96 pixels per inch. The hands do not move
   between mouse and keys: one is on each;
+- looking: what the eyes take to go along outlines: a fixation of 0.3 s (Rayner, Psychol Bull 124, 1998)
+  for each 2 cm, which is what the fovea sees at 60 cm (2 degrees). An assumption; it is counted apart from
+  the hand so that its effect can be shown;
 - program: what the window takes to handle the events, and what the user waits for.
 """
 
@@ -25,6 +28,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
 KEY, POINT, BUTTON, DECISION = 0.28, 1.1, 0.1, 1.35
+FIXATION, CM_PER_FIXATION = 0.3, 2.0
 DRAW, DRAW_PER_CM, PIXELS_PER_CM = 0.9, 0.16, 96 / 2.54
 NOTCH = 120
 MOVE = 0.012  # s between two moves of the mouse; vispy and napari ignore faster ones
@@ -34,12 +38,12 @@ LIMIT = 300  # seconds that a user waits
 
 
 class Hand:
-    """Acts on ``viewer`` and keeps ``counts``, ``hand`` and ``program`` (s), and ``cpu`` (s, all threads)."""
+    """Acts on ``viewer`` and keeps ``counts``, the times in s, and ``cpu`` (s, all threads)."""
 
     def __init__(self, viewer: napari.Viewer):
         self.viewer = viewer
         self.counts: Counter[str] = Counter()
-        self.hand = self.program = self.cpu = 0.0
+        self.hand = self.looking = self.program = self.cpu = 0.0
         self.longest = (0.0, "")
         self.unfocused = 0
         self._paused = 0.0
@@ -53,6 +57,11 @@ class Hand:
         """Decide something."""
         self.hand += DECISION
         self.counts["decisions"] += 1
+
+    def look(self, pixels: float) -> None:
+        """Look along outlines that are ``pixels`` long on the screen."""
+        self.looking += FIXATION * max(1.0, pixels / PIXELS_PER_CM / CM_PER_FIXATION)
+        self.counts["looks"] += 1
 
     def key(self, key: Qt.Key, modifier: Qt.KeyboardModifier = NONE) -> None:
         """Press a key, which goes to the widget with the focus."""

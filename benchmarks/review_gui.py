@@ -3,30 +3,25 @@
 python benchmarks/review_gui.py [--only MODEL] [--cases 3] [--output OUTPUT]
 
 Random validation cases of the bundled models (splits in ``models/splits``, data in LDSEG_DATA, default
-../shared/data), segmented once in the window with N = 10, which is not counted. Two simulated
-users know the expert's label and correct the same label map one after the other (the first one's strokes are
-undone), with real mouse and key events (``hand.py``):
+../shared/data), segmented once in the window with N = 10, which is not counted. Two simulated readers
+(``readers.py``), an oracle that needs no looking and one that has to search, correct the same label map, each by
+brush alone and with the Review tab (the first way's strokes are undone), with real mouse and key events
+(``hand.py``).
 
-- brush: looks at the image, or at every slice of a volume that has a structure, one after the other, and
-  draws strokes. Nothing else of the plugin is used;
-- review: opens the Review tab. Period goes to the worst region. Where at least 95 % of its voxels have the
-  expert's class, the user presses Y. Elsewhere the user takes an alternative, by a click on its picture and
-  Shift+U, if that removes as many errors as a stroke has to; draws strokes at the pieces of errors that reach
-  into the region, as far as the canvas shows them; presses Y; presses U and clicks Apply if the preview makes
-  the mean DSC larger, else Reject. After the last region it goes on as the brush user.
+A stroke is the same in all ways (``strokes.py``): the class of a piece of errors in the slice shown, dragged
+along the piece on the centres at which the brush stays inside the expert's structure, where it repairs most. The
+brush is ``BRUSH`` voxels wide; where the Review tab has set another size, that one, as long as it can repair
+something. A piece counts if the brush can repair it, and if it has at least ``LEAST`` of the area of a
+brush of ``BRUSH``, the limit of visibility; half of that in each further round. Class and brush size are set by
+napari's keys, or by the tab's.
 
-A stroke is the same in both ways: the class of the largest piece of errors in the slice shown, dragged along
-the piece on the centres at which the brush (``BRUSH`` voxels wide) stays inside the expert's structure, where
-it repairs most. A piece counts if a brush can repair it, and if it has at least ``LEAST`` of the brush's
-area; half of that in each further round. Class and brush size are set by napari's keys.
+The target is the same in all ways: a mean DSC over the classes of 0.02 below that of perfect painting with a
+brush of ``BRUSH``, in which every voxel of the expert's structures that it can cover is right. Cases that
+reach it without a correction are left out. All ways end with the action that reaches the target.
 
-Cases that OUTPUT already has are kept; each is written as soon as it is measured.
-
-The target is the same in both ways: a mean DSC over the classes of 0.02 below that of perfect painting with
-this brush, in which every voxel of the expert's structures that the brush can cover is right. Cases that
-reach it without a correction are left out. Decisions are counted per region, alternative taken, stroke,
-preview, and slice looked at. Both ways end with the action that reaches the target. The
-brush user's eye is the expert: it finds the largest error at once, which no reader does.
+All constants of the readers were set before the first measurement. How long people look is an assumption:
+the totals are given with 0, 1 and 2 times the looking time. Cases that OUTPUT already has are kept; each is
+written as soon as it is measured.
 """
 
 from __future__ import annotations
@@ -37,8 +32,9 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import machine
 import napari
@@ -47,37 +43,33 @@ from hand import LIMIT, Hand
 from qtpy.QtCore import QPoint, QPointF, QSettings, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
-from scipy import ndimage
-from skimage.graph import MCP_Geometric
-from skimage.measure import approximate_polygon
+from readers import Reader
+from strokes import Brush
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.datasets.case import Case
 from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.machine import describe_machine
-from napari_ldseg.evaluation.overlap import mean_dsc
 from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.scans.files import suffix_of
 from napari_ldseg.scans.nifti import NIFTI_SUFFIXES
 from napari_ldseg.training.config import read_config
 from napari_ldseg.widgets.project.state import project_of
-from napari_ldseg.widgets.review.samples_part import MOST_SHOWN
 
 ROOT = Path(__file__).parents[1]
 SPLITS = "models/splits/{}.json"
 CASES = {"camus": 3, "glas": 1, "hippocampus": 1}
 BRUSH = {"camus": 5, "glas": 9, "hippocampus": 3}
-SAMPLES, WITHIN, AGREES, LEAST, SEED = 10, 0.02, 0.95, 0.25, 0
-ROUNDS, MOST_REGIONS, MARGIN = 6, 150, 2
-STRAIGHT = 0.7  # voxels that a stroke's straight parts may be beside its path
+SAMPLES, WITHIN, LEAST, SEED = 10, 0.02, 0.25, 0
 LEAST_ON_SCREEN, EDGE = 10, 4  # pixels: the brush, and the margin of the canvas
-SHIFT = Qt.KeyboardModifier.ShiftModifier
 WAYS = "brush", "review"
-COUNTS = "presses", "keys", "strokes", "wheel", "decisions"
+COUNTS = "presses", "keys", "strokes", "wheel", "decisions", "looks"
+READERS = "oracle", "searching"
+Piece = tuple[int, np.ndarray]
 
 
 class Window:
-    """A napari window with a segmented case and a hand, and what the simulated user knows of it."""
+    """A napari window with a segmented case and a hand, and what a simulated reader knows of it."""
 
     def __init__(self, case: Case, model: str, folder: Path):
         QSettings("napari-ldseg", "napari-ldseg").setValue("project_folder", str(folder))
@@ -93,25 +85,18 @@ class Window:
         pump_until(lambda: not segment.session.running)
         self.layer = segment.session.results.labels
         self.expert = case.read_label().astype(np.uint8)
-        self.classes = len(segment.model.metadata.classes)
         self.viewer.layers.selection.active = self.layer
         self.hand = Hand(self.viewer)
         self.hand.canvas.setFocus()
         self.segmented, self.point = self.layer.data.copy(), self.viewer.dims.point
         self.defaults = self.layer.mode, self.layer.selected_label, self.layer.brush_size
+        self.tab: Any = None
+        self._brushes: dict[int, Brush] = {}
+        self._classes = len(segment.model.metadata.classes)
         self.size = BRUSH[model]
-        radius = self.size // 2 + 0.5  # as napari's brush
-        offsets = np.arange(-(self.size // 2), self.size // 2 + 1)
-        self.disc = offsets[:, None] ** 2 + offsets**2 <= radius**2
-        self.least = LEAST * self.disc.sum()
-        self.centres = self._centres()
-        disc = self.disc.reshape((1,) * (self.expert.ndim - 2) + self.disc.shape)
-        self.paintable = {c: ndimage.binary_dilation(m, disc) for c, m in self.centres.items()}
-        painted = self.layer.data.copy()
-        for c, where in self.paintable.items():
-            painted[where] = c
-        self.best = mean_dsc(painted, self.expert, self.classes)
-        self.target = self.best - WITHIN
+        self.brush = self._brush_of(self.size)
+        self.least = LEAST * self.brush.disc.sum()
+        self.target = self.brush.best - WITHIN
         self.start = self.dsc()
 
     def start_again(self) -> None:
@@ -124,7 +109,7 @@ class Window:
         if not np.array_equal(self.layer.data, self.segmented) or recorder.masks().protected.any():
             raise SystemExit("Not all strokes were undone.")
         self.layer.mode, self.layer.selected_label, self.layer.brush_size = self.defaults
-        self.least = LEAST * self.disc.sum()
+        self.least = LEAST * self.brush.disc.sum()
         self.viewer.reset_view()
         self.viewer.dims.set_point(range(len(self.point)), self.point)
         self.hand = Hand(self.viewer)
@@ -135,17 +120,14 @@ class Window:
         for _ in range(20):
             QApplication.processEvents()
 
-    def _centres(self) -> dict[int, np.ndarray]:
-        """Return, for each class, where the brush is inside the expert's structure."""
-        disc = self.disc.reshape((1,) * (self.expert.ndim - 2) + self.disc.shape)
-        return {
-            c: ndimage.binary_erosion(self.expert == c, disc, border_value=1)
-            for c in range(self.classes)
-        }
+    def _brush_of(self, size: int) -> Brush:
+        if size not in self._brushes:
+            self._brushes[size] = Brush(self.expert, self.segmented, self._classes, size)
+        return self._brushes[size]
 
     def dsc(self) -> float:
         """Return the mean DSC of the labels as they are now."""
-        return mean_dsc(self.layer.data, self.expert, self.classes)
+        return self.brush.dsc(self.layer.data)
 
     @property
     def done(self) -> bool:
@@ -158,67 +140,63 @@ class Window:
         point = self.layer.world_to_data(self.viewer.dims.point)
         return tuple(round(float(i)) for i in point[:-2])
 
-    def stroke(self, near: np.ndarray | None = None) -> bool:
-        """Draw one stroke in the slice shown; False if there is no piece of errors.
+    def free(self) -> np.ndarray:
+        """Return where neither an edit nor a review protects the labels, bool."""
+        recorder = project_of(self.viewer).labels.recorder_of(self.layer)
+        return ~recorder.masks().protected
 
-        With ``near``, at a piece that it has a part of, as far as the canvas shows it.
+    def pieces(
+        self,
+        near: np.ndarray | None = None,
+        frame: tuple[int, ...] | None = None,
+        labels: np.ndarray | None = None,
+    ) -> list[Piece]:
+        """Return what strokes can repair in a slice, by default of the labels shown: the largest first.
+
+        With ``near``, the pieces that it has a part of, as far as the canvas shows them.
         """
-        found = self._largest_piece(near)
-        if found is None:
-            return False
-        value, piece = found
+        labels = self.layer.data if labels is None else labels
+        frame = self.frame if frame is None else frame
+        visible = None if near is None else self._visible()
+        found: list[Piece] = []
+        for size in self._sizes:
+            found = self._brush_of(size).pieces(labels, frame, self.least, visible, near)
+            if found:
+                break
+        return found
+
+    def stroke(self, value: int, piece: np.ndarray) -> None:
+        """Draw one stroke of class ``value`` at a piece in the slice shown."""
+        frame, visible = self.frame, self._visible()
+        for size in self._sizes:
+            brush = self._brush_of(size)
+            if (piece & brush.paintable[value][frame]).sum() >= self.least:
+                break
         self.hand.think()
-        path = self._path(self.centres[value][self.frame], piece)
-        self._take(value)
+        path = brush.path(value, frame, piece, visible)
+        self._take(value, brush.size)
         self._zoom_to(path)
         before = self.layer.data.copy()
         self.hand.stroke(self._pixels(path))
         if np.array_equal(before, self.layer.data):
             raise SystemExit("A stroke changed nothing.")
-        return True
 
-    def _largest_piece(self, near: np.ndarray | None) -> tuple[int, np.ndarray] | None:
-        labels, expert = self.layer.data[self.frame], self.expert[self.frame]
-        found, size = None, self.least
-        visible = None if near is None else self._visible()
-        for c in range(self.classes):
-            wrong = (labels != c) & (expert == c) & self.paintable[c][self.frame]
-            if visible is not None:
-                wrong &= visible
-            pieces, count = ndimage.label(wrong, np.ones((3, 3)))
-            sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-            sizes[0] = 0
-            if near is not None:
-                sizes[np.setdiff1d(np.arange(count + 1), pieces[near])] = 0
-            if sizes.max() >= size:
-                size, found = sizes.max() + 1, (c, pieces == sizes.argmax())
-        return found
+    @property
+    def _sizes(self) -> list[int]:
+        """The brush sizes to try: that which the tab has set, then the usual one."""
+        set_by_tab = self.tab is not None and self.layer.brush_size != self.size
+        return [int(self.layer.brush_size)] * set_by_tab + [self.size]
 
-    def _path(self, centres: np.ndarray, piece: np.ndarray) -> list[tuple[int, int]]:
-        """Return the pixels of the stroke: between the ends of the usable centres, where most is repaired."""
-        repairs = ndimage.convolve(piece.astype(int), self.disc.astype(int), mode="constant")
-        usable = centres & (repairs > 0)
-        if (usable & self._visible()).any():
-            usable &= self._visible()
-        parts, count = ndimage.label(usable, np.ones((3, 3)))
-        gains = ndimage.sum_labels(repairs, parts, range(1, count + 1))
-        inside = parts == 1 + int(np.argmax(gains))
-        start = np.unravel_index(np.where(inside, repairs, 0).argmax(), inside.shape)
-        length = np.where(inside, 1.0, np.inf)
-        for _ in range(2):  # the farthest from anywhere is an end, that from it the other one
-            other, start = start, farthest(length, start)
-        finder = MCP_Geometric(np.where(inside, 1 / np.maximum(repairs, 1) ** 2, np.inf))
-        finder.find_costs([other])
-        line = approximate_polygon(np.array(finder.traceback(start)), STRAIGHT)
-        return [tuple(int(i) for i in place) for place in line]
-
-    def _take(self, value: int) -> None:
-        """Take the brush of the right size with the right class, by napari's keys."""
+    def _take(self, value: int, size: int) -> None:
+        """Take the brush of the right size with the right class, by keys."""
+        region = None if self.tab is None else self.tab.reviewer.region
         if self.layer.mode != "paint":
             self.hand.key(Qt.Key.Key_2)
-        while self.layer.brush_size != self.size:
-            smaller = self.layer.brush_size > self.size
+        while self.layer.brush_size != size:
+            smaller = self.layer.brush_size > size
             self.hand.key(Qt.Key.Key_BracketLeft if smaller else Qt.Key.Key_BracketRight)
+        if region is not None and value != self.layer.selected_label and value in region.classes:
+            self.hand.key(Qt.Key.Key_C)
         while self.layer.selected_label != value:
             smaller = self.layer.selected_label > value
             self.hand.key(Qt.Key.Key_Minus if smaller else Qt.Key.Key_Equal)
@@ -240,6 +218,11 @@ class Window:
     def _brush_on_screen(self) -> float:
         a, b = self._pixels([(0, 0), (0, 100)])
         return self.size * abs(b.x() - a.x()) / 100
+
+    @property
+    def voxel_on_screen(self) -> float:
+        """The width of a voxel of the slice shown, in pixels of the canvas."""
+        return self._brush_on_screen() / self.size
 
     def _visible(self) -> np.ndarray:
         """Return the pixels of the slice shown that are on the canvas."""
@@ -279,117 +262,6 @@ class Window:
                 raise SystemExit("The arrow keys do not change the slice.")
 
 
-def by_brush(window: Window) -> None:
-    """Correct with the brush alone, slice by slice, until the target."""
-    slices: list[int | None] = [None]
-    if window.expert.ndim == 3:
-        shown = (window.layer.data > 0) | (window.expert > 0)
-        slices = list(np.flatnonzero(shown.any((1, 2))))
-    for _ in range(ROUNDS):
-        for index in slices:
-            if index is not None:
-                window.show(index)
-            window.hand.think()
-            while not window.done and window.stroke():
-                pass
-            if window.done:
-                return
-        window.least /= 2
-        slices.reverse()  # back from where the last round ended
-
-
-def by_review(window: Window) -> dict:
-    """Correct with the Review tab until the target; return what was used."""
-    used = {"regions": 0, "accepted": 0, "alternatives": 0, "updates": 0, "updates_rejected": 0}
-    _, tab = window.viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
-    hand, reviewer, browser, updater = window.hand, tab.reviewer, tab.browser, tab.updater
-    hand.wait(lambda: not reviewer.busy and bool(reviewer.regions), "The search for regions")
-    while used["regions"] < MOST_REGIONS and not window.done:
-        if reviewer.region is None:
-            hand.key(Qt.Key.Key_Period)
-        region = reviewer.region
-        if region is None or not reviewer.states.count("to do"):
-            break
-        used["regions"] += 1
-        hand.think()
-        labels, expert = (a[region.box][region.mask] for a in (window.layer.data, window.expert))
-        if (labels == expert).mean() >= AGREES:
-            used["accepted"] += 1
-            hand.key(Qt.Key.Key_Y)
-            continue
-        hand.wait(lambda: browser.decoded and browser._grouper is None, "Finding alternatives")
-        changed = False
-        button = nearest_alternative(window, tab)
-        if button is not None:
-            hand.think()
-            hand.click(button)
-            hand.key(Qt.Key.Key_U, SHIFT)
-            used["alternatives"] += 1
-            changed = True
-        for near in slices_of(window, region):
-            while not window.done and window.stroke(near):
-                changed = True
-        if window.done:
-            break
-        hand.key(Qt.Key.Key_Y)
-        if changed:
-            hand.key(Qt.Key.Key_U)
-            hand.wait(lambda: not updater.busy, "The update")
-            if updater.proposal is not None:
-                used["updates"] += 1
-                hand.think()
-                better = gain(window, updater.proposal.update) > 0
-                used["updates_rejected"] += not better
-                notice = tab.update_part.notice
-                hand.click(notice.first if better else notice.second)
-                hand.wait(lambda: not reviewer.busy, "The search for regions")
-    used["brush_after"] = not window.done
-    if not window.done:
-        by_brush(window)
-    return used
-
-
-def nearest_alternative(window: Window, tab):
-    """Return the button of the alternative that removes most errors, None if it removes less than a stroke has to."""
-    browser, box = tab.browser, tab.browser.box
-    recorder = tab.reviewer.target.recorder
-    free = np.ones(window.expert.shape, bool) if recorder is None else ~recorder.masks().protected
-    best, found = window.least, None
-    expert, labels = window.expert[box], window.layer.data[box]
-    for button, one in zip(tab.samples.buttons, browser.alternatives[:MOST_SHOWN], strict=False):
-        new = np.where(free[box], browser.labels_of(one.medoid)[box], labels)
-        removed = int((labels != expert).sum()) - int((new != expert).sum())
-        if removed >= best:
-            best, found = removed, button
-    return found
-
-
-def slices_of(window: Window, region) -> Iterator[np.ndarray]:
-    """Show each slice of a region, that shown first, and yield the part of it around the region."""
-    where = np.zeros(window.expert.shape[-2:], bool)
-    where[tuple(slice(max(0, s.start - MARGIN), s.stop + MARGIN) for s in region.box[-2:])] = True
-    yield where
-    if window.expert.ndim == 3:
-        for index in range(region.box[0].start, region.box[0].stop):
-            wrong = (window.layer.data[index] != window.expert[index]) & where
-            if not window.done and wrong.sum() >= window.least:
-                window.show(index)
-                yield where
-
-
-def gain(window: Window, update) -> float:
-    """Return by how much an update would enlarge the mean DSC."""
-    new = window.layer.data.copy()
-    new[update.indices] = update.labels
-    return mean_dsc(new, window.expert, window.classes) - window.dsc()
-
-
-def farthest(cost: np.ndarray, start: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the reachable pixel with the longest way from ``start``."""
-    costs, _ = MCP_Geometric(cost).find_costs([start])
-    return np.unravel_index(np.where(np.isfinite(costs), costs, -1).argmax(), costs.shape)
-
-
 def pump_until(done) -> None:
     """Run the event loop until ``done()``."""
     end = time.monotonic() + LIMIT
@@ -401,33 +273,41 @@ def pump_until(done) -> None:
 
 
 def measure(case: Case, model: str, folder: Path) -> dict | None:
-    """Return what both ways took, None if the case needs no correction."""
-    window = Window(case, model, folder / case.name)
+    """Return what all ways took, None if the case needs no correction."""
     result: dict = {"model": model, "case": case.name}
-    result |= {"start": window.start, "best": window.best, "target": window.target}
-    result = {k: round(v, 4) if isinstance(v, float) else v for k, v in result.items()}
-    if window.done:
+    for reader in READERS:
+        window = Window(case, model, folder / reader / case.name)
+        if window.done:
+            window.close()
+            return None
+        about = {"start": window.start, "best": window.brush.best, "target": window.target}
+        result |= {name: round(value, 4) for name, value in about.items()}
+        result[reader] = {}
+        for way in WAYS:
+            acting = Reader(window, searching=reader == "searching")
+            used = acting.by_review() if way == "review" else acting.by_brush()
+            result[reader][way] = costs(window) | ({"used": used} if used else {})
+            print(reader, way, json.dumps(result[reader][way]), flush=True)
+            if way == "brush":
+                window.start_again()
         window.close()
-        return None
-    for way in WAYS:
-        used = by_review(window) if way == "review" else by_brush(window)
-        hand = window.hand
-        result[way] = {
-            **{name: hand.counts[name] for name in COUNTS},
-            "hand_s": round(hand.hand, 1),
-            "program_s": round(hand.program, 1),
-            "program_cpu_s": round(hand.cpu, 1),
-            "longest_s": [round(hand.longest[0], 2), hand.longest[1]],
-            "keys_elsewhere": hand.unfocused,
-            "reached": window.done,
-            "dsc": round(window.dsc(), 4),
-            **({"used": used} if used else {}),
-        }
-        print(way, json.dumps(result[way]), flush=True)
-        if way == "brush":
-            window.start_again()
-    window.close()
     return result
+
+
+def costs(window: Window) -> dict:
+    """Return the counts and times so far."""
+    hand = window.hand
+    return {
+        **{name: hand.counts[name] for name in COUNTS},
+        "hand_s": round(hand.hand, 1),
+        "looking_s": round(hand.looking, 1),
+        "program_s": round(hand.program, 1),
+        "program_cpu_s": round(hand.cpu, 1),
+        "longest_s": [round(hand.longest[0], 2), hand.longest[1]],
+        "keys_elsewhere": hand.unfocused,
+        "reached": window.done,
+        "dsc": round(window.dsc(), 4),
+    }
 
 
 def write(results: list[dict], path: Path) -> None:
@@ -474,17 +354,15 @@ def main() -> None:
                 results.append(one)
                 write(results, arguments.output)
     print(machine.describe(load=os.getloadavg()))
-    heads = ["case", "DSC", "target", "way", *COUNTS, "hand s", "program s", "of it CPU", "reached"]
+    heads = ["case", "DSC", "target", "reader", "way", *COUNTS, "hand s", "looking s", "reached"]
     rows = [
         [
-            one["case"],
-            one["start"],
-            one["target"],
-            way,
-            *(one[way][name] for name in COUNTS),
-            *(one[way][name] for name in ("hand_s", "program_s", "program_cpu_s", "reached")),
+            *(one[name] for name in ("case", "start", "target")),
+            *(reader, way),
+            *(one[reader][way][name] for name in (*COUNTS, "hand_s", "looking_s", "reached")),
         ]
         for one in results
+        for reader in READERS
         for way in WAYS
     ]
     print(machine.table(heads, rows))

@@ -76,7 +76,7 @@ def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
     assert_the_licences_of_the_weights_are_in(information)
 
 
-TABS = ("Segment", "Review", "Correct", "Project", "Worklist", "Train")
+TABS = ("Segment", "Review", "Correct", "Project", "Worklist", "Train", "View")
 
 
 def assert_the_licences_of_the_weights_are_in(information):

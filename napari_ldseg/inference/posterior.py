@@ -194,9 +194,7 @@ class Posterior:
     @property
     def voxel_size(self) -> float:
         """mm^3 per voxel (mm^2 per pixel of a single slice), 1 where the image is not calibrated."""
-        if not self.scan.calibrated:
-            return 1.0
-        return math.prod(self.scan.spacing[-self.scan.space :])
+        return self.scan.voxel_size
 
     def expected_error(self) -> float:
         """Return one minus the Dice of the label map that the model's probabilities predict, 0 to 1.

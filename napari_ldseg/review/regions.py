@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -36,28 +36,17 @@ class UncertainRegion:
     peak
         Where to go: in the slice with the most expected error, the voxel in the middle of that error.
     expected
-        Expected wrong volume: the sum of the voxels' error probability times their size, also of
-        voxels that have been reviewed. In the unit of ``spacing``: mm^3, mm^2, or voxels.
-    left
-        The same without the reviewed voxels.
+        Expected wrong volume: the sum of the voxels' error probability times their size, in the unit of
+        ``spacing``: mm^3, mm^2, or voxels.
     classes
         The classes in doubt: that of the label map, and the one it may be instead.
-    reviewed
-        Share of its voxels that have been reviewed, 0 to 1.
     """
 
     box: tuple[slice, ...]
     mask: np.ndarray
     peak: tuple[int, ...]
     expected: float
-    left: float
     classes: tuple[int, int]
-    reviewed: float
-
-    @property
-    def is_reviewed(self) -> bool:
-        """Whether all its voxels have been reviewed."""
-        return self.reviewed == 1
 
 
 def uncertain_regions(
@@ -65,13 +54,11 @@ def uncertain_regions(
     labels: np.ndarray,
     runner_up: np.ndarray,
     spacing: Sequence[float],
-    reviewed: np.ndarray | None = None,
 ) -> list[UncertainRegion]:
-    """Return the pieces of the uncertain band, the most expected error that is left first.
+    """Return the pieces of the uncertain band, the most expected error first.
 
-    Pieces depend on the error and the size of the structures, not on what has been reviewed, so that
-    reviewing one keeps the others as they are. No voxel is in two pieces. Specks of little error that
-    are far from every piece are left out; ``expected_error_left`` counts them.
+    No voxel is in two pieces. Specks of little error that are far from every piece are left out;
+    ``expected_error_left`` counts them.
 
     Parameters
     ----------
@@ -82,18 +69,14 @@ def uncertain_regions(
         The label map and the second most probable class, integer, of the same shape.
     spacing
         Voxel size of each spatial axis, the last ``len(spacing)`` axes; 1 where it is not known.
-    reviewed
-        Voxels known to be correct, bool of the same shape; they have no error left.
 
     Raises
     ------
     ValueError
         If the arrays differ in shape.
     """
-    if reviewed is None:
-        reviewed = np.zeros(error.shape, bool)
-    if not error.shape == labels.shape == runner_up.shape == reviewed.shape:
-        raise ValueError("error, labels, runner_up and reviewed must have the same shape")
+    if not error.shape == labels.shape == runner_up.shape:
+        raise ValueError("error, labels and runner_up must have the same shape")
     leading = error.ndim - len(spacing)
     radius = piece_radius(labels, spacing)
     regions = []
@@ -102,29 +85,11 @@ def uncertain_regions(
             box, mask = _boxed(voxels, frame)
             classes = _classes_in_doubt(error[box][mask], labels[box][mask], runner_up[box][mask])
             expected = float(error[box][mask].sum(dtype=np.float64)) * math.prod(spacing)
-            regions.append(UncertainRegion(box, mask, (), expected, 0.0, classes, 0.0))
+            peak = _peak(box, np.where(mask, error[box], 0), len(spacing))
+            regions.append(UncertainRegion(box, mask, peak, expected, classes))
     largest = max((region.expected for region in regions), default=0.0)
     regions = [region for region in regions if region.expected >= SMALLEST * largest]
-    return update_reviewed(regions, error, reviewed, spacing)
-
-
-def update_reviewed(
-    regions: Sequence[UncertainRegion],
-    error: np.ndarray,
-    reviewed: np.ndarray,
-    spacing: Sequence[float],
-) -> list[UncertainRegion]:
-    """Return the same pieces, measured and ranked again, after more voxels were reviewed."""
-    size = math.prod(spacing)
-    updated = []
-    for region in regions:
-        rest = np.where(region.mask & ~reviewed[region.box], error[region.box], 0)
-        left = float(rest.sum(dtype=np.float64)) * size
-        weights = rest if left else np.where(region.mask, error[region.box], 0)
-        share = float(reviewed[region.box][region.mask].mean())
-        peak = _peak(region.box, weights, len(spacing))
-        updated.append(replace(region, left=left, reviewed=share, peak=peak))
-    return sorted(updated, key=lambda r: (-r.left, -r.expected, r.peak))
+    return sorted(regions, key=lambda r: (-r.expected, r.peak))
 
 
 def expected_error_left(

@@ -6,6 +6,7 @@ left, so that an axial slice is displayed as radiologists expect. The affine is 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,16 @@ class Scan:
         """Voxel sizes of the last three axes in mm."""
         z, y, x = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(z), float(y), float(x)
+
+    @property
+    def voxel(self) -> tuple[float, ...]:
+        """Size of a voxel along each spatial axis, in mm; 1 each where the image is not calibrated."""
+        return self.spacing[-self.space :] if self.calibrated else (1.0,) * self.space
+
+    @property
+    def voxel_size(self) -> float:
+        """mm^3 per voxel (mm^2 per pixel of a single slice), 1 where the image is not calibrated."""
+        return math.prod(self.voxel)
 
     @property
     def channel_count(self) -> int:

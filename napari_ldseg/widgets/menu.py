@@ -35,6 +35,11 @@ def open_train_widget(viewer: napari.Viewer) -> None:
     _open(viewer, "LDSeg: Train")
 
 
+def open_view_widget(viewer: napari.Viewer) -> None:
+    """Dock the View widget, or bring it to the front."""
+    _open(viewer, "LDSeg: View")
+
+
 def _open(viewer: napari.Viewer, name: str) -> None:
     dock, _ = viewer.window.add_plugin_dock_widget("napari-ldseg", name)
     dock.show()

@@ -7,7 +7,6 @@ from napari_ldseg.review.regions import (
     expected_error_left,
     piece_radius,
     uncertain_regions,
-    update_reviewed,
 )
 
 BLANK = (100, 120)
@@ -24,9 +23,9 @@ def blob(error, at, probability, half=2):
     error[tuple(slice(i - half, i + half + 1) for i in at)] = probability
 
 
-def regions_of(error, labels=None, spacing=(1, 1), reviewed=None):
+def regions_of(error, labels=None, spacing=(1, 1)):
     labels = disc(error.shape) if labels is None else labels
-    return uncertain_regions(error, labels, 1 - labels, spacing, reviewed)
+    return uncertain_regions(error, labels, 1 - labels, spacing)
 
 
 def voxels(region):
@@ -39,10 +38,9 @@ def test_two_places_are_two_regions_the_larger_expected_error_first():
     blob(error, (20, 60), 0.4)
     first, second = regions_of(error)
     assert first.peak == (20, 60) and second.peak == (50, 30)
-    assert first.expected == first.left == pytest.approx(25 * 0.4)
+    assert first.expected == pytest.approx(25 * 0.4)
     assert second.expected == pytest.approx(25 * 0.2)
     assert first.box == (slice(18, 23), slice(58, 63)) and first.mask.all()
-    assert not first.is_reviewed and first.reviewed == 0
 
 
 def test_a_contour_is_cut_into_pieces_of_limited_size_that_do_not_overlap():
@@ -67,21 +65,15 @@ def test_the_order_is_the_same_in_every_run_and_for_equal_places():
     assert peaks[0] == peaks[1] == [(20, 60), (50, 30), (50, 90), (80, 60)]
 
 
-def test_reviewed_voxels_have_no_error_left_and_leave_the_other_pieces_as_they_are():
+def test_reviewed_voxels_have_no_error_left():
     error = np.zeros(BLANK, np.float32)
     blob(error, (20, 60), 0.4)
     blob(error, (50, 30), 0.2)
     reviewed = np.zeros(BLANK, bool)
     reviewed[18:21] = True
-    first, second = regions_of(error, reviewed=reviewed)
-    assert first.peak == (50, 30)
-    assert second.left == pytest.approx(10 * 0.4) and second.expected == pytest.approx(25 * 0.4)
-    assert second.reviewed == 15 / 25 and second.peak == (21, 60)
     assert expected_error_left(error, reviewed, 0.5) == pytest.approx(0.5 * (25 * 0.2 + 4))
-    reviewed[:40] = True
-    updated = update_reviewed([first, second], error, reviewed, (1, 1))
-    assert updated[1].is_reviewed and updated[1].left == 0 and not updated[0].is_reviewed
-    assert [voxels(r) for r in updated] == [voxels(first), voxels(second)]
+    reviewed[:] = True
+    assert expected_error_left(error, reviewed) == pytest.approx(0, abs=1e-5)
 
 
 def test_voxel_size_counts_in_the_volume_and_in_the_size_of_a_piece():

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from scipy import ndimage
 
-from napari_ldseg.widgets.review.reviewer import REVIEWED, SKIPPED
+from napari_ldseg.widgets.review.reviewer import REVIEWED, SKIPPED, SMALL, TO_DO
 
 from .conftest import click, only_case, paint_at, press, remove_all, result_layer, settle
 
@@ -18,6 +19,8 @@ def mask_of(region, shape):
 
 def test_keys_go_to_the_worst_region_and_on(viewer, segmented, review):
     labels = segmented[1]
+    viewer.scene.camera.zoom *= 8  # most regions are off the canvas
+    viewer.scene.camera.center = (0, 0, 0)
     press(viewer, Qt.Key.Key_Period)
     first = review.reviewer.region
     assert review.reviewer.current == 0
@@ -103,13 +106,95 @@ def test_correct_takes_the_brush_with_the_other_class(viewer, segmented, review)
     assert labels.selected_label != labels.data[region.peak]
 
 
+def test_the_view_stays_where_a_region_is_well_seen(viewer, segmented, review):
+    seen = []
+    for number, region in enumerate(review.reviewer.regions):
+        viewer.reset_view()
+        before = viewer.scene.camera.center, viewer.scene.camera.zoom
+        review.reviewer.go_to(number)
+        stays = (viewer.scene.camera.center, viewer.scene.camera.zoom) == before
+        seen.append((max(s.stop - s.start for s in region.box[-2:]), stays))
+        assert viewer.dims.point[0] == segmented[1].data_to_world(region.peak)[0]
+    assert {stays for size, stays in seen if size >= 5} == {True}
+    assert {stays for size, stays in seen if size == 1} <= {False}
+
+
+def test_the_brush_has_the_other_class_and_half_the_width_of_each_region(viewer, segmented, review):
+    labels = segmented[1]
+    for _ in range(3):
+        press(viewer, Qt.Key.Key_Period)
+        region = review.reviewer.region
+        assert labels.selected_label in region.classes
+        assert labels.selected_label != labels.data[region.peak]
+        widest = ndimage.distance_transform_edt(
+            np.pad(region.mask[region.peak[0] - region.box[0].start], 1)
+        ).max()
+        assert abs(labels.brush_size - widest) <= 1
+    press(viewer, Qt.Key.Key_C)
+    first = labels.selected_label
+    press(viewer, Qt.Key.Key_C)
+    assert {first, labels.selected_label} == set(review.reviewer.region.classes)
+    labels.brush_size = mine = labels.brush_size + 7
+    press(viewer, Qt.Key.Key_Period)
+    assert labels.brush_size == mine and labels.mode == "paint"
+
+
+def test_one_key_per_region_takes_the_alternative_shown(qtbot, viewer, segmented, review, folder):
+    labels, alt = segmented[1], Qt.KeyboardModifier.AltModifier
+    press(viewer, Qt.Key.Key_Period)
+    region, box, before = review.reviewer.region, review.browser.box, labels.data.copy()
+    qtbot.waitUntil(lambda: len(review.samples.buttons) == 2, timeout=10_000)
+    press(viewer, Qt.Key.Key_Right, alt)
+    assert review.browser.sample == review.browser.alternatives[0].medoid
+    press(viewer, Qt.Key.Key_Right, alt)
+    sample = review.browser.alternatives[1].medoid
+    assert review.browser.sample == sample and review.samples.buttons[1].isChecked()
+    expected = before.copy()
+    expected[box] = review.browser.labels_of(sample)[box]
+    assert (expected != before).any()
+    press(viewer, Qt.Key.Key_Y)
+    np.testing.assert_array_equal(labels.data, expected)
+    assert review.reviewer.states[0] == REVIEWED and review.reviewer.current == 1
+    assert review.browser.sample is None  # the next region shows the labels again
+    settle(viewer)
+    np.testing.assert_array_equal(
+        only_case(folder).load().reviewed, mask_of(region, labels.data.shape)
+    )
+    press(viewer, Qt.Key.Key_Y)
+    np.testing.assert_array_equal(labels.data, expected)
+
+
+def test_the_list_ends_when_what_is_left_is_small(viewer, segmented, review):
+    labels, reviewer = segmented[1], review.reviewer
+    sizes = [region.expected for region in reviewer.regions]
+    large = next(i for i in range(len(sizes)) if sum(sizes[i:]) <= SMALL * sum(sizes)) - 1
+    seen = np.zeros(labels.data.shape, bool)
+    for region in reviewer.regions[:large]:
+        seen |= mask_of(region, seen.shape)
+    review.project_state.reviews.mark(labels, np.nonzero(seen), True)
+    press(viewer, Qt.Key.Key_Period)
+    assert reviewer.current == large and reviewer.share_to_do > SMALL
+    press(viewer, Qt.Key.Key_Y)
+    assert "small" in review.status.text() and 0 < reviewer.share_to_do <= SMALL
+    count = reviewer.states.count(TO_DO)
+    assert f"{count} regions" in review.status.text()
+    press(viewer, Qt.Key.Key_Period)
+    assert reviewer.states[reviewer.current] == TO_DO
+
+
 def test_the_slider_and_keys_show_each_sample_as_outlines(qtbot, viewer, segmented, review):
     labels, samples = segmented[1], review.browser.part.samples
-    press(viewer, Qt.Key.Key_Right, Qt.KeyboardModifier.AltModifier)
+    review.samples.slider.setValue(1)
     shown = result_layer(viewer, "sample")
     np.testing.assert_array_equal(shown.data, samples.labels(0))
     np.testing.assert_allclose(shown.extent.world, labels.extent.world)
+    press(viewer, Qt.Key.Key_Left, Qt.KeyboardModifier.AltModifier)
+    assert review.browser.sample is None
+    press(viewer, Qt.Key.Key_Right, Qt.KeyboardModifier.AltModifier)
+    first = review.browser.alternatives[0].medoid
+    np.testing.assert_array_equal(result_layer(viewer, "sample").data, samples.labels(first))
     review.samples.slider.setValue(2)
+    shown = result_layer(viewer, "sample")
     np.testing.assert_array_equal(shown.data, samples.labels(1))
     review.samples.slider.setValue(0)
     qtbot.waitUntil(lambda: shown not in viewer.layers)
@@ -137,7 +222,7 @@ def test_using_a_sample_changes_only_this_region_and_nothing_protected(
     np.testing.assert_array_equal(masks.label, expected)
     assert masks.edited.sum() == 1 and masks.edited[region.peak]
     chosen = only_case(folder).record().runs[-1]["chosen"]
-    assert chosen["sample"] == 0 and chosen["of"] == 2
+    assert chosen["sample"] == review.browser.alternatives[0].medoid and chosen["of"] == 2
     labels.undo()
     np.testing.assert_array_equal(labels.data, mine)
 

@@ -9,8 +9,8 @@ from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.review.surface import label_surface
 from napari_ldseg.widgets.common.layers import PREVIEW_KEY
+from napari_ldseg.widgets.common.map_colours import CLEAR, RAMPS, clearness, map_colormap, ramp_for
 from napari_ldseg.widgets.review.display import Display
-from napari_ldseg.widgets.review.map_colours import CLEAR, RAMPS, clearness, map_colormap, ramp_for
 from napari_ldseg.widgets.review.surface_view import surface_layer
 
 from .conftest import paint_at, result_layer
@@ -156,6 +156,11 @@ def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
     np.testing.assert_allclose(surface.extent.world, [low, high], atol=1e-4)
     assert surface.data[2].min() >= 0 and surface.data[2].max() <= 0.5
     assert review_tab.display.labels == "outlines"
+    labels.data_setitem(tuple(inside[inside[:, 0] == inside[:, 0].max()].T), 0)
+    inside = np.argwhere(labels.data > 0)
+    low, high = labels.data_to_world(inside.min(0) - 0.5), labels.data_to_world(inside.max(0) + 0.5)
+    qtbot.waitUntil(lambda: np.allclose(surface.extent.world, [low, high], atol=1e-4))
+    labels.undo()
     part.surface.click()
     assert viewer.dims.ndisplay == 2
     qtbot.waitUntil(lambda: [layer.visible for layer in viewer.layers] == shown)

@@ -62,6 +62,22 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     np.testing.assert_array_equal(labels.data, mine)
 
 
+def test_after_an_update_the_region_that_was_shown_is_shown_again(
+    qtbot, viewer, segmented, review, stroke
+):
+    press(viewer, Qt.Key.Key_Period)
+    press(viewer, Qt.Key.Key_Period)
+    peak = review.reviewer.region.peak
+    ask(qtbot, viewer, review)
+    press(viewer, Qt.Key.Key_U)
+    qtbot.waitUntil(lambda: not review.reviewer.busy, timeout=10_000)
+    region = review.reviewer.region
+    local = tuple(i - s.start for i, s in zip(peak, region.box, strict=True))
+    assert region.mask[local]
+    outline = result_layer(viewer, "region")
+    assert outline.data[peak] and outline.visible
+
+
 def test_a_rejected_update_changes_nothing(qtbot, viewer, segmented, review, stroke):
     labels, mine = segmented[1], segmented[1].data.copy()
     ask(qtbot, viewer, review)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Layer
-from napari.utils.colormaps import Colormap, ensure_colormap
 from qtpy.QtCore import QTimer
 
+from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes
+from .map_colours import map_colormap, ramp_for
 
 SD_RANGE = (0.0, 0.5)
-MAX_OPACITY = 0.7
 REDRAW_MS = 150
 RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
@@ -22,19 +22,12 @@ PREVIEW_KEY = "napari_ldseg_preview"
 REVIEWED_KEY = "napari_ldseg_reviewed"
 
 
-def sd_colormap() -> Colormap:
-    """Return inferno, transparent at 0 and never so opaque that it hides the image."""
-    colours = ensure_colormap("inferno").colors.copy()
-    colours[:, 3] = MAX_OPACITY * np.minimum(1, np.linspace(0, 2, len(colours)))
-    return Colormap(colours, name="uncertainty")
-
-
-def sd_layer(data: np.ndarray, name: str, image: Layer) -> Image:
-    """Return a layer of an SD (0 to 0.5) on the grid of ``image``."""
+def sd_layer(data: np.ndarray, name: str, image: Layer, classes: Iterable[ClassInfo] = ()) -> Image:
+    """Return a layer of an SD (0 to 0.5) on the grid of ``image``, in colours that suit the ``classes``."""
     return Image(
         data,
         name=name,
-        colormap=sd_colormap(),
+        colormap=map_colormap(ramp_for([info.colour for info in classes])),
         contrast_limits=SD_RANGE,
         blending="translucent_no_depth",
         **derived_attributes(image),

@@ -18,7 +18,8 @@ from qtpy.QtWidgets import (
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import layer_scan
-from .layers import SD_RANGE, sd_colormap
+from .layers import SD_RANGE
+from .map_colours import map_colormap, ramp_for
 from .qt import existing, stretch_column
 from .sizes import LabelSizes, Unit, differs
 from .style import breakable
@@ -28,12 +29,17 @@ CORRECTED = "corrected"
 
 
 class ColourBar(QWidget):
-    """The SD colormap from its lowest to its highest value."""
+    """The colours of the SD from its lowest to its highest value."""
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
         self.setFixedHeight(12)
-        self._colours = sd_colormap().colors
+        self.show_for(())
+
+    def show_for(self, classes: Sequence[ClassInfo]) -> None:
+        """Show the colours that the SD has over ``classes``, without the background."""
+        self._colours = map_colormap(ramp_for([info.colour for info in classes])).colors
+        self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Fill the widget with the gradient."""
@@ -62,7 +68,8 @@ class Legend(QWidget):
         bar = QVBoxLayout(self._sd)
         bar.setContentsMargins(0, 0, 0, 0)
         bar.addWidget(QLabel("Uncertainty: SD of the samples"))
-        bar.addWidget(ColourBar())
+        self._bar = ColourBar()
+        bar.addWidget(self._bar)
         ends = QHBoxLayout()
         for text, side in (
             (f"{SD_RANGE[0]:g} agree", Qt.AlignmentFlag.AlignLeft),
@@ -117,6 +124,7 @@ class Legend(QWidget):
         )
         self._calibration.setText(calibration["meaning"])
         self._sd.setVisible(summary["mean_sample_sd"] is not None)
+        self._bar.show_for(classes)
         self._table.setRowCount(len(classes))
         self._fill()
         self._table.resizeRowsToContents()

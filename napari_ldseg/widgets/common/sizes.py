@@ -183,14 +183,13 @@ class _Counter(QObject):
             start, stop = summary["provenance"]["region"]
             parts.append(tuple(slice(a, b) for a, b in zip(start, stop, strict=True)))
         scan = layer_scan(layer)
-        voxel = math.prod(scan.spacing[-scan.space :]) if scan.calibrated else 1.0
 
         def work() -> list[_Counts]:
             found = []
             for part in parts:
                 array = data[part]
                 time_points = max(1, math.prod(array.shape[: -scan.space]))
-                found.append(_Counts(count_labels(array), voxel / time_points))
+                found.append(_Counts(count_labels(array), scan.voxel_size / time_points))
             return found
 
         def take(found: Sequence[_Counts]) -> None:

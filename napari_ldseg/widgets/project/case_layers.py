@@ -74,7 +74,9 @@ def show_case(viewer: ViewerModel, loaded: CaseContent) -> tuple[Image, Labels]:
     labels.metadata.update({RESULT_KEY: latest, RUNS_KEY: list(loaded.runs)})
     for name, title in (("predictive_sd", "predictive SD"), ("sample_sd", "uncertainty")):
         if name in loaded.maps and loaded.maps[name].shape == labels.data.shape:
-            layer = sd_layer(loaded.maps[name], f"{title} · {loaded.name}", image)
+            layer = sd_layer(
+                loaded.maps[name], f"{title} · {loaded.name}", image, list(classes.values())
+            )
             layer.visible = name == "sample_sd"
             layer.metadata[RESULT_KEY] = latest
             add_unselected(viewer, layer)

@@ -7,6 +7,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QWidget
 
+from ..common.canvas_text import canvas_text_of
 from ..common.docking import dock_as_tab
 from ..common.notice import Notice
 from ..common.style import WIDTH, StatusLine
@@ -28,6 +29,7 @@ class Tab(QWidget):
         super().__init__()
         self.viewer = viewer
         self.project_state = project_of(viewer)
+        canvas_text_of(viewer)  # volumes the right way up, with letters, from the first tab on
         self.project_notice = ProjectNotice(self.project_state)
         self.status = StatusLine()
         self.project_state.failed.connect(self.show_error)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QSettings, Signal
 
 from ...errors import LDSegError
+from ..common.latest import Latest
 from ..common.layers import (
     PREVIEW_KEY,
     RESULT_KEY,
@@ -22,8 +22,8 @@ from ..common.layers import (
     sd_layer,
     unwrapped,
 )
+from ..common.map_colours import map_colormap, ramp_for
 from ..project.tracked_labels import SampledPart
-from .map_colours import map_colormap, ramp_for
 from .reviewer import Reviewer
 from .sample_browser import SampleBrowser
 
@@ -70,7 +70,7 @@ class Display(QObject):
         self._looks: dict[Layer, dict[str, tuple[Any, Any]]] = {}  # (before, ours) by attribute
         self._watched: Labels | None = None
         self._own: Image | None = None
-        self._worker: Any = None
+        self._work = Latest()
         self._part: SampledPart | None = None
         self._probabilities: np.ndarray | None = None
         reviewer.target_changed.connect(self._on_target)
@@ -98,7 +98,7 @@ class Display(QObject):
     @property
     def busy(self) -> bool:
         """Whether the probabilities are being computed."""
-        return self._worker is not None
+        return self._work.busy
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -258,25 +258,18 @@ class Display(QObject):
     def _compute(self) -> None:
         """Average the samples' probabilities in a worker."""
         part = self._part
-        if part is None or self._worker is not None:
+        if part is None or self._work.busy:
             return
-        worker = create_worker(mean_probabilities, part, _start_thread=False, _ignore_errors=True)
 
-        def take(mean: np.ndarray | None) -> None:
-            if self._worker is worker and mean is not None:
-                self._worker, self._probabilities = None, mean
-                self._apply()
+        def take(mean: np.ndarray) -> None:
+            self._probabilities = mean
+            self._apply()
 
         def fail(error: Exception) -> None:
-            if self._worker is worker:
-                self._worker = None
-                self.message.emit(str(error), True)
-                self.set_map(NO_MAP)
+            self.message.emit(str(error), True)
+            self.set_map(NO_MAP)
 
-        worker.returned.connect(take)
-        worker.errored.connect(fail)
-        self._worker = worker
-        worker.start()
+        self._work.start(mean_probabilities, part, done=take, failed=fail)
 
     def _watch(self, layer: Labels | None) -> None:
         """Follow what napari's own controls do to the labels."""
@@ -319,9 +312,7 @@ class Display(QObject):
             setattr(layer, name, before)
 
     def _release(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.quit()
+        self._work.drop()
         self._watch(None)
         self._remove_own()
         for layer, looks in list(self._looks.items()):

@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
 from superqt.utils import signals_blocked
 
 from ..common.layers import SD_RANGE
+from ..common.map_colours import map_colormap
 from ..common.style import narrowed
 from .display import LOOKS, NO_MAP, Display
 from .keys import key_of, tip
-from .map_colours import map_colormap
 from .surface_view import SurfaceView, surface_colours
 
 STEPS = 20  # of the sliders
@@ -115,7 +115,7 @@ class DisplayPart(QWidget):
         threshold = 0.0 if in_3d else display.threshold
         low, high = SD_RANGE if in_3d else display.limits
         ramp = map_colormap(display.ramp, threshold)
-        self.bar.show_colours((surface_colours() if in_3d else ramp).colors, threshold)
+        self.bar.show_colours((surface_colours(display.ramp) if in_3d else ramp).colors, threshold)
         self.low.setText(f"{low + threshold * (high - low):.2f}")
         self.high.setText(f"{high:.2f}")
         for control in (self.labels, self.map, self.threshold, self.opacity):

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import layer_scan
 from ...review.measurements import ClassSize, LoopArea, measure_classes, measure_loop, to_rows
+from ..common.latest import Latest
 from ..common.layers import RESULT_KEY
 from ..common.sizes import EVENTS, Unit, unit_of
 from ..project.tracked_labels import SampledPart, TrackedLabels
@@ -72,7 +72,7 @@ class Numbers(QObject):
         super().__init__(parent)
         self._reviewer, self._browser = reviewer, browser
         self._layer: Labels | None = None
-        self._worker: Any = None
+        self._work = Latest()
         self._active = self._stale = self._with_samples = False
         self._known = (0, 0)
         self._seen: np.ndarray | None = None
@@ -89,7 +89,7 @@ class Numbers(QObject):
     @property
     def busy(self) -> bool:
         """Whether the measurements are not those of the labels as they are."""
-        return self._stale or self._worker is not None
+        return self._stale or self._work.busy
 
     def set_active(self, active: bool) -> None:
         """Measure only while somebody looks at the numbers."""
@@ -100,11 +100,13 @@ class Numbers(QObject):
     def shut_down(self) -> None:
         """Release the layer."""
         self._timer.stop()
-        self._active, self._worker = False, None
+        self._active = False
+        self._work.drop()
         self._watch(None)
 
     def _on_target(self) -> None:
-        self._worker = self.measured = self._seen = None
+        self._work.drop()
+        self.measured = self._seen = None
         self._with_samples, self._known = self._browser.decoded, (0, 0)
         self._watch(self._reviewer.layer)
         self._stale = False
@@ -155,32 +157,23 @@ class Numbers(QObject):
         seen = self._seen
         if not self._stale and seen is not None and np.array_equal(seen, target.layer.data):
             return
-        if self._worker is not None:
+        if self._work.busy:
             self._timer.start()  # one at a time
             return
         part = self._browser.part if self._browser.decoded else None
         labels = np.array(target.layer.data)  # a copy, since the user may go on painting
         self._seen, self._stale = labels, False
         sd = maps.get("sample_sd")
-        worker = create_worker(
-            measure, target, labels, part, sd, _start_thread=False, _ignore_errors=True
-        )
 
         def take(measured: Measured) -> None:
-            if self._worker is worker:
-                self._worker, self.measured = None, measured
-                self.changed.emit()
+            self.measured = measured
+            self.changed.emit()
 
         def fail(error: Exception) -> None:
-            if self._worker is worker:
-                self._worker = None
-                self.message.emit(f"{target.layer.name} cannot be measured: {error}", True)
-                self.changed.emit()
+            self.message.emit(f"{target.layer.name} cannot be measured: {error}", True)
+            self.changed.emit()
 
-        worker.returned.connect(take)
-        worker.errored.connect(fail)
-        self._worker = worker
-        worker.start()
+        self._work.start(measure, target, labels, part, sd, done=take, failed=fail)
         self.changed.emit()
 
 
@@ -200,7 +193,6 @@ def measure(
         classes[value].name if value in classes else ""
         for value in range(max(classes, default=0) + 1)
     ]
-    spacing = scan.spacing[-scan.space :] if scan.calibrated else (1.0,) * scan.space
     summary = target.layer.metadata.get(RESULT_KEY) or {}
     calibration = summary.get("calibrated", {})
 
@@ -218,10 +210,10 @@ def measure(
         factors = None if stored is None else stored.volume_factors
         if factors is not None and len(factors) != len(names) - 1:
             factors = None  # the user has added or removed a class
-    sizes = measure_classes(labels, names, spacing, samples(), known, sd, factors)
+    sizes = measure_classes(labels, names, scan.voxel, samples(), known, sd, factors)
     loops = []
     if scan.space == 2 and labels.ndim == 3:
-        loops = measure_loop(labels, names, spacing, samples(), known)
+        loops = measure_loop(labels, names, scan.voxel, samples(), known)
     return Measured(
         [one for one in sizes if one.value in classes],
         [one for one in loops if one.value in classes],

@@ -32,7 +32,9 @@ MARKS = {REVIEWED: "✓", SKIPPED: "later"}
 class RegionsPart(QWidget):
     """Shows the reviewer's regions and passes on clicks."""
 
-    def __init__(self, reviewer: Reviewer, parent: QWidget | None = None):
+    def __init__(
+        self, reviewer: Reviewer, accept: Callable[[], object], parent: QWidget | None = None
+    ):
         super().__init__(parent)
         self._reviewer = reviewer
         self.summary = QLabel()
@@ -52,7 +54,7 @@ class RegionsPart(QWidget):
         self.question.setWordWrap(True)
         self.previous = action_button("‹ Previous", "previous", reviewer.previous)
         self.next = action_button("Next ›", "next", reviewer.next)
-        self.accept = action_button("Accept", "accept", reviewer.accept)
+        self.accept = action_button("Accept", "accept", accept)
         self.correct = action_button("Correct", "correct", reviewer.correct)
         self.skip = action_button("Later", "skip", reviewer.skip)
         column = QVBoxLayout(self)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
+from scipy import ndimage
 
 from ...errors import LDSegError
 from ...layers.geometry import layer_scan
 from ...review.maps import error_from_predictive_sd, nearest_other_class
 from ...review.regions import UncertainRegion, expected_error_left, uncertain_regions
+from ..common.latest import Latest
 from ..common.layers import PREVIEW_KEY, REVIEWED_KEY, ignore_cursor_error
 from ..common.sizes import Unit, unit_of
 from ..project.state import project_of
@@ -25,6 +26,7 @@ from .outline import RegionOutline
 NO_RESULT = "Segment an image, or open a case of the project; its uncertain regions appear here."
 TO_DO, REVIEWED, SKIPPED = "to do", "reviewed", "skipped"
 NEARLY_ALL = 0.999
+SMALL = 0.1  # of the regions' expected error: when no more than this is to do, the list says so
 
 
 class Reviewer(QObject):
@@ -44,10 +46,12 @@ class Reviewer(QObject):
         self._viewer = viewer
         self._project = project_of(viewer)
         self._outline = RegionOutline(viewer)
-        self._worker: Any = None
+        self._work = Latest()
         self._error: np.ndarray | None = None
         self._left = self._total = 0.0  # in voxels
         self._skipped: set[int] = set()
+        self.ended = False  # whether the user was told that little or nothing is left
+        self._brush: int | None = None  # the last size that we gave the brush
         self.target: TrackedLabels | None = None
         self.regions: list[UncertainRegion] = []
         self.states: list[str] = []
@@ -96,7 +100,7 @@ class Reviewer(QObject):
     @property
     def busy(self) -> bool:
         """Whether the regions are being computed."""
-        return self._worker is not None
+        return self._work.busy
 
     @property
     def unit(self) -> Unit:
@@ -112,11 +116,21 @@ class Reviewer(QObject):
     @property
     def error_left(self) -> tuple[float, float]:
         """The expected wrong volume that is left, and that of the whole result, in mm³, mm² or voxels."""
-        size = 1.0 if self.layer is None else self._voxel_size()
+        size = 1.0 if self.layer is None else layer_scan(self.layer).voxel_size
         return self._left * size, self._total * size
 
+    @property
+    def share_to_do(self) -> float:
+        """The share of the regions' expected error in those that are not reviewed, 0 to 1."""
+        sizes = [region.expected for region in self.regions]
+        to_do = (s for s, state in zip(sizes, self.states, strict=True) if state != REVIEWED)
+        return sum(to_do) / max(sum(sizes), 1e-12)
+
     def go_to(self, number: int) -> None:
-        """Show region ``number``: its slice, in the middle of the canvas, outlined."""
+        """Show region ``number``: its slice, in the middle of the canvas, outlined.
+
+        The brush gets the other class in doubt, and a size for the region until the user sets another.
+        """
         layer = self.layer
         if layer is None or not 0 <= number < len(self.regions):
             return
@@ -125,6 +139,7 @@ class Reviewer(QObject):
         with ignore_cursor_error():
             self._viewer.layers.selection.active = layer
         go_to(self._viewer, layer, region.peak, region.box)
+        self._set_brush(layer, region)
         self._outline.show(layer, region.box, region.mask)
         self.moved.emit()
         self.changed.emit()
@@ -160,13 +175,13 @@ class Reviewer(QObject):
             self.next()
 
     def correct(self) -> None:
-        """Select the brush with the class in doubt that the region's labels do not have."""
+        """Take the brush; if it is in the hand, change between the two classes in doubt."""
         region, layer = self.region, self.layer
         if layer is None:
             return
-        if region is not None:
-            other = next(c for c in (*region.classes[::-1], 0) if c != layer.data[region.peak])
-            layer.selected_label = int(other)
+        in_hand = layer.mode == "paint" and self._viewer.layers.selection.active == layer
+        if region is not None and in_hand and layer.selected_label in region.classes:
+            layer.selected_label = sum(region.classes) - layer.selected_label
         layer.visible = True
         with ignore_cursor_error():
             self._viewer.layers.selection.active = layer
@@ -177,6 +192,16 @@ class Reviewer(QObject):
     def _step(self, by: int) -> None:
         order = list(range(len(self.regions)))
         start = -1 if self.current is None else self.current
+        if not self.ended and self.states.count(TO_DO) and self.share_to_do <= SMALL:
+            self.ended = True
+            self._outline.hide()
+            self.message.emit(
+                f"What is left is small: {self.share_to_do:.0%} of the expected error, in "
+                f"{len(self.states) - self.states.count(REVIEWED)} regions. Next shows them.",
+                False,
+            )
+            self.changed.emit()
+            return
         order = order[start + 1 :] + order[: start + 1]
         for wanted in (TO_DO, SKIPPED):
             for number in order:
@@ -184,13 +209,16 @@ class Reviewer(QObject):
                     self.go_to(number)
                     return
         if self.regions and not self.states.count(TO_DO):
+            self.ended = True
             self._outline.hide()
             self.message.emit("All uncertain regions are reviewed.", False)
             self.changed.emit()
 
-    def _voxel_size(self) -> float:
-        scan = layer_scan(self.layer)
-        return float(np.prod(scan.spacing[-scan.space :])) if scan.calibrated else 1.0
+    def _set_brush(self, layer: Labels, region: UncertainRegion) -> None:
+        other = next(c for c in (*region.classes[::-1], 0) if c != layer.data[region.peak])
+        layer.selected_label = int(other)
+        if self._brush in (None, layer.brush_size):  # else the user has chosen a size
+            layer.brush_size = self._brush = brush_for(region)
 
     def _find_target(self, event: Any = None) -> None:
         labels = self._project.labels
@@ -209,46 +237,51 @@ class Reviewer(QObject):
 
     def _on_result(self, tracked: TrackedLabels) -> None:
         if tracked is self.target:
-            self._set_target(tracked)
+            self._set_target(tracked, None if self.region is None else self.region.peak)
         else:
             self._find_target()
 
-    def _set_target(self, target: TrackedLabels | None) -> None:
+    def _set_target(
+        self, target: TrackedLabels | None, place: tuple[int, ...] | None = None
+    ) -> None:
+        """Review ``target``; then show the region at the voxel ``place``, if there is one."""
         self._outline.hide()
         self.target, self.current = target, None
         self.regions, self.states, self._skipped = [], [], set()
+        self.ended, self._brush = False, None if place is None else self._brush
         self._error = _error_of(self.maps)
         self._total = 0.0 if self._error is None else expected_error_left(self._error)
         self._left = self._total
-        self._worker = None
+        self._work.drop()
         if target is not None and self._error is not None:
-            self._compute(target, self._error)
+            self._compute(target, self._error, place)
         self.target_changed.emit()
         self.changed.emit()
 
-    def _compute(self, target: TrackedLabels, error: np.ndarray) -> None:
+    def _compute(
+        self, target: TrackedLabels, error: np.ndarray, place: tuple[int, ...] | None
+    ) -> None:
         scan = layer_scan(target.layer)
         labels, runner_up = np.array(target.layer.data), self.maps.get("runner_up")
-        spacing = scan.spacing[-scan.space :] if scan.calibrated else (1.0,) * scan.space
 
         def work() -> list[UncertainRegion]:
             other = nearest_other_class(labels) if runner_up is None else runner_up
-            return uncertain_regions(error, labels, other, spacing)
-
-        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+            return uncertain_regions(error, labels, other, scan.voxel)
 
         def take(regions: list[UncertainRegion]) -> None:
-            if self._worker is not worker:
-                return  # of a result that is no longer under review
-            self._worker = None
             self.regions = regions
             self._refresh_states()
-            self.moved.emit()
+            here = [i for i, region in enumerate(regions) if place and _holds(region, place)]
+            if here:
+                self.go_to(here[0])
+            else:
+                self.moved.emit()
 
-        worker.returned.connect(take)
-        worker.errored.connect(lambda error: self.message.emit(f"The regions: {error}", True))
-        self._worker = worker
-        worker.start()
+        self._work.start(
+            work,
+            done=take,
+            failed=lambda error: self.message.emit(f"The regions: {error}", True),
+        )
 
     def _refresh_states(self) -> None:
         recorder = self.target.recorder if self.target is not None else None
@@ -279,6 +312,23 @@ def _reviewable(tracked: TrackedLabels) -> bool:
     maps = tracked.result_maps()
     named = [maps[name] for name in ("error_probability", "predictive_sd") if name in maps]
     return any(found.shape == tracked.layer.data.shape for found in named)
+
+
+def brush_for(region: UncertainRegion) -> int:
+    """Return a brush size in voxels, odd: half of the region's width in the slice of its peak.
+
+    The band lies on both sides of a contour, an error on one.
+    """
+    local = tuple(p - s.start for p, s in zip(region.peak[:-2], region.box, strict=False))
+    inside = np.pad(region.mask[local], 1)
+    return 2 * (int(ndimage.distance_transform_edt(inside).max()) // 2) + 1
+
+
+def _holds(region: UncertainRegion, voxel: tuple[int, ...]) -> bool:
+    """Return whether ``voxel`` is one of the region's."""
+    local = tuple(i - s.start for i, s in zip(voxel, region.box, strict=True))
+    inside = all(0 <= i < n for i, n in zip(local, region.mask.shape, strict=True))
+    return inside and bool(region.mask[local])
 
 
 def _indices(region: UncertainRegion) -> tuple[np.ndarray, ...]:

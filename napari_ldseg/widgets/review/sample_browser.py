@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
 from ...correction.change import bounding_box
@@ -16,6 +15,7 @@ from ...errors import LDSegError
 from ...layers.geometry import derived_attributes
 from ...project.update import Update, propose
 from ..common.class_labels import class_colours, class_names
+from ..common.latest import Latest
 from ..common.layers import PREVIEW_KEY, RESULT_KEY, add_unselected, remove_soon, unwrapped
 from ..project.proposed_update import apply_update
 from ..project.state import project_of
@@ -44,8 +44,7 @@ class SampleBrowser(QObject):
         super().__init__(parent)
         self._viewer, self._reviewer = unwrapped(viewer), reviewer
         self._project = project_of(viewer)
-        self._worker: Any = None
-        self._grouper: Any = None
+        self._decoding, self._grouping = Latest(), Latest()
         self._layer: Labels | None = None
         self._wanted: int | None = None
         self.part: SampledPart | None = None
@@ -74,6 +73,11 @@ class SampleBrowser(QObject):
     def decoded(self) -> bool:
         """Whether all samples are decoded."""
         return self.n > 0 and len(self._decoded) == self.n
+
+    @property
+    def busy(self) -> bool:
+        """Whether the samples are being decoded, or the alternatives found."""
+        return self._decoding.busy or self._grouping.busy
 
     @property
     def sample(self) -> int | None:
@@ -115,10 +119,16 @@ class SampleBrowser(QObject):
         self.changed.emit()
 
     def step(self, by: int) -> None:
-        """Show the next sample (1) or the one before (-1); before the first is the label map."""
-        now = -1 if self.position is None else self.position
-        wanted = max(-1, min(self.n - 1, now + by))
-        self.show(None if wanted < 0 else wanted)
+        """Show the next alternative (1) or the one before (-1); before the first is the label map.
+
+        Before the alternatives are found, it is the next sample.
+        """
+        shown = [-1, *([one.medoid for one in self.alternatives] or self.order)]
+        now = -1 if self.sample is None else self.sample
+        like = [i for i, one in enumerate(self.alternatives, start=1) if now in one.members]
+        place = shown.index(now) if now in shown else (like or [0])[0]
+        wanted = shown[max(0, min(len(shown) - 1, place + by))]
+        self.show(None if wanted < 0 else self.order.index(wanted))
 
     def show_sample(self, sample: int) -> None:
         """Show sample number ``sample``."""
@@ -140,7 +150,7 @@ class SampleBrowser(QObject):
     def use(self) -> int:
         """Take the sample shown into the unprotected labels, as one undo step; return the changed voxels.
 
-        Raises LDSegError if there is nothing to take.
+        Raises LDSegError if no sample is shown.
         """
         target, sample = self._reviewer.target, self.sample
         if target is None or sample is None or sample not in self._decoded:
@@ -149,10 +159,7 @@ class SampleBrowser(QObject):
         masks = recorder.masks()
         update = self._update(masks.label, masks.protected, self.labels_of(sample))
         if not len(update):
-            raise LDSegError(
-                f"Nothing changes: sample {sample + 1} has the same labels, or you have edited or reviewed "
-                "all voxels that differ."
-            )
+            return 0
         run = dict(target.layer.metadata.get(RESULT_KEY) or {})
         where = None if self.box is None else [[s.start, s.stop] for s in self.box]
         run["chosen"] = {"sample": sample, "of": self.n, "box": where}
@@ -181,6 +188,7 @@ class SampleBrowser(QObject):
 
     def _on_moved(self) -> None:
         if self.in_region:
+            self.show(None)  # what was shown was about another region
             self._group()
 
     def _decode(self, part: SampledPart) -> None:
@@ -198,12 +206,12 @@ class SampleBrowser(QObject):
                 done.add(wanted)
                 yield wanted
 
-        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
-        worker.yielded.connect(self._on_decoded)
-        worker.returned.connect(lambda _: self._on_all_decoded(worker))
-        worker.errored.connect(lambda error: self.message.emit(str(error), True))
-        self._worker = worker
-        worker.start()
+        self._decoding.start(
+            work,
+            yielded=self._on_decoded,
+            done=lambda _: self._group(),
+            failed=lambda error: self.message.emit(str(error), True),
+        )
 
     def _on_decoded(self, sample: int) -> None:
         if sample == self.sample and sample in self._decoded:
@@ -211,35 +219,23 @@ class SampleBrowser(QObject):
             self._show_labels(self.labels_of(sample))
         self.changed.emit()
 
-    def _on_all_decoded(self, worker: Any) -> None:
-        if worker is self._worker:
-            self._worker = None
-            self._group()
-
     def _group(self) -> None:
         """Find the alternatives, and how typical each sample is, in a worker."""
         target = self._reviewer.target
         if not self.decoded or target is None:
             return
         box, classes = self.box, max(target.classes) + 1
-        worker = create_worker(
-            lambda: _grouped([self.labels_of(i) for i in range(self.n)], box, classes),
-            _start_thread=False,
-            _ignore_errors=True,
-        )
 
         def take(found: tuple[list[Alternative], np.ndarray]) -> None:
-            if self._grouper is not worker:
-                return
-            self._grouper = None
             self.alternatives, self._typicality = found
             self.sort(self.sorting)
             self.grouped.emit()
 
-        worker.returned.connect(take)
-        worker.errored.connect(lambda error: self.message.emit(str(error), True))
-        self._grouper = worker
-        worker.start()
+        self._grouping.start(
+            lambda: _grouped([self.labels_of(i) for i in range(self.n)], box, classes),
+            done=take,
+            failed=lambda error: self.message.emit(str(error), True),
+        )
 
     def _sort(self) -> None:
         self.order = list(range(self.n))
@@ -278,20 +274,22 @@ class SampleBrowser(QObject):
             remove_soon(self._viewer, layer)
 
     def _stop(self) -> None:
-        worker, self._worker, self._grouper = self._worker, None, None
-        if worker is not None:
-            worker.quit()
+        self._decoding.drop()
+        self._grouping.drop()
 
 
 def _grouped(
     maps: Sequence[np.ndarray], box: tuple[slice, ...] | None, classes: int
 ) -> tuple[list[Alternative], np.ndarray]:
-    """Return the alternatives among label maps in ``box``, and each map's mean IoU with the others."""
+    """Return the alternatives among label maps, or the outlines in ``box``, and each map's mean IoU with the others."""
     from ...evaluation.alternatives import distances, find_alternatives
+    from ...review.outlines import distinct_outlines
 
+    whole = box is None
     if box is None:
         box = bounding_box(np.logical_or.reduce([m > 0 for m in maps])) or ()
     parts = [np.ascontiguousarray(m[box]) for m in maps]
     n = len(parts)
     typicality = 1 - distances(parts, classes).sum(1) / max(n - 1, 1)
-    return find_alternatives(parts, classes), typicality
+    found = find_alternatives(parts, classes) if whole else distinct_outlines(parts, classes)
+    return found, typicality

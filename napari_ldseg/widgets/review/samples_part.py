@@ -103,9 +103,10 @@ class SamplesPart(QWidget):
             return
         where = "everywhere" if self._browser.box is None else "in this region"
         self._browser.show(None)
-        self._browser.message.emit(
-            f"{changed:,} voxels were taken from the sample {where}; Ctrl+Z undoes it.", False
-        )
+        text = f"{changed:,} voxels were taken from the sample {where}; Ctrl+Z undoes it."
+        if not changed:
+            text = "Nothing changes: the labels are the same, or you have edited or reviewed them."
+        self._browser.message.emit(text, not changed)
 
     def refresh(self) -> None:
         """Show the sample that the browser shows."""

@@ -7,17 +7,22 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer, Surface
-from napari.qt.threading import create_worker
 from napari.utils.colormaps import Colormap, ensure_colormap
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...layers.geometry import derived_attributes, layer_scan
 from ...review.surface import label_surface
+from ..common.latest import Latest
 from ..common.layers import PREVIEW_KEY, SD_RANGE, add_unselected, remove_soon, unwrapped
+from ..common.map_colours import RAMPS
+from ..common.sizes import EVENTS
 from .display import Display
 from .reviewer import Reviewer
 
 MAPS = ("sample_sd", "predictive_sd")  # the first that there is
+PAUSE_MS = 500  # after a change of the labels, before the surface is made anew
+
+Mesh = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class SurfaceView(QObject):
@@ -35,9 +40,15 @@ class SurfaceView(QObject):
     ):
         super().__init__(parent)
         self._viewer, self._reviewer, self._display = unwrapped(viewer), reviewer, display
-        self._worker: Any = None
+        self._work = Latest()
         self._layer: Surface | None = None
         self._hidden: list[Layer] = []
+        self._watched: Labels | None = None
+        self._seen: np.ndarray | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(PAUSE_MS)
+        self._timer.timeout.connect(self._make)
         reviewer.target_changed.connect(self._on_target)
         self._viewer.dims.events.ndisplay.connect(self._on_ndisplay)
         self._viewer.layers.events.removed.connect(self._on_removed)
@@ -61,45 +72,22 @@ class SurfaceView(QObject):
     @property
     def shown(self) -> bool:
         """Whether the surface is shown, or is being made."""
-        return self._layer is not None or self._worker is not None
+        return self._layer is not None or self._work.busy
 
     def show(self) -> None:
-        """Make the surface of the labels as they are now, in a worker, and show it in 3D."""
-        layer, maps = self._reviewer.layer, self._reviewer.maps
+        """Show the surface of the labels in 3D, made in a worker, and again after each change of them."""
+        layer = self._reviewer.layer
         if layer is None or not self.possible:
             return
         self.hide()
-        sd = maps[next(name for name in MAPS if name in maps)]
-        frame = tuple(self._frame(layer))
-        worker = create_worker(
-            label_surface,
-            np.array(layer.data[frame]),
-            np.array(sd[frame]),
-            _start_thread=False,
-            _ignore_errors=True,
-        )
-
-        def take(mesh: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-            if self._worker is worker:
-                self._worker = None
-                self._show(layer, frame, mesh)
-                self.changed.emit()
-
-        def fail(error: Exception) -> None:
-            if self._worker is worker:
-                self._worker = None
-                self.message.emit(f"The surface of {layer.name} cannot be made: {error}", True)
-                self.changed.emit()
-
-        worker.returned.connect(take)
-        worker.errored.connect(fail)
-        self._worker = worker
-        worker.start()
-        self.changed.emit()
+        self._watch(layer)
+        self._make()
 
     def hide(self) -> None:
         """Remove the surface and go back to the slices."""
-        self._worker = None
+        self._timer.stop()
+        self._work.drop()
+        self._watch(None)
         layer, self._layer = self._layer, None
         if layer is None:
             return
@@ -111,17 +99,52 @@ class SurfaceView(QObject):
         self._hidden = []
         self.changed.emit()
 
-    def _show(
-        self,
-        labels: Labels,
-        frame: tuple[int, ...],
-        mesh: tuple[np.ndarray, np.ndarray, np.ndarray],
-    ) -> None:
+    def _watch(self, layer: Labels | None) -> None:
+        if self._watched is not None:
+            for event in EVENTS:
+                getattr(self._watched.events, event).disconnect(self._on_edit)
+        if layer is not None:
+            for event in EVENTS:
+                getattr(layer.events, event).connect(self._on_edit)
+        self._watched, self._seen = layer, None
+
+    def _on_edit(self, event: Any = None) -> None:
+        if self._layer is not None:
+            self._timer.start()
+
+    def _make(self) -> None:
+        layer, maps = self._watched, self._reviewer.maps
+        if layer is None or not self.possible:
+            return
+        sd = maps[next(name for name in MAPS if name in maps)]
+        frame = tuple(self._frame(layer))
+
+        def take(mesh: Mesh) -> None:
+            self._show(layer, frame, mesh)
+            self.changed.emit()
+
+        def fail(error: Exception) -> None:
+            self.message.emit(f"The surface of {layer.name} cannot be made: {error}", True)
+            self.changed.emit()
+
+        labels, values = np.array(layer.data[frame]), np.array(sd[frame])
+        if self._seen is not None and np.array_equal(labels, self._seen):
+            return  # another slice, no other labels
+        self._seen = labels
+        self._work.start(label_surface, labels, values, done=take, failed=fail)
+        self.changed.emit()
+
+    def _show(self, labels: Labels, frame: tuple[int, ...], mesh: Mesh) -> None:
         vertices, faces, values = mesh
         if not len(faces):
+            self.hide()
             self.message.emit(f"{labels.name} is empty; it has no surface.", True)
             return
-        self._layer = surface_layer(labels, frame, vertices, faces, values)
+        new = surface_layer(labels, frame, vertices, faces, values, self._display.ramp)
+        if self._layer is not None:
+            self._layer.data = new.data
+            return
+        self._layer = new
         self._hidden = [layer for layer in self._viewer.layers if layer.visible]
         with self._display.unfollowed():
             for layer in self._hidden:
@@ -156,13 +179,14 @@ def surface_layer(
     vertices: np.ndarray,
     faces: np.ndarray,
     values: np.ndarray,
+    ramp: str = RAMPS[0],
 ) -> Surface:
     """Return a mesh in voxels of volume ``frame`` of ``labels`` as a layer, in its place in the world."""
     leading = np.broadcast_to(np.asarray(frame, np.float32), (len(vertices), len(frame)))
     layer = Surface(
         (np.concatenate([leading, vertices], axis=1), faces, values),
         name=f"surface · {labels.name.removeprefix('labels · ')}",
-        colormap=surface_colours(),
+        colormap=surface_colours(ramp),
         contrast_limits=SD_RANGE,
         shading="smooth",
         **derived_attributes(labels),
@@ -171,7 +195,7 @@ def surface_layer(
     return layer
 
 
-def surface_colours() -> Colormap:
+def surface_colours(ramp: str) -> Colormap:
     """Return the map's colours without their dark end, in which no shape could be seen."""
-    colours = np.array(ensure_colormap("inferno").colors)
+    colours = np.array(ensure_colormap(ramp).colors)
     return Colormap(colours[len(colours) // 4 :], name="surface uncertainty")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, Signal
 
 from ...errors import LDSegError
 from ...project.update import Update, propose
+from ..common.latest import Latest
 from ..common.layers import RESULT_KEY
 from ..project.proposed_update import ProposedUpdate
 from ..project.state import project_of
@@ -47,7 +47,7 @@ class Updater(QObject):
         super().__init__(parent)
         self._viewer, self._reviewer = viewer, reviewer
         self._project = project_of(viewer)
-        self._worker: Any = None
+        self._work = Latest()
         self._stop = threading.Event()
         self._conditioner: tuple[SampledPart, Conditioner] | None = None
         self._posterior: ConditionedPosterior | None = None
@@ -60,7 +60,7 @@ class Updater(QObject):
     @property
     def busy(self) -> bool:
         """Whether an update is being computed."""
-        return self._worker is not None
+        return self._work.busy
 
     def shut_down(self) -> None:
         """Drop what is computed or shown."""
@@ -70,7 +70,7 @@ class Updater(QObject):
     def cancel(self) -> None:
         """Drop the update that is computed or shown."""
         self._stop.set()
-        self._worker = None
+        self._work.drop()
         proposal, self.proposal = self.proposal, None
         if proposal is not None:
             proposal.withdraw()
@@ -87,18 +87,7 @@ class Updater(QObject):
             return
         self.cancel()
         stop = self._stop = threading.Event()
-        worker = create_worker(work, stop, _start_thread=False, _ignore_errors=True)
-
-        def ended(action: Any, outcome: Any) -> None:
-            if self._worker is worker:
-                self._worker = None
-                action(outcome)
-                self.changed.emit()
-
-        worker.returned.connect(lambda found: ended(self._propose, found))
-        worker.errored.connect(lambda error: ended(self._on_error, error))
-        self._worker = worker
-        worker.start()
+        self._work.start(work, stop, done=self._propose, failed=self._on_error)
         self.changed.emit()
 
     def apply(self) -> None:
@@ -194,6 +183,7 @@ class Updater(QObject):
         self.effective = float(effective.min()) if len(effective) else None
         if not len(update):
             self.message.emit("Your corrections change nothing else.", False)
+            self.changed.emit()
             return
         run = dict(target.layer.metadata.get(RESULT_KEY) or {})
         run["calibrated"] = {"probability": False, "intervals": False, "meaning": MEANING}
@@ -209,6 +199,7 @@ class Updater(QObject):
             run,
             "Following your corrections",
         )
+        self.changed.emit()
 
     def _take_maps(
         self, tracked: TrackedLabels, posterior: ConditionedPosterior, part: SampledPart
@@ -225,3 +216,4 @@ class Updater(QObject):
     def _on_error(self, error: Exception) -> None:
         if not isinstance(error, _Cancelled):
             self.message.emit(str(error), True)
+        self.changed.emit()

@@ -9,6 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+from ...errors import LDSegError
 from ..common.style import WIDTH, scrolled
 from ..project.tab import Tab
 from .compare_part import ComparePart
@@ -36,7 +37,7 @@ class ReviewWidget(Tab):
         self.reviewer = Reviewer(napari_viewer, self)
         self.browser = SampleBrowser(napari_viewer, self.reviewer, self)
         self.updater = Updater(napari_viewer, self.reviewer, self)
-        self.regions = RegionsPart(self.reviewer)
+        self.regions = RegionsPart(self.reviewer, self.accept)
         self.display = Display(napari_viewer, self.reviewer, self.browser, self)
         self.surface = SurfaceView(napari_viewer, self.reviewer, self.display, self)
         self.comparer = Comparer(napari_viewer, self)
@@ -49,7 +50,7 @@ class ReviewWidget(Tab):
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
             "previous": self.reviewer.previous,
-            "accept": self.reviewer.accept,
+            "accept": self.accept,
             "correct": self.reviewer.correct,
             "skip": self.reviewer.skip,
             "next_sample": lambda: self.browser.step(1),
@@ -72,6 +73,17 @@ class ReviewWidget(Tab):
         for action, run in self._actions.items():
             key = KEYS[action][0]
             self.viewer.bind_key(key, lambda _, run=run: run(), overwrite=True)
+
+    def accept(self) -> None:
+        """Take the alternative that is shown in the region, if any; mark the region as reviewed and go on."""
+        if self.browser.sample is not None and self.browser.box is not None:
+            try:
+                self.browser.use()
+            except LDSegError as error:
+                self.status.show_message(str(error), True)
+                return
+            self.browser.show(None)
+        self.reviewer.accept()
 
     def shut_down(self) -> None:
         """Release the keys and the layers."""

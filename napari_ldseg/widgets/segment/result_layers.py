@@ -199,7 +199,7 @@ class ResultLayers:
         if layer is not None:
             layer.data = data
             return
-        layer = sd_layer(data, self._name(title), self.image)
+        layer = sd_layer(data, self._name(title), self.image, self.metadata.classes[1:])
         layer.visible = visible
         setattr(self, name, layer)
         self._add(layer, self._under_labels())

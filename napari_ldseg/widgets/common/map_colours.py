@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
 from qtpy.QtGui import QColor
 
-from ..common.layers import MAX_OPACITY
-
+MAX_OPACITY = 0.7  # so that the image stays visible
 RAMPS = ("inferno", "cividis")  # both rise evenly in lightness
 CLEAR = 20.0  # CIEDE2000 between an outline and the map below it
 SEEN = 0.3  # from this share of the range on, a map's colour is strong enough to hide an outline
@@ -28,6 +28,11 @@ def ramp_for(class_colours: Sequence[str]) -> str:
 
     If they are clear on none, it is the one on which the least clear outline is clearest.
     """
+    return _ramp_for(tuple(class_colours))
+
+
+@lru_cache(maxsize=64)
+def _ramp_for(class_colours: tuple[str, ...]) -> str:
     distances = [clearness(class_colours, ramp) for ramp in RAMPS]
     clear = [d >= CLEAR for d in distances]
     return RAMPS[clear.index(True) if any(clear) else int(np.argmax(distances))]

@@ -1,0 +1,1 @@
+"""The View tab: images as they are read on a workstation."""
