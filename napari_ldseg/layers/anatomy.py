@@ -12,14 +12,14 @@ from napari.layers import Image, Labels, Layer
 from ..scans.scan import Scan
 from .geometry import GEOMETRY_KEY, layer_scan
 
-SECOND_LETTER = np.sin(
-    np.deg2rad(20)
-)  # of a direction that leans more than this towards another axis
+# Of a direction that leans more than this towards another axis.
+SECOND_LETTER = np.sin(np.deg2rad(20))
+ORIENTED_FORMATS = ("DICOM", "NRRD", "MetaImage")  # besides NIfTI, whose header says it
 LETTERS = (("R", "L"), ("A", "P"), ("S", "I"))  # of positive and negative RAS
 
 
 def orientation_known(layer: Layer) -> bool:
-    """Return whether a file gave the orientation of ``layer`` in the patient: that of a volume, with a form code."""
+    """Return whether a file gave the orientation of ``layer`` in the patient: that of a volume; NIfTI with a form code."""
     stored = layer.metadata.get(GEOMETRY_KEY)
     if not isinstance(layer, Image | Labels) or stored is None:
         return False
@@ -27,6 +27,8 @@ def orientation_known(layer: Layer) -> bool:
     if scan.source is None or scan.space != 3 or not scan.calibrated or layer.ndim < 3:
         return False
     header = scan.source.header
+    if header is None:
+        return scan.source.format in ORIENTED_FORMATS
     return bool(header["sform_code"] or header["qform_code"])
 
 

@@ -64,7 +64,12 @@ class Comparison:
     difference: np.ndarray
 
 
-def compare(first: np.ndarray, second: np.ndarray, spacing: Sequence[float]) -> Comparison:
+def compare(
+    first: np.ndarray,
+    second: np.ndarray,
+    spacing: Sequence[float],
+    voxel_size: float | None = None,
+) -> Comparison:
     """Compare two label maps; classes are the same if they have the same value.
 
     Parameters
@@ -73,6 +78,8 @@ def compare(first: np.ndarray, second: np.ndarray, spacing: Sequence[float]) -> 
         Integer, (*frames, *space), 0 is background.
     spacing
         Voxel size of each spatial axis, the last ``len(spacing)`` axes; 1 where it is not known.
+    voxel_size
+        Volume (area) of a voxel, by default the product of ``spacing``; it is less in a sheared scan.
 
     Raises
     ------
@@ -82,7 +89,10 @@ def compare(first: np.ndarray, second: np.ndarray, spacing: Sequence[float]) -> 
     if first.shape != second.shape:
         raise ValueError(f"label maps of {first.shape} and {second.shape} cannot be compared")
     values = np.union1d(np.unique(first), np.unique(second))
-    classes = tuple(_compare_class(int(v), first == v, second == v, spacing) for v in values if v)
+    size = math.prod(spacing) if voxel_size is None else voxel_size
+    classes = tuple(
+        _compare_class(int(v), first == v, second == v, spacing, size) for v in values if v
+    )
     return Comparison(classes, difference_kinds(first, second))
 
 
@@ -95,9 +105,8 @@ def difference_kinds(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _compare_class(
-    value: int, first: np.ndarray, second: np.ndarray, spacing: Sequence[float]
+    value: int, first: np.ndarray, second: np.ndarray, spacing: Sequence[float], size: float
 ) -> ClassComparison:
-    size = math.prod(spacing)
     sizes = int(first.sum()) * size, int(second.sum()) * size
     # The margin keeps the surfaces as in the full array.
     box = bounding_box(first | second, 1)

@@ -160,6 +160,7 @@ def measure_classes(
     known: np.ndarray | None = None,
     sample_sd: np.ndarray | None = None,
     volume_factors: Sequence[float] | None = None,
+    voxel_size: float | None = None,
 ) -> list[ClassSize]:
     """Return the measurements of each foreground class.
 
@@ -178,11 +179,13 @@ def measure_classes(
     volume_factors
         The checkpoint's factors, one per foreground class, if its calibration applies to the result.
         They are used if no voxel is known; else the interval is the samples' 2.5 % to 97.5 % quantile.
+    voxel_size
+        Volume (area) of a voxel, by default the product of ``spacing``; it is less in a sheared scan.
     """
     own, counts = count_voxels(labels, samples, len(names), known)
     space = labels.shape[labels.ndim - len(spacing) :]
     frames = labels.size // math.prod(space) if labels.size else 1
-    unit = math.prod(spacing) / frames
+    unit = (math.prod(spacing) if voxel_size is None else voxel_size) / frames
     if volume_factors is not None and len(counts) and (known is None or not known.any()):
         ends, meaning = volume_interval(counts[:, 1:], np.asarray(volume_factors)), CALIBRATED
     else:
@@ -210,6 +213,7 @@ def measure_loop(
     spacing: Sequence[float],
     samples: Iterable[np.ndarray] = (),
     known: np.ndarray | None = None,
+    voxel_size: float | None = None,
 ) -> list[LoopArea]:
     """Return each foreground class's area per frame of a loop (frames, y, x), and its change.
 
@@ -218,7 +222,7 @@ def measure_loop(
     are those of ``measure_classes``.
     """
     own, counts = count_voxels(labels, samples, len(names), known, frames=1)
-    unit = math.prod(spacing)
+    unit = math.prod(spacing) if voxel_size is None else voxel_size
     loops = []
     for value, name in enumerate(names[1:], start=1):
         areas, of_samples = own[:, value] * unit, counts[:, :, value] * unit

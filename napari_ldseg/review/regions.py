@@ -54,6 +54,7 @@ def uncertain_regions(
     labels: np.ndarray,
     runner_up: np.ndarray,
     spacing: Sequence[float],
+    voxel_size: float | None = None,
 ) -> list[UncertainRegion]:
     """Return the pieces of the uncertain band, the most expected error first.
 
@@ -69,6 +70,8 @@ def uncertain_regions(
         The label map and the second most probable class, integer, of the same shape.
     spacing
         Voxel size of each spatial axis, the last ``len(spacing)`` axes; 1 where it is not known.
+    voxel_size
+        Volume (area) of a voxel, by default the product of ``spacing``; it is less in a sheared scan.
 
     Raises
     ------
@@ -78,13 +81,14 @@ def uncertain_regions(
     if not error.shape == labels.shape == runner_up.shape:
         raise ValueError("error, labels and runner_up must have the same shape")
     leading = error.ndim - len(spacing)
+    size = math.prod(spacing) if voxel_size is None else voxel_size
     radius = piece_radius(labels, spacing)
     regions = []
     for frame in np.ndindex(*error.shape[:leading]):
         for voxels in _pieces(error[frame], spacing, radius):
             box, mask = _boxed(voxels, frame)
             classes = _classes_in_doubt(error[box][mask], labels[box][mask], runner_up[box][mask])
-            expected = float(error[box][mask].sum(dtype=np.float64)) * math.prod(spacing)
+            expected = float(error[box][mask].sum(dtype=np.float64)) * size
             peak = _peak(box, np.where(mask, error[box], 0), len(spacing))
             regions.append(UncertainRegion(box, mask, peak, expected, classes))
     largest = max((region.expected for region in regions), default=0.0)

@@ -6,7 +6,6 @@ left, so that an axial slice is displayed as radiologists expect. The affine is 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,11 @@ class Scan:
     @property
     def voxel_size(self) -> float:
         """mm^3 per voxel (mm^2 per pixel of a single slice), 1 where the image is not calibrated."""
-        return math.prod(self.voxel)
+        if not self.calibrated:
+            return 1.0
+        axes = self.affine[:3, 3 - self.space : 3]
+        # Of a sheared scan (a tilted gantry) it is less than the product of the spacing.
+        return float(np.sqrt(np.linalg.det(axes.T @ axes)))
 
     @property
     def channel_count(self) -> int:

@@ -495,3 +495,18 @@ def test_suffixes_and_stems_of_names(tmp_path):
     ]:
         assert (suffix_of(tmp_path / name), stem_of(tmp_path / name)) == (suffix, stem)
     assert len(SUFFIXES) == len(set(SUFFIXES)) and all(s.startswith(".") for s in SUFFIXES)
+
+
+def test_a_sheared_voxel_is_as_large_as_it_is(tmp_path):
+    """A scan of a tilted gantry: the volume of a ball, and the area of a slice's pixel."""
+    affine = affine_of(tilt=TILT)
+    affine[:3, 2] = affine[:3, :3] @ (0, 1.5, 1)  # each slice is shifted along y
+    shape, radius = (120, 110, 30), 20
+    world = np.einsum("ij,j...->i...", affine[:3, :3], np.indices(shape).astype(float))
+    centre = affine[:3, :3] @ (np.array(shape) / 2)
+    ball = ((world - centre.reshape(3, 1, 1, 1)) ** 2).sum(0) < radius**2
+    nib.save(nib.Nifti1Image(ball.astype(np.uint8), affine), tmp_path / "ball.nii.gz")
+    scan = read_scan(tmp_path / "ball.nii.gz")
+    assert scan.array.sum() * scan.voxel_size == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.01)
+    nib.save(nib.Nifti1Image(ball[:, :, 15].astype(np.uint8), affine), tmp_path / "slice.nii.gz")
+    assert read_scan(tmp_path / "slice.nii.gz").voxel_size == pytest.approx(0.7 * 1.1)

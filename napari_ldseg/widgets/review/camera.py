@@ -33,7 +33,7 @@ def go_to(viewer: ViewerModel, layer: Layer, peak: tuple[int, ...], box: tuple[s
     shown = [axis - offset for axis in viewer.dims.displayed if axis >= offset]
     camera = camera_of(viewer)
     middle = (low + high) / 2
-    size = np.asarray(_canvas_size(viewer))[-2:]
+    size = np.asarray(canvas_size(viewer))[-2:]
     half = np.array([abs(high[a] - low[a]) / 2 for a in shown[-2:]])
     away = np.abs([middle[a] - c for a, c in zip(shown[-2:], camera.center[-2:], strict=True)])
     all_there = bool(np.all((away + half) * camera.zoom <= size / 2))

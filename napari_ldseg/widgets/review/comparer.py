@@ -128,13 +128,12 @@ class Comparer(QObject):
             )
         layers = [layer for layer in (first, second) if isinstance(layer, Labels)]
         scan, arrays = layer_scan(first), (np.array(first.data), np.array(other))
-        spacing = scan.spacing[-scan.space :] if scan.calibrated else (1.0,) * scan.space
         classes = {**(classes_of(layers[-1])), **classes_of(first)}
 
         def work() -> Comparison:
             from ...review.comparison import compare  # imports torch
 
-            return compare(*arrays, spacing)
+            return compare(*arrays, scan.voxel, scan.voxel_size)
 
         worker = create_worker(work, _start_thread=False, _ignore_errors=True)
 

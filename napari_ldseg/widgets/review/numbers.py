@@ -210,10 +210,11 @@ def measure(
         factors = None if stored is None else stored.volume_factors
         if factors is not None and len(factors) != len(names) - 1:
             factors = None  # the user has added or removed a class
-    sizes = measure_classes(labels, names, scan.voxel, samples(), known, sd, factors)
+    size = scan.voxel_size
+    sizes = measure_classes(labels, names, scan.voxel, samples(), known, sd, factors, size)
     loops = []
     if scan.space == 2 and labels.ndim == 3:
-        loops = measure_loop(labels, names, scan.voxel, samples(), known)
+        loops = measure_loop(labels, names, scan.voxel, samples(), known, size)
     return Measured(
         [one for one in sizes if one.value in classes],
         [one for one in loops if one.value in classes],

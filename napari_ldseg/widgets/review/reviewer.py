@@ -266,7 +266,7 @@ class Reviewer(QObject):
 
         def work() -> list[UncertainRegion]:
             other = nearest_other_class(labels) if runner_up is None else runner_up
-            return uncertain_regions(error, labels, other, scan.voxel)
+            return uncertain_regions(error, labels, other, scan.voxel, scan.voxel_size)
 
         def take(regions: list[UncertainRegion]) -> None:
             self.regions = regions
