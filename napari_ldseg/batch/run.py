@@ -255,6 +255,8 @@ def _segment_case(
         classes = checkpoint.metadata.classes
         results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
         results.clear_failure()
+        if sampler.posterior.warning is not None:
+            callbacks.log(f"{one_line(item.name)}: {sampler.posterior.warning}")
         return None
     except Stopped:
         raise

@@ -32,8 +32,8 @@ TO_DO, CORRECTED, REVIEWED, SIGNED_OFF = "to do", "corrected", "reviewed", "sign
 MAX_RECORD_BYTES = 16 * 2**20
 # The fields of a record that ``Posterior.summary`` made.
 SUMMARY = (
-    *("samples", "unit", "time_points", "classes", "calibrated", "expected_error"),
-    *("mean_sample_sd", "mean_predictive_sd", "provenance"),
+    *("samples", "unit", "time_points", "classes", "calibrated", "warning"),
+    *("expected_error", "mean_sample_sd", "mean_predictive_sd", "provenance"),
 )
 
 

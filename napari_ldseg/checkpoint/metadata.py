@@ -14,11 +14,13 @@ from ..utils.text import nfc
 Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Cells = Annotated[int, Field(ge=1, le=4096)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Millimetres = Annotated[float, Field(gt=0.001, lt=10_000, allow_inf_nan=False)]
 
 MAX_GRID_VOXELS = 2**28
 MIN_CASES_FOR_INTERVALS = 19
 MIN_CASES_FOR_COVERAGE = 40
+MAX_FEATURES = 160
 
 
 def _renamed_networks(name: object) -> object:
@@ -143,6 +145,34 @@ class Calibration(_Schema):
         return self.volume_factors is not None and self.cases >= MIN_CASES_FOR_COVERAGE
 
 
+class Domain(_Schema):
+    """Where the training images are in the space of the D features that ``inference.domain`` defines.
+
+    Attributes
+    ----------
+    mean
+        The features' mean over the training images, D values.
+    factor
+        The lower triangle, row by row, of L with L L' = C^-1, the inverse of their shrunk covariance.
+    limit
+        The largest usual distance.
+    images
+        How many images the mean and covariance are of.
+    """
+
+    mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_FEATURES)]
+    factor: Annotated[tuple[Finite, ...], Field(max_length=MAX_FEATURES * (MAX_FEATURES + 1) // 2)]
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    images: Count
+
+    @model_validator(mode="after")
+    def _triangle(self) -> Domain:
+        size = len(self.mean)
+        if len(self.factor) != size * (size + 1) // 2:
+            raise ValueError(f"{len(self.factor)} values are no triangle of {size} rows")
+        return self
+
+
 class Metadata(_Schema):
     """Everything except the weights that is needed to use a checkpoint."""
 
@@ -167,6 +197,7 @@ class Metadata(_Schema):
     training: TrainingRecord
     metrics: tuple[Metric, ...] = ()
     calibration: Calibration | None = None
+    domain: Domain | None = None
     parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     software: dict[str, Text] = {}
 

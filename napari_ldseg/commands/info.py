@@ -9,16 +9,23 @@ import typer
 
 from ..checkpoint.bundled import find_checkpoint
 from ..checkpoint.header import read_metadata
-from ..checkpoint.metadata import Calibration
+from ..checkpoint.metadata import Calibration, Domain
 from ..utils.text import one_line
 from .console import plain_errors
+
+MANY_NUMBERS = {"domain": {"mean", "factor"}}
 
 
 def info(
     file: Annotated[
         str, typer.Argument(help="A checkpoint (.safetensors), or the name of a bundled one.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print all metadata as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print the metadata as JSON, without the long lists of numbers."
+        ),
+    ] = False,
 ) -> None:
     """Print a checkpoint's metadata: images, classes, grid, steps, training data, licence.
 
@@ -29,7 +36,7 @@ def info(
     with plain_errors():
         path = find_checkpoint(file)
         if as_json:
-            typer.echo(read_metadata(path).model_dump_json(indent=1))
+            typer.echo(read_metadata(path).model_dump_json(indent=1, exclude=MANY_NUMBERS))
         else:
             describe(path)
 
@@ -54,6 +61,7 @@ def describe(path: Path) -> None:
         "schedule": f"{metadata.schedule}, {metadata.schedule_length} times",
         "steps": f"{metadata.label_steps} for labels, {metadata.posterior_steps} for uncertainty",
         "calibration": describe_calibration(metadata.calibration),
+        "usual images": describe_domain(metadata.domain),
         "training": metadata.training.data,
         "licence": metadata.training.licence,
     }
@@ -84,6 +92,13 @@ def describe_calibration(calibration: Calibration | None) -> str:
         return f"{text}no volume intervals (too few cases)"
     few = "" if calibration.claims_coverage else " (too few cases to promise their coverage)"
     return f"{text}{calibration.level:.0%} volume intervals{few}"
+
+
+def describe_domain(domain: Domain | None) -> str:
+    """Return a short description of a checkpoint's check of images."""
+    if domain is None:
+        return "not stored: an image unlike the training images is not noticed"
+    return f"distance from the {domain.images} training images up to {domain.limit:g}"
 
 
 def _size_text(values: tuple[float, ...]) -> str:

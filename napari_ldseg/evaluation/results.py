@@ -27,7 +27,7 @@ from .study import Study
 from .uncertainty import BAND, BINS, Reliability, reliability
 
 FORMAT = 1
-NOT_SETTINGS = ("name", "description", "metrics", "software", "classes", "calibration")
+NOT_SETTINGS = ("name", "description", "metrics", "software", "classes", "calibration", "domain")
 
 
 def results(study: Study, source: str, available: int) -> dict[str, Any]:
@@ -71,6 +71,7 @@ def results(study: Study, source: str, available: int) -> dict[str, Any]:
             "unit": study.unit,
             "seed": settings.seed,
             "not_calibrated": study.not_calibrated,
+            "unlike_training": study.unlike,
             "band_voxels": BAND,
             "ece_bins": BINS,
             "bootstrap_resamples": RESAMPLES,

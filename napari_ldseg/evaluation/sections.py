@@ -245,6 +245,11 @@ def _uncertainty(study: Study) -> Section:
         )
     elif calibration is not None:
         text.append(f"Not calibrated: {study.not_calibrated}.")
+    if study.unlike:
+        text.append(
+            f"{len(study.unlike)} of {count_text(len(study.cases), 'case')} are unlike the images that the model "
+            "was trained on, and nothing is calibrated on them; the results list them as unlike_training."
+        )
     coverage = list(study.observations.estimates(part="uncertainty", metric="coverage"))
     if coverage:
         names = {CALIBRATED: f"calibrated, {100 * calibration.level:g} %"} if calibration else {}

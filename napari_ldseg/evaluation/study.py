@@ -71,6 +71,7 @@ class Study:
         self.gallery = Gallery()
         self.dsc: dict[str, float] = {}
         self.not_calibrated: str | None = None
+        self.unlike: list[str] = []  # cases that are unlike the training images
         self.unit, self.tolerance = "mm", self._tolerance(1.0)
         steps, samples = self._posterior_steps(self.model), self.settings.samples
         self.main_sampling = Sampling(self.model.label, samples, steps)
@@ -261,7 +262,10 @@ class Study:
             other = predictions.posterior(self._single(self.baseline))
             scores[f"entropy of {self.baseline.label}"] = entropy(other.mean_probability)
         self._auroc(case, self.main_sampling, posterior.labels, expert, distance, scores)
-        self.not_calibrated = posterior.not_calibrated
+        if posterior.unlike is not None:
+            self.unlike.append(case)
+        if posterior.unlike is None or len(self.unlike) == len(self.cases):
+            self.not_calibrated = posterior.not_calibrated
         calibrated = posterior.calibrated_probability
         detail = "" if calibrated is None else "before calibration"
         source, labels = (self.model.label, detail), posterior.labels

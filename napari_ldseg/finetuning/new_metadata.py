@@ -90,6 +90,7 @@ def new_metadata(
             "training": record,
             "metrics": (),
             "calibration": None,
+            "domain": None,
             "parent": None,
         }
     )

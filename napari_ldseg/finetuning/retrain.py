@@ -23,6 +23,7 @@ from ..evaluation.overlap import evaluate
 from ..inference.devices import has_fast_bfloat16, resolve_device
 from ..inference.distributed import device_name
 from ..training.data import prepare_case
+from ..training.domain import with_domain
 from ..training.log import Progress, read_log
 from ..training.loop import train
 from ..training.measure import measure
@@ -120,6 +121,7 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
     )
     training_ended = time.monotonic()
 
+    checkpoint = with_domain(checkpoint, training, validation, str(device), reporter)
     checkpoint, scores = measure(
         checkpoint,
         validation,

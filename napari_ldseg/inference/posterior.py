@@ -149,6 +149,14 @@ class Posterior:
         return reason_not_calibrated(self.calibration, self.n, steps, sampler)
 
     @property
+    def warning(self) -> str | None:
+        """A sentence that the image is unlike the training images; None if nothing shows that it is."""
+        if self.unlike is None:
+            return None
+        model = self.provenance.get("checkpoint", "the model")
+        return f"This image is unlike the images that {model} was trained on ({self.unlike}): check every contour."
+
+    @property
     def intervals_not_calibrated(self) -> str | None:
         """Why ``volume_intervals`` is only the range of the samples; None if it is calibrated."""
         reason = self.not_calibrated
@@ -215,9 +223,9 @@ class Posterior:
         return 1 - float(np.mean(dice)) if dice else 1.0
 
     def summary(self) -> dict:
-        """Return the classes with their sizes, the expected error, the mean SDs and the provenance, for JSON.
+        """Return the classes with their sizes, the warning, the expected error, the mean SDs and the provenance.
 
-        Sizes are per time point: the mean over the frames of a loop.
+        All of it can be written as JSON. Sizes are per time point: the mean over the frames of a loop.
         """
         time_points = math.prod(self.scan.shape[: -self.scan.space])
         unit_size = self.voxel_size / max(time_points, 1)
@@ -249,6 +257,7 @@ class Posterior:
                 "intervals": reason is None,
                 "meaning": describe_intervals(self.calibration, reason) + self._calibrated_for,
             },
+            "warning": self.warning,
             "expected_error": self.expected_error(),
             "mean_sample_sd": None if sd is None else float(sd.mean()),
             "mean_predictive_sd": float(self.predictive_sd.mean()),

@@ -28,6 +28,7 @@ from .checks import (
     warn_of_unknown_size,
 )
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
+from .domain import distance, far_from_training, features, is_blank
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
 from .samples import Samples, stacked_latents
@@ -163,6 +164,7 @@ class PosteriorSampler:
             ):
                 raise LDSegError(f"{scan.name} has no slice {frame}.")
         self._embeddings: dict[Frame, Tensor] = {}
+        self._distances: dict[Frame, float] = {}
         self._digest = hashlib.sha256()
         voxels = max(math.prod(self._map.size), math.prod(self._map.shape))
         self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
@@ -283,8 +285,21 @@ class PosteriorSampler:
             grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
             self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
             self._digest.update(np.ascontiguousarray(image).tobytes())
+            if self.metadata.domain is not None and not is_blank(grid):
+                values = features(grid, self._embeddings[frame])
+                self._distances[frame] = distance(self.metadata.domain, values)
+        self._note_distance()
         self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
+
+    def _note_distance(self) -> None:
+        """Note the median distance of the frames from the training images, and whether it is unusual."""
+        domain, posterior = self.metadata.domain, self.posterior
+        if domain is None or not self._distances:
+            return
+        found = float(np.median(list(self._distances.values())))
+        posterior.provenance |= {"distance": round(found, 3), "usual_distance": domain.limit}
+        posterior.unlike = self._unlike or far_from_training(domain, found)
 
     def _empty_posterior(self) -> Posterior:
         provenance = {

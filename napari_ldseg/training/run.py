@@ -22,6 +22,7 @@ from ..utils.atomic import remove_leftovers
 from ..utils.locking import exclusive_lock
 from .config import TrainingConfig, write_config
 from .data import prepare_case
+from .domain import with_domain
 from .log import Progress
 from .loop import train
 from .measure import SAMPLES, evenly_spaced, measure, measure_steps
@@ -165,6 +166,7 @@ def _run(
     save_curves(folder)
     device = device_name(fabric)
     reporter.check()
+    checkpoint = with_domain(checkpoint, training, validation, device, reporter)
     checkpoint = measure_steps(checkpoint, validation, device, reporter)
     checkpoint, _ = measure(
         checkpoint,

@@ -4,10 +4,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QLabel
+from scipy.ndimage import gaussian_filter
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
-from napari_ldseg.checkpoint.file import Checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Calibration, TrainingRecord
+from napari_ldseg.datasets.case import Case
+from napari_ldseg.scans.scan import Scan
+from napari_ldseg.training.domain import with_domain
+from napari_ldseg.training.reporter import Reporter
+from napari_ldseg.widgets.common.model_choice import ModelChoice
 
 from .conftest import result_layer
 
@@ -105,3 +111,59 @@ def test_the_users_own_model_is_not_judged_by_its_first_channel_name(
     run(samples=3)
     assert widget.legend._calibration.text().startswith("Calibrated:")
     assert "HEARTS and 3 cases" in widget.legend._calibration.text()
+
+
+def blobs(seed):
+    noise = np.random.default_rng(seed).random((40, 36))
+    return (255 * gaussian_filter(noise, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def blob_model(calibrated_file):
+    """A model that knows that its training images were blobs."""
+    checkpoint = load_checkpoint(calibrated_file("blobs"))
+    cases = [Case(f"{i}", f"{i}", lambda i=i: Scan(blobs(i)), (lambda: None,)) for i in range(40)]
+    reporter = Reporter(None, stop=lambda: False)
+    fitted = with_domain(checkpoint, cases, [], "cpu", reporter)
+    return save_checkpoint(fitted, checkpoint.path)
+
+
+def test_a_result_far_from_the_training_images_warns_in_segment_and_review(
+    viewer, widget, run, blob_model
+):
+    _, review = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
+    viewer.add_image(np.random.default_rng(0).random((40, 36)).astype(np.float32), name="noise")
+    widget.model.choose(blob_model)
+    run(samples=3)
+    for warning in (widget.legend.warning, review.warning):
+        assert "unlike the images that tiny" in warning.text() and not warning.isHidden()
+    assert widget.legend._calibration.text().startswith("Not calibrated: the image is unlike")
+    viewer.add_image(blobs(7777), name="blobs")
+    run(samples=3)
+    assert widget.legend.warning.isHidden() and review.warning.isHidden()
+    assert widget.legend._calibration.text().startswith("Calibrated:")
+
+
+def test_a_model_is_offered_only_for_images_near_its_training_images(
+    qtbot, monkeypatch, blob_model
+):
+    monkeypatch.setattr(
+        "napari_ldseg.widgets.common.model_choice.bundled_checkpoints",
+        lambda: {"blobs": blob_model},
+    )
+    choice = ModelChoice()
+    qtbot.addWidget(choice)
+    noise = Scan(np.random.default_rng(0).random((40, 36)).astype(np.float32), name="noise")
+    choice.suggest(noise)
+    assert choice.path == blob_model, "until the distance is known"
+    qtbot.waitUntil(lambda: choice.path is None, timeout=20_000)
+    text = " ".join(label.text() for label in choice.findChildren(QLabel))
+    assert "None of these models was trained on images like noise" in text
+    choice.choose(blob_model)
+    text = " ".join(label.text() for label in choice.findChildren(QLabel))
+    assert "unlike noise: distance" in text
+    choice._chosen = False
+    choice.suggest(Scan(blobs(7777), name="alike"))
+    qtbot.waitUntil(lambda: blob_model in choice._distances.unlike, timeout=20_000)
+    assert choice.path == blob_model
+    choice.shut_down()

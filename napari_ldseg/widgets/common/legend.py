@@ -22,7 +22,7 @@ from .layers import SD_RANGE
 from .map_colours import map_colormap, ramp_for
 from .qt import existing, stretch_column
 from .sizes import LabelSizes, Unit, differs
-from .style import breakable
+from .style import WarningLine, breakable
 
 MEANING = "Bright means that the samples disagree. A low value does not prove that the model suits this scan."
 CORRECTED = "corrected"
@@ -82,6 +82,7 @@ class Legend(QWidget):
         bar.addWidget(meaning)
         self._caption = QLabel()
         self._caption.setWordWrap(True)
+        self.warning = WarningLine()
         self._table = QTableWidget(0, 3)
         existing(self._table.verticalHeader()).hide()
         self._table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
@@ -94,6 +95,7 @@ class Legend(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._caption)
+        layout.addWidget(self.warning)
         layout.addWidget(self._table)
         layout.addWidget(self._calibration)
         layout.addWidget(self._sd)
@@ -122,6 +124,7 @@ class Legend(QWidget):
             if calibration["intervals"]
             else "Smallest and largest size among the samples"
         )
+        self.warning.show_of(summary)
         self._calibration.setText(calibration["meaning"])
         self._sd.setVisible(summary["mean_sample_sd"] is not None)
         self._bar.show_for(classes)

@@ -28,6 +28,7 @@ from ...inference.checks import check_fit, extent_mismatch
 from ...inference.similarity import unlike_training
 from ...scans.scan import Scan
 from .keras_import import import_in_background
+from .model_distances import ModelDistances
 from .style import breakable, narrowed
 
 RECENT_KEY = "recent_checkpoints"
@@ -48,6 +49,9 @@ class ModelChoice(QWidget):
         self._offered: Path | None = None
         self._scan: Scan | None = None
         self._preferred: Path | None = None
+        self._settled = False
+        self._distances = ModelDistances(self)
+        self._distances.changed.connect(self._on_distances)
         self.combo = narrowed(QComboBox())
         # The placeholder must not make the widget wider than its dock.
         self.combo.setMinimumWidth(self.combo.minimumSizeHint().width())
@@ -121,16 +125,38 @@ class ModelChoice(QWidget):
         """Select the model that fits ``scan`` best, or none, unless the user has chosen a model.
 
         The project's model comes first, then 3D before 2D, then the closest field of view. A bundled model
-        whose training images are unlike the scan is not selected.
+        whose training images are unlike the scan is not selected: by the metadata now, by the distance
+        from the training images as soon as that is known.
         """
-        self._scan = scan
-        if scan is not None and not self._chosen:
-            fitting = self._fitting(scan)
-            row = min(fitting)[-1] if fitting else -1
-            self.combo.blockSignals(True)
-            self.combo.setCurrentIndex(row)
-            self.combo.blockSignals(False)
+        self._scan, self._settled = scan, False
+        self._distances.look_at(scan)
+        self._select()
         self._on_choice()
+
+    def settle(self) -> None:
+        """Keep the selected model for this image, as it is used now."""
+        self._settled = True
+
+    def shut_down(self) -> None:
+        """Stop looking at the image."""
+        self._distances.stop()
+
+    def _select(self) -> None:
+        """Select the model that fits the scan best, unless the user has chosen or used one."""
+        if self._scan is None or self._chosen or self._settled:
+            return
+        fitting = self._fitting(self._scan)
+        self.combo.blockSignals(True)
+        self.combo.setCurrentIndex(min(fitting)[-1] if fitting else -1)
+        self.combo.blockSignals(False)
+
+    def _on_distances(self) -> None:
+        self._select()
+        self._on_choice()
+
+    def _unlike(self, path: Path, metadata: Metadata, scan: Scan) -> str | None:
+        """Return what shows that ``scan`` is unlike the training images, as far as it is known by now."""
+        return unlike_training(metadata, scan) or self._distances.unlike.get(path)
 
     def _fitting(self, scan: Scan) -> list[tuple[bool, int, float, int]]:
         """Return the rows of the models that fit ``scan``, each behind what to sort by."""
@@ -146,7 +172,7 @@ class ModelChoice(QWidget):
             dims, other = metadata.architecture.dims, path != self._offered
             # The user's own 2D model may be for slices; the bundled ones are not for a volume.
             in_slices = dims == 2 and scan.space == 3 and scan.calibrated and path in bundled
-            if other and (in_slices or unlike_training(metadata, scan) is not None):
+            if other and (in_slices or self._unlike(path, metadata, scan) is not None):
                 continue
             fitting.append((other, -dims, extent_mismatch(metadata, scan), row))
         return fitting
@@ -215,13 +241,24 @@ class ModelChoice(QWidget):
                 text = str(error)
         elif self._scan is not None and self.combo.count():
             text = f"None of these models was trained on images like {breakable(self._scan.name)}."
-        if self.metadata is not None and self._scan is not None:
-            unlike = unlike_training(self.metadata, self._scan)
+        if self.path is not None and self.metadata is not None and self._scan is not None:
+            unlike = self._unlike(self.path, self.metadata, self._scan)
             if unlike is not None:
                 text += f" Its training images are unlike {breakable(self._scan.name)}: {unlike}."
         self._purpose.setText(text)
         self.combo.setToolTip(self.combo.currentText())
         self.changed.emit()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Find the distances of the models that could be selected, and of the selected one."""
+        if self._scan is None:
+            return
+        rows = [] if self._chosen else [row for *_, row in self._fitting(self._scan)]
+        paths = [self.combo.itemData(row) for row in rows]
+        if self.path is not None:
+            paths.append(self.path)
+        self._distances.ask(paths)
 
     def _on_browse(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(

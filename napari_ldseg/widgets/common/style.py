@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -61,6 +63,21 @@ class StatusLine(QLabel):
         self.setText(text)
         self.setStyleSheet(ERROR if error else "")
         self.setVisible(bool(text))
+
+
+class WarningLine(QLabel):
+    """The warning of a result, in red; hidden if there is none."""
+
+    def __init__(self, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setStyleSheet(ERROR)
+        self.hide()
+
+    def show_of(self, summary: Mapping) -> None:
+        """Show the warning in a ``Posterior.summary()``; an older or empty one has none."""
+        self.setText(breakable(summary.get("warning") or ""))
+        self.setVisible(bool(self.text()))
 
 
 class ReadingTable(QTableWidget):

@@ -10,7 +10,8 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from ...errors import LDSegError
-from ..common.style import WIDTH, scrolled
+from ..common.layers import RESULT_KEY
+from ..common.style import WIDTH, WarningLine, scrolled
 from ..project.tab import Tab
 from .compare_part import ComparePart
 from .comparer import Comparer
@@ -62,6 +63,7 @@ class ReviewWidget(Tab):
             "update": self.update_part.go_on,
             "reject": self.updater.reject,
         }
+        self.warning = WarningLine()
         self._lay_out()
         parts = (self.reviewer, self.browser, self.updater, self.display, self.surface)
         for part in (*parts, self.numbers, self.comparer):
@@ -69,6 +71,7 @@ class ReviewWidget(Tab):
         self.comparer.changed.connect(
             lambda: self.display.set_covered(self.comparer.result is not None)
         )
+        self.reviewer.target_changed.connect(self._show_warning)
         self.reviewer.moved.connect(lambda: self.status.show_message(""))
         for action, run in self._actions.items():
             key = KEYS[action][0]
@@ -103,10 +106,15 @@ class ReviewWidget(Tab):
         super().showEvent(event)
         self.display.start()
 
+    def _show_warning(self) -> None:
+        layer = self.reviewer.layer
+        self.warning.show_of({} if layer is None else layer.metadata.get(RESULT_KEY) or {})
+
     def _lay_out(self) -> None:
         content = QWidget()
         column = QVBoxLayout(content)
         column.addWidget(self.project_notice)
+        column.addWidget(self.warning)
         column.addWidget(self.regions)
         column.addWidget(self.samples)
         column.addWidget(self.update_part)

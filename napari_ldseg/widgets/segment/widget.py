@@ -156,6 +156,7 @@ class SegmentWidget(Tab):
 
     def shut_down(self) -> None:
         """Stop a run."""
+        self.model.shut_down()
         self.session.shut_down()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
@@ -323,6 +324,7 @@ class SegmentWidget(Tab):
         except LDSegError as error:
             self.show_error(str(error))
             return
+        self.model.settle()
         self._result_image = image
         self.status.show_message("")
         self.progress.setValue(0)

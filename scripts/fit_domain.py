@@ -1,0 +1,126 @@
+"""Store in bundled checkpoints what their training images look like, and other metadata; the weights stay.
+
+fit_domain.py [MODEL ...]: by default all bundled models. The data are found as their configurations in models/ say
+(LDSEG_DATA, LIDC_READERS); of the phantoms as many as needed are made anew. Writes the models' cards, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from model_cards import ROOT, card
+from phantoms import echo_phantom, mri_phantom
+
+from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.metadata import Metadata
+from napari_ldseg.datasets.case import Case
+from napari_ldseg.datasets.split import load_or_draw_split
+from napari_ldseg.errors import LDSegError
+from napari_ldseg.project.labelled_cases import find_labelled_cases
+from napari_ldseg.scans.scan import Scan
+from napari_ldseg.training.config import read_config
+from napari_ldseg.training.domain import with_domain
+from napari_ldseg.training.reporter import Reporter
+
+PHANTOMS = {"echo-phantom": echo_phantom, "mri-phantom": mri_phantom}
+PHANTOM_SEEDS = {"training": range(300), "validation": range(5000, 5040)}
+# Other metadata to store, by the model's name: the fields of ``Metadata`` with their new values.
+EXTRA: dict[str, dict[str, Any]] = {}
+
+
+def cases_of(name: str) -> dict[str, list[Case]]:
+    """Return the cases of a bundled model by part of its split; of phantoms without labels.
+
+    Raises
+    ------
+    LDSegError
+        If its data are not there.
+    """
+    if name in PHANTOMS:
+        return {
+            part: [_phantom(name, seed) for seed in seeds] for part, seeds in PHANTOM_SEEDS.items()
+        }
+    config = read_config(ROOT / "models" / f"{name}.yaml")
+    cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
+    assert config.data.split is not None
+    split = load_or_draw_split(config.data, cases, config.data.split)
+    return {part: split.cases(part, cases) for part in ("training", "validation", "test")}
+
+
+def fit(path: Path) -> Checkpoint:
+    """Fit the domain of the checkpoint at ``path``, write it into the file, and return what was written.
+
+    Raises
+    ------
+    LDSegError
+        If the data are not there, or the weights would not be the same afterwards.
+    """
+    before = load_checkpoint(path)
+    parts = cases_of(before.metadata.name)
+    reporter = Reporter(None, stop=lambda: False)
+    fitted = with_domain(before, parts["training"], parts["validation"], "cpu", reporter)
+    fields = fitted.metadata.model_dump() | EXTRA.get(before.metadata.name, {})
+    written = replace(fitted, metadata=Metadata.model_validate(fields))
+    new = path.with_suffix(".new")
+    try:
+        save_checkpoint(written, new)
+        after = load_checkpoint(new)
+        if not _same_weights(before, after):
+            raise LDSegError(f"{path.name} would not have the same weights; it was not changed.")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    path.with_suffix(".md").write_text(card(after.metadata), encoding="utf-8")
+    return after
+
+
+def _phantom(name: str, seed: int) -> Case:
+    def read() -> Scan:
+        phantom = PHANTOMS[name](seed)
+        return Scan(phantom.image, phantom.affine)
+
+    return Case(f"phantom{seed:05d}", f"phantom{seed:05d}", read, (partial(_no_label, read),))
+
+
+def _no_label(read: Any) -> Any:
+    return 0 * read().array
+
+
+def _same_weights(before: Checkpoint, after: Checkpoint) -> bool:
+    old, new = before.model.state_dict(), after.model.state_dict()
+    return old.keys() == new.keys() and all(torch.equal(old[key], new[key]) for key in old)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fit the domains of the models that the command line names."""
+    bundled = bundled_checkpoints()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="by default all")
+    for name in parser.parse_args(arguments).models or bundled:
+        try:
+            if name not in bundled:
+                raise LDSegError(f"no bundled model has this name; these do: {', '.join(bundled)}.")
+            found = fit(bundled[name])
+        except (LDSegError, OSError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        domain = found.metadata.domain
+        assert domain is not None
+        size = len(domain.model_dump_json()) / 1000
+        print(
+            f"{name}: {domain.images} training images, {len(domain.mean)} features, usual up to "
+            f"{domain.limit:g}, {size:.0f} kB."
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
