@@ -20,6 +20,7 @@ from ..scans.channels import ImageFiles, read_image
 from ..scans.files import image_hash
 from ..utils.locking import exclusive_lock
 from ..utils.text import about, one_line
+from .exports import export_case
 from .inputs import Input, name_images
 from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table
@@ -61,6 +62,8 @@ def segment_batch(
     samples: int = 10,
     steps: int | None = None,
     seed: int = 0,
+    formats: Sequence[str] = (),
+    report: bool = False,
     stop: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = lambda text: None,
     on_progress: Callable[[float, float | None], None] | None = None,
@@ -86,6 +89,8 @@ def segment_batch(
         difference between the slowest and the fastest process.
     samples, steps, seed
         As in ``segment``.
+    formats, report
+        What each finished case gets beside its NIfTI files, see ``batch.exports``.
     stop
         Called after every batch of samples, but not while files are written; True stops the run.
     log
@@ -122,7 +127,12 @@ def segment_batch(
                 problem = str(error)
         inputs, problem = fabric.broadcast((inputs, problem))
         if problem is None:
-            callbacks = _Callbacks(stop, log, on_progress)
+            channels = checkpoint.metadata.architecture.image_channels
+
+            def export(results: CaseResults, item: Input) -> None:
+                export_case(results, item, channels, formats, report)
+
+            callbacks = _Callbacks(stop, log, on_progress, export)
             return _segment_share(checkpoint, inputs, folder, fabric, settings, callbacks)
     if fabric.is_global_zero:
         raise LDSegError(problem)
@@ -135,6 +145,7 @@ class _Callbacks(NamedTuple):
     stop: Callable[[], bool]
     log: Callable[[str], None]
     on_progress: Callable[[float, float | None], None] | None
+    export: Callable[[CaseResults, Input], None]
 
 
 class _Pace:
@@ -224,9 +235,11 @@ def _segment_case(
         same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
         if same_image and results.corrected(_classes(checkpoint)):
             results.corrected_sizes()  # raises if the label is not on the image's grid
+            callbacks.export(results, item)
             results.clear_failure()
             return KEPT
         if results.finished(made_with):
+            callbacks.export(results, item)
             results.clear_failure()
             return SKIPPED
         results.check_replaceable(item.path, made_with)
@@ -254,6 +267,7 @@ def _segment_case(
         seconds = time.monotonic() - started
         classes = checkpoint.metadata.classes
         results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
+        callbacks.export(results, item)
         results.clear_failure()
         if sampler.posterior.warning is not None:
             callbacks.log(f"{one_line(item.name)}: {sampler.posterior.warning}")

@@ -42,6 +42,18 @@ def segment(
         int | None, typer.Option(min=1, help="Sampling steps; by default those of the model.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same results.")] = 0,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Also write the results as nifti, nrrd, mha, png, tiff, zarr, dicom-seg, or same (the form "
+            "each image came in); can be given several times.",
+        ),
+    ] = None,
+    reports: Annotated[
+        bool, typer.Option("--report", help="Also write a one-page HTML report of each image.")
+    ] = False,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, cuda or mps.")] = "auto",
     devices: Annotated[
         str | None,
@@ -61,6 +73,10 @@ def segment(
     every case with intervals, and its expected error, the highest first. The expected error is one minus
     the Dice of the label map that the model's probabilities predict, 0 to 1.
 
+    With --format the same folders get the results in other formats as well, on the image's own grid, and
+    with --report the folder reports/ gets a page per image. Both are made from what is there already,
+    without a new segmentation, if the same command was run before without them.
+
     For a model of several channels, the files CASE_0000, CASE_0001, ... of a folder are the channels of one
     image called CASE, and the last axis of a 4D NIfTI file holds its channels.
 
@@ -73,10 +89,12 @@ def segment(
     Example: napari-ldseg segment scans/ -o results --model hippocampus
     """
     with plain_errors(NOTHING_DONE):
+        from ..batch.exports import check_formats
         from ..batch.inputs import find_images
         from ..checkpoint.bundled import find_checkpoint
         from ..checkpoint.header import read_metadata
 
+        wanted = check_formats(formats or [])
         path = find_checkpoint(model)
         channels = read_metadata(path).architecture.image_channels
         skipped: list[str] = []
@@ -113,6 +131,8 @@ def segment(
                     samples=samples,
                     steps=steps,
                     seed=seed,
+                    formats=wanted,
+                    report=reports,
                     stop=stop_signals(),
                     log=lambda text: bar.print(prefix + text),
                     on_progress=bar.update if bar.on_terminal else None,

@@ -53,7 +53,7 @@ class Gallery:
         self._file.close()
 
 
-def display_slice(scan: Scan, index: int | None) -> np.ndarray:
+def display_slice(scan: Scan, index: int | tuple[int, ...] | None) -> np.ndarray:
     """Return a slice of ``scan`` for display: uint8 (y, x), or (y, x, 3) if it is in colour.
 
     The contrast limits are the 0.5 and 99.5 % percentiles of the complete scan. Of several channels that

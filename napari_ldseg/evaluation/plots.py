@@ -98,6 +98,18 @@ def uncertainty_maps(cases: dict[str, tuple[Panels, str]], classes: Classes) -> 
     return png.getvalue()
 
 
+def slices_with_map(rows: dict[str, Panels], title: str, bar: str, classes: Classes) -> bytes:
+    """Plot "image", "label" on the image and "map" (0 to 0.5) of each slice, a row per slice by its title."""
+    cases = {name: (panels, "") for name, panels in rows.items()}
+    with _grid(cases, ["image", "label map", title], classes, bar=bar) as (axes, png):
+        for row, panels in zip(axes, rows.values(), strict=True):
+            aspect = float(panels["aspect"])
+            _overlay(row[0], panels["image"], None, classes, aspect)
+            _overlay(row[1], panels["image"], panels["label"], classes, aspect)
+            row[2].imshow(panels["map"], cmap="inferno", vmin=0, vmax=0.5, aspect=aspect)
+    return png.getvalue()
+
+
 def noise_examples(
     panels: Panels, levels: Sequence[float], classes: Classes, models: list[str]
 ) -> bytes:
