@@ -94,9 +94,10 @@ class Scan:
         """mm^3 per voxel (mm^2 per pixel of a single slice), 1 where the image is not calibrated."""
         if not self.calibrated:
             return 1.0
-        axes = self.affine[:3, 3 - self.space : 3]
         # Of a sheared scan (a tilted gantry) it is less than the product of the spacing.
-        return float(np.sqrt(np.linalg.det(axes.T @ axes)))
+        z, y, x = self.affine[:3, :3].T
+        area = np.cross(y, x)
+        return float(abs(z @ area) if self.space == 3 else np.linalg.norm(area))
 
     @property
     def channel_count(self) -> int:

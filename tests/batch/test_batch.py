@@ -671,10 +671,10 @@ def test_an_image_keeps_its_name_when_others_are_added(run, tmp_path):
 def test_invalid_arguments_are_reported_before_anything_is_written(
     run, scans, tmp_path, assert_sentence, monkeypatch
 ):
-    (scans / "slice1.dcm").write_bytes(b"x")
-    result = run(scans / "slice1.dcm", scans / "scan0.nii.gz")
+    (scans / "slice1.jp2").write_bytes(b"x")
+    result = run(scans / "slice1.jp2", scans / "scan0.nii.gz")
     assert result.exit_code == 2 and not (tmp_path / "out").exists()
-    assert_sentence(result.stderr.strip(), "slice1.dcm", "DICOM", "NIfTI")
+    assert_sentence(result.stderr.strip(), "slice1.jp2", ".nii.gz", "DICOM")
     result = run("x" * 300)
     assert result.exit_code == 2
     assert "x cannot be read: File name too long" in result.stderr

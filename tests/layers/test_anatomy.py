@@ -6,7 +6,7 @@ import pytest
 from napari.layers import Image
 
 from napari_ldseg.layers.anatomy import Anatomy, letters, orientation_known, position_text
-from napari_ldseg.layers.nifti import read_layers
+from napari_ldseg.layers.files import read_layers
 
 
 def tilted(tmp_path, degrees, code=1):

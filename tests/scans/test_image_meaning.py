@@ -95,8 +95,11 @@ def test_one_component_is_grey_and_the_alpha_of_a_vector_is_dropped(tmp_path):
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_min_is_white_is_the_same_image(tmp_path, dtype, compression):
     array = (GREY > 99) if dtype is bool else GREY.astype(dtype)
-    stored = np.invert(array)
-    tifffile.imwrite(tmp_path / "w.tif", stored, photometric="miniswhite", compression=compression)
+    stored, options = np.invert(array), {"photometric": "miniswhite", "compression": compression}
+    try:
+        tifffile.imwrite(tmp_path / "w.tif", stored, **options)
+    except NotImplementedError:
+        pytest.skip("this version of tifffile cannot write it")
     np.testing.assert_array_equal(read_scan(tmp_path / "w.tif").array, array)
 
 
