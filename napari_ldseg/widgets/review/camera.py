@@ -27,7 +27,7 @@ def go_to(viewer: ViewerModel, layer: Layer, peak: tuple[int, ...], box: tuple[s
     )
     offset = viewer.dims.ndim - len(world)
     shown = [axis - offset for axis in viewer.dims.displayed if axis >= offset]
-    camera = _camera(viewer)
+    camera = camera_of(viewer)
     middle = (low + high) / 2
     camera.center = tuple(middle[axis] for axis in shown)
     extent = max((abs(high[a] - low[a]) for a in shown[-2:]), default=1.0)
@@ -36,7 +36,7 @@ def go_to(viewer: ViewerModel, layer: Layer, peak: tuple[int, ...], box: tuple[s
     camera.zoom = min(_canvas_size(viewer)) / max(visible, 1e-9)
 
 
-def _camera(viewer: ViewerModel) -> Any:
+def camera_of(viewer: ViewerModel) -> Any:
     """Return the camera; newer versions of napari have it in the scene."""
     scene = getattr(viewer, "scene", None)
     return getattr(scene, "camera", None) or viewer.camera
