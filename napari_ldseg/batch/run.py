@@ -15,7 +15,8 @@ import torch
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
 from ..inference.distributed import OneProcess, device_name
-from ..inference.segment import PosteriorSampler
+from ..inference.segment import make_sampler
+from ..inference.tiled import TiledSampler
 from ..scans.channels import ImageFiles, read_image
 from ..scans.files import image_hash
 from ..utils.locking import exclusive_lock
@@ -244,26 +245,28 @@ def _segment_case(
             return SKIPPED
         results.check_replaceable(item.path, made_with)
         started = logged = time.monotonic()
-        sampler = PosteriorSampler(
+        sampler = make_sampler(
             checkpoint,
             read_image(item.image, checkpoint.metadata.architecture.image_channels),
             seed=settings["seed"],
             steps=settings["steps"],
             device=device,
         )
-        for posterior in sampler.run(settings["samples"]):
+        if isinstance(sampler, TiledSampler):
+            _prepare_tiles(sampler, item, settings["samples"], callbacks)
+        for _ in sampler.run(settings["samples"]):
             if callbacks.stop():
                 raise Stopped
             now = time.monotonic()
-            fraction = len(posterior.latents) / (
-                settings["samples"] * len(posterior.planned_frames)
-            )
+            fraction = sampler.fraction(settings["samples"])
             if callbacks.on_progress is not None:
                 callbacks.on_progress(pace.done + fraction, pace.seconds_left(fraction))
             elif now - logged > SECONDS_BETWEEN_LINES:
                 logged = now
                 left = _time_left((now - started) / fraction * (1 - fraction))
                 callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
+        if sampler.notice:
+            callbacks.log(f"{one_line(item.name)}: {sampler.notice}")
         seconds = time.monotonic() - started
         classes = checkpoint.metadata.classes
         results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
@@ -286,6 +289,16 @@ def _segment_case(
     except LDSegError as error:
         return f"{reason} {error}"
     return reason
+
+
+def _prepare_tiles(sampler: TiledSampler, item: Input, samples: int, callbacks: _Callbacks) -> None:
+    """Find what to segment in a large image, and log the time that it will take."""
+    for _ in sampler.prepare():
+        if callbacks.stop():
+            raise Stopped
+    seconds = sampler.projected_seconds(samples)
+    tiles = f"{sampler.tile_count} tile{'s' if sampler.tile_count > 1 else ''}"
+    callbacks.log(f"{one_line(item.name)}: {tiles}, {about(seconds)}")
 
 
 def _classes(checkpoint: Checkpoint) -> list[str]:

@@ -15,6 +15,7 @@ Text = Annotated[str, Field(max_length=2000)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 Cells = Annotated[int, Field(ge=1, le=4096)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Pixels = Annotated[int, Field(ge=1, le=1_000_000)]
 Millimetres = Annotated[float, Field(gt=0.001, lt=10_000, allow_inf_nan=False)]
 
 MAX_GRID_VOXELS = 2**28
@@ -84,6 +85,16 @@ class FieldOfView(_Schema):
 
     smallest: tuple[Millimetres, ...]
     largest: tuple[Millimetres, ...]
+
+
+class TrainingSize(_Schema):
+    """Smallest and largest training image per axis, in pixels.
+
+    They are pixels of the images for a grid of fixed size, and of the grid for a grid of fixed spacing.
+    """
+
+    smallest: tuple[Pixels, ...]
+    largest: tuple[Pixels, ...]
 
 
 class Metric(_Schema):
@@ -173,8 +184,18 @@ class Domain(_Schema):
         return self
 
 
+LargerImages = Literal["resize", "tile", "find"]
+
+
 class Metadata(_Schema):
-    """Everything except the weights that is needed to use a checkpoint."""
+    """Everything except the weights that is needed to use a checkpoint.
+
+    ``larger_images`` is what to do with images that are far larger than the training images: ``"resize"``
+    takes them as a whole, because every training image shows the complete field; ``"tile"`` segments
+    overlapping tiles, because structures are everywhere; ``"find"`` searches for the structures with
+    tiles and segments around them, because the training images are crops around a structure. None is
+    the default of ``inference.extent.larger_images``.
+    """
 
     format_version: Literal[1] = 1
     name: Annotated[str, Field(min_length=1, max_length=100)]
@@ -192,6 +213,8 @@ class Metadata(_Schema):
     grid: Grid
     intensity: Intensity = Intensity()
     field_of_view: FieldOfView | None = None
+    training_size: TrainingSize | None = None
+    larger_images: LargerImages | None = None
     label_steps: Annotated[int, Field(ge=1, le=1000)] = 2
     posterior_steps: Annotated[int, Field(ge=1, le=1000)] = 10
     training: TrainingRecord
@@ -226,6 +249,8 @@ class Metadata(_Schema):
         per_axis = [self.grid.size, self.grid.spacing, self.grid.minimum_size]
         if self.field_of_view is not None:
             per_axis += [self.field_of_view.smallest, self.field_of_view.largest]
+        if self.training_size is not None:
+            per_axis += [self.training_size.smallest, self.training_size.largest]
         if any(values is not None and len(values) != arch.dims for values in per_axis):
             raise ValueError(f"the grid and the field of view must have {arch.dims} axes")
         factors = None if self.calibration is None else self.calibration.volume_factors

@@ -11,7 +11,7 @@ from ..checkpoint.file import Checkpoint
 from ..checkpoint.metadata import Grid, Intensity, Metadata, TrainingRecord
 from ..datasets.case import Case
 from ..errors import LDSegError
-from ..inference.checks import field_of_view
+from ..inference.checks import field_of_view, training_size
 from ..inference.orientation import orientation_change
 from ..inference.preprocessing import grid_map
 from ..model.architecture import Architecture
@@ -87,6 +87,7 @@ def new_metadata(
             "classes": config.classes,
             "grid": _grid(old, [*seen, *held_out]),
             "field_of_view": field_of_view(old, seen),
+            "training_size": training_size(old, seen),
             "training": record,
             "metrics": (),
             "calibration": None,

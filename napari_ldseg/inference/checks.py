@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 import numpy as np
 
-from ..checkpoint.metadata import FieldOfView, Metadata
+from ..checkpoint.metadata import FieldOfView, LargerImages, Metadata, TrainingSize
 from ..errors import LDSegError
 from ..scans.memory import check_available_memory
 from ..scans.scan import Scan
 from .orientation import orientation_change
 
 TOO_LARGE, TOO_SMALL = 1.5, 0.4
+UNKNOWN_SIZE = {2: 512, 3: 128}  # of training images on the grid, where it is not known
 USE_A_BOX = "draw a box around the structure and choose it under Region"
 
 
-def check_fit(metadata: Metadata, scan: Scan) -> None:
-    """Raise LDSegError if the checkpoint of ``metadata`` does not suit ``scan``."""
+def check_fit(metadata: Metadata, scan: Scan, larger_allowed: bool = False) -> None:
+    """Raise LDSegError if the checkpoint of ``metadata`` does not suit ``scan``.
+
+    With ``larger_allowed``, a scan far larger than the training images does, because it is segmented in
+    tiles; see ``tiles.tile_grid``.
+    """
     _check_dimensions(metadata, scan)
     _check_intensity_type(scan)
     _check_channels(metadata, scan)
-    _check_field_of_view(metadata, scan)
+    _check_field_of_view(metadata, scan, larger_allowed)
 
 
 def warn_of_unknown_size(metadata: Metadata, scan: Scan) -> None:
@@ -63,6 +68,73 @@ def field_of_view(metadata: Metadata, scans: Iterable[Scan]) -> FieldOfView | No
         return None
     smallest, largest = np.min(extents, axis=0), np.max(extents, axis=0)
     return FieldOfView(smallest=tuple(smallest.tolist()), largest=tuple(largest.tolist()))
+
+
+def training_size(metadata: Metadata, scans: Iterable[Scan]) -> TrainingSize | None:
+    """Return the checkpoint's training size, extended by that of ``scans``; None in 3D.
+
+    The sizes are those of ``metadata.TrainingSize``; of a volume, those of its slices.
+    """
+    if metadata.architecture.dims == 3:
+        return metadata.training_size
+    fixed = metadata.grid.size is not None
+    sizes = [scan.shape[-2:] if fixed else on_grid(metadata, scan) for scan in scans]
+    if metadata.training_size is not None:
+        sizes += [metadata.training_size.smallest, metadata.training_size.largest]
+    if not sizes:
+        return None
+    smallest, largest = np.min(sizes, axis=0), np.max(sizes, axis=0)
+    return TrainingSize(smallest=tuple(smallest.tolist()), largest=tuple(largest.tolist()))
+
+
+def on_grid(metadata: Metadata, scan: Scan) -> tuple[int, ...]:
+    """Return the scan's size on the networks' grid of fixed spacing, in voxels, without padding."""
+    extent = extent_mm(metadata, scan)
+    spacing = metadata.grid.spacing or ()
+    return tuple(max(1, round(e / s)) for e, s in zip(extent, spacing, strict=True))
+
+
+def larger_images(metadata: Metadata) -> LargerImages:
+    """Return what to do with images that are far larger than the training images.
+
+    Where the checkpoint does not say it: 3D training images with a known field of view count as crops
+    ("find"); images that are resized to a fixed size are taken as a whole; others are tiled.
+    """
+    if metadata.larger_images is not None:
+        return metadata.larger_images
+    if metadata.architecture.dims == 3 and metadata.field_of_view is not None:
+        return "find"
+    return "resize" if metadata.grid.size is not None else "tile"
+
+
+def trained_sizes(
+    metadata: Metadata, scan: Scan
+) -> tuple[Sequence[float], Sequence[float], Sequence[float]] | None:
+    """Return the scan's size along the checkpoint's axes, and the smallest and largest one in training.
+
+    All in mm or in pixels, whichever the checkpoint has; None if they are not known and not needed.
+    """
+    dims = metadata.architecture.dims
+    if metadata.field_of_view is not None:
+        fov = metadata.field_of_view
+        return extent_mm(metadata, scan), fov.smallest, fov.largest
+    if metadata.grid.size is None:
+        lengths = on_grid(metadata, scan)
+    else:
+        order, _ = orientation_change(metadata, scan.affine)
+        lengths = tuple(scan.shape[len(scan.shape) - dims :][axis] for axis in order)
+    if metadata.training_size is not None:
+        return lengths, metadata.training_size.smallest, metadata.training_size.largest
+    unknown = (UNKNOWN_SIZE[dims],) * dims
+    return None if metadata.grid.size is not None else (lengths, unknown, unknown)
+
+
+def is_larger(metadata: Metadata, scan: Scan) -> bool:
+    """Return whether ``scan`` is far larger than the training images, so that it needs tiles."""
+    sizes = trained_sizes(metadata, scan)
+    if sizes is None or larger_images(metadata) == "resize":
+        return False
+    return any(n > TOO_LARGE * high for n, high in zip(sizes[0], sizes[2], strict=True))
 
 
 def outside_field_of_view(metadata: Metadata, scan: Scan) -> tuple[str, str] | None:
@@ -129,9 +201,10 @@ def _check_channels(metadata: Metadata, scan: Scan) -> None:
     )
 
 
-def _check_field_of_view(metadata: Metadata, scan: Scan) -> None:
+def _check_field_of_view(metadata: Metadata, scan: Scan, larger_allowed: bool) -> None:
     problem = outside_field_of_view(metadata, scan)
-    if problem is not None:
+    larger = larger_allowed and larger_images(metadata) != "resize"
+    if problem is not None and not (larger and problem[1] == USE_A_BOX):
         raise LDSegError("; ".join(problem) + ".")
 
 

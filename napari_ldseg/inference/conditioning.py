@@ -195,7 +195,7 @@ class Conditioner:
         lengths = np.empty(self._dims)
         for axis, inner in zip(mapping.order, mapping.inner, strict=True):
             lengths[axis] = inner / mapping.shape[axis]
-        return lengths / (REACH * min(mapping.inner))
+        return lengths / (REACH * min(self.samples.window or mapping.inner))
 
     def _frame_distance(self, number: int, stroke: _Placed) -> float:
         """Return the distance in frames between a frame and a stroke's, in units of the reach."""

@@ -39,7 +39,8 @@ class Posterior:
         Whether to keep each sample's most probable classes, and these: uint8 (*space) per
         (frame, sample).
     latents
-        z_l(0) per (frame, sample), float32 on the CPU, from which any sample can be decoded again.
+        z_l(0) per (frame, sample), float32 on the CPU, from which any sample can be decoded again; none of
+        an image that was segmented in tiles.
     provenance
         Everything needed to reproduce the result.
     calibration
@@ -55,6 +56,7 @@ class Posterior:
     keep_labels: bool = False
     unlike: str | None = None  # what shows that the image is unlike the training images
     images: str = ""  # what these are
+    larger: bool = False  # than the training images
     counts: np.ndarray = field(init=False)
     latents: dict[tuple[Frame, int], Tensor] = field(default_factory=dict)
     sample_labels: dict[tuple[Frame, int], np.ndarray] = field(default_factory=dict)
@@ -65,26 +67,51 @@ class Posterior:
         self._mean = torch.zeros(len(self.class_names), *shape)
         self._squares = torch.zeros(len(self.class_names), *shape)
         self._voxels: dict[int, np.ndarray] = {}
+        # Of a large image some rows have one sample more than others while a sample is being drawn.
+        self._row_counts = np.zeros(shape[: self.leading + 1], dtype=np.int32)
 
     def add(self, frame: Frame, sample: int, probabilities: Tensor, latent: Tensor) -> None:
         """Add sample number ``sample`` of ``frame``: probabilities (classes, *space), 0 to 1.
 
         Updates the running mean and squared deviation (Welford, Technometrics 4, 1962).
         """
+        labels = self.add_rows(frame, sample, 0, probabilities)
         self.counts[frame] += 1
-        at: tuple[slice | int, ...] = (slice(None), *frame)
+        if self.keep_labels:
+            self.sample_labels[frame, sample] = labels
+        self.latents[frame, sample] = latent
+
+    def add_rows(self, frame: Frame, sample: int, start: int, probabilities: Tensor) -> np.ndarray:
+        """Add rows of a sample along the first axis of space, from ``start``: (classes, rows, *space[1:]).
+
+        Returns their most probable classes, uint8 (rows, *space[1:]). The sample counts once
+        ``complete`` is called. Rows that already have the sample are not added again.
+        """
         probabilities = probabilities.to("cpu", torch.float32)
+        labels = most_probable(probabilities).numpy()
+        rows = slice(start, start + probabilities.shape[1])
+        counts = self._row_counts[frame][rows]
+        if (counts > self.counts[frame]).all():
+            return labels
+        counts += 1
+        at: tuple[slice | int, ...] = (slice(None), *frame, rows)
         mean, squares = self._mean[at], self._squares[at]
-        n = int(self.counts[frame])
+        n = int(self.counts[frame]) + 1
         difference = probabilities - mean
         mean.add_(difference, alpha=1 / n)
         squares.addcmul_(difference, difference, value=1 - 1 / n)
-        labels = most_probable(probabilities).numpy()
-        if self.keep_labels:
-            self.sample_labels[frame, sample] = labels
         voxels = np.array([np.count_nonzero(labels == c) for c in range(len(self.class_names))])
         self._voxels[sample] = self._voxels.get(sample, 0) + voxels
-        self.latents[frame, sample] = latent
+        return labels
+
+    def complete(self, frame: Frame) -> None:
+        """Count a sample of ``frame`` whose rows have all been added."""
+        self.counts[frame] += 1
+
+    @property
+    def sampled(self) -> np.ndarray:
+        """Whether each row of each frame has a sample, bool (*leading, rows)."""
+        return self._row_counts > 0
 
     @property
     def n(self) -> int:
@@ -111,21 +138,23 @@ class Posterior:
         if self.n < 2:
             return None
         largest = self._squares.amax(0)
-        n = torch.from_numpy(self.counts.astype(np.float32)).clamp(min=1)
+        n = torch.from_numpy(self._row_counts.astype(np.float32)).clamp(min=1)
         n = n.reshape(*n.shape, *(1,) * (largest.ndim - n.ndim))
-        return (largest / n).clamp_(min=0).sqrt_().numpy()
+        return largest.div_(n).clamp_(min=0).sqrt_().numpy()
 
     @property
     def predictive_sd(self) -> np.ndarray:
         """sqrt(p (1 - p)) of the mean probability p, maximum over classes, float32, 0 to 0.5."""
-        variance = (self._mean * (1 - self._mean)).amax(0)
-        return variance.clamp_(min=0).sqrt_().numpy()
+        variance = torch.zeros(self.scan.shape)
+        for mean in self._mean:
+            torch.maximum(variance, mean * (1 - mean), out=variance)
+        return variance.sqrt_().numpy()
 
     @property
     def error_probability(self) -> np.ndarray:
         """1 - p of the label map's class, p the mean probability: float32, 0 to 1, 0 in frames without samples."""
         error = (1 - self._mean.amax(0)).clamp_(min=0)
-        error[torch.from_numpy(np.asarray(self.counts == 0))] = 0
+        error[torch.from_numpy(~self.sampled)] = 0
         return error.numpy()
 
     @property
@@ -144,6 +173,8 @@ class Posterior:
     def not_calibrated(self) -> str | None:
         """Why the checkpoint's calibration does not apply to this result; None if it does."""
         steps, sampler = self.provenance.get("steps"), self.provenance.get("sampler", "")
+        if self.calibration is not None and self.larger:
+            return "the image is larger than those the model was trained on"
         if self.calibration is not None and self.unlike:
             return f"the image is unlike those the model was trained on ({self.unlike})"
         return reason_not_calibrated(self.calibration, self.n, steps, sampler)
@@ -230,7 +261,8 @@ class Posterior:
         time_points = math.prod(self.scan.shape[: -self.scan.space])
         unit_size = self.voxel_size / max(time_points, 1)
         counts = self.voxel_counts() * unit_size
-        labels = np.bincount(self.labels.ravel(), minlength=len(self.class_names)) * unit_size
+        most = self.labels
+        labels = [np.count_nonzero(most == c) * unit_size for c in range(len(self.class_names))]
         unit = "voxels"
         if self.scan.calibrated:
             unit = "mm3" if self.scan.space == 3 else "mm2"

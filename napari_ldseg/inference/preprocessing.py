@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ class GridMap:
 
     def image_to_grid(self, image: np.ndarray) -> np.ndarray:
         """Reorient and resample (channels, *shape) to (channels, *inner), float32, without padding."""
-        oriented = self._orient(image).astype(np.float32)
+        oriented = self.orient(image).astype(np.float32)
         if oriented.shape[1:] == self.inner:
             return oriented
         if self.resampling == "nearest":
@@ -73,47 +74,81 @@ class GridMap:
         """Resample (channels, *size) linearly to the image's grid (channels, *shape)."""
         for axis, (before, after) in enumerate(self.pads, start=1):
             values = values.narrow(axis, before, values.shape[axis] - before - after)
-        oriented = self._oriented_shape
+        oriented = self.oriented_shape
         if self.resampling != "linear":
             for axis, positions in enumerate(self._positions(), start=1):
-                values = _interpolate(values, axis, positions)
+                values = interpolate(values, axis, positions)
         elif oriented != self.inner:
             mode = LINEAR[len(oriented)]
             values = F.interpolate(values[None], size=oriented, mode=mode, align_corners=False)[0]
-        flipped = [axis for axis, flip in enumerate(self.flips, start=1) if flip < 0]
-        values = values.flip(flipped) if flipped else values
-        back = np.argsort(self.order)
-        return values.permute(0, *(int(axis) + 1 for axis in back))
+        return self.orient_back(values)
 
     @property
-    def _oriented_shape(self) -> tuple[int, ...]:
+    def oriented_shape(self) -> tuple[int, ...]:
+        """The image's shape with the axes of the networks' grid."""
         return tuple(self.shape[axis] for axis in self.order)
+
+    def positions_on_image(self, axis: int) -> np.ndarray:
+        """Return the position on the oriented image of each voxel of ``inner`` along ``axis``, in voxels."""
+        n, m = self.oriented_shape[axis], self.inner[axis]
+        if self.resampling == "nearest":
+            return self._nearest()[axis].astype(float)
+        if self.resampling == "corners":
+            return np.linspace(0, n - 1, m)
+        return np.clip((np.arange(m) + 0.5) * (n / m) - 0.5, 0, n - 1)
+
+    def positions_on_grid(self, axis: int) -> np.ndarray:
+        """Return the position in ``inner`` of each voxel of the oriented image along ``axis``."""
+        if self.resampling != "linear":
+            return self._positions()[axis]
+        n, m = self.oriented_shape[axis], self.inner[axis]
+        return np.clip((np.arange(n) + 0.5) * (m / n) - 0.5, 0, m - 1)
+
+    def smoothing(self, axis: int) -> float:
+        """Return the SD in voxels of the low-pass filter along ``axis`` before the image is made smaller."""
+        shrinks = self.resampling == "linear"
+        return max(0.0, (self.oriented_shape[axis] / self.inner[axis] - 1) / 2) if shrinks else 0.0
+
+    def on_image(self, ranges: Sequence[tuple[int, int]]) -> tuple[slice, ...]:
+        """Return the image's slices for (start, stop) along each axis of the oriented image."""
+        slices = [slice(0)] * len(ranges)
+        for axis, flip, (start, stop) in zip(self.order, self.flips, ranges, strict=True):
+            n = self.shape[axis]
+            slices[axis] = slice(start, stop) if flip > 0 else slice(n - stop, n - start)
+        return tuple(slices)
 
     def _nearest(self) -> list[np.ndarray]:
         """Return for each axis the index of the image's voxel that each voxel of the grid takes."""
-        sizes = zip(self._oriented_shape, self.inner, strict=True)
+        sizes = zip(self.oriented_shape, self.inner, strict=True)
         return [np.minimum((np.arange(m) * (1 / (m / n))).astype(int), n - 1) for n, m in sizes]
 
     def _positions(self) -> list[np.ndarray]:
         """Return for each axis the position of each voxel of the image on the grid, in grid voxels."""
         if self.resampling == "corners":
-            sizes = zip(self._oriented_shape, self.inner, strict=True)
+            sizes = zip(self.oriented_shape, self.inner, strict=True)
             return [np.linspace(0, m - 1, n) for n, m in sizes]
         positions = []
-        for n, nearest in zip(self._oriented_shape, self._nearest(), strict=True):
+        for n, nearest in zip(self.oriented_shape, self._nearest(), strict=True):
             voxels, first, count = np.unique(nearest, return_index=True, return_counts=True)
             # Several grid voxels may take the same voxel of the image: its position is their centre.
             positions.append(np.interp(np.arange(n), voxels, first + (count - 1) / 2))
         return positions
 
-    def _orient(self, image: np.ndarray) -> np.ndarray:
+    def orient(self, image: np.ndarray) -> np.ndarray:
+        """Return (channels, *space of the image) with the axes of the networks' grid."""
         image = image.transpose(0, *(axis + 1 for axis in self.order))
         for axis, flip in enumerate(self.flips, start=1):
             image = np.flip(image, axis) if flip < 0 else image
         return image
 
+    def orient_back(self, values: Tensor) -> Tensor:
+        """Undo ``orient``."""
+        flipped = [axis for axis, flip in enumerate(self.flips, start=1) if flip < 0]
+        values = values.flip(flipped) if flipped else values
+        return values.permute(0, *(int(axis) + 1 for axis in np.argsort(self.order)))
 
-def _interpolate(values: Tensor, axis: int, positions: np.ndarray) -> Tensor:
+
+def interpolate(values: Tensor, axis: int, positions: np.ndarray) -> Tensor:
     """Return ``values`` at real-valued ``positions`` along ``axis``, linearly interpolated."""
     if np.array_equal(positions, np.arange(values.shape[axis])):
         return values

@@ -35,6 +35,8 @@ class Samples:
         The image embeddings z_i, float32 (frames, embedding_channels, *cells), on the CPU.
     provenance
         That of the posterior: checkpoint, seed, steps and so on.
+    window
+        What the networks see at a time, in voxels of their grid, if it is not the whole image.
     """
 
     metadata: Metadata
@@ -45,6 +47,7 @@ class Samples:
     latents: Tensor
     embeddings: Tensor
     provenance: Mapping
+    window: tuple[int, ...] | None = None
     _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
 
     @property

@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,15 @@ from .checks import (
     check_grid_memory,
     check_integer,
     check_memory,
+    is_larger,
     warn_of_unknown_size,
 )
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
 from .domain import distance, far_from_training, features, is_blank
+from .noise import sample_noise
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
+from .region import Region, full_region
 from .samples import Samples, stacked_latents
 from .similarity import training_images, unlike_training
 
@@ -54,7 +58,8 @@ def segment(
 ) -> Posterior:
     """Sample ``n`` segmentations of ``scan`` and return their posterior.
 
-    See ``PosteriorSampler`` for the parameters and errors.
+    A scan that is far larger than the training images is segmented in tiles, or the structures are found
+    and segmented: see ``make_sampler``. See ``PosteriorSampler`` for the parameters and errors.
 
     Examples
     --------
@@ -62,7 +67,7 @@ def segment(
     >>> posterior = segment(checkpoint, read_scan("scan.nii.gz"), n=20)
     >>> write_like("labels.nii.gz", posterior.labels, posterior.scan)
     """
-    sampler = PosteriorSampler(
+    sampler = make_sampler(
         checkpoint,
         scan,
         seed=seed,
@@ -74,6 +79,23 @@ def segment(
     for _ in sampler.run(n):
         pass
     return sampler.posterior
+
+
+def make_sampler(
+    checkpoint: Checkpoint, scan: Scan | np.ndarray, **settings: Any
+) -> PosteriorSampler:
+    """Return the sampler for ``scan``: one that uses tiles if it is far larger than the training images.
+
+    Takes and raises what ``PosteriorSampler`` and, for a large scan, ``tiled.TiledSampler`` do.
+    """
+    from .tiled import TiledSampler
+
+    if isinstance(checkpoint, Checkpoint) and not isinstance(scan, str | os.PathLike):
+        scan = scan if isinstance(scan, Scan) else _as_scan(scan, checkpoint.metadata)
+        check_fit(checkpoint.metadata, scan, larger_allowed=True)
+        if is_larger(checkpoint.metadata, scan):
+            return TiledSampler(checkpoint, scan, **settings)
+    return PosteriorSampler(checkpoint, scan, **settings)
 
 
 class PosteriorSampler:
@@ -139,21 +161,22 @@ class PosteriorSampler:
             raise LDSegError(
                 f"{metadata.name} has {metadata.schedule_length} times; {steps} steps are too many."
             )
-        check_fit(metadata, scan)
-        check_memory(metadata, scan)
         warn_of_unknown_size(metadata, scan)
         dims = metadata.architecture.dims
         self.metadata, self.scan, self.seed = metadata, scan, seed
+        self.notice = ""  # what the user should know of how the run goes on
         self._steps = steps
         self._device = resolve_device(device)
-        self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
-        check_grid_memory(metadata, self._map.size)
-        self._precision = resolve_precision(self._device, math.prod(self._map.size), precision)
+        size, shape = self._prepare_grid()
+        voxels = math.prod(size)
+        self._precision = resolve_precision(self._device, voxels, precision)
         self._model = checkpoint.model
         if not isinstance(checkpoint.model, LDSeg):
             self._precision = "float32"
         elif self._device.type == "cpu":
             self._model = inference_copy(checkpoint.model, PRECISIONS[self._precision])
+        voxels = max(voxels, math.prod(shape))
+        self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
         leading = scan.shape[:-dims]
         planned = tuple(dict.fromkeys(np.ndindex(*leading) if frames is None else frames))
         if not planned:
@@ -166,14 +189,22 @@ class PosteriorSampler:
         self._embeddings: dict[Frame, Tensor] = {}
         self._distances: dict[Frame, float] = {}
         self._digest = hashlib.sha256()
-        voxels = max(math.prod(self._map.size), math.prod(self._map.shape))
-        self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
         self._shrunk = False
         self._frames = planned
         self._keep_labels = keep_labels
         self._unlike = unlike_training(metadata, scan)
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
+
+    def _prepare_grid(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Check the scan and set up the networks' grid; return its size and that of the image part."""
+        metadata, scan = self.metadata, self.scan
+        check_fit(metadata, scan)
+        check_memory(metadata, scan)
+        dims = metadata.architecture.dims
+        self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
+        check_grid_memory(metadata, self._map.size)
+        return self._map.size, self._map.shape
 
     def run(self, n: int) -> Iterator[Posterior]:
         """Add ``n`` samples; yield the same, growing posterior after every batch.
@@ -209,12 +240,20 @@ class PosteriorSampler:
                     latents[done:sampled] = self._sample(ahead, steps)
                 batch = items[done : min(done + self._batch, sampled)]
                 self._decode(batch, latents[done : done + len(batch)])
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 self._halve_batch(error)
                 done = sampled = done + sum(item in posterior.latents for item in batch)
                 continue
             done += len(batch)
             yield posterior
+
+    def fraction(self, n: int) -> float:
+        """Return the part of the work for ``n`` samples in total that is done, 0 to 1."""
+        return len(self.posterior.latents) / (n * len(self._frames))
+
+    def sampled_region(self) -> Region:
+        """Return the part of the scan that ``samples`` are of."""
+        return full_region(self.scan)
 
     def release(self) -> None:
         """Free the device's memory; the posterior is kept, and more samples can be added."""
@@ -222,8 +261,11 @@ class PosteriorSampler:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def samples(self) -> Samples:
-        """Return the complete samples so far, to be decoded one by one; there must be at least one."""
+    def samples(self) -> Samples | None:
+        """Return the complete samples so far, to be decoded one by one; there must be at least one.
+
+        None if they are too large to be kept.
+        """
         posterior = self.posterior
         frames = posterior.planned_frames
         return Samples(
@@ -329,18 +371,28 @@ class PosteriorSampler:
             training_images(self.metadata),
         )
 
-    def _halve_batch(self, error: RuntimeError) -> None:
-        """Halve the batch after running out of memory; re-raise any other error."""
-        if not is_out_of_memory(error):
+    def _halve_batch(self, error: Exception) -> None:
+        """Halve the batch after running out of memory, then move to the CPU; re-raise any other error.
+
+        Smaller tiles would be different samples, as the networks see less of the image at a time.
+        """
+        if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
             raise error
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if self._batch == 1 and self._shrunk:
+        if self._batch > 1 or not self._shrunk:
+            self._batch, self._shrunk = max(1, self._batch // 2), True
+            self.notice = f"{self._device} ran out of memory: continued in smaller batches"
+        elif self._device.type != "cpu":
+            self.notice = f"{self._device} ran out of memory: continued on the CPU"
+            self.posterior.provenance["device"] = f"{self._device}, then cpu"
+            self._device = torch.device("cpu")
+            self._model.to("cpu")
+        else:
             raise LDSegError(
-                f"{self._device} ran out of memory on {self.scan.name}; choose CPU under Device or "
-                "draw a box around the structure."
+                f"{self._device} ran out of memory on {self.scan.name}; close other programs or draw a "
+                "box around the structure."
             ) from error
-        self._batch, self._shrunk = max(1, self._batch // 2), True
 
 
 def _as_scan(array: np.ndarray, metadata: Metadata) -> Scan:
@@ -348,15 +400,3 @@ def _as_scan(array: np.ndarray, metadata: Metadata) -> Scan:
     channels, dims = metadata.architecture.image_channels, metadata.architecture.dims
     several = channels > 1 and array.ndim > dims and array.shape[-1] == channels
     return Scan(array, channels=several)
-
-
-def sample_noise(seed: int, sample: int, shape: tuple[int, ...], step: int = -1) -> Tensor:
-    """Return standard normal noise of ``shape``, float32 on the CPU.
-
-    ``step`` -1 is the initial noise z_l(T) of sample number ``sample``; 0 and up are the steps of an
-    ancestral sampler. It is the same for every slice of a volume, and does not depend on batch size,
-    device or order.
-    """
-    state = np.random.SeedSequence([seed, sample, step + 1]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(state))
-    return torch.randn(shape, generator=generator)

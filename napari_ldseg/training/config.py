@@ -14,6 +14,7 @@ from ..checkpoint.metadata import (
     ClassInfo,
     Grid,
     Intensity,
+    LargerImages,
     Metadata,
     Text,
     TrainingRecord,
@@ -21,7 +22,7 @@ from ..checkpoint.metadata import (
 from ..datasets.case import Case
 from ..datasets.settings import DataSettings
 from ..errors import LDSegError
-from ..inference.checks import field_of_view
+from ..inference.checks import field_of_view, training_size
 from ..model.architecture import Architecture
 from ..utils.atomic import atomic_write
 from ..utils.colours import class_colour
@@ -96,6 +97,7 @@ class TrainingConfig(BaseModel):
     orientation: str | None = None
     grid: Grid
     intensity: Intensity = Intensity()
+    larger_images: LargerImages | None = None
     networks: Literal["ldseg", "res-unet"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "linear"
@@ -105,7 +107,7 @@ class TrainingConfig(BaseModel):
     def metadata(self, training: Sequence[Case], split: str) -> Metadata:
         """Return the description of the checkpoint to make.
 
-        The training cases give the field of view in 3D; ``split`` describes how the cases were divided.
+        The training cases give the field of view in 3D and the images' size in 2D; ``split`` describes how the cases were divided.
 
         Raises
         ------
@@ -150,10 +152,15 @@ class TrainingConfig(BaseModel):
                 orientation=(self.orientation or "SPL") if dims == 3 else self.orientation,
                 grid=self.grid,
                 intensity=self.intensity,
+                larger_images=self.larger_images,
                 training=TrainingRecord(data=self.source, licence=self.licence, split=split),
             )
             scans = (case.read_scan() for case in training)
-            return metadata.model_copy(update={"field_of_view": field_of_view(metadata, scans)})
+            seen = {
+                "field_of_view": field_of_view(metadata, scans),  # reads the scans in 3D
+                "training_size": training_size(metadata, scans),  # in 2D
+            }
+            return metadata.model_copy(update=seen)
         except (TypeError, ValidationError, ValueError) as error:
             raise LDSegError(
                 f"The configuration of {self.name} does not fit together: {_first(error)}."

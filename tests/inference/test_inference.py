@@ -341,20 +341,25 @@ def test_field_of_view(tiny_checkpoint, assert_sentence):
     fov = FieldOfView(smallest=(18, 20, 20), largest=(20, 24, 30))
     checkpoint = tiny_checkpoint(3, orientation="LPS", field_of_view=fov)
 
-    def run(spacing, **options):
-        segment(checkpoint, Scan(random_image(3), default_affine(spacing), name="mr", **options), 1)
+    def run(spacing, model=checkpoint, **options):
+        segment(model, Scan(random_image(3), default_affine(spacing), name="mr", **options), 1)
 
     run((2.5, 2, 2))  # 25 x 24 x 18 mm: superior, posterior, left
+    whole = tiny_checkpoint(3, orientation="LPS", field_of_view=fov, larger_images="resize")
     for spacing, words in [
         ((5, 2, 2), ("mr covers 18 x 24 x 50 mm", "box")),
         ((2.5, 2, 4), ("mr covers 36 x 24 x 25 mm", "box")),
         ((0.5, 2, 2), ("mr covers only 18 x 24 x 5 mm", "larger")),
     ]:
         with pytest.raises(LDSegError) as error:
-            run(spacing)
+            run(spacing, whole)
         assert_sentence(error, *words, "trained on 18-20 x 20-24 x 20-30 mm")
+    with pytest.raises(LDSegError, match="covers only 18 x 24 x 5 mm"):
+        run((0.5, 2, 2))
+    tiles = tiny_checkpoint(3, orientation="LPS", field_of_view=fov, larger_images="tile")
+    run((5, 2, 2), tiles)
     with pytest.raises(LDSegError) as error:
-        run((5, 2, 2), calibrated=False)
+        run((5, 2, 2), whole, calibrated=False)
     assert_sentence(error, "taken as mm")
 
 

@@ -263,7 +263,7 @@ def test_box_limits_the_run_and_results_lie_in_it(viewer, widget, run, model_fil
     assert len(rows) > 50
 
 
-def test_too_large_a_scan_asks_for_a_box_and_a_box_in_one_slice_is_enough(
+def test_in_too_large_a_scan_the_region_is_searched_and_a_box_in_one_slice_is_enough(
     viewer, widget, run, model_file
 ):
     from napari_ldseg.checkpoint.metadata import FieldOfView, Grid
@@ -273,8 +273,7 @@ def test_too_large_a_scan_asks_for_a_box_and_a_box_in_one_slice_is_enough(
     widget.model.choose(path)
     volume = np.random.default_rng(3).integers(0, 99, (40, 44, 48)).astype(np.uint8)
     viewer.add_image(volume, units="mm", name="head")
-    message = run()
-    assert "head covers 40 x 44 x 48 mm" in message and "draw a box" in message
+    assert widget.region.current_choice == "find the region"
     corners = [[20, 8, 9], [20, 8, 22], [20, 21, 22], [20, 21, 9]]
     viewer.add_shapes([corners], shape_type="rectangle", name="box", units="mm")
     widget.region.value = viewer.layers["box"]
@@ -282,6 +281,29 @@ def test_too_large_a_scan_asks_for_a_box_and_a_box_in_one_slice_is_enough(
     where = np.nonzero(result_layer(viewer, "uncertainty").data)
     assert where[0].min() >= 11 and where[0].max() <= 29
     assert where[1].min() >= 7 and where[2].max() <= 23
+    widget.region.value = None
+    assert run(samples=2).startswith("Done")
+    summary = result_layer(viewer, "labels").metadata["napari_ldseg_result"]
+    assert summary["provenance"]["larger_image"] == "find"
+
+
+def test_a_large_lazy_image_is_segmented_in_tiles_and_its_samples_can_be_browsed(
+    viewer, widget, run, model_file
+):
+    from napari_ldseg.checkpoint.metadata import Grid, TrainingSize
+
+    size = TrainingSize(smallest=(24, 24), largest=(24, 24))
+    widget.model.choose(model_file(2, grid=Grid(spacing=(1.0, 1.0)), training_size=size))
+    image = np.random.default_rng(3).integers(0, 99, (90, 70)).astype(np.uint8)
+    viewer.add_image(da.from_array(image, chunks=32), name="slide")
+    assert widget.region.current_choice == "whole image"
+    progress = []
+    widget.session.progressed.connect(lambda snapshot: progress.append(snapshot.message))
+    assert run(samples=2).startswith("Done")
+    assert any("tiles, about" in message for message in progress)
+    assert result_layer(viewer, "uncertainty").data.min() > 0
+    part = widget.session.results.sampled_part()
+    assert part.samples.n == 2 and part.samples.labels(1).shape == (90, 70)
 
 
 def test_a_flat_box_layer_counts_in_the_slice_that_is_shown(viewer, widget, run, model_file):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ...checkpoint.file import Checkpoint
     from ...inference.samples import Samples
     from ...inference.segment import PosteriorSampler
+    from ...inference.tiled import TiledSampler
 
 SECONDS_BETWEEN_RESULTS = 0.5
 
@@ -51,6 +52,8 @@ class SamplingJob:
         wherever this run does not segment.
     partial
         Whether ``region`` is only a part of the image.
+    focus
+        The position in ``region`` to segment first if it is large, in voxels of the spatial axes.
     stop
         Set to end the run after the current batch.
     """
@@ -60,6 +63,7 @@ class SamplingJob:
     settings: SamplingSettings
     base: dict[str, np.ndarray] = field(default_factory=dict)
     partial: bool = False
+    focus: tuple[float, ...] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -85,12 +89,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The progress of a run; ``fraction`` is from 0 to 1, ``result`` None if there is nothing to show."""
+    """The progress of a run; ``fraction`` is from 0 to 1, ``result`` None if there is nothing to show.
+
+    ``notice`` is what happened that the user should know, such as a device without enough memory.
+    """
 
     message: str
     fraction: float = 0.0
     result: Result | None = None
     metadata: Metadata | None = None
+    notice: str = ""
 
 
 class CheckpointCache:
@@ -130,34 +138,38 @@ def _sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, Non
     yield Snapshot("Loading the model …")
     import torch
 
-    from ...inference.segment import PosteriorSampler
+    from ...inference.segment import make_sampler
+    from ...inference.tiled import TiledSampler
 
     # One core stays free for the window; torch is very slow with more threads than free cores.
     torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
     checkpoint = cache.get(settings.checkpoint)
     metadata = checkpoint.metadata
     scan = crop(job.scan, job.region)
-    sampler = PosteriorSampler(
+    sampler = make_sampler(
         checkpoint, scan, seed=settings.seed, steps=settings.steps, device=settings.device
     )
-    posterior = sampler.posterior
-    posterior.provenance["region"] = [job.region.start, job.region.stop]
-    slices = len(posterior.planned_frames)
-    total = settings.samples * slices
+    sampler.posterior.provenance["region"] = [job.region.start, job.region.stop]
+    if isinstance(sampler, TiledSampler):
+        yield from _prepare_tiles(job, sampler, metadata)
+        if job.stop.is_set():
+            return Snapshot("", metadata=metadata)
     yield Snapshot("Drawing the first sample …", 0.0, None, metadata)
     started = shown = time.monotonic()
+    pause = SECONDS_BETWEEN_RESULTS
     snapshot = Snapshot("", metadata=metadata)
     for posterior in sampler.run(settings.samples):
         now = time.monotonic()
-        done = len(posterior.latents)
-        last = done == total or job.stop.is_set()
+        done = sampler.fraction(settings.samples)
+        last = posterior.n == settings.samples or job.stop.is_set()
         result = None
-        if last or done == 1 or snapshot.fraction == 0 or now - shown > SECONDS_BETWEEN_RESULTS:
+        if last or snapshot.fraction == 0 or now - shown > pause:
             result, shown = _result(job, sampler, last), now
-        left = (now - started) / done * (total - done)
-        snapshot = Snapshot(
-            _progress(posterior.n, settings.samples, left), done / total, result, metadata
-        )
+            # Showing a large image takes long; most of the time is for sampling.
+            pause = max(SECONDS_BETWEEN_RESULTS, 10 * (time.monotonic() - now))
+        left = (now - started) / done * (1 - done)
+        message = _progress(posterior.n, settings.samples, left, sampler.notice)
+        snapshot = Snapshot(message, done, result, metadata, sampler.notice)
         if last:
             break
         yield snapshot
@@ -165,13 +177,26 @@ def _sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, Non
     return snapshot
 
 
+def _prepare_tiles(
+    job: SamplingJob, sampler: TiledSampler, metadata: Metadata
+) -> Generator[Snapshot, None, None]:
+    """Find what to segment in a large image; yield the progress and at last the projected time."""
+    sampler.focus = job.focus
+    for message in sampler.prepare():
+        if job.stop.is_set():
+            return
+        yield Snapshot(message, 0.0, None, metadata)
+    seconds = sampler.projected_seconds(job.settings.samples)
+    yield Snapshot(f"{sampler.tile_count} tiles, {about(seconds)}", 0.0, None, metadata)
+
+
 def _result(job: SamplingJob, sampler: PosteriorSampler, last: bool) -> Result:
     posterior = sampler.posterior
     complete = posterior.n > 0
     # Before the first sample is complete, an earlier result stays wherever nothing is sampled yet.
-    sampled = slice(None) if complete else posterior.counts > 0
+    sampled = slice(None) if complete else posterior.sampled
     if last and not complete and "labels" in job.base:
-        sampled = np.zeros_like(posterior.counts, dtype=bool)
+        sampled = np.zeros_like(posterior.sampled)
 
     def on_whole_image(name: str, part: np.ndarray) -> np.ndarray:
         base = job.base.get(name)
@@ -192,10 +217,22 @@ def _result(job: SamplingJob, sampler: PosteriorSampler, last: bool) -> Result:
         on_whole_image("error_probability", posterior.error_probability) if whole else None,
         on_whole_image("runner_up", posterior.runner_up) if whole else None,
         sampler.samples() if whole else None,
-        job.region,
+        _sampled_region(job, sampler),
     )
 
 
-def _progress(done: int, total: int, seconds_left: float) -> str:
+def _sampled_region(job: SamplingJob, sampler: PosteriorSampler) -> Region:
+    """Return the part of the whole image that the samples are of."""
+    part = sampler.sampled_region()
+    shift = job.region.start
+    return Region(
+        tuple(a + b for a, b in zip(part.start, shift, strict=True)),
+        tuple(a + b for a, b in zip(part.stop, shift, strict=True)),
+    )
+
+
+def _progress(done: int, total: int, seconds_left: float, notice: str) -> str:
     text = f"{done} of {total} samples"
-    return text if seconds_left < 1 else f"{text} · {about(seconds_left)} left"
+    if seconds_left >= 1:
+        text += f" · {about(seconds_left)} left"
+    return f"{text} · {notice}" if notice else text

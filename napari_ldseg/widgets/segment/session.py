@@ -24,6 +24,7 @@ from ...scans.scan import Scan
 from ..common.layers import RESULT_KEY
 from ..project.proposed_update import ProposedUpdate
 from ..project.state import project_of
+from ..review.camera import camera_of
 from .result_layers import ResultLayers
 from .sampling import CheckpointCache, SamplingJob, SamplingSettings, Snapshot, sample
 
@@ -97,13 +98,14 @@ class Session(QObject):
         scan = layers_scan(choices.channels or (choices.image,))
         region = self._region(choices, scan, metadata)
         region = self._one_slice(choices, scan, region, metadata)
-        check_fit(metadata, crop(scan, region))
+        check_fit(metadata, crop(scan, region), larger_allowed=True)
         self._end_proposal(ProposedUpdate.withdraw)
         self._current = self._results_for(choices, metadata)
         partial = region != full_region(scan)
         edited = self._project.labels.edited_on(choices.image, but=self._current.labels)
         shown = self._current.begin(partial, others_edited=edited is not None)
-        self._job = SamplingJob(scan, region, choices.settings, shown, partial)
+        focus = self._focus(choices.image, scan, region, metadata)
+        self._job = SamplingJob(scan, region, choices.settings, shown, partial, focus)
         self._image_removed = False
         self._worker = create_worker(
             sample, self._job, self._cache, _start_thread=False, _ignore_errors=True
@@ -240,6 +242,10 @@ class Session(QObject):
         message = f"{'Stopped' if stopped else 'Done'}: {n} sample{'s' if n != 1 else ''}."
         if self.proposal is not None:
             return f"{message} Your labels were kept; see below what the new ones would change."
+        if snapshot.notice:
+            message += f" {snapshot.notice[0].upper()}{snapshot.notice[1:]}."
+        if snapshot.result.last and snapshot.result.samples is None:
+            message += " The samples are too many to browse; draw a box to browse those of a part."
         if self._current is not None and self._current.edit_kept:
             message += " Your labels were kept; the new ones are in a separate layer."
         return message
@@ -292,6 +298,17 @@ class Session(QObject):
             world[image.ndim - len(drawn) :] = drawn
             points.append(image.world_to_data(world))
         return bounding_region(np.array(points), scan, metadata)
+
+    def _focus(
+        self, image: Image, scan: Scan, region: Region, metadata: Metadata
+    ) -> tuple[float, ...]:
+        """Return the point in the middle of the view, in voxels of the spatial axes of ``region``."""
+        viewer, dims = self._viewer, metadata.architecture.dims
+        point = np.array(viewer.dims.point, dtype=float)
+        displayed = list(viewer.dims.displayed)
+        point[displayed] = np.asarray(camera_of(viewer).center, dtype=float)[-len(displayed) :]
+        place = np.asarray(image.world_to_data(point))[-len(scan.shape) :]
+        return tuple((place - region.start)[-dims:].tolist())
 
     def _one_slice(
         self, choices: Choices, scan: Scan, region: Region, metadata: Metadata

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from ...errors import LDSegError
+from ...inference.checks import is_larger, larger_images
 from ...layers.channels import holds_channels, split_channels
 from ...layers.geometry import layer_scan
 from ..common.class_labels import classes_of
@@ -61,13 +62,16 @@ class SegmentWidget(Tab):
         self.device.list_accelerators()
 
     def _build_controls(self) -> None:
+        self.channels = ChannelChoice()
+        self.model = ModelChoice()
         self.image = ComboBox(choices=lambda _: self._images())
         self.region = ComboBox(choices=lambda _: self._regions())
         for layers in (self.image, self.region):
             narrowed(layers.native)
-        self.region.tooltip = "The whole image, or the box on a Shapes layer"
-        self.channels = ChannelChoice()
-        self.model = ModelChoice()
+        self.region.tooltip = (
+            "The whole image, in which the region is searched if the model was trained on smaller "
+            "images, or the box on a Shapes layer"
+        )
         self.samples = QSpinBox()
         self.samples.setRange(1, 1000)
         self.samples.setValue(10)
@@ -174,7 +178,14 @@ class SegmentWidget(Tab):
 
     def _regions(self) -> list[tuple[str, Shapes | None]]:
         shapes = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
-        return [("whole image", None), *((layer.name, layer) for layer in shapes)]
+        whole = "whole image"
+        image, metadata = self.image.value, self.model.metadata
+        if image is not None and metadata is not None and not self._in_one_layer(image):
+            scan = layer_scan(image)
+            fits = scan.space >= metadata.architecture.dims
+            if fits and larger_images(metadata) == "find" and is_larger(metadata, scan):
+                whole = "find the region"
+        return [(whole, None), *((layer.name, layer) for layer in shapes)]
 
     def _on_model(self) -> None:
         if self.image.value is not None and self.model.path is not None:
@@ -204,6 +215,7 @@ class SegmentWidget(Tab):
     def _on_image(self, event: Any = None) -> None:
         self._next_image = None
         self._refresh_channels()
+        self.region.reset_choices()
         if not self.session.running and not self._ending and self.image.value is not None:
             # What was reported, and the table, belong to the image chosen before.
             self._result_image = self._first_layer()
