@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 from ..errors import LDSegError
 from ..scans.channels import ImageFiles, group_channels
+from ..scans.dicom.header import DICOM_SUFFIXES, is_dicom
+from ..scans.dicom.series import ZIP_SUFFIX, series_of_file, series_of_folder
 from ..scans.files import SUFFIXES, stem_of, suffix_of
+from ..scans.zarr_image import ZARR_SUFFIXES
 from ..utils.text import one_line
 
 KINDS = ("labels", "sample_sd", "predictive_sd")
@@ -38,7 +41,8 @@ def find_images(
     """Return the images of files, folders and patterns, each once, in order.
 
     A folder means the images directly in it, and ``log`` gets a line about those in its sub-folders; a
-    pattern (``scans/**/*.nii.gz``) means the images that match. Hidden files and the results in
+    pattern (``scans/**/*.nii.gz``) means the images that match. DICOM is found in sub-folders too, and each
+    series is one image, named after folder, number and description. Hidden files and the results in
     ``output`` are skipped. For a model of several ``channels``, the files CASE_0000, CASE_0001, ... of a
     folder are one image called CASE, even if only one of them is given.
 
@@ -50,9 +54,10 @@ def find_images(
     results = {os.path.realpath(output / kind) for kind in KINDS}
     paths: dict[tuple[str, str], Path] = {}
     in_sub_folders: dict[str, list[tuple[str, str]]] = {}
+    series: dict[Path, str] = {}
     for text in map(str, arguments):
         try:
-            for path in _expand(text):
+            for path in _expand(text, series, log):
                 # The same folder may have several paths. Links to files are not followed: in data
                 # managers a link has the image's name, its target a hash.
                 folder = os.path.realpath(path.parent)
@@ -83,9 +88,9 @@ def find_images(
     for line in skipped:
         log(f"Skipped {line} to include them.")
     if channels == 1:
-        return [ImageFiles(stem_of(path), (path,)) for path in paths.values()]
+        return [ImageFiles(series.get(path) or stem_of(path), (path,)) for path in paths.values()]
     try:
-        return group_channels(list(paths.values()))
+        return group_channels(list(paths.values()), series)
     except OSError as error:
         raise LDSegError(
             f"{error.filename} cannot be read: {error.strerror or error}; check its permissions."
@@ -107,26 +112,43 @@ def name_images(images: Sequence[ImageFiles], known: Mapping[str, str]) -> list[
     return [Input(name, image) for name, image in zip(names, images, strict=True)]
 
 
-def _expand(text: str) -> list[Path]:
-    """Return the images of one file, folder or pattern. Raises LDSegError and OSError."""
+def _expand(text: str, series: dict[Path, str], log: Callable[[str], None]) -> list[Path]:
+    """Return the images of one file, folder or pattern; ``series`` gets the names of those that are DICOM.
+
+    Raises LDSegError and OSError.
+    """
     path = Path(text).expanduser()
-    if path.is_dir():
-        return [p for p in sorted(path.iterdir()) if _is_image(p)]
+    if path.is_dir() and suffix_of(path) not in ZARR_SUFFIXES:
+        images = [p for p in sorted(path.iterdir()) if _is_image(p)]
+        for one in series_of_folder(Path(os.path.abspath(path)), log):
+            series[one.path] = one.name
+            images.append(one.path)
+        return images
     if path.exists():
+        if is_dicom(path):
+            return [_series_path(path, series)]
         if not suffix_of(path):
             raise LDSegError(
-                f"{text} is not an image that can be segmented; give {', '.join(SUFFIXES)} files, and "
-                "convert a DICOM series to NIfTI first, for example with dcm2niix."
+                f"{text} is not an image that can be segmented; give {', '.join(SUFFIXES)} files, or "
+                "folders of DICOM series."
             )
         return [path]
     # The shortest path to a file goes first.
     found = sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda p: (len(p.parts), p))
-    images = [p for p in found if _is_image(p)]
+    images = [p for p in found if _is_image(p) or suffix_of(p) == ZIP_SUFFIX]
+    images += dict.fromkeys(_series_path(p, series) for p in found if is_dicom(p))
     if not images:
         raise LDSegError(
             f"{text} is not a file, a folder or a pattern that matches an image; correct it."
         )
     return images
+
+
+def _series_path(path: Path, series: dict[Path, str]) -> Path:
+    """Return the file that stands for the image which a DICOM file is a part of."""
+    one = series_of_file(Path(os.path.abspath(path)))
+    series[one.path] = one.name
+    return one.path
 
 
 def _in_sub_folders(top: Path, results: set[str]) -> list[tuple[str, str]]:
@@ -138,9 +160,11 @@ def _in_sub_folders(top: Path, results: set[str]) -> list[tuple[str, str]]:
             sub_folders.clear()
             continue
         visited.add(real)
-        sub_folders[:] = [name for name in sub_folders if not name.startswith(".")]
+        zarrs = [name for name in sub_folders if suffix_of(name) in ZARR_SUFFIXES]
+        sub_folders[:] = [n for n in sub_folders if not n.startswith(".") and n not in zarrs]
         if folder != str(top):
-            images += [(real, name) for name in names if _is_image(Path(folder, name))]
+            found = [name for name in (*names, *zarrs) if _is_image(Path(folder, name))]
+            images += [(real, name) for name in found]
     return images
 
 
@@ -153,7 +177,13 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    return not path.name.startswith(".") and bool(suffix_of(path)) and path.is_file()
+    """Return whether it is an image by its name: DICOM is told by its content, and a ZIP archive may hold anything."""
+    suffix = suffix_of(path)
+    if path.name.startswith(".") or suffix in ("", ZIP_SUFFIX):
+        return False
+    if suffix in DICOM_SUFFIXES and is_dicom(path):
+        return False
+    return path.is_dir() if suffix in ZARR_SUFFIXES else path.is_file()
 
 
 def _names(images: Sequence[ImageFiles], fixed: list[str | None]) -> list[str]:

@@ -17,7 +17,7 @@ from ..errors import LDSegError
 from ..inference.distributed import OneProcess, device_name
 from ..inference.segment import PosteriorSampler
 from ..scans.channels import ImageFiles, read_image
-from ..utils.hashing import sha256_of
+from ..scans.files import image_hash
 from ..utils.locking import exclusive_lock
 from ..utils.text import about, one_line
 from .exports import export_case
@@ -230,7 +230,7 @@ def _segment_case(
     results = CaseResults(folder, item.name)
     made_with = dict(settings)
     try:
-        hashes = [sha256_of(path) for path in item.image.paths]
+        hashes = [image_hash(path) for path in item.image.paths]
         made_with[HASH] = hashes if len(hashes) > 1 else hashes[0]
         same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
         if same_image and results.corrected(_classes(checkpoint)):

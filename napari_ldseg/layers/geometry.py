@@ -17,6 +17,7 @@ from ..scans.colours import plain_samples
 from ..scans.scan import Scan
 
 GEOMETRY_KEY = "napari_ldseg"
+FILE_KEY = "napari_ldseg_file"  # the file that the image can be read from again
 # Rows: RAS+ x, y, z; columns: napari's superior, posterior, left.
 RAS_FROM_WORLD = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=float)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from .nifti import LayerTuple, read_layers
+from .files import LayerTuple, read_layers
 
 
 def sample_folder() -> Path:

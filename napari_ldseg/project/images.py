@@ -11,10 +11,10 @@ import numpy as np
 
 from ..errors import LDSegError
 from ..scans.channels import channels_as_frames, frames_as_channels
-from ..scans.files import read_like, read_scan, suffix_of, write_like
+from ..scans.dicom.reader import stands_for
+from ..scans.files import image_hash, read_like, read_scan, suffix_of, write_like
 from ..scans.nifti import NIFTI_SUFFIXES, load_nifti
 from ..scans.scan import Scan
-from ..utils.hashing import sha256_of
 from .case import CaseFolder
 from .schema import Geometry, ImageReference
 
@@ -44,7 +44,7 @@ class Images:
             )
         tried = [self.folder / reference.path] if reference.path else []
         tried += [Path(reference.last_seen)] if reference.last_seen else []
-        existing = [path for path in tried if path.is_file()]
+        existing = [path for path in tried if path.exists()]
         for path in existing:
             if _hash(path) == reference.sha256:
                 return path
@@ -132,10 +132,10 @@ class Images:
 
 def refers_to_file(image: Scan, path: Path | None) -> bool:
     """Return whether ``image`` can be read from the file at ``path``, so that no copy is needed."""
-    if path is None or not path.is_file():
+    if path is None or not path.exists():
         return False
     if image.source is not None:
-        return True
+        return not image.source.files or stands_for(path, image.source.files)
     if suffix_of(path) in ("", *NIFTI_SUFFIXES):
         return False
     try:
@@ -146,7 +146,7 @@ def refers_to_file(image: Scan, path: Path | None) -> bool:
 
 def _hash(path: Path) -> str:
     try:
-        return sha256_of(path)
+        return image_hash(path)
     except LDSegError as error:
         raise ImageMissing(str(error)) from error
 

@@ -34,7 +34,7 @@ class ImageReference(_Part):
     last_seen
         The absolute path, tried second; None for a copy in the project.
     sha256
-        Of the file's bytes.
+        Of the file's bytes, or of all files of the image (``scans.files.image_hash``).
     """
 
     name: Name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -47,16 +47,22 @@ def channel_files(paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
     return {case: tuple(path for _, path in sorted(files)) for case, files in cases.items()}
 
 
-def group_channels(paths: Sequence[Path]) -> list[ImageFiles]:
+def group_channels(
+    paths: Sequence[Path], names: Mapping[Path, str] | None = None
+) -> list[ImageFiles]:
     """Return the images of ``paths`` for a model of several channels, each once, in order.
 
     A channel file stands for its case: the files of the other channels beside it, of the same format, are
-    added. A file that holds channels itself is an image, whatever its name. Raises OSError.
+    added. A file that holds channels itself is an image, whatever its name, and so is one in ``names``, which
+    gives it another name. Raises OSError.
     """
     images: list[ImageFiles] = []
     folders: dict[tuple, dict[str, tuple[Path, ...]]] = {}
     for path in paths:
         part = numbered(stem_of(path))
+        if names is not None and path in names:
+            images.append(ImageFiles(names[path], (path,)))
+            continue
         if part is None or _holds_channels(path):
             images.append(ImageFiles(stem_of(path), (path,)))
             continue
@@ -81,7 +87,7 @@ def read_image(image: ImageFiles, channels: int) -> Scan:
     path = image.paths[0]
     if channels == 1:
         return read_scan(path)
-    if image.name != stem_of(path):
+    if len(image.paths) > 1 or (numbered(stem_of(path)) or ("",))[0] == image.name:
         return read_numbered(image.paths, channels)
     scan = read_channels(image.paths)
     if scan.channel_count == 1:

@@ -6,10 +6,10 @@ Axes are only swapped and flipped, never resampled.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import (
-    apply_orientation,
     axcodes2ornt,
     inv_ornt_aff,
     io_orientation,
@@ -22,7 +22,7 @@ DISPLAY_AXES = ("S", "P", "L")
 
 
 def on_display_axes(
-    data: np.ndarray,
+    data: Any,
     source: Source,
     name: str,
     mm_per_unit: float = 1.0,
@@ -33,7 +33,7 @@ def on_display_axes(
     Parameters
     ----------
     data
-        (x, y, z, *frames), up to three spatial axes, or with one more axis of channels.
+        (x, y, z, *frames), up to three spatial axes, or with one more axis of channels; of numpy or dask.
     source
         The file's format, shape and affine (to RAS+); its ``order`` and ``flips`` are replaced.
     name, calibrated
@@ -48,7 +48,9 @@ def on_display_axes(
     orientation = ornt_transform(io_orientation(affine), axcodes2ornt(DISPLAY_AXES))
     order = tuple(int(i) for i in np.argsort(orientation[:, 0]))
     flips = tuple(int(orientation[i, 1]) for i in order)
-    array = apply_orientation(data, orientation)
+    flipped = tuple(slice(None, None, -1 if flip < 0 else 1) for flip in orientation[:, 1])
+    # Only methods that an array of dask has as well.
+    array = data[flipped].transpose(*order, *range(3, data.ndim))
     affine = affine @ inv_ornt_aff(orientation, size[:3])
     # The axis of a single slice goes first, whatever its orientation.
     single = [axis for axis in range(3) if array.shape[axis] == 1]

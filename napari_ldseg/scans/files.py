@@ -6,6 +6,7 @@ A new format is one new file with its suffixes and a function from a path to a `
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -15,18 +16,30 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LDSegError
+from ..utils.hashing import sha256_of
+from .dicom.header import DICOM_SUFFIXES, is_dicom
+from .dicom.reader import dicom_files, read_dicom
+from .dicom.series import ZIP_SUFFIX
 from .display_axes import to_display_axes, to_file_axes
 from .kinds import check_kind
 from .labels import as_labels
+from .metaimage import METAIMAGE_SUFFIXES, metaimage_files, read_metaimage
 from .nifti import NIFTI_SUFFIXES, load_nifti, new_header, read_nifti, save_nifti
+from .nrrd import NRRD_SUFFIXES, nrrd_files, read_nrrd
 from .raster import RASTER_SUFFIXES, read_raster, read_raster_numbers
 from .scan import MAX_SHIFT, Scan, corner_distance
 from .tiff import TIFF_SUFFIXES, read_tiff, read_tiff_numbers
+from .zarr_image import ZARR_SUFFIXES, read_zarr, zarr_files
 
 READERS: dict[str, Callable[[Path], Scan]] = {
     **dict.fromkeys(NIFTI_SUFFIXES, read_nifti),
     **dict.fromkeys(RASTER_SUFFIXES, read_raster),
     **dict.fromkeys(TIFF_SUFFIXES, read_tiff),
+    **dict.fromkeys(DICOM_SUFFIXES, read_dicom),
+    **dict.fromkeys(NRRD_SUFFIXES, read_nrrd),
+    **dict.fromkeys(METAIMAGE_SUFFIXES, read_metaimage),
+    **dict.fromkeys(ZARR_SUFFIXES, read_zarr),
+    ZIP_SUFFIX: read_dicom,
 }
 # Labels are the stored numbers, whatever colours a 2D image file shows them in.
 NUMBER_READERS: dict[str, Callable[[Path], Scan]] = {
@@ -35,6 +48,13 @@ NUMBER_READERS: dict[str, Callable[[Path], Scan]] = {
     **dict.fromkeys(TIFF_SUFFIXES, read_tiff_numbers),
 }
 SUFFIXES = tuple(READERS)  # in lower case, each with its dot
+# The files of an image that may be made of several.
+FILES: dict[Callable[[Path], Scan], Callable[[Path], tuple[Path, ...]]] = {
+    read_dicom: dicom_files,
+    read_nrrd: nrrd_files,
+    read_metaimage: metaimage_files,
+    read_zarr: zarr_files,
+}
 
 
 def suffix_of(path: str | os.PathLike) -> str:
@@ -50,9 +70,10 @@ def stem_of(path: str | os.PathLike) -> str:
 
 
 def read_scan(path: str | os.PathLike) -> Scan:
-    """Read NIfTI (.nii, .nii.gz) or a 2D image file (PNG, TIFF, JPEG, BMP).
+    """Read NIfTI, DICOM, NRRD, MetaImage, OME-Zarr or a 2D image file (PNG, TIFF, JPEG, BMP).
 
-    Only the format that the suffix names is read.
+    Only the format that the suffix names is read; a folder is DICOM unless its suffix is that of OME-Zarr, and
+    a file without suffix is DICOM. A DICOM slice stands for its series.
 
     Raises
     ------
@@ -79,14 +100,65 @@ def read_labels(path: str | os.PathLike) -> Scan:
     return replace(scan, array=as_labels(scan.array, path.name))
 
 
-def _read(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Scan:
+def image_files(path: str | os.PathLike) -> tuple[Path, ...]:
+    """Return all files that ``read_scan`` reads from ``path``, in a fixed order.
+
+    Raises
+    ------
+    LDSegError
+        If they cannot be found.
+    """
+    path = Path(path)
+    list_files = FILES.get(_reader(path, READERS))
+    return (path,) if list_files is None else list_files(path)
+
+
+def image_hash(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of the file of an image, or of all its files, whatever those of a series are called.
+
+    Raises
+    ------
+    LDSegError
+        If they cannot be found or read.
+    """
+    path = Path(path)
+    files = (path,) if _is_one_file(path) else image_files(path)
+    if files == (path,):
+        return sha256_of(path)
+    is_zarr = suffix_of(path) in ZARR_SUFFIXES
+    lines = [
+        f"{sha256_of(file)} {file.relative_to(path).as_posix() if is_zarr else ''}"
+        for file in files
+    ]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _is_one_file(path: Path) -> bool:
+    """Return whether the format of ``path`` never has several files, so that it need not be opened."""
+    return bool(suffix_of(path)) and READERS[suffix_of(path)] not in FILES
+
+
+def _reader(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Callable[[Path], Scan]:
+    """Return the reader for ``path``. Raises LDSegError if there is none, or the content is of another format."""
     suffix = suffix_of(path)
+    if path.is_dir():
+        return readers[suffix] if suffix in ZARR_SUFFIXES else readers[DICOM_SUFFIXES[0]]
+    if not suffix and is_dicom(path):
+        return readers[DICOM_SUFFIXES[0]]
     check_kind(path, suffix)
     if suffix not in readers:
         raise LDSegError(
             f"{path.name} is no known image file; it must end in {', '.join(SUFFIXES)}."
         )
-    scan = readers[suffix](path)
+    if suffix in ZARR_SUFFIXES:
+        raise LDSegError(
+            f"{path.name} is a file, but an OME-Zarr image is a folder; choose the folder."
+        )
+    return readers[suffix]
+
+
+def _read(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Scan:
+    scan = _reader(path, readers)(path)
     if 0 in scan.array.shape:
         raise LDSegError(
             f"{path.name} is empty: one of its axes has no pixels; save the image again."

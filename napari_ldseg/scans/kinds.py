@@ -16,13 +16,14 @@ SUFFIXES_OF = {
     "TIFF": (".tif", ".tiff"),
     "JPEG": (".jpg", ".jpeg"),
     "BMP": (".bmp",),
+    "DICOM": (".dcm", ".dicom", ".ima"),
+    "NRRD": (".nrrd", ".nhdr"),
+    "MetaImage": (".mha", ".mhd"),
+    "ZIP": (".zip",),
 }
 NIFTI_ADVICE = "convert it to NIfTI"
 PNG_ADVICE = "save it as PNG"
 FOREIGN = {
-    "DICOM": f"{NIFTI_ADVICE}, for example with dcm2niix",
-    "NRRD": f"{NIFTI_ADVICE}, for example with 3D Slicer",
-    "MetaImage": f"{NIFTI_ADVICE}, for example with 3D Slicer",
     "half of an Analyze or NIfTI pair (.hdr, .img)": NIFTI_ADVICE,
     "HDF5": NIFTI_ADVICE,
     "gzip": "decompress it first",
@@ -35,6 +36,7 @@ FOREIGN = {
     "PDF": PNG_ADVICE,
 }
 SIGNATURES = (
+    (128, b"DICM", "DICOM"),  # before TIFF, which its first bytes may also show
     (0, b"\x89PNG\r\n", "PNG"),
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
@@ -46,7 +48,6 @@ SIGNATURES = (
     (4, b"n+2\0", "NIfTI"),
     (344, b"ni1\0", "half of an Analyze or NIfTI pair (.hdr, .img)"),
     (4, b"ni2\0", "half of an Analyze or NIfTI pair (.hdr, .img)"),
-    (128, b"DICM", "DICOM"),
     (0, b"NRRD", "NRRD"),
     (0, b"ObjectType", "MetaImage"),
     (0, b"\x89HDF", "HDF5"),

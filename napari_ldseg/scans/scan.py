@@ -110,7 +110,11 @@ class Source:
         The header of a NIfTI file.
     files
         The files of an image that is made of several, such as the slices of a DICOM series, in the order of
-        the last axis of space.
+        the last axis of space, then of time.
+    modality
+        What DICOM calls it, such as CT, MR or US; "" where it is not known.
+    window
+        The smallest and the largest value to show, as the file proposes.
     """
 
     affine: np.ndarray
@@ -120,6 +124,8 @@ class Source:
     format: str = "NIfTI"
     header: nib.Nifti1Header | None = None
     files: tuple[Path, ...] = ()
+    modality: str = ""
+    window: tuple[float, float] | None = None
 
 
 def default_affine(spacing: tuple[float, float, float]) -> np.ndarray:

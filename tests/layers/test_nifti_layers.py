@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.layers.files import get_reader, read_layers
 from napari_ldseg.layers.geometry import derived_attributes, grid_of, layer_scan
-from napari_ldseg.layers.nifti import get_reader, read_layers, write_image
+from napari_ldseg.layers.nifti import write_image
 
 AFFINE = np.diag([-0.8, -0.8, 2.0, 1.0])
 

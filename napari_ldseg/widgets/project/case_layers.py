@@ -14,7 +14,7 @@ from napari.layers import Image, Labels
 
 from ...errors import LDSegError
 from ...layers.channels import layers_scan
-from ...layers.geometry import derived_attributes, layer_geometry
+from ...layers.geometry import FILE_KEY, derived_attributes, layer_geometry
 from ...project.case import CaseContent, CaseFolder, Masks
 from ...project.folder import Project
 from ...project.images import refers_to_file
@@ -24,7 +24,6 @@ from ..common.class_labels import set_classes
 from ..common.layers import RESULT_KEY, RUNS_KEY, add_unselected, sd_layer
 from .tracked_labels import TrackedLabels
 
-FILE_KEY = "napari_ldseg_file"
 CHANNEL_KEY = "napari_ldseg_channel"
 # What the table of a result is made of; a case from elsewhere may have less.
 SUMMARY = {

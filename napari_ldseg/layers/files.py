@@ -1,0 +1,133 @@
+"""napari's reader: NIfTI, DICOM, NRRD, MetaImage and OME-Zarr as layers on their anatomical axes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LDSegError
+from ..scans.dicom.header import DICOM_SUFFIXES, is_dicom
+from ..scans.dicom.reader import read_series
+from ..scans.dicom.series import ZIP_SUFFIX, Series, series_of_file, series_of_folder
+from ..scans.files import read_scan, stem_of, suffix_of
+from ..scans.labels import LABEL_INTENT, as_labels, named_label
+from ..scans.metaimage import METAIMAGE_SUFFIXES
+from ..scans.nifti import NIFTI_SUFFIXES
+from ..scans.nrrd import NRRD_SUFFIXES
+from ..scans.scan import Scan
+from ..scans.zarr_image import ZARR_SUFFIXES
+from .geometry import FILE_KEY, layer_geometry
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+Choose = Callable[[list[Series]], Sequence[Series]]
+# napari reads 2D images itself.
+LAYER_SUFFIXES = (
+    *(*NIFTI_SUFFIXES, *NRRD_SUFFIXES, *METAIMAGE_SUFFIXES),
+    *(*ZARR_SUFFIXES, *DICOM_SUFFIXES, ZIP_SUFFIX),
+)
+MODALITY_KEY = "napari_ldseg_modality"
+MOST_LOOKED_AT = 2000  # files of a folder, until one is DICOM
+MOST_LINES = 3
+NO_LAYERS: list[Any] = [(None,)]
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerTuple]] | None:
+    """Return the reader if it reads every path by its ending, or as DICOM without one, else None."""
+    paths = [path] if isinstance(path, str) else list(path)
+    return read_layers if paths and all(_is_readable(Path(p)) for p in paths) else None
+
+
+def read_layers(path: str | Sequence[str], choose: Choose = tuple) -> list[LayerTuple]:
+    """Read files and folders as napari layers: label images as labels, all others as images.
+
+    ``choose`` returns which of several series of a DICOM folder are read; by default all are. What was
+    left out of a folder is a warning.
+    """
+    layers: list[LayerTuple] = []
+    for one in map(Path, [path] if isinstance(path, str) else path):
+        if suffix_of(one) in ZARR_SUFFIXES or not _is_dicom(one):
+            layers += scan_layers(read_scan(one), one)
+        else:
+            for series, file in _series(one, choose):
+                layers += _with_file(scan_layers(read_series(series), Path(series.name)), file)
+    return layers or NO_LAYERS
+
+
+def scan_layers(scan: Scan, path: Path) -> list[LayerTuple]:
+    """Return the layers of ``scan`` as read from ``path``: one, or one for each channel that is no colour."""
+    name = stem_of(path)
+    attributes = {"name": name, **layer_geometry(scan)}
+    if scan.source is not None and scan.source.modality:
+        attributes["metadata"][MODALITY_KEY] = scan.source.modality
+    labels = _labels(scan, path)
+    if labels is not None:
+        return [(labels, attributes, "labels")]
+    if scan.source is not None and scan.source.window is not None and not scan.channels:
+        attributes["contrast_limits"] = scan.source.window
+    if scan.channels and scan.channel_count != 3:
+        return [
+            (scan.array[..., i], {**attributes, "name": f"{name}_{i:04d}"}, "image")
+            for i in range(scan.channel_count)
+        ]
+    if scan.channels:
+        attributes["rgb"] = True
+    return [(scan.array, attributes, "image")]
+
+
+def _series(path: Path, choose: Choose) -> list[tuple[Series, Path]]:
+    """Return the chosen images of a DICOM file, folder or archive, each with the file that stands for it."""
+    if path.is_file() and suffix_of(path) != ZIP_SUFFIX:
+        series = series_of_file(path)
+        return [(series, series.path)]
+    skipped: list[str] = []
+    found = series_of_folder(path, skipped.append)
+    if skipped:
+        more = [f"and {len(skipped) - MOST_LINES} more"] if len(skipped) > MOST_LINES else []
+        warnings.warn(" ".join(skipped[:MOST_LINES] + more), stacklevel=3)
+    if not found:
+        raise LDSegError(
+            f"{path.name} holds no DICOM image; choose a folder or a file with an image."
+        )
+    chosen = found if len(found) == 1 else choose(found)
+    return [(one, path if path.is_file() else one.path) for one in chosen]
+
+
+def _with_file(layers: list[LayerTuple], file: Path) -> list[LayerTuple]:
+    for _, attributes, _ in layers:
+        attributes["metadata"][FILE_KEY] = str(file)
+    return layers
+
+
+def _is_readable(path: Path) -> bool:
+    suffix = suffix_of(path)
+    return suffix in LAYER_SUFFIXES or (not suffix and _is_dicom(path))
+
+
+def _is_dicom(path: Path) -> bool:
+    """Return whether it is a DICOM file, an archive, or a folder with a DICOM file in it."""
+    if not path.is_dir():
+        return suffix_of(path) in (*DICOM_SUFFIXES, ZIP_SUFFIX) or is_dicom(path)
+    looked_at = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            looked_at += 1
+            if looked_at > MOST_LOOKED_AT:
+                return False
+            if is_dicom(Path(folder, name)):
+                return True
+    return False
+
+
+def _labels(scan: Scan, path: Path) -> np.ndarray | None:
+    """Return the array as class numbers if the file is marked or named as labels, else None."""
+    if scan.channels:
+        return None
+    header = None if scan.source is None else scan.source.header
+    if header is not None and int(header["intent_code"]) == LABEL_INTENT:
+        return as_labels(scan.array, path.name)
+    return named_label(path, stem_of(path), scan.array)

@@ -1,0 +1,99 @@
+"""ZIP archives of DICOM files, unpacked under names of our own into a private folder until the program ends."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from ...errors import LDSegError
+from ...utils.text import one_line
+from .header import MAGIC, MAGIC_AT
+
+MAX_MEMBERS = 20_000
+MAX_BYTES = 16 * 2**30
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+BLOCK = 2**20
+_folders: list[Path] = []
+
+
+def unpacked(path: Path) -> Path:
+    """Return a folder with the DICOM files of the archive ``path``, numbered; their own names are not used.
+
+    Raises
+    ------
+    LDSegError
+        If it is damaged, encrypted, holds too many or too large files, or no DICOM file.
+    """
+    try:
+        status = path.stat()
+        return _unpacked(path, status.st_mtime_ns, status.st_size)
+    except LDSegError:
+        raise
+    except (
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+        ValueError,
+    ) as error:
+        reason = one_line(error, 120).rstrip(".?")
+        raise LDSegError(f"{path.name} cannot be unpacked: {reason}.") from error
+
+
+def remove_unpacked() -> None:
+    """Delete what was unpacked."""
+    _unpacked.cache_clear()
+    while _folders:
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _unpacked(path: Path, time: int, size: int) -> Path:
+    with zipfile.ZipFile(path) as archive:
+        members = [info for info in archive.infolist() if not info.is_dir()]
+        total = sum(info.file_size for info in members)
+        if len(members) > MAX_MEMBERS:
+            raise LDSegError(
+                f"{path.name} holds more than {MAX_MEMBERS} files; unpack it yourself."
+            )
+        if total > min(MAX_BYTES, shutil.disk_usage(tempfile.gettempdir()).free):
+            raise LDSegError(
+                f"{path.name} would need {total / 2**30:.1f} GiB of temporary space; unpack it yourself."
+            )
+        if any(info.flag_bits & 1 for info in members):
+            raise LDSegError(f"{path.name} is encrypted; unpack it yourself.")
+        if not _folders:
+            atexit.register(remove_unpacked)
+        folder = Path(tempfile.mkdtemp(prefix="napari-ldseg-"))  # for this user alone
+        _folders.append(folder)
+        found = 0
+        for info in members:
+            if info.compress_type not in METHODS:
+                raise LDSegError(
+                    f"{path.name} is compressed in an unusual way; unpack it yourself."
+                )
+            found += _copy(archive, info, folder / f"{found:06d}.dcm")
+    if not found:
+        raise LDSegError(f"{path.name} holds no DICOM files; unpack it yourself.")
+    return folder
+
+
+def _copy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> bool:
+    """Copy a member of at most the size that the archive gives it; return False if it is no DICOM file."""
+    with archive.open(info) as file:
+        head = file.read(MAGIC_AT + len(MAGIC))
+        if head[MAGIC_AT:] != MAGIC:
+            return False
+        with target.open("xb") as output:
+            output.write(head)
+            left = info.file_size - len(head)
+            while left > 0 and (block := file.read(min(BLOCK, left))):
+                output.write(block)
+                left -= len(block)
+    return True
