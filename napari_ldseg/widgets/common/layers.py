@@ -12,11 +12,11 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 from qtpy.QtCore import QTimer
 
 from ...layers.geometry import derived_attributes
+from ...layers.results import RESULT_KEY as RESULT_KEY
 
 SD_RANGE = (0.0, 0.5)
 MAX_OPACITY = 0.7
 REDRAW_MS = 150
-RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
 PREVIEW_KEY = "napari_ldseg_preview"
 REVIEWED_KEY = "napari_ldseg_reviewed"

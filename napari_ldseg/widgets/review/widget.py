@@ -10,6 +10,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from ..common.style import WIDTH, scrolled
+from ..project.save_result import SaveResult
 from ..project.tab import Tab
 from .compare_part import ComparePart
 from .comparer import Comparer
@@ -46,6 +47,8 @@ class ReviewWidget(Tab):
         self.compare_part = ComparePart(self.comparer)
         self.numbers_part = NumbersPart(self.numbers, self.reviewer, napari_viewer)
         self.update_part = UpdatePart(self.updater, self.reviewer)
+        self.save_result = SaveResult(napari_viewer, lambda: self.reviewer.layer)
+        self.save_result.message.connect(self.status.show_message)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
             "previous": self.reviewer.previous,
@@ -104,6 +107,7 @@ class ReviewWidget(Tab):
         self.numbers.set_active(numbers.isExpanded())
         column.addWidget(numbers)
         column.addWidget(section("Compare", self.compare_part))
+        column.addWidget(self.save_result)
         keys = QLabel(key_table())
         keys.setWordWrap(True)
         column.addWidget(section("Keys", keys))
