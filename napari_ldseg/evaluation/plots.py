@@ -98,15 +98,28 @@ def uncertainty_maps(cases: dict[str, tuple[Panels, str]], classes: Classes) -> 
     return png.getvalue()
 
 
-def slices_with_map(rows: dict[str, Panels], title: str, bar: str, classes: Classes) -> bytes:
-    """Plot "image", "label" on the image and "map" (0 to 0.5) of each slice, a row per slice by its title."""
-    cases = {name: (panels, "") for name, panels in rows.items()}
-    with _grid(cases, ["image", "label map", title], classes, bar=bar) as (axes, png):
-        for row, panels in zip(axes, rows.values(), strict=True):
+def slices_with_map(slices: dict[str, Panels], title: str, bar: str, classes: Classes) -> bytes:
+    """Plot slices side by side, by their titles: "label" on "image", and below it "map" (0 to 0.5)."""
+    width = 2.6 * len(slices) + 1.2
+    heights = [
+        2.6 * min(1.4, p["image"].shape[0] * float(p["aspect"]) / p["image"].shape[1])
+        for p in slices.values()
+    ]
+    with png_figure(width, 2 * max(heights) + 0.5, "compressed") as (figure, png):
+        axes = figure.subplots(2, len(slices), squeeze=False)
+        for column, (name, panels) in zip(axes.T, slices.items(), strict=True):
             aspect = float(panels["aspect"])
-            _overlay(row[0], panels["image"], None, classes, aspect)
-            _overlay(row[1], panels["image"], panels["label"], classes, aspect)
-            row[2].imshow(panels["map"], cmap="inferno", vmin=0, vmax=0.5, aspect=aspect)
+            _overlay(column[0], panels["image"], panels["label"], classes, aspect)
+            column[0].set_title(name)
+            shown = column[1].imshow(panels["map"], cmap="inferno", vmin=0, vmax=0.5, aspect=aspect)
+        for ax in axes.flat:
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+            ax.spines[:].set_visible(False)
+        axes[0, 0].set_ylabel("labels")
+        axes[1, 0].set_ylabel(title)
+        colour_bar = figure.colorbar(shown, ax=axes[1], fraction=0.03, pad=0.01, label=bar)
+        colour_bar.ax.grid(False)
     return png.getvalue()
 
 

@@ -143,7 +143,7 @@ def _plot(result: Result, chosen: Sequence[int], sd: np.ndarray, title: str) -> 
             "map": np.asarray(sd)[at],
             "aspect": np.asarray(pixel_aspect(scan)),
         }
-    return slices_with_map(rows, title, "SD of the probability", classes)
+    return slices_with_map(rows, title, "SD", classes)
 
 
 def _slice_title(result: Result, at: Sequence[Any]) -> str:

@@ -10,10 +10,10 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes, layer_scan
+from ...layers.results import CLASSES_KEY
 from ...project.schema import MAX_CLASSES, MAX_VALUE
 from ...utils.colours import class_colour
 
-CLASSES_KEY = "napari_ldseg_classes"
 MAX_NAMED = MAX_CLASSES - 1  # in a project, without the background
 UNNAMED_COLOUR = "#9aa0a6"
 BACKGROUND = ClassInfo(name="background", colour="#000000")

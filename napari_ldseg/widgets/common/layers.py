@@ -12,11 +12,11 @@ from qtpy.QtCore import QTimer
 
 from ...checkpoint.metadata import ClassInfo
 from ...layers.geometry import derived_attributes
+from ...layers.results import RESULT_KEY as RESULT_KEY
 from .map_colours import map_colormap, ramp_for
 
 SD_RANGE = (0.0, 0.5)
 REDRAW_MS = 150
-RESULT_KEY = "napari_ldseg_result"
 RUNS_KEY = "napari_ldseg_runs"
 PREVIEW_KEY = "napari_ldseg_preview"
 REVIEWED_KEY = "napari_ldseg_reviewed"

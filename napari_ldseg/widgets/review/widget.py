@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 from ...errors import LDSegError
 from ..common.layers import RESULT_KEY
 from ..common.style import WIDTH, WarningLine, scrolled
+from ..project.save_result import SaveResult
 from ..project.tab import Tab
 from .compare_part import ComparePart
 from .comparer import Comparer
@@ -48,6 +49,8 @@ class ReviewWidget(Tab):
         self.compare_part = ComparePart(self.comparer)
         self.numbers_part = NumbersPart(self.numbers, self.reviewer, napari_viewer)
         self.update_part = UpdatePart(self.updater, self.reviewer)
+        self.save_result = SaveResult(napari_viewer, lambda: self.reviewer.layer)
+        self.save_result.message.connect(self.status.show_message)
         self._actions: dict[str, Callable[[], object]] = {
             "next": self.reviewer.next,
             "previous": self.reviewer.previous,
@@ -124,6 +127,7 @@ class ReviewWidget(Tab):
         self.numbers.set_active(numbers.isExpanded())
         column.addWidget(numbers)
         column.addWidget(section("Compare", self.compare_part))
+        column.addWidget(self.save_result)
         keys = QLabel(key_table())
         keys.setWordWrap(True)
         column.addWidget(section("Keys", keys))

@@ -21,10 +21,10 @@ from ...layers.channels import layers_scan
 from ...layers.geometry import grid_of
 from ...project.update import propose
 from ...scans.scan import Scan
+from ..common.canvas import camera_of
 from ..common.layers import RESULT_KEY
 from ..project.proposed_update import ProposedUpdate
 from ..project.state import project_of
-from ..review.camera import camera_of
 from .result_layers import ResultLayers
 from .sampling import CheckpointCache, SamplingJob, SamplingSettings, Snapshot, sample
 

@@ -33,6 +33,7 @@ from ..common.model_choice import ModelChoice
 from ..common.notice import Notice
 from ..common.qt import main_window
 from ..common.style import PROMINENT, narrowed, scrolled
+from ..project.save_result import SaveResult
 from ..project.tab import Tab
 from ..train.state import training_of
 from .channel_choice import ChannelChoice
@@ -56,6 +57,7 @@ class SegmentWidget(Tab):
         self._result_image: Image | None = None
         self._build_controls()
         self._lay_out()
+        self.save_result.hide()
         self._connect()
         self._refresh()
         self._on_active()
@@ -98,6 +100,9 @@ class SegmentWidget(Tab):
         self.progress.setRange(0, 1000)
         self.update_notice = Notice()
         self.legend = Legend()
+        self.save_result = SaveResult(
+            self.viewer, lambda: self.session.result_on(self._result_image)
+        )
 
     def _lay_out(self) -> None:
         main = QFormLayout()
@@ -133,6 +138,7 @@ class SegmentWidget(Tab):
         column.addWidget(self.status)
         column.addWidget(self.update_notice)
         column.addWidget(self.legend)
+        column.addWidget(self.save_result)
         column.addStretch(1)
         column.addWidget(disclaimer)
         layout = QVBoxLayout(self)
@@ -150,6 +156,7 @@ class SegmentWidget(Tab):
         self.model.failed.connect(self.show_error)
         self.segment.clicked.connect(self._on_segment)
         self.cancel.clicked.connect(self._on_cancel)
+        self.save_result.message.connect(self.status.show_message)
         self.session.progressed.connect(self._on_progress)
         self.session.ended.connect(self._on_ended)
         self.session.proposal_changed.connect(self._refresh_proposal)
@@ -279,6 +286,7 @@ class SegmentWidget(Tab):
     def _refresh_legend(self) -> None:
         """Show the table of the newest result on the image, if a layer of it is left."""
         layer = self.session.result_on(self._result_image)
+        self.save_result.setVisible(isinstance(layer, Labels))
         if layer is None:
             self.legend.clear()
             return
