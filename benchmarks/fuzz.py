@@ -1,6 +1,6 @@
 """Fuzz everything that reads files of others: python benchmarks/fuzz.py [--kind images] [--count 5000].
 
-Six kinds of input: image files of every suffix, project folders, their journals, configurations with
+Ten kinds of input: NIfTI and 2D image files, DICOM, NRRD, MetaImage and OME-Zarr, project folders, their journals, configurations with
 everything that is exchanged (YAML, dataset.json, splits, CSV, the JSON of runs and batches), checkpoints, and the
 HDF5 files of Keras. Small valid ones are damaged: bits flipped, parts cut, inserted, moved or spliced, fields of
 headers and JSON set to what nobody expects, links and names that lead outside.
@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-KINDS = ("images", "projects", "journals", "configurations", "checkpoints", "hdf5")
+CLINICAL = ("dicom", "nrrd", "metaimage", "zarr")
+KINDS = ("images", *CLINICAL, "projects", "journals", "configurations", "checkpoints", "hdf5")
 SECONDS, MIB = 20, 512
 
 

@@ -1,4 +1,4 @@
-"""Image files of every known suffix, read as images or as labels."""
+"""NIfTI and 2D image files, read as images or as labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIFF_ENTRY = struct.Struct("<HHII")
 
 def trial(rng: Random, folder: Path, attempt) -> None:
     """Read a damaged image, and write a label on its grid and read it again."""
-    suffix = rng.choice((*READERS, ".hdr", ".img"))
+    suffix = rng.choice((*(suffix for suffix in READERS if suffix in seeds()), ".hdr", ".img"))
     # Read as another format now and then.
     likely = seeds()[suffix] if rng.random() < 0.97 else seeds()[rng.choice(list(seeds()))]
     path = folder / f"scan{suffix}"

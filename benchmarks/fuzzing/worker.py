@@ -26,6 +26,7 @@ MOST_CHARACTERS = 299
 SPARE_BYTES = 3 * 2**30  # of address space: more is needed by nothing that a small file describes
 KINDS = {
     "images": ("images", "trial"),
+    **{kind: ("clinical_files", kind) for kind in ("dicom", "nrrd", "metaimage", "zarr")},
     "projects": ("projects", "trial"),
     "journals": ("projects", "journal_trial"),
     "configurations": ("configurations", "trial"),

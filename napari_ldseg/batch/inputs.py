@@ -127,6 +127,11 @@ def _expand(text: str, series: dict[Path, str], log: Callable[[str], None]) -> l
     if path.exists():
         if is_dicom(path):
             return [_series_path(path, series)]
+        if suffix_of(path) in DICOM_SUFFIXES:
+            raise LDSegError(
+                f"{text} is not an image that can be segmented: it does not begin as a DICOM file does; copy it "
+                "again, or convert it to NIfTI."
+            )
         if not suffix_of(path):
             raise LDSegError(
                 f"{text} is not an image that can be segmented; give {', '.join(SUFFIXES)} files, or "

@@ -26,7 +26,7 @@ def segment(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="Images, folders of images, or quoted patterns such as 'scans/**/*.nii.gz'."
+            help="Images, folders of images or DICOM series, or quoted patterns such as 'scans/**/*.nii.gz'."
         ),
     ],
     output: Annotated[
@@ -66,7 +66,10 @@ def segment(
         bool, typer.Option("--json", help="Print the outcome as JSON to standard output.")
     ] = False,
 ) -> None:
-    """Segment many images: NIfTI and 2D image files.
+    """Segment many images: NIfTI, DICOM, NRRD, MetaImage, OME-Zarr and 2D image files.
+
+    Each series of a folder of DICOM files, sub-folders included, is one image, called as its folder, number
+    and description; names and numbers of patients are left out. A ZIP archive of one series is read as well.
 
     The output folder gets labels/, sample_sd/ and predictive_sd/, each with one NIfTI file per image on
     the image's own grid, records/ with the settings and results of each, and volumes.csv: the volumes of

@@ -150,6 +150,8 @@ def _reader(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Callable[
         raise LDSegError(
             f"{path.name} is no known image file; it must end in {', '.join(SUFFIXES)}."
         )
+    if suffix in DICOM_SUFFIXES and not is_dicom(path):
+        raise LDSegError(f"{path.name} does not begin as a DICOM file does; copy it again.")
     if suffix in ZARR_SUFFIXES:
         raise LDSegError(
             f"{path.name} is a file, but an OME-Zarr image is a folder; choose the folder."

@@ -51,13 +51,13 @@ def read_nrrd(path: Path) -> Scan:
     import nrrd
 
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, np.errstate(all="raise", under="ignore"):
             head = file.read(MAX_HEADER_BYTES)
             buffer = BytesIO(head)
             header = nrrd.read_header(buffer)
             start = buffer.tell()
             data = _voxels(path, file, start, header, nrrd)
-        return _scan(path, data, header)
+            return _scan(path, data, header)
     except LDSegError:
         raise
     except Exception as error:

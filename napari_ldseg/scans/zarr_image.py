@@ -15,6 +15,7 @@ from ..utils.text import one_line
 from .display_axes import on_display_axes
 from .memory import MAX_VOXELS, check_size
 from .scan import Scan, Source, checked_affine
+from .zarr_chunks import check_chunks, check_codecs
 
 ZARR_SUFFIXES = (".ome.zarr", ".zarr")
 FORMAT = "OME-Zarr"
@@ -22,9 +23,6 @@ MAX_JSON_BYTES = 2**22
 MAX_FILES = 500_000
 EAGER_BYTES = 2**28  # smaller images are read at once
 SPARE_CHUNK_BYTES = 2**26
-# Codecs that only decompress; others may run code.
-CODECS = {"blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma", "delta", "shuffle", "bitround"}
-CODECS |= {"bytes", "crc32c", "transpose", "sharding_indexed"}
 SPACE, TIME, CHANNEL = "xyz", "t", "c"
 MM_PER_UNIT = {
     **{"meter": 1000.0, "decimeter": 100.0, "centimeter": 10.0, "millimeter": 1.0},
@@ -160,7 +158,7 @@ def _opened(path: Path, level: Path) -> Any:
     """Return the array of a resolution: in memory, or as a dask array if it is large."""
     modern = (level / "zarr.json").is_file()
     metadata = _json(level / ("zarr.json" if modern else ".zarray"))
-    _check_codecs(path, metadata)
+    compressor = check_codecs(path, metadata)
     import zarr
     from zarr.storage import LocalStore
 
@@ -172,39 +170,17 @@ def _opened(path: Path, level: Path) -> Any:
     if min(array.shape, default=0) < 1 or math.prod(array.shape) > MAX_VOXELS:
         check_size(path.name, array.shape, array.dtype.itemsize)
         raise ValueError(f"its size is {array.shape}")
-    chunks = getattr(array, "shards", None) or array.chunks
     size = math.prod(array.shape) * array.dtype.itemsize
-    if math.prod(chunks) * array.dtype.itemsize > 4 * size + SPARE_CHUNK_BYTES:
+    chunk = math.prod(array.chunks) * array.dtype.itemsize
+    if chunk > 4 * size + SPARE_CHUNK_BYTES:
         raise LDSegError(f"{path.name} is damaged: its chunks are larger than the image.")
+    check_chunks(path, level, compressor, chunk)
     if size <= EAGER_BYTES:
         check_size(path.name, array.shape, 2 * array.dtype.itemsize)
         return np.asarray(array[...])
     import dask.array
 
     return dask.array.from_array(array, chunks=array.chunks)
-
-
-def _check_codecs(path: Path, metadata: Any) -> None:
-    """Refuse codecs that do more than decompress, wherever they are named."""
-    parts: list[Any] = [metadata.get(key) for key in ("codecs", "compressor", "filters")]
-    while parts:
-        part = parts.pop()
-        if isinstance(part, list):
-            parts += part
-        elif isinstance(part, dict):
-            name = str(part.get("name", part.get("id", "")))
-            if name.removeprefix("numcodecs.") not in CODECS:
-                raise LDSegError(
-                    f"{path.name} is stored with the codec '{one_line(name, 40)}', which is not read; save it with "
-                    "blosc, zstd or gzip."
-                )
-            configuration = part.get("configuration")
-            if isinstance(configuration, dict):
-                parts += [configuration.get("codecs"), configuration.get("index_codecs")]
-    if metadata.get("storage_transformers"):
-        raise LDSegError(
-            f"{path.name} uses storage transformers, which are not read; save it without."
-        )
 
 
 def _scaling(dataset: Any, image: Any, count: int) -> tuple[np.ndarray, np.ndarray]:

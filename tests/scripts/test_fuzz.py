@@ -24,7 +24,11 @@ def worker():
 
 
 @pytest.mark.parametrize(
-    "kind", ["images", "projects", "journals", "configurations", "checkpoints", "hdf5"]
+    "kind",
+    [
+        *("images", "dicom", "nrrd", "metaimage", "zarr"),
+        *("projects", "journals", "configurations", "checkpoints", "hdf5"),
+    ],
 )
 def test_damaged_files_are_read_or_refused_with_a_sentence(worker, kind):
     from fuzz import fuzz

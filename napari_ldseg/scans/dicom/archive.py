@@ -22,7 +22,7 @@ _folders: list[Path] = []
 
 
 def unpacked(path: Path) -> Path:
-    """Return a folder with the DICOM files of the archive ``path``, numbered; their own names are not used.
+    """Return a folder with the DICOM files of the archive ``path``, called as it and numbered; their own names are not used.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def _unpacked(path: Path, time: int, size: int) -> Path:
                 raise LDSegError(
                     f"{path.name} is compressed in an unusual way; unpack it yourself."
                 )
-            found += _copy(archive, info, folder / f"{found:06d}.dcm")
+            found += _copy(archive, info, folder / f"{path.stem[:60]}-{found:06d}.dcm")
     if not found:
         raise LDSegError(f"{path.name} holds no DICOM files; unpack it yourself.")
     return folder
