@@ -102,10 +102,10 @@ class Window:
     def start_again(self) -> None:
         """Undo all strokes and put view, brush and counts back."""
         recorder = project_of(self.viewer).labels.recorder_of(self.layer)
-        recorder.flush(10)  # a stroke and its undo in one record count as painting the old value
+        recorder.flush(60)  # a stroke and its undo in one record count as painting the old value
         for _ in range(self.hand.counts["strokes"]):
             self.layer.undo()
-        recorder.flush(10)
+        recorder.flush(60)
         if not np.array_equal(self.layer.data, self.segmented) or recorder.masks().protected.any():
             raise SystemExit("Not all strokes were undone.")
         self.layer.mode, self.layer.selected_label, self.layer.brush_size = self.defaults
