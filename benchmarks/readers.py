@@ -11,8 +11,8 @@ same in all ways (``strokes.py``); it costs a decision, the keys for class and s
 Brush alone: slice after slice. When all have been seen, the limit is halved and the reader starts again.
 
 Review tab: Period goes to the first region. If nothing that is wrong reaches into the window, Y. Else, where
-two strokes or more are needed, the reader looks at the pictures of the distinct outlines and takes the one that
-leaves fewest strokes, if it saves one; draws strokes, in a volume also in the next slices of the region as
+two strokes or more are needed, the reader looks at the pictures of the distinct outlines, as long as the last look
+helped, and takes the one that leaves fewest strokes, if it saves one and is nearer to the expert; draws strokes, in a volume also in the next slices of the region as
 long as there is something wrong; presses Y. After the first region that was corrected the reader tries the
 update (U), takes it if the mean DSC becomes larger, and goes on asking for it as long as it did. When the tab
 says that what is left is small, the reader goes on by brush alone.
@@ -70,7 +70,7 @@ class Reader:
         hand, reviewer = window.hand, tab.reviewer
         hand.wait(lambda: not reviewer.busy and bool(reviewer.regions), "The search for regions")
         hand.wait(lambda: tab.browser.decoded, "Decoding the samples")
-        asks = True
+        asks = chooses = True
         hand.key(Qt.Key.Key_Period)
         while reviewer.region is not None and not reviewer.ended and not window.done:
             used["regions"] += 1
@@ -81,9 +81,11 @@ class Reader:
                 used["accepted"] += 1
                 hand.key(Qt.Key.Key_Y)
                 continue
-            hand.wait(lambda: not tab.browser.busy, "Finding alternatives")
-            taken = self._take_alternative(tab, region, near)
-            used["alternatives"] += taken
+            if chooses:
+                hand.wait(lambda: not tab.browser.busy, "Finding alternatives")
+                taken = self._take_alternative(tab, region, near)
+                used["alternatives"] += bool(taken)
+                chooses = taken is not False
             for _ in self._slices(region, near):
                 self._repair(near)
             if window.done:
@@ -140,8 +142,8 @@ class Reader:
                     break
                 yield
 
-    def _take_alternative(self, tab: Any, region: Any, near: np.ndarray) -> bool:
-        """Take the outline that saves most strokes; return whether there is one."""
+    def _take_alternative(self, tab: Any, region: Any, near: np.ndarray) -> bool | None:
+        """Take the outline that saves most strokes; return whether there is one, None without a look."""
         window, browser = self.window, tab.browser
         frames: list[tuple[int, ...]] = [()]
         if window.expert.ndim == 3:
@@ -153,17 +155,19 @@ class Reader:
         needed = strokes(window.layer.data)
         shown = browser.alternatives[:MOST_SHOWN]
         if needed < 2 or len(shown) < 2:
-            return False
+            return None
         if self.searching:
             for _ in shown:
                 window.hand.look(PICTURE)
         free = window.free()
+        wrong = np.count_nonzero(window.layer.data != window.expert)
         left = []
         for one in shown:
             labels = window.layer.data.copy()
             part = free[browser.box]
             labels[browser.box][part] = browser.labels_of(one.medoid)[browser.box][part]
-            left.append(strokes(labels))
+            nearer = np.count_nonzero(labels != window.expert) < wrong
+            left.append(strokes(labels) if nearer else needed)
         best = int(np.argmin(left))
         if left[best] >= needed:
             return False

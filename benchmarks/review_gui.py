@@ -5,8 +5,7 @@ python benchmarks/review_gui.py [--only MODEL] [--cases 3] [--output OUTPUT]
 Random validation cases of the bundled models (splits in ``models/splits``, data in LDSEG_DATA, default
 ../shared/data), segmented once in the window with N = 10, which is not counted. Two simulated readers
 (``readers.py``), an oracle that needs no looking and one that has to search, correct the same label map, each by
-brush alone and with the Review tab (the first way's strokes are undone), with real mouse and key events
-(``hand.py``).
+brush alone and with the Review tab, each in a new window, with real mouse and key events (``hand.py``).
 
 A stroke is the same in all ways (``strokes.py``): the class of a piece of errors in the slice shown, dragged
 along the piece on the centres at which the brush stays inside the expert's structure, where it repairs most. The
@@ -88,8 +87,7 @@ class Window:
         self.viewer.layers.selection.active = self.layer
         self.hand = Hand(self.viewer)
         self.hand.canvas.setFocus()
-        self.segmented, self.point = self.layer.data.copy(), self.viewer.dims.point
-        self.defaults = self.layer.mode, self.layer.selected_label, self.layer.brush_size
+        self.segmented = self.layer.data.copy()
         self.tab: Any = None
         self._brushes: dict[int, Brush] = {}
         self._classes = len(segment.model.metadata.classes)
@@ -98,21 +96,6 @@ class Window:
         self.least = LEAST * self.brush.disc.sum()
         self.target = self.brush.best - WITHIN
         self.start = self.dsc()
-
-    def start_again(self) -> None:
-        """Undo all strokes and put view, brush and counts back."""
-        recorder = project_of(self.viewer).labels.recorder_of(self.layer)
-        recorder.flush(10)  # a stroke and its undo in one record count as painting the old value
-        for _ in range(self.hand.counts["strokes"]):
-            self.layer.undo()
-        recorder.flush(10)
-        if not np.array_equal(self.layer.data, self.segmented) or recorder.masks().protected.any():
-            raise SystemExit("Not all strokes were undone.")
-        self.layer.mode, self.layer.selected_label, self.layer.brush_size = self.defaults
-        self.least = LEAST * self.brush.disc.sum()
-        self.viewer.reset_view()
-        self.viewer.dims.set_point(range(len(self.point)), self.point)
-        self.hand = Hand(self.viewer)
 
     def close(self) -> None:
         """Close the window."""
@@ -276,21 +259,19 @@ def measure(case: Case, model: str, folder: Path) -> dict | None:
     """Return what all ways took, None if the case needs no correction."""
     result: dict = {"model": model, "case": case.name}
     for reader in READERS:
-        window = Window(case, model, folder / reader / case.name)
-        if window.done:
-            window.close()
-            return None
-        about = {"start": window.start, "best": window.brush.best, "target": window.target}
-        result |= {name: round(value, 4) for name, value in about.items()}
         result[reader] = {}
         for way in WAYS:
+            window = Window(case, model, folder / reader / way / case.name)
+            if window.done:
+                window.close()
+                return None
+            about = {"start": window.start, "best": window.brush.best, "target": window.target}
+            result |= {name: round(value, 4) for name, value in about.items()}
             acting = Reader(window, searching=reader == "searching")
             used = acting.by_review() if way == "review" else acting.by_brush()
             result[reader][way] = costs(window) | ({"used": used} if used else {})
             print(reader, way, json.dumps(result[reader][way]), flush=True)
-            if way == "brush":
-                window.start_again()
-        window.close()
+            window.close()
     return result
 
 

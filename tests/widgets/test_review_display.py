@@ -1,6 +1,7 @@
 """The Review tab's display: outlines over one map, by keys, and the layers' own looks afterwards."""
 
 import numpy as np
+import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import QSettings, Qt
 from qtpy.QtTest import QTest
@@ -142,6 +143,7 @@ def test_maps_get_lighter_steadily():
         assert (np.diff(light) > -1e-3).all()
 
 
+@pytest.mark.filterwarnings("ignore:Contours are not displayed")  # napari's, of the hidden labels
 def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
     viewer, segmented, review_tab, qtbot
 ):
