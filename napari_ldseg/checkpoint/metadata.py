@@ -159,7 +159,7 @@ class Domain(_Schema):
     images
         How many images the mean and covariance are of.
     full_size
-        Whether none of them was made smaller for the networks.
+        Whether none of them was resized for the networks.
     """
 
     mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_FEATURES)]

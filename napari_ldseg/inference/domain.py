@@ -8,7 +8,7 @@ diagonal (Ledoit and Wolf, J Multivar Anal 88, 2004), so that a few dozen images
 does not count.
 
 Crops at full size, such as of a nodule, look much like a whole scan made as small. So a checkpoint of which no
-training image was made smaller also tells an image that is.
+training image was resized also flags an image that is.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ FEWEST_IMAGES = 20
 FOLDS = 5
 SMALLEST_SD = 0.01  # of a feature that hardly varies
 USUAL, MOST_FLAGGED, FEWEST_HELD_OUT = 0.97, 0.05, 100
-FULL_SIZE, SHRUNK = 1.1, 1.5
+FULL_SIZE, RESIZED = 1.1, 1.5
 MOST_VOXELS = 2**22
 
 
 class ImageFeatures(NamedTuple):
-    """The features (D,) of an image, and how many times smaller it is made for the networks."""
+    """The features (D,) of an image, and how many times larger or smaller it is made for the networks."""
 
     values: np.ndarray
-    shrinking: float
+    resizing: float
 
 
 class Finding(NamedTuple):
@@ -98,7 +98,7 @@ def fit_domain(
     if held_out:
         allowed = math.floor(MOST_FLAGGED * len(held_out))
         limit = max(limit, held_out[-1 - allowed])
-    full_size = max(image.shrinking for image in training) <= FULL_SIZE
+    full_size = max(image.resizing for image in training) <= FULL_SIZE
     return domain.model_copy(update={"limit": _rounded_up(limit), "full_size": full_size})
 
 
@@ -115,21 +115,21 @@ def distance(domain: Domain, values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(white**2)))
 
 
-def far_from_training(domain: Domain, found: float, shrinking: float) -> str | None:
+def far_from_training(domain: Domain, found: float, resizing: float) -> str | None:
     """Return what is unusual about the distance ``found``, or the size, as a clause; None if nothing is."""
     if found > domain.limit:
         return f"distance {found:.2f}, usual up to {domain.limit:.2f}"
-    if domain.full_size and shrinking > SHRUNK:
-        return f"it is made {shrinking:.1f} times smaller for the networks, the training images were not"
+    if domain.full_size and resizing > RESIZED:
+        return f"it is resized {resizing:.1f} times for the networks, the training images were not"
     return None
 
 
-def shrinking_of(metadata: Metadata, mapping: GridMap) -> float:
-    """Return how many times smaller an image is made along its most shrunk axis; 1 on a grid in mm."""
+def resizing_of(metadata: Metadata, mapping: GridMap) -> float:
+    """Return by how much an image is made larger or smaller, at most along an axis, at least 1; 1 on a grid in mm."""
     if metadata.grid.size is None:
         return 1.0
     oriented = [mapping.shape[axis] for axis in mapping.order]
-    return max(n / m for n, m in zip(oriented, mapping.inner, strict=True))
+    return max(max(n / m, m / n) for n, m in zip(oriented, mapping.inner, strict=True))
 
 
 @torch.inference_mode()
@@ -149,7 +149,7 @@ def image_features(
     if is_blank(grid):
         return None
     embedding = checkpoint.model.to(device).encode_image(grid[None].to(device))
-    return ImageFeatures(features(grid, embedding, mapping), shrinking_of(metadata, mapping))
+    return ImageFeatures(features(grid, embedding, mapping), resizing_of(metadata, mapping))
 
 
 def look_at(checkpoint: Checkpoint, scan: Scan) -> Finding | None:
@@ -166,18 +166,18 @@ def look_at(checkpoint: Checkpoint, scan: Scan) -> Finding | None:
     if metadata.domain is None or not _is_quick(metadata, scan):
         return None
     leading = scan.shape[: -metadata.architecture.dims]
-    found, shrinking = [], 1.0
+    found, resizing = [], 1.0
     for place in (0.25, 0.5, 0.75) if leading else (0.5,):
         image = np.asarray(scan.array[tuple(int(place * n) for n in leading)])
         channels = np.moveaxis(image, -1, 0) if scan.channels else image[None]
         values = image_features(checkpoint, channels, scan.affine)
         if values is not None:
             found.append(distance(metadata.domain, values.values))
-            shrinking = values.shrinking
+            resizing = values.resizing
     if not found:
         return None
     median = float(np.median(found))
-    return Finding(median, far_from_training(metadata.domain, median, shrinking))
+    return Finding(median, far_from_training(metadata.domain, median, resizing))
 
 
 def is_blank(grid: Tensor) -> bool:

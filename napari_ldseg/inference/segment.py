@@ -28,7 +28,7 @@ from .checks import (
     warn_of_unknown_size,
 )
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
-from .domain import distance, far_from_training, features, is_blank, shrinking_of
+from .domain import distance, far_from_training, features, is_blank, resizing_of
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
 from .samples import Samples, stacked_latents
@@ -300,7 +300,7 @@ class PosteriorSampler:
         found = float(np.median(list(self._distances.values())))
         posterior.provenance |= {"distance": round(found, 3), "usual_distance": domain.limit}
         posterior.unlike = self._unlike or far_from_training(
-            domain, found, shrinking_of(self.metadata, self._map)
+            domain, found, resizing_of(self.metadata, self._map)
         )
 
     def _empty_posterior(self) -> Posterior:

@@ -129,11 +129,11 @@ def test_the_record_and_the_table_of_a_batch_have_the_warning(fitted, tmp_path):
     assert [("unlike the images that tiny" in row) for row in table].count(True) == 1
 
 
-def test_a_model_of_crops_at_full_size_warns_of_an_image_that_is_made_smaller():
+def test_a_model_of_crops_at_full_size_warns_of_an_image_that_is_resized():
     crops = [ImageFeatures(np.zeros(3) + i / 40, 1.0) for i in range(40)]
     domain = fit_domain(crops, [])
     assert far_from_training(domain, 0.5, 1.4) is None
-    assert "3.5 times smaller" in far_from_training(domain, 0.5, 3.5)
+    assert "resized 3.5 times" in far_from_training(domain, 0.5, 3.5)
     shrunk = [ImageFeatures(image.values, 1.75) for image in crops]
     assert far_from_training(fit_domain(shrunk, []), 0.5, 3.5) is None
 
