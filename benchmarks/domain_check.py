@@ -29,7 +29,7 @@ from fit_domain import cases_of  # noqa: E402
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints  # noqa: E402
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint  # noqa: E402
 from napari_ldseg.errors import LDSegError  # noqa: E402
-from napari_ldseg.inference.domain import scan_distance  # noqa: E402
+from napari_ldseg.inference.domain import Finding, look_at  # noqa: E402
 from napari_ldseg.inference.region import Region, crop  # noqa: E402
 from napari_ldseg.scans.files import read_scan  # noqa: E402
 from napari_ldseg.scans.scan import Scan  # noqa: E402
@@ -62,15 +62,15 @@ def _sample(name: str) -> Scan:
     return Scan(array[..., :3] if array.ndim == 3 else array, channels=array.ndim == 3)
 
 
-def distances(checkpoint: Checkpoint, images: Sequence[Read]) -> tuple[list[float], float]:
-    """Return the distances of the images that the model can be used on, and the seconds per image."""
+def distances(checkpoint: Checkpoint, images: Sequence[Read]) -> tuple[list[Finding], float]:
+    """Return the findings on the images that the model can be used on, and the seconds per image."""
     found, seconds = [], 0.0
     for read in images:
         scan = _given(checkpoint, read())
         if scan is None:
             continue
         started = time.perf_counter()
-        value = scan_distance(checkpoint, scan)
+        value = look_at(checkpoint, scan)
         seconds += time.perf_counter() - started
         if value is not None:
             found.append(value)
@@ -118,10 +118,9 @@ def main() -> None:
             times[name].append(seconds)
             domain = checkpoint.metadata.domain
             assert domain is not None
-            ratios = np.array(found) / domain.limit
-            cells.append(
-                f"{np.count_nonzero(ratios > 1)} of {len(ratios)} ({np.median(ratios):.2f})"
-            )
+            flagged = sum(one.unlike is not None for one in found)
+            ratio = np.median([one.distance for one in found]) / domain.limit
+            cells.append(f"{flagged} of {len(found)} ({ratio:.2f})")
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
     for name, seconds in times.items():
         print(f"{name}: {np.mean(seconds):.3f} s per image")

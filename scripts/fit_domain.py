@@ -31,7 +31,7 @@ from napari_ldseg.training.domain import with_domain
 from napari_ldseg.training.reporter import Reporter
 
 PHANTOMS = {"echo-phantom": echo_phantom, "mri-phantom": mri_phantom}
-PHANTOM_SEEDS = {"training": range(300), "validation": range(5000, 5040)}
+PHANTOM_SEEDS = {"training": range(120), "validation": range(5000, 5020)}
 # Other metadata to store, by the model's name: the fields of ``Metadata`` with their new values.
 EXTRA: dict[str, dict[str, Any]] = {}
 

@@ -169,12 +169,15 @@ class Domain(_Schema):
         The largest usual distance.
     images
         How many images the mean and covariance are of.
+    full_size
+        Whether none of them was resized for the networks.
     """
 
     mean: Annotated[tuple[Finite, ...], Field(min_length=1, max_length=MAX_FEATURES)]
     factor: Annotated[tuple[Finite, ...], Field(max_length=MAX_FEATURES * (MAX_FEATURES + 1) // 2)]
     limit: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     images: Count
+    full_size: bool = False
 
     @model_validator(mode="after")
     def _triangle(self) -> Domain:

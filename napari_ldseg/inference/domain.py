@@ -4,13 +4,18 @@ The features of an image are the mean and SD over space of each channel of the i
 channel of the networks' input, some quantiles and the mean gradient at several scales. With their mean m and
 covariance C over the training images, the distance of x is the Mahalanobis distance per feature,
 sqrt((x - m)' C^-1 (x - m) / D), about 1 for a training image (Lee et al., NeurIPS 2018). C is shrunk towards its
-diagonal (Ledoit and Wolf, J Multivar Anal 88, 2004), so that a few dozen images are enough.
+diagonal (Ledoit and Wolf, J Multivar Anal 88, 2004), so that a few dozen images are enough. What the padding adds
+does not count.
+
+Crops at full size, such as of a nodule, look much like a whole scan made as small. So a checkpoint of which no
+training image was resized also flags an image that is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +25,7 @@ from ..checkpoint.file import Checkpoint
 from ..checkpoint.metadata import MAX_FEATURES, Domain, Metadata
 from ..model.networks import AVERAGE
 from ..scans.scan import Scan
-from .preprocessing import grid_map, preprocess
+from .preprocessing import GridMap, grid_map, preprocess
 
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 SCALES = 4
@@ -29,11 +34,26 @@ SHRINKAGE = 0.1
 FEWEST_IMAGES = 20
 FOLDS = 5
 SMALLEST_SD = 0.01  # of a feature that hardly varies
-USUAL, MOST_FLAGGED = 0.99, 0.05
+USUAL, MOST_FLAGGED, FEWEST_HELD_OUT = 0.97, 0.05, 100
+FULL_SIZE, RESIZED = 1.1, 1.5
 MOST_VOXELS = 2**22
 
 
-def features(grid: Tensor, embedding: Tensor) -> np.ndarray:
+class ImageFeatures(NamedTuple):
+    """The features (D,) of an image, and how many times larger or smaller it is made for the networks."""
+
+    values: np.ndarray
+    resizing: float
+
+
+class Finding(NamedTuple):
+    """An image's distance from the training images, and what shows that it is unlike them, if anything does."""
+
+    distance: float
+    unlike: str | None
+
+
+def features(grid: Tensor, embedding: Tensor, mapping: GridMap) -> np.ndarray:
     """Return the features (D,) of one image, float64.
 
     Parameters
@@ -42,10 +62,13 @@ def features(grid: Tensor, embedding: Tensor) -> np.ndarray:
         The networks' input (channels, *size), float32 in [0, 1].
     embedding
         z_i (1, embedding_channels, *cells).
+    mapping
+        Says which part of ``grid`` is padding.
     """
-    cells = embedding[0, :MOST_CHANNELS].detach().float().cpu().flatten(1)
+    embedding, grid = embedding[0, :MOST_CHANNELS], grid.detach().float().cpu()
+    cells = _inside(embedding.detach().float().cpu(), mapping).flatten(1)
     parts = [cells.mean(1), cells.std(1, correction=0)]
-    grid = grid.detach().float().cpu()
+    grid = _inside(grid, mapping)
     values = grid.flatten(1)
     # Every k-th voxel: torch's quantile takes at most 2**24 values.
     values = values[:, :: max(1, values.shape[1] // 2**18)]
@@ -57,29 +80,26 @@ def features(grid: Tensor, embedding: Tensor) -> np.ndarray:
     return torch.cat(parts).double().numpy()
 
 
-def fit_domain(training: Sequence[np.ndarray], validation: Sequence[np.ndarray]) -> Domain | None:
-    """Return the domain of the training images' features, each (D,); None if they are too few or too many.
+def fit_domain(
+    training: Sequence[ImageFeatures], validation: Sequence[ImageFeatures]
+) -> Domain | None:
+    """Return the domain of the training images; None if they are too few or their features too many.
 
-    Its limit is the 99th percentile of the training images' distances in cross-validation, raised as far as needed
-    that at most 5 % of the validation images are farther away.
+    Its limit is the 97th percentile of the distances of 100 or more validation images, else that of the training
+    images in cross-validation, raised as far as needed that at most 5 % of the validation images are farther away.
     """
-    known = np.asarray(training)
+    known = np.asarray([image.values for image in training])
     if len(known) < FEWEST_IMAGES or known.shape[1] > MAX_FEATURES:
         return None
     domain = _gaussian(known)
-    # Contiguous parts: images of one patient follow each other.
-    parts = np.array_split(np.arange(len(known)), FOLDS)
-    left_out = [
-        distance(_gaussian(np.delete(known, part, axis=0)), x)
-        for part in parts
-        for x in known[part]
-    ]
+    held_out = sorted(distance(domain, image.values) for image in validation)
+    left_out = held_out if len(held_out) >= FEWEST_HELD_OUT else _left_out(known)
     limit = float(np.quantile(left_out, USUAL))
-    held_out = sorted(distance(domain, x) for x in validation)
     if held_out:
         allowed = math.floor(MOST_FLAGGED * len(held_out))
         limit = max(limit, held_out[-1 - allowed])
-    return domain.model_copy(update={"limit": _rounded_up(limit)})
+    full_size = max(image.resizing for image in training) <= FULL_SIZE
+    return domain.model_copy(update={"limit": _rounded_up(limit), "full_size": full_size})
 
 
 def distance(domain: Domain, values: np.ndarray) -> float:
@@ -95,17 +115,27 @@ def distance(domain: Domain, values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(white**2)))
 
 
-def far_from_training(domain: Domain, found: float) -> str | None:
-    """Return that the distance ``found`` is unusual, as a clause; None if it is not."""
-    if found <= domain.limit:
-        return None
-    return f"distance {found:.1f}, usual up to {domain.limit:.1f}"
+def far_from_training(domain: Domain, found: float, resizing: float) -> str | None:
+    """Return what is unusual about the distance ``found``, or the size, as a clause; None if nothing is."""
+    if found > domain.limit:
+        return f"distance {found:.2f}, usual up to {domain.limit:.2f}"
+    if domain.full_size and resizing > RESIZED:
+        return f"it is resized {resizing:.1f} times for the networks, the training images were not"
+    return None
+
+
+def resizing_of(metadata: Metadata, mapping: GridMap) -> float:
+    """Return by how much an image is made larger or smaller, at most along an axis, at least 1; 1 on a grid in mm."""
+    if metadata.grid.size is None:
+        return 1.0
+    oriented = [mapping.shape[axis] for axis in mapping.order]
+    return max(max(n / m, m / n) for n, m in zip(oriented, mapping.inner, strict=True))
 
 
 @torch.inference_mode()
 def image_features(
     checkpoint: Checkpoint, image: np.ndarray, affine: np.ndarray, device: str = "cpu"
-) -> np.ndarray | None:
+) -> ImageFeatures | None:
     """Return the features of an image (channels, *space) of one frame; None if it has one value everywhere.
 
     Raises
@@ -118,11 +148,12 @@ def image_features(
     grid = preprocess(metadata, image, mapping, blank_allowed=True)
     if is_blank(grid):
         return None
-    return features(grid, checkpoint.model.to(device).encode_image(grid[None].to(device)))
+    embedding = checkpoint.model.to(device).encode_image(grid[None].to(device))
+    return ImageFeatures(features(grid, embedding, mapping), resizing_of(metadata, mapping))
 
 
-def scan_distance(checkpoint: Checkpoint, scan: Scan) -> float | None:
-    """Return the distance of ``scan``: of a stack or loop the median of three of its slices.
+def look_at(checkpoint: Checkpoint, scan: Scan) -> Finding | None:
+    """Return the distance of ``scan``, of a stack or loop the median of three of its slices, and what is unusual.
 
     None if the checkpoint has no domain or the scan is too large to look at quickly.
 
@@ -135,14 +166,18 @@ def scan_distance(checkpoint: Checkpoint, scan: Scan) -> float | None:
     if metadata.domain is None or not _is_quick(metadata, scan):
         return None
     leading = scan.shape[: -metadata.architecture.dims]
-    found = []
+    found, resizing = [], 1.0
     for place in (0.25, 0.5, 0.75) if leading else (0.5,):
         image = np.asarray(scan.array[tuple(int(place * n) for n in leading)])
         channels = np.moveaxis(image, -1, 0) if scan.channels else image[None]
         values = image_features(checkpoint, channels, scan.affine)
         if values is not None:
-            found.append(distance(metadata.domain, values))
-    return float(np.median(found)) if found else None
+            found.append(distance(metadata.domain, values.values))
+            resizing = values.resizing
+    if not found:
+        return None
+    median = float(np.median(found))
+    return Finding(median, far_from_training(metadata.domain, median, resizing))
 
 
 def is_blank(grid: Tensor) -> bool:
@@ -160,6 +195,27 @@ def _mean_gradient(grid: Tensor) -> Tensor:
     """Return the mean absolute difference of neighbours per channel of (channels, *size)."""
     axes = range(1, grid.ndim)
     return torch.stack([grid.diff(dim=a).abs().flatten(1).mean(1) for a in axes]).mean(0)
+
+
+def _inside(values: Tensor, mapping: GridMap) -> Tensor:
+    """Return the part of (channels, *cells) that is not padding, cells that are so in part included."""
+    part = [slice(None)]
+    for n, size, (before, after) in zip(values.shape[1:], mapping.size, mapping.pads, strict=True):
+        low, high = math.floor(before * n / size), math.ceil((size - after) * n / size)
+        part.append(slice(low, max(low + 1, high)))
+    return values[tuple(part)]
+
+
+def _left_out(known: np.ndarray) -> list[float]:
+    """Return the distance of each of the training images (images, D) from most of the others."""
+    # Contiguous parts: images of one patient follow each other.
+    parts = np.array_split(np.arange(len(known)), FOLDS)
+    return [
+        distance(domain, x)
+        for part in parts
+        for domain in (_gaussian(np.delete(known, part, axis=0)),)
+        for x in known[part]
+    ]
 
 
 def _gaussian(known: np.ndarray) -> Domain:

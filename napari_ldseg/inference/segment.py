@@ -30,7 +30,7 @@ from .checks import (
     warn_of_unknown_size,
 )
 from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
-from .domain import distance, far_from_training, features, is_blank
+from .domain import distance, far_from_training, features, is_blank, resizing_of
 from .noise import sample_noise
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
@@ -328,7 +328,7 @@ class PosteriorSampler:
             self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
             self._digest.update(np.ascontiguousarray(image).tobytes())
             if self.metadata.domain is not None and not is_blank(grid):
-                values = features(grid, self._embeddings[frame])
+                values = features(grid, self._embeddings[frame], self._map)
                 self._distances[frame] = distance(self.metadata.domain, values)
         self._note_distance()
         self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
@@ -341,7 +341,9 @@ class PosteriorSampler:
             return
         found = float(np.median(list(self._distances.values())))
         posterior.provenance |= {"distance": round(found, 3), "usual_distance": domain.limit}
-        posterior.unlike = self._unlike or far_from_training(domain, found)
+        posterior.unlike = self._unlike or far_from_training(
+            domain, found, resizing_of(self.metadata, self._map)
+        )
 
     def _empty_posterior(self) -> Posterior:
         provenance = {

@@ -10,7 +10,7 @@ import numpy as np
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..datasets.slices import sample_slices, single_images
-from ..inference.domain import fit_domain, image_features
+from ..inference.domain import ImageFeatures, fit_domain, image_features
 from .measure import evenly_spaced
 from .reporter import Reporter
 
@@ -50,8 +50,8 @@ def case_features(
     cases: Sequence[Case],
     device: str = "cpu",
     on_case: Callable[[], None] = lambda: None,
-) -> Iterator[np.ndarray]:
-    """Yield the features (D,) of each image of ``cases``, without those of one value everywhere.
+) -> Iterator[ImageFeatures]:
+    """Yield the features of each image of ``cases``, without those of one value everywhere.
 
     Calls ``on_case`` after each case. Raises LDSegError if a case does not suit the networks.
     """

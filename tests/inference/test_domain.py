@@ -4,15 +4,24 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import Calibration
+from napari_ldseg.checkpoint.metadata import Calibration, Grid
 from napari_ldseg.cli import app
 from napari_ldseg.datasets.case import Case
-from napari_ldseg.inference.domain import distance, fit_domain, scan_distance
+from napari_ldseg.inference.domain import (
+    ImageFeatures,
+    distance,
+    far_from_training,
+    features,
+    fit_domain,
+    look_at,
+)
+from napari_ldseg.inference.preprocessing import grid_map
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.domain import with_domain
@@ -76,7 +85,7 @@ def test_the_distance_before_a_run_is_that_of_the_run_and_a_stack_counts_by_its_
 ):
     checkpoint = fitted(tmp_path)
     image = Scan(noisy(3))
-    assert scan_distance(checkpoint, image) == pytest.approx(
+    assert look_at(checkpoint, image).distance == pytest.approx(
         segment(checkpoint, image, 1, device="cpu").provenance["distance"], rel=0.01
     )
     border = np.zeros((24, 24), np.float32)
@@ -89,7 +98,7 @@ def test_the_distance_before_a_run_is_that_of_the_run_and_a_stack_counts_by_its_
 def test_a_checkpoint_of_an_earlier_version_or_of_few_images_is_not_checked(
     fitted, tiny_checkpoint, tmp_path
 ):
-    assert fit_domain([np.zeros(3)] * 5, []) is None
+    assert fit_domain([ImageFeatures(np.zeros(3), 1.0)] * 5, []) is None
     posterior = segment(tiny_checkpoint(2, 3), Scan(noisy(0)), 1, device="cpu")
     assert posterior.warning is None and "distance" not in posterior.provenance
 
@@ -97,7 +106,7 @@ def test_a_checkpoint_of_an_earlier_version_or_of_few_images_is_not_checked(
 def test_at_most_one_in_twenty_validation_images_is_flagged():
     rng = np.random.default_rng(0)
     training, validation = rng.normal(size=(60, 9)), 1.3 * rng.normal(size=(40, 9))
-    domain = fit_domain(list(training), list(validation))
+    domain = fit_domain(*([ImageFeatures(x, 2.0) for x in part] for part in (training, validation)))
     far = [distance(domain, values) > domain.limit for values in validation]
     assert sum(far) <= 2 and domain.images == 60
     assert distance(domain, np.full(9, 9.0)) > 3 * domain.limit
@@ -118,3 +127,21 @@ def test_the_record_and_the_table_of_a_batch_have_the_warning(fitted, tmp_path):
     assert record["warning"].endswith("check every contour.")
     table = (tmp_path / "results" / "volumes.csv").read_text().splitlines()
     assert [("unlike the images that tiny" in row) for row in table].count(True) == 1
+
+
+def test_a_model_of_crops_at_full_size_warns_of_an_image_that_is_resized():
+    crops = [ImageFeatures(np.zeros(3) + i / 40, 1.0) for i in range(40)]
+    domain = fit_domain(crops, [])
+    assert far_from_training(domain, 0.5, 1.4) is None
+    assert "resized 3.5 times" in far_from_training(domain, 0.5, 3.5)
+    shrunk = [ImageFeatures(image.values, 1.75) for image in crops]
+    assert far_from_training(fit_domain(shrunk, []), 0.5, 3.5) is None
+
+
+def test_padding_does_not_count(tiny_checkpoint):
+    metadata = tiny_checkpoint(3, grid=Grid(spacing=(1, 1, 1), minimum_size=(32, 32, 32))).metadata
+    mapping = grid_map(metadata, (24, 24, 24), np.eye(4))
+    grid, cells = torch.zeros(1, 32, 32, 32), torch.zeros(1, 2, 8, 8, 8)
+    grid[:, 4:28, 4:28, 4:28], cells[:, :, 1:7, 1:7, 1:7] = 0.5, 0.25
+    values = features(grid, cells, mapping)
+    assert values[:2] == pytest.approx(0.25) and values[4:11] == pytest.approx(0.5)

@@ -83,18 +83,16 @@ def _each(
     scan: Scan, models: Sequence[Path], stop: threading.Event
 ) -> Iterator[tuple[Path, str | None]]:
     from ...checkpoint.file import load_checkpoint
-    from ...inference.domain import far_from_training, scan_distance
+    from ...inference.domain import look_at
 
     for path in models:
         if stop.is_set():
             return
         try:
-            checkpoint = load_checkpoint(path)
-            found = scan_distance(checkpoint, scan)
+            found = look_at(load_checkpoint(path), scan)
         except (LDSegError, OSError, RuntimeError):
             found = None
-        domain = read_metadata(path).domain if found is not None else None
-        yield path, None if domain is None or found is None else far_from_training(domain, found)
+        yield path, None if found is None else found.unlike
 
 
 def _has_domain(path: Path) -> bool:
