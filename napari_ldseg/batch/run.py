@@ -244,7 +244,7 @@ def _segment_case(
             results.clear_failure()
             return SKIPPED
         results.check_replaceable(item.path, made_with)
-        started = logged = time.monotonic()
+        began = started = logged = time.monotonic()
         sampler = make_sampler(
             checkpoint,
             read_image(item.image, checkpoint.metadata.architecture.image_channels),
@@ -254,6 +254,7 @@ def _segment_case(
         )
         if isinstance(sampler, TiledSampler):
             _prepare_tiles(sampler, item, settings["samples"], callbacks)
+            started = logged = time.monotonic()
         for _ in sampler.run(settings["samples"]):
             if callbacks.stop():
                 raise Stopped
@@ -267,7 +268,7 @@ def _segment_case(
                 callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
         if sampler.notice:
             callbacks.log(f"{one_line(item.name)}: {sampler.notice}")
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - began
         classes = checkpoint.metadata.classes
         results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
         callbacks.export(results, item)

@@ -16,7 +16,7 @@ from ..scans.scan import Scan
 from .orientation import orientation_change
 
 TOO_LARGE, TOO_SMALL = 1.5, 0.4
-UNKNOWN_SIZE = {2: 512, 3: 128}  # of training images on the grid, where it is not known
+UNKNOWN_SIZE = {2: 320, 3: 128}  # of training images on the grid, where it is not known
 USE_A_BOX = "draw a box around the structure and choose it under Region"
 
 

@@ -30,6 +30,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..scans.memory import check_available_memory
+from .checks import USE_A_BOX
 from .evidence import Evidence, Stroke
 from .posterior import most_probable
 from .samples import Samples
@@ -118,6 +120,8 @@ class Conditioner:
         ------
         ValueError
             If the evidence is for an image of another shape or other classes.
+        LDSegError
+            If the samples do not fit into memory.
         """
         samples = self.samples
         classes = samples.metadata.architecture.classes
@@ -164,6 +168,7 @@ class Conditioner:
     def _decode(self, number: int, on_progress: Progress = lambda share: None) -> Tensor:
         """Return the probabilities of all samples of a frame, (N, classes, *space), decoded once."""
         if number not in self._decoded:
+            self._check_memory()
             decoded = []
             for sample in range(self.samples.n):
                 decoded.append(self.samples.probabilities(sample, number))
@@ -173,6 +178,13 @@ class Conditioner:
                 self._decoded.pop(next(iter(self._decoded)))
             self._decoded[number] = torch.stack(decoded)
         return self._decoded[number]
+
+    def _check_memory(self) -> None:
+        """Raise LDSegError if a frame's samples, decoded and moved, do not fit into memory."""
+        values = (
+            self.samples.n * self.samples.metadata.architecture.classes * math.prod(self._space)
+        )
+        check_available_memory("Following the corrections", 2 * 4 * values, USE_A_BOX)
 
     def _prior_mean(self, reached: Sequence[int], on_progress: Progress) -> Tensor:
         """Return a copy of the samples' mean probability (classes, *shape); decode the ``reached`` frames."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from dataclasses import dataclass, field
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from .calibration import (
 )
 
 Frame = tuple[int, ...]
+MEMORY_SHARE = 0.3  # of the free memory that one array may take
 
 
 @dataclass
@@ -64,8 +67,8 @@ class Posterior:
     def __post_init__(self) -> None:
         shape = self.scan.shape
         self.counts = np.zeros(shape[: self.leading], dtype=np.int32)
-        self._mean = torch.zeros(len(self.class_names), *shape)
-        self._squares = torch.zeros(len(self.class_names), *shape)
+        self._mean = _zeros((len(self.class_names), *shape))
+        self._squares = _zeros((len(self.class_names), *shape))
         self._voxels: dict[int, np.ndarray] = {}
         # Of a large image some rows have one sample more than others while a sample is being drawn.
         self._row_counts = np.zeros(shape[: self.leading + 1], dtype=np.int32)
@@ -313,3 +316,11 @@ def most_probable(probabilities: Tensor) -> Tensor:
         labels = torch.maximum(labels, above.mul_(c))
         largest = torch.maximum(largest, probability)
     return labels
+
+
+def _zeros(shape: tuple[int, ...]) -> Tensor:
+    """Return float32 zeros, in a temporary file where they would take much of the free memory."""
+    if 4 * math.prod(shape) < MEMORY_SHARE * psutil.virtual_memory().available:
+        return torch.zeros(shape)
+    with tempfile.TemporaryFile() as file:  # stays until the array is gone
+        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
