@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import napari
+import numpy as np
 from demo import TIME_LIMIT, run, wait
 from qtpy.QtCore import QSettings
 from qtpy.QtWidgets import QApplication
@@ -62,6 +63,27 @@ def review(path: Path) -> None:
     viewer.close()
 
 
+def three_planes(path: Path) -> None:
+    """Show the sample volume and its labels in three planes and save a screenshot."""
+    viewer = napari.Viewer()
+    viewer.window._qt_window.resize(1440, 900)
+    image, labels = viewer.open_sample("napari-ldseg", "mri_phantom")
+    labels.visible, labels.opacity = True, 0.5
+    names = {1: ("anterior nucleus", "#e69f00"), 2: ("posterior nucleus", "#56b4e9")}
+    set_classes(labels, {v: ClassInfo(name=n, colour=c) for v, (n, c) in names.items()})
+    _, tab = viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: View")
+    tab.three.click()
+    pause()
+    tab.planes["coronal"].click()
+    tab.windows.auto.click()
+    inside = np.argwhere(labels.data)
+    tab.three_planes.go_to(np.array(image.data_to_world(inside.mean(axis=0))))
+    viewer.reset_view()
+    pause()
+    viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+    viewer.close()
+
+
 def wait_until(done: Callable[[], bool]) -> None:
     """Run the event loop until ``done()``."""
     end = time.monotonic() + TIME_LIMIT
@@ -90,6 +112,7 @@ def main() -> None:
     segmentation("echo-phantom", IMAGES / "segment-2d.png")
     correction(IMAGES / "correct.png")
     review(IMAGES / "review.png")
+    three_planes(IMAGES / "view.png")
     napari.Viewer.close_all()
 
 

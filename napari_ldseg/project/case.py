@@ -256,6 +256,7 @@ class CaseFolder:
                 np.array(record.geometry.affine),
                 calibrated=record.geometry.calibrated,
                 name=self.name,
+                flat=record.geometry.flat,
             )
             label = read_like(path, grid)
         if label.dtype.kind not in "iu":

@@ -81,6 +81,8 @@ class Images:
             has_frames = len(scan.shape) > scan.space and not scan.channels
             if has_frames and scan.shape[1:] == geometry.shape:
                 scan = frames_as_channels(scan)
+            if geometry.calibrated and not scan.calibrated:  # the user gave the pixel size
+                scan = replace(scan, affine=np.array(geometry.affine), calibrated=True)
         else:
             affine, calibrated = np.array(geometry.affine), geometry.calibrated
             if suffix_of(path) in NIFTI_SUFFIXES:  # write_like's copy of a layer
@@ -89,7 +91,7 @@ class Images:
             else:
                 copy = read_scan(path)
                 array, channels = copy.array, copy.channels
-            scan = Scan(array, affine, channels, calibrated)
+            scan = Scan(array, affine, channels, calibrated, flat=geometry.flat)
         if scan.shape != geometry.shape:
             raise LDSegError(
                 f"{path.name} has the shape {scan.shape}, but the label of {case.name} has "
@@ -159,6 +161,7 @@ def geometry_of(image: Scan) -> Geometry:
         affine=rows,
         calibrated=image.calibrated,
         from_file=image.source is not None,
+        flat=image.flat,
     )
 
 

@@ -19,6 +19,7 @@ from ..scans.scan import Scan
 from ..utils.text import one_line
 from . import journal
 from .case import CaseFolder, Masks, unnamed_value
+from .images import geometry_of
 from .schema import SignOff
 
 SECONDS_BETWEEN_WRITES = 0.2
@@ -185,6 +186,12 @@ class Recorder:
             self._changes = {**(self._changes or {}), **changes}
             self._touched += 1
             self._wake.notify_all()
+
+    def set_grid(self, grid: Scan, **changes: object) -> None:
+        """Write with the geometry ``grid`` from now on; ``changes`` are those of the case's record."""
+        with self._state:
+            self._grid = grid
+        self.save(geometry=geometry_of(grid), **changes)
 
     def finish_writing(self, timeout: float = 30.0) -> bool:
         """Save everything and delete the journal; return whether everything recorded is on the disk."""

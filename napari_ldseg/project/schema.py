@@ -47,13 +47,14 @@ class Geometry(_Part):
     """The grid of the label and the masks.
 
     ``shape`` and ``affine`` (to RAS+ mm) are those of the edited array; with ``from_file`` its axes are the
-    display axes of the image file, otherwise a layer's.
+    display axes of the image file, otherwise a layer's. ``flat`` is as in ``Scan``.
     """
 
     shape: Annotated[tuple[Size, ...], Field(min_length=2, max_length=8)]
     affine: tuple[Row, Row, Row, Row]
     calibrated: bool
     from_file: bool
+    flat: bool = False
 
 
 class SignOff(_Part):

@@ -12,7 +12,6 @@ from qtpy.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPainterPath, QPa
 from qtpy.QtWidgets import QLabel, QWidget
 
 from ...layers.anatomy import Anatomy, coordinate_text, letters, position_text
-from ...layers.geometry import layer_scan
 from .canvas import camera_of, native_canvas
 from .per_viewer import OnePerViewer
 from .upright import PLANES, plane_of, reference_layer, upright_of
@@ -20,11 +19,15 @@ from .upright import PLANES, plane_of, reference_layer, upright_of
 MARGIN = 10
 PAUSE_MS = 30  # between two readings of the cursor
 LIGHT = "#ffe9a8"
+GROUND = QColor(0, 0, 0, 150)
 LETTER_POINTS, POSITION_POINTS = 15, 10
 
 
 class OutlinedText(QLabel):
-    """Light text with a dark outline, readable on every image and theme; clicks go through it."""
+    """Light text, small on a dark ground, large with a dark outline, to read on every image and theme.
+
+    Clicks go through it.
+    """
 
     def __init__(self, points: int, parent: QWidget | None = None):
         super().__init__(parent)
@@ -43,6 +46,10 @@ class OutlinedText(QLabel):
     def paintEvent(self, event: QPaintEvent | None) -> None:
         """Paint the text."""
         painter = QPainter(self)
+        if not self.font().bold():
+            painter.setBrush(GROUND)
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.drawRoundedRect(self.rect(), 3, 3)
         paint_outlined(painter, QRectF(self.rect()), self.text(), self.font())
         painter.end()
 
@@ -58,15 +65,16 @@ def outlined_size(text: str, font: QFont) -> QSize:
 def paint_outlined(
     painter: QPainter, where: QRectF, text: str, font: QFont, colour: str = LIGHT
 ) -> None:
-    """Paint ``text`` from the top left of ``where``."""
+    """Paint ``text`` from the top left of ``where``; bold text with a dark outline."""
     metrics, path = QFontMetricsF(font), QPainterPath()
     for row, line in enumerate(text.split("\n")):
         y = where.y() + 2 + metrics.ascent() + row * metrics.height()
         path.addText(where.x() + 3, y, font, line)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-    pen = QPen(QColor(0, 0, 0, 200), 3)
-    pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
-    painter.strokePath(path, pen)
+    if font.bold():
+        pen = QPen(QColor(0, 0, 0, 200), 3)
+        pen.setJoinStyle(Qt.PenJoinStyle.RoundJoin)
+        painter.strokePath(path, pen)
     painter.fillPath(path, QColor(colour))
 
 
@@ -174,14 +182,10 @@ def slice_text(viewer: ViewerModel, anatomy: Anatomy) -> str:
     layer, plane = reference_layer(viewer), plane_of(viewer)
     if layer is None or plane is None:
         return ""
-    axis, size = PLANES[plane], layer_scan(layer).size
-    index = np.asarray(layer.world_to_data(viewer.dims.point))[-3:]
-    number = int(np.rint(index[axis]))
-    # An oblique slice has a position of its own at each point; its centre stands for it.
-    index = np.where(np.arange(3) == axis, index, (np.array(size) - 1) / 2)
-    world = layer.data_to_world((0.0,) * (layer.ndim - 3) + tuple(index))
-    ras = 2 - axis
-    where = coordinate_text(ras, anatomy.position(world)[ras])
+    axis = PLANES[plane]
+    number = int(np.rint(np.asarray(layer.world_to_data(viewer.dims.point))[-3:][axis]))
+    # An oblique slice has another position at each point; that of the crosshair stands for it.
+    where = coordinate_text(2 - axis, anatomy.position(np.asarray(viewer.dims.point))[2 - axis])
     return f"{plane.capitalize()} slice {number} · {where} mm"
 
 

@@ -143,6 +143,13 @@ class ResultLayers:
             }
         return maps
 
+    def follow_image(self) -> None:
+        """Take the image's grid and the runs as they are now: the image and its results were rescaled together."""
+        if self._grid is not None:
+            self._grid = grid_of(self.image)
+        if self.labels is not None:
+            self._runs = list(self.labels.metadata.get(RUNS_KEY, self._runs))
+
     def sampled_part(self) -> SampledPart | None:
         """Return the samples of the latest run and the part of the image that they are of."""
         latest = self.latest

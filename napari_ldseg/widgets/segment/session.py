@@ -116,6 +116,12 @@ class Session(QObject):
         self._worker.start()
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
 
+    def follow_image(self, image: Layer) -> None:
+        """Follow that ``image`` and its results were rescaled together."""
+        for results in self._results:
+            if results.image is image:
+                results.follow_image()
+
     def cancel(self) -> None:
         """Stop after the current batch; the samples so far are kept."""
         if self._job is not None:

@@ -37,6 +37,7 @@ from ..project.save_result import SaveResult
 from ..project.tab import Tab
 from ..train.state import training_of
 from .channel_choice import ChannelChoice
+from .pixel_size_part import PixelSizePart
 from .sampling import SamplingSettings, Snapshot
 from .session import Choices, Session
 
@@ -74,6 +75,7 @@ class SegmentWidget(Tab):
             "The whole image, in which the region is searched if the model was trained on smaller "
             "images, or the box on a Shapes layer"
         )
+        self.pixel_size = PixelSizePart(self.viewer, self.project_state)
         self.samples = QSpinBox()
         self.samples.setRange(1, 1000)
         self.samples.setValue(10)
@@ -110,6 +112,7 @@ class SegmentWidget(Tab):
         self._image_label = QLabel("Image")
         main.addRow(self._image_label, self.image.native)
         main.addRow(self.channels)
+        main.addRow(self.pixel_size)
         main.addRow("Region", self.region.native)
         main.addRow("Model", self.model)
         main.addRow("Samples", self.samples)
@@ -152,6 +155,8 @@ class SegmentWidget(Tab):
         self.viewer.layers.selection.events.active.connect(self._on_active)
         self.image.changed.connect(self._on_image)
         self.channels.changed.connect(self._on_channels)
+        self.pixel_size.changed.connect(self._on_pixel_size)
+        self.pixel_size.failed.connect(self.show_error)
         self.model.changed.connect(self._on_model)
         self.model.failed.connect(self.show_error)
         self.segment.clicked.connect(self._on_segment)
@@ -283,6 +288,13 @@ class SegmentWidget(Tab):
         self.image.value = layers[0]
         return tuple(layers)
 
+    def _on_pixel_size(self, image: Image) -> None:
+        """Show the results of ``image`` in its new unit."""
+        self.session.follow_image(image)
+        self._suggested_for = None
+        self.status.show_message("")
+        self._refresh()
+
     def _refresh_legend(self) -> None:
         """Show the table of the newest result on the image, if a layer of it is left."""
         layer = self.session.result_on(self._result_image)
@@ -317,6 +329,8 @@ class SegmentWidget(Tab):
             self._refresh_legend()
         ready = self.image.value is not None and self.model.path is not None
         self.segment.setEnabled(ready and not running)
+        self.pixel_size.show_for(self.image.value)
+        self.pixel_size.setEnabled(not running)
         self.cancel.setEnabled(running)
         self.progress.setVisible(running)
         if self.image.value is None and not running and not self.status.text():

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from napari.layers import Layer
-from qtpy.QtCore import QPointF, QRectF, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QWheelEvent
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from ...layers.anatomy import Anatomy, letters
-from ..common.canvas_text import OutlinedText, outlined_size, paint_outlined
+from ..common.canvas_text import outlined_size, paint_outlined
 from ..common.upright import PLANES
 from .slice_images import LayerGrid, slice_image
 
 COLOURS = ("#ff5a5a", "#6fd36f", "#ffd84a")  # of the axial, coronal and sagittal plane
 MARGIN, GAP = 6, 8
+LETTER_POINTS = 11
+SIZE = QSize(280, 280)  # at first
 BLENDING = {
     "additive": QPainter.CompositionMode.CompositionMode_Plus,
     "minimum": QPainter.CompositionMode.CompositionMode_Darken,
@@ -48,7 +51,10 @@ class PlaneView(QWidget):
         self.setMinimumSize(90, 90)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setToolTip("Click or drag: move the crosshair. Wheel: slices. Ctrl and wheel: zoom.")
-        self._letter_font, self._title_font = OutlinedText(11).font(), OutlinedText(9).font()
+
+    def sizeHint(self) -> QSize:
+        """Return the size that the view has in a new dock."""
+        return SIZE
 
     @property
     def upwards(self) -> bool:
@@ -177,13 +183,28 @@ class PlaneView(QWidget):
     def _paint_text(self, painter: QPainter) -> None:
         width, height = self.width(), self.height()
         for edge, text in self.edges.items():
-            size = outlined_size(text, self._letter_font)
-            x, y = (width - size.width()) / 2, (height - size.height()) / 2
-            x = {"left": MARGIN, "right": width - size.width() - MARGIN}.get(edge, x)
-            y = {"top": MARGIN, "bottom": height - size.height() - MARGIN}.get(edge, y)
-            paint_outlined(
-                painter, QRectF(x, y, size.width(), size.height()), text, self._letter_font
-            )
-        size = outlined_size(self.title, self._title_font)
-        where = QRectF(MARGIN, MARGIN, size.width(), size.height())
-        paint_outlined(painter, where, self.title, self._title_font, COLOURS[self.hidden])
+            image = _letter_image(text)
+            x, y = (width - image.width()) / 2, (height - image.height()) / 2
+            x = {"left": MARGIN, "right": width - image.width() - MARGIN}.get(edge, x)
+            y = {"top": MARGIN, "bottom": height - image.height() - MARGIN}.get(edge, y)
+            painter.drawImage(QPointF(x, y), image)
+        at = QPointF(MARGIN, MARGIN + painter.fontMetrics().ascent())
+        painter.setPen(Qt.GlobalColor.black)  # a shadow
+        painter.drawText(at + QPointF(1, 1), self.title)
+        painter.setPen(QColor(COLOURS[self.hidden]))
+        painter.drawText(at, self.title)
+
+
+@lru_cache
+def _letter_image(text: str) -> QImage:
+    """Return outlined letters, which take longer to draw than a slice."""
+    font = QFont()
+    font.setPointSize(LETTER_POINTS)
+    font.setBold(True)
+    size = outlined_size(text, font)
+    image = QImage(size, QImage.Format.Format_ARGB32_Premultiplied)
+    image.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(image)
+    paint_outlined(painter, QRectF(image.rect()), text, font)
+    painter.end()
+    return image

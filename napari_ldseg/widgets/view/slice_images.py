@@ -46,7 +46,7 @@ def slice_image(
 ) -> tuple[QImage, QRectF] | None:
     """Return the slice through ``point`` across the spatial axis ``hidden``, and where it is in the world.
 
-    ``hidden`` is 0, 1 or 2 of the last three axes. None outside the layer. The rectangle has the column axis as
+    ``hidden`` is 0, 1 or 2 of the last three axes. None outside the layer, and without labels in the slice. The rectangle has the column axis as
     x and the row axis as y; row 0 of the image is the first voxel.
     """
     leading = layer.ndim - 3

@@ -40,6 +40,7 @@ class ThreePlanes(QWidget):
         self._layers: list[Layer] = []
         self._grids: dict[Layer, LayerGrid] = {}
         self._points: dict[Layer, tuple[float, ...]] = {}
+        self._anatomy: Anatomy | None = None
         self.views = [PlaneView(name) for name in PLANES]
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -97,15 +98,13 @@ class ThreePlanes(QWidget):
         shown = self._shown()
         self._fit(shown)
         reference = reference_layer(viewer)
-        anatomy = None if reference is None else Anatomy(reference)
+        self._anatomy = None if reference is None else Anatomy(reference)
         for view in self.views:
-            view.set_anatomy(anatomy)
-        self._draw(shown, anatomy, again=True)
+            view.set_anatomy(self._anatomy)
+        self._draw(shown, again=True)
 
-    def _draw(
-        self, shown: list[tuple[Layer, LayerGrid]], anatomy: Anatomy | None, again: bool
-    ) -> None:
-        viewer = self._viewer
+    def _draw(self, shown: list[tuple[Layer, LayerGrid]], again: bool) -> None:
+        viewer, anatomy = self._viewer, self._anatomy
         if viewer is None or viewer.dims.ndim < 3:
             return
         position = None if anatomy is None else anatomy.position(np.array(viewer.dims.point))
@@ -173,9 +172,7 @@ class ThreePlanes(QWidget):
 
     def _on_point(self, event: Any = None) -> None:
         if self._viewer is not None:
-            reference = reference_layer(self._viewer)
-            anatomy = None if reference is None else Anatomy(reference)
-            self._draw(self._shown(), anatomy, again=False)
+            self._draw(self._shown(), again=False)
 
     def _on_canvas_moved(self, viewer: Any, event: Any) -> None:
         if "Shift" in event.modifiers and viewer.dims.ndisplay == 2 and viewer.dims.ndim >= 3:

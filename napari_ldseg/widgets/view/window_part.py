@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -42,14 +41,10 @@ class WindowPart(QWidget):
         self.width_field.setToolTip("Window width: how many values lie between black and white")
         self.level_field.setToolTip("Window level: the value in the middle, shown grey")
         self.presets = {name: QPushButton(name) for name in CT_WINDOWS}
-        self._presets = QWidget()
-        grid = QGridLayout(self._presets)
-        grid.setContentsMargins(0, 0, 0, 0)
-        for i, (name, button) in enumerate(self.presets.items()):
+        for name, button in self.presets.items():
             width, level = CT_WINDOWS[name]
             button.setToolTip(f"Width {width:g} HU, level {level:g} HU")
             button.clicked.connect(lambda _, n=name: self._set(limits_of(*CT_WINDOWS[n])))
-            grid.addWidget(button, i // COLUMNS, i % COLUMNS)
         self.auto, self.full = QPushButton("Auto"), QPushButton("Full range")
         self.auto.setToolTip("From the 0.5th to the 99.5th percentile of the image")
         self.full.setToolTip("From the lowest to the highest value of the image")
@@ -63,15 +58,14 @@ class WindowPart(QWidget):
         form.addRow("Width", self.width_field)
         form.addRow("Level", self.level_field)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.auto)
-        buttons.addWidget(self.full)
+        grid = QGridLayout()
+        for i, button in enumerate((*self.presets.values(), self.auto, self.full)):
+            grid.addWidget(button, i // COLUMNS, i % COLUMNS)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.title)
-        column.addWidget(self._presets)
+        column.addLayout(grid)
         column.addLayout(form)
-        column.addLayout(buttons)
         layers = viewer.layers.events
         for event in (layers.inserted, layers.removed, layers.reordered, layers.renamed):
             event.connect(self._on_layers)
@@ -90,7 +84,8 @@ class WindowPart(QWidget):
         layer = self._chosen()
         if layer is not self.layer:
             self._watch(layer)
-            self._presets.setVisible(layer is not None and is_ct(layer))
+            for button in self.presets.values():
+                button.setVisible(layer is not None and is_ct(layer))
         self.title.setText(
             "Open an image to set its window." if layer is None else breakable(layer.name)
         )
