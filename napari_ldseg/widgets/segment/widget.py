@@ -190,14 +190,18 @@ class SegmentWidget(Tab):
 
     def _regions(self) -> list[tuple[str, Shapes | None]]:
         shapes = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
-        whole = "whole image"
-        image, metadata = self.image.value, self.model.metadata
-        if image is not None and metadata is not None and not self._in_one_layer(image):
-            scan = layer_scan(image)
-            fits = scan.space >= metadata.architecture.dims
-            if fits and larger_images(metadata) == "find" and is_larger(metadata, scan):
-                whole = "find the region"
+        whole = "find the region" if self._is_searched() else "whole image"
         return [(whole, None), *((layer.name, layer) for layer in shapes)]
+
+    def _is_searched(self) -> bool:
+        """Return whether the model finds its structures in the image, which is too large for it."""
+        image, metadata = self.image.value, self.model.metadata
+        if image is None or metadata is None or larger_images(metadata) != "find":
+            return False
+        if self._in_one_layer(image):
+            return False
+        scan = layer_scan(image)
+        return scan.space >= metadata.architecture.dims and is_larger(metadata, scan)
 
     def _on_model(self) -> None:
         if self.image.value is not None and self.model.path is not None:
