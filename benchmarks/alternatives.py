@@ -38,7 +38,7 @@ from napari_ldseg.evaluation.alternatives import find_alternatives
 from napari_ldseg.evaluation.bootstrap import Estimate, mean_by_patient
 from napari_ldseg.evaluation.machine import describe_machine
 from napari_ldseg.evaluation.readers import READER_SAMPLES, pairwise_iou, sample_labels
-from napari_ldseg.inference.segment import PosteriorSampler
+from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.training.config import read_config
 

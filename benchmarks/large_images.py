@@ -45,7 +45,8 @@ from napari_ldseg.checkpoint.metadata import (
     TrainingRecord,
     TrainingSize,
 )
-from napari_ldseg.inference.segment import PosteriorSampler, make_sampler
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import make_sampler
 from napari_ldseg.inference.tiled import TiledSampler
 from napari_ldseg.inference.tiles import image_part
 from napari_ldseg.model.presets import preset

@@ -16,7 +16,7 @@ _MODULES = {
     "load_checkpoint": "checkpoint.file",
     "save_checkpoint": "checkpoint.file",
     "Posterior": "inference.posterior",
-    "PosteriorSampler": "inference.segment",
+    "PosteriorSampler": "inference.sampler",
     "Scan": "scans.scan",
     "read_channels": "scans.channels",
     "read_scan": "scans.files",

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checkpoint.file import Checkpoint
 from ..inference.posterior import Posterior
-from ..inference.segment import PosteriorSampler
+from ..inference.sampler import PosteriorSampler
 from ..scans.scan import Scan
 from .noise import add_noise
 

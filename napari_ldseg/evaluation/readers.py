@@ -12,7 +12,7 @@ from ..checkpoint.file import Checkpoint
 from ..checkpoint.metadata import Metric
 from ..datasets.case import Case
 from ..inference.posterior import Posterior
-from ..inference.segment import PosteriorSampler
+from ..inference.sampler import PosteriorSampler
 
 READER_SAMPLES = 16  # as in Kohl et al.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
-from ..inference.segment import PosteriorSampler
+from ..inference.sampler import PosteriorSampler
 from .overlap import evaluate
 
 REFERENCE_STEPS = 250

@@ -21,8 +21,8 @@ from .noise import field_noise
 from .posterior import Frame, Posterior
 from .preprocessing import normalise
 from .region import Region
+from .sampler import PosteriorSampler
 from .samples import Samples
-from .segment import PosteriorSampler
 from .tiles import Tile, TileGrid, image_part, read_part, restore_part, tile_grid
 
 FINDING_STEPS = 1  # the estimate of the posterior mean

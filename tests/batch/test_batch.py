@@ -23,7 +23,8 @@ from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_check
 from napari_ldseg.checkpoint.metadata import Calibration, ClassInfo
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.inference.segment import PosteriorSampler, segment
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.channels import read_channels
 from napari_ldseg.scans.files import read_scan
 from napari_ldseg.utils.atomic import atomic_write

@@ -23,7 +23,8 @@ from napari_ldseg.evaluation.alternatives import find_alternatives, mean_distanc
 from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.evaluation.readers import sample_labels
 from napari_ldseg.evaluation.surface import surface_metrics
-from napari_ldseg.inference.segment import PosteriorSampler, segment
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.files import read_scan
 
 ALL_PARTS = ["--parts", "overlap,steps,noise,uncertainty"]

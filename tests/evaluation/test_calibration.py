@@ -21,7 +21,8 @@ from napari_ldseg.evaluation.calibration import (
     validated_temperature,
 )
 from napari_ldseg.inference.calibration import apply_temperature, volume_interval, volume_scale
-from napari_ldseg.inference.segment import PosteriorSampler, segment
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.scan import Scan
 
 IMAGE = np.random.default_rng(0).random((24, 19), dtype=np.float32)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.inference.segment import PosteriorSampler, segment
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.scan import Scan
 
 

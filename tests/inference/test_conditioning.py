@@ -9,7 +9,7 @@ import torch
 from napari_ldseg.inference import conditioning
 from napari_ldseg.inference.conditioning import Conditioner, falloff, log_odds
 from napari_ldseg.inference.evidence import Evidence, Stroke, evidence_from_labels
-from napari_ldseg.inference.segment import PosteriorSampler
+from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.scans.scan import Scan
 
 N = 4

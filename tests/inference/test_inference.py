@@ -11,9 +11,11 @@ import torch
 from napari_ldseg.checkpoint.metadata import FieldOfView, Grid
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.devices import available_devices, resolve_device
+from napari_ldseg.inference.noise import sample_noise
 from napari_ldseg.inference.preprocessing import GridMap, grid_map
 from napari_ldseg.inference.region import Region, crop
-from napari_ldseg.inference.segment import PosteriorSampler, sample_noise, segment
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.files import read_scan
 from napari_ldseg.scans.scan import Scan, default_affine
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_ldseg.inference.segment import PosteriorSampler
+from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.scans.scan import Scan
 
 

@@ -12,7 +12,8 @@ from napari_ldseg.checkpoint.metadata import FieldOfView, Grid, TrainingSize
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.noise import field_noise
 from napari_ldseg.inference.posterior import Posterior
-from napari_ldseg.inference.segment import PosteriorSampler, make_sampler, segment
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import make_sampler, segment
 from napari_ldseg.inference.tiled import TiledSampler
 from napari_ldseg.inference.tiles import image_part, read_part, restore_part, tile_grid
 from napari_ldseg.scans.scan import Scan, default_affine
@@ -236,7 +237,7 @@ def test_a_gpu_without_enough_memory_hands_over_to_the_cpu(tiny_checkpoint, monk
             raise torch.OutOfMemoryError("out of memory")
         return encode(x)
 
-    module = "napari_ldseg.inference.segment"
+    module = "napari_ldseg.inference.sampler"
     monkeypatch.setattr(f"{module}.resolve_device", lambda name: torch.device("meta"))
     monkeypatch.setattr(f"{module}.BATCH_VOXELS", {"meta": 1024})
     monkeypatch.setattr(model, "to", lambda device: model)

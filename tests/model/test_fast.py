@@ -9,7 +9,8 @@ import torch
 
 from napari_ldseg.checkpoint.file import build_model
 from napari_ldseg.errors import LDSegError
-from napari_ldseg.inference.segment import PosteriorSampler, segment
+from napari_ldseg.inference.sampler import PosteriorSampler
+from napari_ldseg.inference.segment import segment
 from napari_ldseg.model import fast
 from napari_ldseg.model.authors import TransposedConv, authors_networks
 from napari_ldseg.model.authors_sizes import authors_architecture

@@ -144,6 +144,8 @@ def test_maps_get_lighter_steadily():
 
 
 @pytest.mark.filterwarnings("ignore:Contours are not displayed")  # napari's, of the hidden labels
+# napari says so to whoever edits outlined labels in 3D.
+@pytest.mark.filterwarnings("ignore:Contours are not displayed:UserWarning")
 def test_the_surface_is_where_the_labels_are_and_everything_comes_back(
     viewer, segmented, review_tab, qtbot
 ):

@@ -21,8 +21,8 @@ from ...utils.text import about
 if TYPE_CHECKING:
     # Both import torch, for which the window must not wait.
     from ...checkpoint.file import Checkpoint
+    from ...inference.sampler import PosteriorSampler
     from ...inference.samples import Samples
-    from ...inference.segment import PosteriorSampler
     from ...inference.tiled import TiledSampler
 
 SECONDS_BETWEEN_RESULTS = 0.5

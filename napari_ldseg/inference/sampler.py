@@ -1,0 +1,349 @@
+"""Sampling segmentations of an image, all of it at once."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import math
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint.file import Checkpoint
+from ..checkpoint.metadata import Metadata
+from ..errors import LDSegError, is_out_of_memory
+from ..model.fast import inference_copy
+from ..model.ldseg import LDSeg
+from ..scans.scan import Scan
+from .checks import (
+    check_fit,
+    check_grid_memory,
+    check_integer,
+    check_memory,
+    warn_of_unknown_size,
+)
+from .devices import PRECISIONS, resolve_device, resolve_precision, supports_float64
+from .domain import distance, far_from_training, features, is_blank, resizing_of
+from .noise import sample_noise
+from .posterior import Frame, Posterior
+from .preprocessing import GridMap, grid_map, preprocess
+from .region import Region, full_region
+from .samples import Samples, stacked_latents
+from .similarity import training_images, unlike_training
+
+# Voxels per decoded batch, and denoiser evaluations of latent cells per sampled batch: large enough to be
+# fast, small enough to stop within a second.
+BATCH_VOXELS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
+BATCH_EVALUATIONS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
+BATCH_LIMIT = 16
+
+
+class PosteriorSampler:
+    """Samples any number of segmentations of one image, in any number of calls.
+
+    Sample i depends only on (image, checkpoint, settings, seed, i). A 2D checkpoint segments a volume or
+    a video slice by slice along its leading axes; sample i has the same noise in every slice, so that
+    the samples are consistent across slices.
+
+    Parameters
+    ----------
+    checkpoint
+        What ``load_checkpoint`` returns.
+    scan
+        The image; an array (*leading, *space) is one with 1 mm voxels. For a checkpoint of several channels
+        it is (*leading, *space, channels), in the order of ``checkpoint.metadata.channels``.
+    seed
+        0 or greater.
+    steps
+        Sampling times K; by default the checkpoint's ``label_steps`` for a single sample and its
+        ``posterior_steps`` for several, because few steps underestimate the spread.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+    frames
+        Leading indices of the slices to segment, by default all of them.
+    keep_labels
+        Whether the posterior keeps each sample's label map.
+    precision
+        Precision of the image encoder and the label decoder: ``"float32"``, ``"bfloat16"`` (CPU only),
+        or ``"auto"``, bfloat16 for large images on a CPU with instructions for it. It does not affect
+        the denoiser and the sampler.
+
+    Raises
+    ------
+    LDSegError
+        If the checkpoint does not suit the image.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        scan: Scan | np.ndarray,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        device: str = "auto",
+        frames: Sequence[Frame] | None = None,
+        keep_labels: bool = False,
+        precision: str = "auto",
+    ):
+        if not isinstance(checkpoint, Checkpoint):
+            raise LDSegError(
+                f"The checkpoint must be what load_checkpoint returns, not a {type(checkpoint).__name__}."
+            )
+        if isinstance(scan, str | os.PathLike):
+            raise LDSegError(f"The image must be what read_scan returns, not the path {scan}.")
+        scan = scan if isinstance(scan, Scan) else as_scan(scan, checkpoint.metadata)
+        check_integer("The seed", seed, 0)
+        if steps is not None:
+            check_integer("The number of steps", steps, 1)
+        metadata = checkpoint.metadata
+        if steps is not None and steps > metadata.schedule_length:
+            raise LDSegError(
+                f"{metadata.name} has {metadata.schedule_length} times; {steps} steps are too many."
+            )
+        warn_of_unknown_size(metadata, scan)
+        dims = metadata.architecture.dims
+        self.metadata, self.scan, self.seed = metadata, scan, seed
+        self.notice = ""  # what the user should know of how the run goes on
+        self._steps = steps
+        self._device = resolve_device(device)
+        size, shape = self._prepare_grid()
+        voxels = math.prod(size)
+        self._precision = resolve_precision(self._device, voxels, precision)
+        self._model = checkpoint.model
+        if not isinstance(checkpoint.model, LDSeg):
+            self._precision = "float32"
+        elif self._device.type == "cpu":
+            self._model = inference_copy(checkpoint.model, PRECISIONS[self._precision])
+        voxels = max(voxels, math.prod(shape))
+        self._batch = min(BATCH_LIMIT, max(1, BATCH_VOXELS[self._device.type] // voxels))
+        leading = scan.shape[:-dims]
+        planned = tuple(dict.fromkeys(np.ndindex(*leading) if frames is None else frames))
+        if not planned:
+            raise LDSegError(f"No slice of {scan.name} is selected; select at least one.")
+        for frame in planned:
+            if len(frame) != len(leading) or any(
+                not 0 <= i < n for i, n in zip(frame, leading, strict=True)
+            ):
+                raise LDSegError(f"{scan.name} has no slice {frame}.")
+        self._embeddings: dict[Frame, Tensor] = {}
+        self._distances: dict[Frame, float] = {}
+        self._digest = hashlib.sha256()
+        self._shrunk = False
+        self._frames = planned
+        self._keep_labels = keep_labels
+        self._unlike = unlike_training(metadata, scan)
+        self._checkpoint_sha256 = checkpoint.sha256
+        self.posterior = self._empty_posterior()
+
+    def _prepare_grid(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Check the scan and set up the networks' grid; return its size and that of the image part."""
+        metadata, scan = self.metadata, self.scan
+        check_fit(metadata, scan)
+        check_memory(metadata, scan)
+        dims = metadata.architecture.dims
+        self._map: GridMap = grid_map(metadata, scan.shape[-dims:], scan.affine)
+        check_grid_memory(metadata, self._map.size)
+        return self._map.size, self._map.shape
+
+    def run(self, n: int) -> Iterator[Posterior]:
+        """Add ``n`` samples; yield the same, growing posterior after every batch.
+
+        Stopping early leaves a valid posterior with the samples so far. Another call continues the
+        sequence, except that a single sample drawn with ``label_steps`` is drawn again with the steps
+        of several samples.
+        """
+        check_integer("The number of samples", n, 1)
+        total = self.posterior.n + n
+        steps = self.steps_for(total)
+        if self.posterior.provenance.get("steps", steps) != steps:
+            self.posterior = self._empty_posterior()
+        posterior = self.posterior
+        posterior.provenance["steps"] = steps
+        self._model.to(self._device)
+        items = [
+            (frame, sample)
+            for sample in range(posterior.n, total)
+            for frame in posterior.planned_frames
+            if (frame, sample) not in posterior.latents
+        ]
+        # One block for all latents, because many small ones fragment the memory as N grows.
+        cells = self._model.latent_shape(self._map.size)
+        latents = torch.empty(len(items), *cells)
+        done = sampled = 0
+        while done < len(items):
+            batch = items[done : done + self._batch]
+            try:
+                if done == sampled:
+                    ahead = items[done : done + self._sampling_batch(steps)]
+                    sampled += len(ahead)
+                    latents[done:sampled] = self._sample(ahead, steps)
+                batch = items[done : min(done + self._batch, sampled)]
+                self._decode(batch, latents[done : done + len(batch)])
+            except (RuntimeError, MemoryError) as error:
+                self._halve_batch(error)
+                done = sampled = done + sum(item in posterior.latents for item in batch)
+                continue
+            done += len(batch)
+            yield posterior
+
+    def fraction(self, n: int) -> float:
+        """Return the part of the work for ``n`` samples in total that is done, 0 to 1."""
+        return len(self.posterior.latents) / (n * len(self._frames))
+
+    def sampled_region(self) -> Region:
+        """Return the part of the scan that ``samples`` are of."""
+        return full_region(self.scan)
+
+    def release(self) -> None:
+        """Free the device's memory; the posterior is kept, and more samples can be added."""
+        self._model.to("cpu")
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def samples(self) -> Samples | None:
+        """Return the complete samples so far, to be decoded one by one; there must be at least one.
+
+        None if they are too large to be kept.
+        """
+        posterior = self.posterior
+        frames = posterior.planned_frames
+        return Samples(
+            self.metadata,
+            self._model,
+            self._map,
+            posterior.scan.shape,
+            frames,
+            stacked_latents(posterior.latents, frames, posterior.n),
+            torch.cat([self._embedding(frame) for frame in frames]).float(),
+            {**posterior.provenance, "samples": posterior.n},
+        )
+
+    def steps_for(self, n: int) -> int:
+        """Return the number of sampling times K that ``n`` samples are drawn with."""
+        if self._steps is not None:
+            return self._steps
+        return self.metadata.label_steps if n == 1 else self.metadata.posterior_steps
+
+    def latents(self, n: int) -> Tensor:
+        """Return ``n`` label embeddings of the first frame, (n, latent_channels, *cells), undecoded."""
+        self._model.to(self._device)
+        frame = self._frames[0]
+        return self._sample([(frame, i) for i in range(n)], self.steps_for(n)).float().cpu()
+
+    @torch.inference_mode()
+    def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
+        z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
+        shape = self._model.latent_shape(self._map.size)
+        noise = torch.stack([sample_noise(self.seed, sample, shape) for _, sample in batch])
+        dtype = torch.float64 if supports_float64(self._device) else torch.float32
+        return self._model.sample(z_i, noise.to(self._device, dtype), steps)
+
+    def _sampling_batch(self, steps: int) -> int:
+        """Return how many latents to sample together: a multiple of the decoded batch."""
+        if self._shrunk or len(self._embeddings) < len(self._frames):
+            return self._batch
+        cost = steps * math.prod(self._model.latent_shape(self._map.size))
+        cost *= 3 ** (self.metadata.architecture.dims - 2)
+        limit = min(BATCH_LIMIT, BATCH_EVALUATIONS[self._device.type] // cost)
+        return self._batch * max(1, limit // self._batch)
+
+    @torch.inference_mode()
+    def _decode(self, batch: list[tuple[Frame, int]], latents: Tensor) -> None:
+        """Decode ``latents`` and add them to the posterior."""
+        decoded = self._model.decode(latents.to(self._device), self._map.size)
+        for (frame, sample), latent, logits in zip(batch, latents, decoded, strict=True):
+            probabilities = self._map.restore(logits.softmax(0))
+            self.posterior.add(frame, sample, probabilities, latent)
+
+    def _embedding(self, frame: Frame) -> Tensor:
+        if frame not in self._embeddings:
+            image = np.asarray(self.scan.array[frame] if frame else self.scan.array)
+            channels = np.moveaxis(image, -1, 0) if self.scan.channels else image[None]
+            name = self.scan.name
+            if frame:
+                name += " at slice " + ", ".join(str(i) for i in frame)
+            blank_allowed = len(self._frames) > 1
+            grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
+            self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
+            self._digest.update(np.ascontiguousarray(image).tobytes())
+            if self.metadata.domain is not None and not is_blank(grid):
+                values = features(grid, self._embeddings[frame], self._map)
+                self._distances[frame] = distance(self.metadata.domain, values)
+        self._note_distance()
+        self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
+        return self._embeddings[frame]
+
+    def _note_distance(self) -> None:
+        """Note the median distance of the frames from the training images, and whether it is unusual."""
+        domain, posterior = self.metadata.domain, self.posterior
+        if domain is None or not self._distances:
+            return
+        found = float(np.median(list(self._distances.values())))
+        posterior.provenance |= {"distance": round(found, 3), "usual_distance": domain.limit}
+        posterior.unlike = self._unlike or far_from_training(
+            domain, found, resizing_of(self.metadata, self._map)
+        )
+
+    def _empty_posterior(self) -> Posterior:
+        provenance = {
+            "image": self.scan.name,
+            "checkpoint": self.metadata.name,
+            "checkpoint_sha256": self._checkpoint_sha256,
+            "seed": self.seed,
+            "sampler": "ddim",
+            "device": str(self._device),
+            "precision": self._precision,
+            "napari_ldseg": version("napari-ldseg"),
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        names = tuple(c.name for c in self.metadata.classes)
+        leading = len(self.scan.shape) - self.metadata.architecture.dims
+        return Posterior(
+            self.scan,
+            names,
+            leading,
+            provenance,
+            self._frames,
+            self.metadata.calibration,
+            self._keep_labels,
+            self._unlike,
+            training_images(self.metadata),
+        )
+
+    def _halve_batch(self, error: Exception) -> None:
+        """Halve the batch after running out of memory, then move to the CPU; re-raise any other error.
+
+        Smaller tiles would be different samples, as the networks see less of the image at a time.
+        """
+        if not (isinstance(error, MemoryError) or is_out_of_memory(error)):
+            raise error
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self._batch > 1 or not self._shrunk:
+            self._batch, self._shrunk = max(1, self._batch // 2), True
+            self.notice = f"{self._device} ran out of memory: continued in smaller batches"
+        elif self._device.type != "cpu":
+            self.notice = f"{self._device} ran out of memory: continued on the CPU"
+            self.posterior.provenance["device"] = f"{self._device}, then cpu"
+            self._device = torch.device("cpu")
+            self._model.to("cpu")
+        else:
+            raise LDSegError(
+                f"{self._device} ran out of memory on {self.scan.name}; close other programs or draw a "
+                "box around the structure."
+            ) from error
+
+
+def as_scan(array: np.ndarray, metadata: Metadata) -> Scan:
+    """Return the scan of an array, whose last axis is that of the channels if the checkpoint has several."""
+    channels, dims = metadata.architecture.image_channels, metadata.architecture.dims
+    several = channels > 1 and array.ndim > dims and array.shape[-1] == channels
+    return Scan(array, channels=several)
