@@ -1,4 +1,4 @@
-"""Store in bundled checkpoints what their training images look like, and other metadata; the weights stay.
+"""Store in bundled checkpoints what their training images look like, and their size; the weights stay.
 
 fit_domain.py [MODEL ...]: by default all bundled models. The data are found as their configurations in models/ say
 (LDSEG_DATA, LIDC_READERS); of the phantoms as many as needed are made anew. Writes the models' cards, too.
@@ -24,6 +24,7 @@ from napari_ldseg.checkpoint.metadata import Metadata
 from napari_ldseg.datasets.case import Case
 from napari_ldseg.datasets.split import load_or_draw_split
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.inference.checks import training_size
 from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
@@ -32,8 +33,6 @@ from napari_ldseg.training.reporter import Reporter
 
 PHANTOMS = {"echo-phantom": echo_phantom, "mri-phantom": mri_phantom}
 PHANTOM_SEEDS = {"training": range(120), "validation": range(5000, 5020)}
-# Other metadata to store, by the model's name: the fields of ``Metadata`` with their new values.
-EXTRA: dict[str, dict[str, Any]] = {}
 
 
 def cases_of(name: str) -> dict[str, list[Case]]:
@@ -67,8 +66,7 @@ def fit(path: Path) -> Checkpoint:
     parts = cases_of(before.metadata.name)
     reporter = Reporter(None, stop=lambda: False)
     fitted = with_domain(before, parts["training"], parts["validation"], "cpu", reporter)
-    fields = fitted.metadata.model_dump() | EXTRA.get(before.metadata.name, {})
-    written = replace(fitted, metadata=Metadata.model_validate(fields))
+    written = replace(fitted, metadata=_with_sizes(fitted.metadata, parts["training"]))
     new = path.with_suffix(".new")
     try:
         save_checkpoint(written, new)
@@ -80,6 +78,16 @@ def fit(path: Path) -> Checkpoint:
         new.unlink(missing_ok=True)
     path.with_suffix(".md").write_text(card(after.metadata), encoding="utf-8")
     return after
+
+
+def _with_sizes(metadata: Metadata, training: Sequence[Case]) -> Metadata:
+    """Return the metadata with the size of the training images, and what the configuration does with larger ones."""
+    config = read_config(ROOT / "models" / f"{metadata.name}.yaml")
+    fields = {
+        "larger_images": config.larger_images,
+        "training_size": training_size(metadata, (case.read_scan() for case in training)),
+    }
+    return Metadata.model_validate(metadata.model_dump() | fields)
 
 
 def _phantom(name: str, seed: int) -> Case:

@@ -197,7 +197,7 @@ class Metadata(_Schema):
     takes them as a whole, because every training image shows the complete field; ``"tile"`` segments
     overlapping tiles, because structures are everywhere; ``"find"`` searches for the structures with
     tiles and segments around them, because the training images are crops around a structure. None is
-    the default of ``inference.extent.larger_images``.
+    the default of ``inference.checks.larger_images``.
     """
 
     format_version: Literal[1] = 1
