@@ -6,6 +6,7 @@ from weakref import ref
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import write_ct_series
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QImage, QMouseEvent
 from qtpy.QtTest import QTest
@@ -271,3 +272,17 @@ def test_closed_planes_leave_nothing_behind(qtbot, viewer, view, planes):
     dock.destroyOnClose()  # napari's own button
     assert view.three_planes is None and not view.three.isChecked()
     assert listeners() == without
+
+
+def test_a_dicom_series_is_the_right_way_up_with_letters_and_ct_windows(
+    qtbot, viewer, view, tmp_path
+):
+    array = np.random.default_rng(0).integers(0, 90, (24, 20, 6)).astype(np.int16)  # no air
+    affine = np.diag([-0.8, -0.8, 5.0, 1])  # columns to the left, rows to posterior
+    write_ct_series(tmp_path, array, affine)
+    (image,) = viewer.open(tmp_path, plugin="napari-ldseg")
+    assert image.data.shape == (6, 20, 24)
+    assert view.windows.presets["Brain"].isVisible()
+    click(view.planes["coronal"])
+    qtbot.wait(50)
+    assert edges(viewer) == LETTERS["coronal"]

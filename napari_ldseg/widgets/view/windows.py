@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from napari.layers import Image
 
+from ...layers.files import MODALITY_KEY
+
 # Width and level in Hounsfield units.
 CT_WINDOWS = {
     "Brain": (80.0, 40.0),
@@ -38,7 +40,7 @@ def window_of(limits: tuple[float, float]) -> tuple[float, float]:
 
 def is_ct(layer: Image) -> bool:
     """Return whether the metadata of ``layer`` give CT, or its values can only be in Hounsfield units."""
-    modality = layer.metadata.get("modality")
+    modality = layer.metadata.get(MODALITY_KEY)
     if modality is not None:
         return str(modality).upper() == "CT"
     if layer.rgb or np.dtype(layer.dtype).kind not in "if":
