@@ -143,7 +143,7 @@ def test_more_or_fewer_data_than_the_header_gives(tmp_path, assert_sentence):
 
 def test_a_place_that_nifti_cannot_store_is_refused_and_not_rounded(tmp_path, assert_sentence):
     made = image()
-    made.SetOrigin((2e9, 0, 0))
+    made.SetOrigin((2_000_000_050, 0, 0))
     sitk.WriteImage(made, str(tmp_path / "far.mha"))
     scan = read_scan(tmp_path / "far.mha")
     with pytest.raises(LDSegError) as error:
