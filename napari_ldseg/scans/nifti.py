@@ -18,7 +18,7 @@ from .colours import plain_samples
 from .display_axes import on_display_axes
 from .memory import check_size
 from .nifti_header import UNCALIBRATED, read_header, usable_affine
-from .scan import Scan, Source
+from .scan import MAX_SHIFT, Scan, Source, corner_distance
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 # Displacement, vector, RGB and RGBA vector: their components are dim[5].
@@ -114,7 +114,7 @@ def save_nifti(
 ) -> Path:
     """Write ``data`` (x, y, z, *frames) with the header ``like``, atomically. Raises LDSegError."""
     data = _storable(data)
-    if not (np.abs(affine) < np.finfo(np.float32).max / 2).all():
+    if not _fits_float32(affine, data.shape):
         raise LDSegError(
             f"{path.name} cannot be written as NIfTI: the affine has values too large for the format; "
             "correct the header of the image."
@@ -138,6 +138,15 @@ def save_nifti(
     except OSError as error:
         raise LDSegError(f"{path} could not be written: {error.strerror or error}.") from error
     return path
+
+
+def _fits_float32(affine: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Return whether the affine, rounded as NIfTI stores it, leaves every voxel of ``shape`` in its place."""
+    if not (np.abs(affine) < np.finfo(np.float32).max / 2).all():
+        return False
+    x, y, z = (*shape, 1, 1)[:3]
+    moved = corner_distance(affine, affine.astype(np.float32), (x, y, z))
+    return moved <= MAX_SHIFT * np.linalg.norm(affine[:3, :3], axis=0).min()
 
 
 def _storable(data: np.ndarray) -> np.ndarray:

@@ -139,3 +139,14 @@ def test_more_or_fewer_data_than_the_header_gives(tmp_path, assert_sentence):
     content = (tmp_path / "bomb.nrrd").read_bytes().replace(b"512 512 64", b"8 8 8")
     (tmp_path / "bomb.nrrd").write_bytes(content)
     assert read_scan(tmp_path / "bomb.nrrd").array.size == 512
+
+
+def test_a_place_that_nifti_cannot_store_is_refused_and_not_rounded(tmp_path, assert_sentence):
+    made = image()
+    made.SetOrigin((2_000_000_050, 0, 0))
+    sitk.WriteImage(made, str(tmp_path / "far.mha"))
+    scan = read_scan(tmp_path / "far.mha")
+    with pytest.raises(LDSegError) as error:
+        write_like(tmp_path / "label.nii.gz", np.zeros(scan.shape, np.uint8), scan)
+    assert_sentence(error, "label.nii.gz", "affine")
+    assert not (tmp_path / "label.nii.gz").exists()
