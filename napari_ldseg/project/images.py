@@ -44,7 +44,7 @@ class Images:
             )
         tried = [self.folder / reference.path] if reference.path else []
         tried += [Path(reference.last_seen)] if reference.last_seen else []
-        existing = [path for path in tried if path.exists()]
+        existing = [path for path in tried if path.is_file() or path.is_dir()]
         for path in existing:
             if _hash(path) == reference.sha256:
                 return path

@@ -50,8 +50,12 @@ def check_chunks(path: Path, level: Path, compressor: str | None, chunk_bytes: i
     """Raise LDSegError if a chunk in the folder ``level`` would expand to far more than ``chunk_bytes``."""
     limit = 2 * chunk_bytes + SPARE_BYTES
     for file in level.rglob("*"):
-        if file.name in DESCRIPTIONS or not file.is_file():
+        if file.name in DESCRIPTIONS or file.is_dir():
             continue
+        if not file.is_file():  # reading a pipe would wait for ever
+            raise LDSegError(
+                f"{level.name} holds {one_line(file.name, 60)}, which is not a regular file; remove it."
+            )
         if compressor in ("gzip", "zlib"):
             data = file.read_bytes()
             size = len(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, limit + 1))

