@@ -8,8 +8,11 @@ import numpy as np
 
 from ..checkpoint.metadata import Metadata
 from ..scans.scan import Scan
+from ..utils.text import one_line
 
 SIGNED = -20  # below it values are signed, as in CT; resampled MRI may be a little below 0
+KIND_OF_MODALITY = {"CT": "CT", "MR": "MRI", "US": "ultrasound", "IVUS": "ultrasound"}
+UNSPECIFIC = ("OT", "SC")  # other, and secondary captures of anything
 PLANES, PLANE_SIZE = 3, 512
 LONGEST = 160
 
@@ -34,6 +37,9 @@ def unlike_training(metadata: Metadata, scan: Scan) -> str | None:
     kind = _kind(metadata)
     if kind is None or metadata.training.cases:
         return None
+    modality = "" if scan.source is None else scan.source.modality
+    if modality and modality not in UNSPECIFIC and KIND_OF_MODALITY.get(modality) != kind:
+        return f"its DICOM modality is {one_line(modality, 16)}, the training images are {kind}"
     volume = scan.space == 3 and scan.calibrated
     if kind == "ultrasound" and metadata.architecture.dims == 2 and volume:
         return "it is of a volume, not an ultrasound image"
