@@ -18,8 +18,10 @@ The target is the same in all ways: a mean DSC over the classes of 0.02 below th
 brush of ``BRUSH``, in which every voxel of the expert's structures that it can cover is right. Cases that
 reach it without a correction are left out. All ways end with the action that reaches the target.
 
-All constants of the readers were set before the first measurement. How long people look is an assumption:
-the totals are given with 0, 1 and 2 times the looking time. Cases that OUTPUT already has are kept; each is
+All constants of the readers were set before the first measurement; two rules of the reader with the Review tab
+were changed after the first case: an outline is taken only if it is nearer to the expert's label, and no more are
+looked at after one that did not help. How long people look is an assumption: the totals are given with 0, 1 and 2
+times the looking time. Cases that OUTPUT already has are kept; each is
 written as soon as it is measured.
 """
 
