@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path(__file__).resolve().parents[1] / "docs" / "data"
+LOOKING = 0, 1, 2  # times the time that readers are assumed to look
 METHODS = {
     "painting": "painting alone",
     "paint and keep": "paint and keep",
@@ -70,19 +71,19 @@ def alternatives_table() -> str:
 
 def clicks_table() -> str:
     """Return what it takes to reach the expert's label by brush alone and with the Review tab, as Markdown."""
-    head = ("case", "DSC before", "target", "way", "mouse presses", "keys", "strokes", "hand, s")
+    head = ("case", "DSC before", "target", "reader", "way", "presses", "keys", "strokes", "looks")
+    times = tuple(f"s, looking x {factor}" for factor in LOOKING)
     rows = []
     for case in _read("review_gui")["cases"]:
-        for way, title in (("brush", "brush alone"), ("review", "Review tab")):
-            cost = case[way]
-            counts = (str(cost[key]) for key in ("presses", "keys", "strokes"))
-            first = (
-                f"{case['model']} {case['case']}",
-                f"{case['start']:.3f}",
-                f"{case['target']:.3f}",
-            )
-            rows.append((*first, title, *counts, f"{cost['hand_s']:.0f}"))
-    return _table(head, rows)
+        name = f"{case['model']} {case['case']}"
+        for reader in ("oracle", "searching"):
+            for way, title in (("brush", "brush alone"), ("review", "Review tab")):
+                cost = case[reader][way]
+                about = (name, f"{case['start']:.3f}", f"{case['target']:.3f}", reader, title)
+                counts = (str(cost[key]) for key in ("presses", "keys", "strokes", "looks"))
+                total = (f"{cost['hand_s'] + f * cost['looking_s']:.0f}" for f in LOOKING)
+                rows.append((*about, *counts, *total))
+    return _table((*head, *times), rows)
 
 
 def _read(name: str) -> dict[str, Any]:
