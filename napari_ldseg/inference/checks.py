@@ -134,7 +134,13 @@ def is_larger(metadata: Metadata, scan: Scan) -> bool:
     sizes = trained_sizes(metadata, scan)
     if sizes is None or larger_images(metadata) == "resize":
         return False
-    return any(n > TOO_LARGE * high for n, high in zip(sizes[0], sizes[2], strict=True))
+    lengths = sizes[0]
+    if metadata.field_of_view is None and metadata.training_size is None:
+        # A fine grid alone does not make a small image a large one.
+        order, _ = orientation_change(metadata, scan.affine)
+        own = scan.shape[len(scan.shape) - len(order) :]
+        lengths = [min(n, own[axis]) for n, axis in zip(lengths, order, strict=True)]
+    return any(n > TOO_LARGE * high for n, high in zip(lengths, sizes[2], strict=True))
 
 
 def outside_field_of_view(metadata: Metadata, scan: Scan) -> tuple[str, str] | None:
