@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class ModelDistances(QObject):
             if self._worker is worker:
                 self._worker = None
                 self.unlike |= found
-                self.changed.emit()
+                with suppress(RuntimeError):  # Qt has deleted the widgets already.
+                    self.changed.emit()
 
         worker.returned.connect(take)
         self._worker = worker
