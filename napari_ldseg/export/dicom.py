@@ -12,10 +12,11 @@ import numpy as np
 
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
+from ..scans.scan import LPS
 from ..utils.atomic import atomic_write
 from ..utils.text import one_line
 from .codes import PRIVATE_SCHEME, Coded, category_of, type_of
-from .result import LPS, SOFTWARE, Result, colour_of, on_file_grid
+from .result import SOFTWARE, Result, colour_of, on_file_grid
 
 if TYPE_CHECKING:
     from pydicom import Dataset

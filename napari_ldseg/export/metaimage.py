@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..scans.scan import LPS
 from ..utils.atomic import atomic_write
-from .result import LPS, Result, on_file_grid
+from .result import Result, on_file_grid
 
 LONGEST_FIELD = 2**14  # characters; readers have buffers of 32 KiB
 

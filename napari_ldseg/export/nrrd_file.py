@@ -10,10 +10,11 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from ..checkpoint.metadata import ClassInfo
+from ..scans.scan import LPS
 from ..utils.atomic import atomic_write
 from ..utils.text import one_line
 from .codes import category_of
-from .result import LPS, Result, colour_of, on_file_grid
+from .result import Result, colour_of, on_file_grid
 
 # A title that 3D Slicer knows its own list of codes by.
 TERMINOLOGY = "Segmentation category and type - DICOM master list"

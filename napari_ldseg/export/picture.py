@@ -52,17 +52,8 @@ def write_tiff_map(path: Path, array: np.ndarray, result: Result) -> None:
     _write_tiff(path, np.asarray(array, np.float32), result, None)
 
 
-def turned_upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Return stored pixels (..., y, x) as they are shown with ``orientation``, a tag's 1 to 8."""
-    if orientation in (3, 4, 6, 7):
-        array = np.flip(array, -2)
-    if orientation in (2, 3, 7, 8):
-        array = np.flip(array, -1)
-    return np.swapaxes(array, -1, -2) if orientation >= 5 else array
-
-
 def as_stored(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo ``turned_upright``."""
+    """Undo ``scans.tiff.turned_upright``."""
     array = np.swapaxes(array, -1, -2) if orientation >= 5 else array
     if orientation in (3, 4, 6, 7):
         array = np.flip(array, -2)

@@ -17,8 +17,6 @@ from ..scans.display_axes import to_file_axes
 from ..scans.nifti import MM_PER_UNIT
 from ..scans.scan import Scan
 
-# From RAS+ to the world of DICOM and ITK, towards left, posterior, superior; and back.
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SOFTWARE = "napari-ldseg"
 MAX_LABEL = 2**16 - 1
 

@@ -15,23 +15,15 @@ from typing import Any
 import numpy as np
 
 from ..errors import LDSegError
-from ..scans.scan import MAX_SHIFT, Scan, corner_distance
+from ..scans.scan import LPS, MAX_SHIFT, Scan, corner_distance
+from ..scans.zarr_image import ANATOMICAL, TO_RAS
 from ..utils.atomic import atomic_folder, atomic_write
-from .result import LPS, Result, colour_of, on_file_grid
+from .result import Result, colour_of, on_file_grid
 
 CHUNK = 64  # voxels along z; 256 along y and x
 SMALLEST = 256  # a level whose sides are all shorter needs no coarser one
 NEWEST = "0.5"
-# By name, along which row of RAS+ and with which sign an axis runs that has no orientation.
-DIRECTIONS = {"x": (0, -1.0), "y": (1, -1.0), "z": (2, 1.0)}
-ANATOMICAL = {
-    (0, 1.0): "left-to-right",
-    (0, -1.0): "right-to-left",
-    (1, 1.0): "posterior-to-anterior",
-    (1, -1.0): "anterior-to-posterior",
-    (2, 1.0): "inferior-to-superior",
-    (2, -1.0): "superior-to-inferior",
-}
+ORIENTATIONS = {direction: name for name, direction in ANATOMICAL.items()}
 
 
 def write_labels(path: Path, result: Result) -> None:
@@ -185,9 +177,9 @@ def _multiscale(result: Result, affine: np.ndarray, datasets: list, count: int) 
         axis: dict[str, Any] = {"name": name, "type": "space"}
         if result.scan.calibrated:
             axis["unit"] = "millimeter"
-        if (row, sign) != DIRECTIONS[name]:
+        if (row, sign) != TO_RAS[name]:
             # RFC 4 of OME-NGFF; without it the axes are those of DICOM.
-            axis["orientation"] = {"type": "anatomical", "value": ANATOMICAL[row, sign]}
+            axis["orientation"] = {"type": "anatomical", "value": ORIENTATIONS[row, sign]}
         axes.insert(0, axis)
     frames = [{"name": "t", "type": "time"}] * (count - 3)
     return {"name": result.scan.name, "axes": [*frames, *axes], "datasets": datasets}

@@ -13,8 +13,9 @@ from napari.layers import Image, Labels, Layer
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..export.formats import FORMATS, export_labels, export_map
-from ..export.picture import orientation_of, turned_upright
+from ..export.picture import orientation_of
 from ..export.result import Result
+from ..scans.tiff import turned_upright
 from ..utils.colours import class_colour
 from .geometry import GEOMETRY_KEY, layer_scan
 

@@ -9,6 +9,7 @@ import psutil
 from ..errors import LDSegError
 
 MAX_VOXELS = 2**31
+MAX_EXPANSION = 1032  # of deflate
 
 
 def check_size(name: str, shape: tuple[int, ...], bytes_per_voxel: int) -> None:
@@ -28,3 +29,10 @@ def check_available_memory(
     """
     if needed > (psutil.virtual_memory().available if available is None else available):
         raise LDSegError(f"{what} needs {needed / 2**30:.1f} GiB of memory; {advice}.")
+
+
+def truncated(name: str, needed: int) -> LDSegError:
+    """Return the error for a file that holds less than the ``needed`` bytes of its voxels."""
+    return LDSegError(
+        f"{name} is truncated: its header gives {needed / 2**20:.1f} MiB of voxels; copy the file again."
+    )

@@ -14,14 +14,13 @@ from ..utils.text import one_line
 from .beside import file_beside
 from .colours import plain_samples
 from .display_axes import on_display_axes
-from .memory import check_size
-from .scan import Scan, Source, checked_affine
+from .memory import MAX_EXPANSION, check_size, truncated
+from .scan import LPS, Scan, Source, checked_affine
 
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
 FORMAT = "MetaImage"
 MAX_HEADER_BYTES = 2**16
 LOCAL, DATA_FILE = "LOCAL", "ElementDataFile"
-MAX_EXPANSION = 1032  # of deflate
 BYTES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
@@ -30,7 +29,6 @@ BYTES = {
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
 MM_PER_UNIT = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "nm": 1e-6}
-FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_CHANNELS = 1024
 
 
@@ -129,9 +127,7 @@ def _check(path: Path, fields: dict[str, str], start: int) -> tuple[tuple[int, .
     if compressed and not 0 <= int(fields.get("CompressedDataSize", 0)) <= available:
         raise ValueError("CompressedDataSize is not that of its data")
     if needed > available * (MAX_EXPANSION if compressed else 1) or skip < -1:
-        raise LDSegError(
-            f"{path.name} is truncated: its header gives {needed / 2**20:.1f} MiB of voxels; copy the file again."
-        )
+        raise truncated(path.name, needed)
     return shape, channels
 
 
@@ -149,7 +145,7 @@ def _scan(path: Path, array: np.ndarray, image: Any, fields: dict[str, str]) -> 
     used = min(3, axes)
     affine[:used, :used], affine[:used, 3] = step[:used, :used], origin[:used]
     mm = MM_PER_UNIT.get(fields.get("DistanceUnits", "mm").lower(), 1.0)
-    affine = checked_affine(np.diag([mm, mm, mm, 1.0]) @ FROM_LPS @ affine, path.name)
+    affine = checked_affine(np.diag([mm, mm, mm, 1.0]) @ LPS @ affine, path.name)
     calibrated = "ElementSpacing" in fields or "ElementSize" in fields
     return on_display_axes(
         array, Source(affine, shape, format=FORMAT), path.name, calibrated=calibrated

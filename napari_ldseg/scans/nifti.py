@@ -16,7 +16,7 @@ from ..utils.atomic import atomic_write
 from ..utils.text import one_line
 from .colours import plain_samples
 from .display_axes import on_display_axes
-from .memory import check_size
+from .memory import MAX_EXPANSION, check_size, truncated
 from .nifti_header import UNCALIBRATED, read_header, usable_affine
 from .scan import MAX_SHIFT, Scan, Source, corner_distance
 
@@ -24,7 +24,6 @@ NIFTI_SUFFIXES = (".nii.gz", ".nii")
 # Displacement, vector, RGB and RGBA vector: their components are dim[5].
 RGBA_INTENT = 2004
 VECTOR_INTENTS = (1006, 1007, 2003, RGBA_INTENT)
-MAX_EXPANSION = 1032  # of deflate
 # Millimetres per unit code. A file without a unit counts as in mm, unless its description is UNCALIBRATED.
 MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}
 
@@ -94,10 +93,7 @@ def _check_not_truncated(path: Path, array: Any) -> None:
     needed = array.offset + math.prod(array.shape) * array.dtype.itemsize
     expansion = MAX_EXPANSION if path.name.lower().endswith(".gz") else 1
     if needed > path.stat().st_size * expansion:
-        raise LDSegError(
-            f"{path.name} is truncated: its header gives {needed / 2**20:.1f} MiB of voxels; copy the "
-            "file again."
-        )
+        raise truncated(path.name, needed)
 
 
 def new_header(calibrated: bool) -> nib.Nifti1Header:

@@ -16,7 +16,7 @@ from ..utils.text import one_line
 from .beside import file_beside
 from .colours import plain_samples
 from .display_axes import on_display_axes
-from .memory import check_size
+from .memory import check_size, truncated
 from .scan import Scan, Source, checked_affine
 
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
@@ -108,9 +108,7 @@ def _voxels(
         with other.open("rb") as detached:
             content = _decoded(detached, header["encoding"], needed, skip)
     if len(content) < needed:
-        raise LDSegError(
-            f"{path.name} is truncated: its header gives {needed / 2**20:.1f} MiB of voxels; copy the file again."
-        )
+        raise truncated(path.name, needed)
     return np.frombuffer(content, dtype, math.prod(sizes)).reshape(sizes, order="F")
 
 

@@ -15,6 +15,8 @@ import numpy as np
 
 from ..errors import LDSegError
 
+# From RAS+ to the world of DICOM and ITK, towards left, posterior, superior; and back.
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAX_SHIFT = 0.1  # of the smallest voxel size, between images on the same grid
 
 

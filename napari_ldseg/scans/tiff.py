@@ -191,14 +191,16 @@ def _as_shown(path: Path, array: np.ndarray, axes: str, page: Any) -> tuple[np.n
 def _upright(array: np.ndarray, axes: str, tag: Any) -> tuple[np.ndarray, str]:
     """Return the array turned as the orientation ``tag`` (1 to 8) says, and its axes."""
     orientation = 1 if tag is None else tag.value
-    y, x = axes.index("Y"), axes.index("X")
+    return turned_upright(array, orientation, axes.index("Y"), axes.index("X")), axes
+
+
+def turned_upright(array: np.ndarray, orientation: int, y: int = -2, x: int = -1) -> np.ndarray:
+    """Return stored pixels as they are shown with ``orientation``, a tag's 1 to 8; ``y`` and ``x`` are their axes."""
     if orientation in (3, 4, 6, 7):
         array = np.flip(array, y)
     if orientation in (2, 3, 7, 8):
         array = np.flip(array, x)
-    if orientation in (5, 6, 7, 8):
-        array = np.swapaxes(array, y, x)
-    return array, axes
+    return np.swapaxes(array, y, x) if orientation in (5, 6, 7, 8) else array
 
 
 def _arranged(path: Path, array: np.ndarray, axes: str) -> tuple[np.ndarray, bool, bool]:

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import LDSegError
-from ..scan import MAX_SHIFT
+from ..scan import LPS, MAX_SHIFT
 
-RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_DIRECTION = 1e-4
 UNIT = 1e-2  # how far the length of a direction may be from 1
 SAME_PLACE = 2e-3  # mm
@@ -71,7 +70,7 @@ def arrange(planes: Sequence[Plane], name: str) -> tuple[list[list[Plane]], np.n
     affine[:3, 1] = y * first.spacing[0]
     affine[:3, 2] = step
     affine[:3, 3] = places[0][0].position
-    return _by_time(places, name), RAS_FROM_LPS @ affine
+    return _by_time(places, name), LPS @ affine
 
 
 def _by_place(planes: Sequence[Plane], normal: np.ndarray) -> list[list[Plane]]:
