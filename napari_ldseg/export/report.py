@@ -21,7 +21,6 @@ from ..utils.text import one_line
 from .result import Result
 
 SLICES = 3
-UNLIKE = "the image is unlike those the model was trained on"
 # The settings of a run that a reader of the report can use, and their names.
 SETTINGS = {
     "checkpoint": "Model",
@@ -79,7 +78,7 @@ def write_report(
             classes=_rows(result),
             interval=result.summary.get("calibrated", {}).get("meaning", ""),
             calibrated=result.summary.get("calibrated", {}).get("intervals", False),
-            unlike=_unlike(result),
+            unlike=result.summary.get("warning"),
             edited=result.edited,
             expected_error=result.summary.get("expected_error"),
             samples=result.summary.get("samples"),
@@ -159,13 +158,11 @@ def _rows(result: Result) -> list[dict[str, str]]:
     """Return colour, name, size and interval of each class."""
     scan, summary = result.scan, result.summary
     labels = np.asarray(result.labels)
-    space = 3 if scan.space == 3 else 2
-    voxel = float(np.prod(scan.spacing[-space:])) if scan.calibrated else 1.0
     time_points = max(1, int(np.prod(scan.shape[: len(scan.shape) - scan.space], dtype=int)))
-    unit = ("mm3" if space == 3 else "mm2") if scan.calibrated else "voxels"
+    unit = ("mm3" if scan.space == 3 else "mm2") if scan.calibrated else "voxels"
     rows = []
     for value, info in sorted(result.classes.items()):
-        size = float(np.count_nonzero(labels == value)) * voxel / time_points
+        size = float(np.count_nonzero(labels == value)) * scan.voxel_size / time_points
         model = summary.get("classes", {}).get(info.name, {})
         interval = model.get("interval")
         rows.append(
@@ -188,14 +185,6 @@ def size_text(size: float, unit: str) -> str:
     per, large, small = (1000, "mL", "mm³") if unit == "mm3" else (100, "cm²", "mm²")
     value, name = (size / per, large) if size >= per else (size, small)
     return f"{value:,.0f} {name}" if value >= 99.95 else f"{value:.3g} {name}"
-
-
-def _unlike(result: Result) -> str:
-    """Return what shows that the image is unlike the training images; "" if nothing does."""
-    meaning = result.summary.get("calibrated", {}).get("meaning", "")
-    if UNLIKE not in meaning:
-        return ""
-    return meaning[meaning.index(UNLIKE) :].split(".")[0]
 
 
 def _settings(result: Result) -> dict[str, str]:
