@@ -5,6 +5,7 @@ import gc
 import nibabel as nib
 import numpy as np
 import pytest
+from napari._qt.qthreading import wait_for_workers_to_quit
 from napari.layers import Labels
 from qtpy.QtCore import QEvent, QPoint, QPointF, QSettings, Qt
 from qtpy.QtGui import QMouseEvent
@@ -15,6 +16,13 @@ from superqt import QCollapsible
 from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.project.case import CaseFolder
 from napari_ldseg.widgets.project.state import project_of
+
+
+@pytest.fixture(autouse=True, scope="session")
+def finished_workers():
+    """Wait for the workers at the end, as napari does when it quits; one that outlived Qt would abort."""
+    yield
+    wait_for_workers_to_quit()
 
 
 @pytest.fixture(autouse=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...checkpoint.header import read_metadata
 from ...errors import LDSegError
 from ...scans.scan import Scan
+from .latest import Latest
 
 
 class ModelDistances(QObject):
@@ -29,9 +26,13 @@ class ModelDistances(QObject):
         super().__init__(parent)
         self.unlike: dict[Path, str | None] = {}
         self._scan: Scan | None = None
-        self._stop = threading.Event()
         self._asked: set[Path] = set()
-        self._worker: Any = None
+        self._work = Latest()
+        # After the image is drawn: importing torch, even in a thread, delays the window.
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._begin)
+        self.destroyed.connect(self._work.drop)
 
     def look_at(self, scan: Scan | None) -> None:
         """Forget what was found on another image; ``ask`` is about ``scan`` from now on."""
@@ -40,61 +41,50 @@ class ModelDistances(QObject):
 
     def ask(self, models: Sequence[Path]) -> None:
         """Find the distances from those of ``models`` that are not known yet and have a domain."""
-        scan = self._scan
-        known = self.unlike if self._worker is None else self.unlike.keys() | self._asked
+        busy = self._work.busy or self._soon.isActive()
+        known = self.unlike.keys() | self._asked if busy else self.unlike
         wanted = [path for path in dict.fromkeys(models) if path not in known and _has_domain(path)]
-        if scan is None or not wanted:
-            return
-        if self._worker is not None:
-            wanted += self._asked.difference(self.unlike)
-        self.stop()
-        self._stop, self._asked = threading.Event(), set(wanted)
-        worker = create_worker(
-            find_unlike, scan, wanted, self._stop, _start_thread=False, _ignore_errors=True
-        )
-
-        def take(found: dict[Path, str | None]) -> None:
-            if self._worker is worker:
-                self._worker = None
-                self.unlike |= found
-                with suppress(RuntimeError):  # Qt has deleted the widgets already.
-                    self.changed.emit()
-
-        worker.returned.connect(take)
-        self._worker = worker
-        # After the image is drawn: importing torch, even in a thread, delays the window.
-        QTimer.singleShot(0, worker.start)
+        if self._scan is not None and wanted:
+            self._asked = {*wanted, *(self._asked.difference(self.unlike) if busy else ())}
+            self._soon.start()
 
     def stop(self) -> None:
         """Forget the question that is being answered."""
-        self._stop.set()
-        self._worker = None
+        self._soon.stop()
+        self._work.drop()
+
+    def _begin(self) -> None:
+        if self._scan is not None:
+            models = sorted(self._asked)
+            self._work.start(
+                find_unlike, self._scan, models, done=self._take, failed=lambda _: None
+            )
+
+    def _take(self, found: dict[Path, str | None]) -> None:
+        self.unlike |= found
+        self.changed.emit()
 
 
 def find_unlike(
-    scan: Scan, models: Sequence[Path], stop: threading.Event
-) -> dict[Path, str | None]:
+    scan: Scan, models: Sequence[Path]
+) -> Generator[None, None, dict[Path, str | None]]:
     """Return for each model why ``scan`` is far from its training images, or None; imports torch.
 
-    A model that cannot be used on the scan is None too: ``check_fit`` gives the reason.
+    A model that cannot be used on the scan is None too: ``check_fit`` gives the reason. Yields after each
+    model, so that the work can be stopped.
     """
-    return dict(_each(scan, models, stop))
-
-
-def _each(
-    scan: Scan, models: Sequence[Path], stop: threading.Event
-) -> Iterator[tuple[Path, str | None]]:
     from ...checkpoint.file import load_checkpoint
     from ...inference.domain import look_at
 
+    unlike: dict[Path, str | None] = {}
     for path in models:
-        if stop.is_set():
-            return
         try:
             found = look_at(load_checkpoint(path), scan)
         except (LDSegError, OSError, RuntimeError):
             found = None
-        yield path, None if found is None else found.unlike
+        unlike[path] = None if found is None else found.unlike
+        yield
+    return unlike
 
 
 def _has_domain(path: Path) -> bool:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
-from napari.qt.threading import create_worker
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -18,6 +17,7 @@ from ...layers.geometry import derived_attributes, grid_of, layer_scan
 from ...scans.files import read_labels
 from ...scans.scan import Scan
 from ..common.class_labels import classes_of
+from ..common.latest import Latest
 from ..common.layers import PREVIEW_KEY, add_unselected, remove_soon, unwrapped
 from ..common.sizes import EVENTS, PAUSE_MS, Unit, unit_of
 
@@ -63,7 +63,7 @@ class Comparer(QObject):
     def __init__(self, viewer: ViewerModel, parent: QObject | None = None):
         super().__init__(parent)
         self._viewer = unwrapped(viewer)
-        self._worker: Any = None
+        self._work = Latest()
         self._watched: list[tuple[Labels, np.ndarray]] = []  # with the data compared
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -85,7 +85,7 @@ class Comparer(QObject):
     @property
     def busy(self) -> bool:
         """Whether a comparison is being made."""
-        return self._worker is not None
+        return self._work.busy
 
     def layers(self) -> list[Labels]:
         """Return the labels layers that can be compared, the topmost first."""
@@ -135,12 +135,7 @@ class Comparer(QObject):
 
             return compare(*arrays, scan.voxel, scan.voxel_size)
 
-        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
-
         def take(comparison: Comparison) -> None:
-            if self._worker is not worker:
-                return
-            self._worker = None
             self.result = Result(
                 comparison,
                 first.name,
@@ -154,17 +149,12 @@ class Comparer(QObject):
             self.changed.emit()
 
         def fail(error: Exception) -> None:
-            if self._worker is worker:
-                self._worker = None
-                self.message.emit(f"{first.name} cannot be compared with {name}: {error}", True)
-                self.changed.emit()
+            self.message.emit(f"{first.name} cannot be compared with {name}: {error}", True)
+            self.changed.emit()
 
-        worker.returned.connect(take)
-        worker.errored.connect(fail)
-        self._worker = worker
+        self._work.start(work, done=take, failed=fail)
         self.message.emit("", False)
         self._watch([*zip(layers, arrays, strict=False)])
-        worker.start()
         self.changed.emit()
 
     def clear(self) -> None:
@@ -191,7 +181,8 @@ class Comparer(QObject):
         add_unselected(self._viewer, layer)
 
     def _forget(self) -> None:
-        self._worker, self.result, self.outdated = None, None, False
+        self._work.drop()
+        self.result, self.outdated = None, False
         self._watch([])
         layer, self._layer = self._layer, None
         if layer is not None:
