@@ -53,7 +53,7 @@ class Finding(NamedTuple):
     unlike: str | None
 
 
-def features(grid: Tensor, embedding: Tensor, mapping: GridMap) -> np.ndarray:
+def features(grid: Tensor, embedding: Tensor, content: Sequence[slice]) -> np.ndarray:
     """Return the features (D,) of one image, float64.
 
     Parameters
@@ -62,13 +62,13 @@ def features(grid: Tensor, embedding: Tensor, mapping: GridMap) -> np.ndarray:
         The networks' input (channels, *size), float32 in [0, 1].
     embedding
         z_i (1, embedding_channels, *cells).
-    mapping
-        Says which part of ``grid`` is padding.
+    content
+        The part of ``grid`` that is not padding, per axis.
     """
     embedding, grid = embedding[0, :MOST_CHANNELS], grid.detach().float().cpu()
-    cells = _inside(embedding.detach().float().cpu(), mapping).flatten(1)
+    cells = _inside(embedding.detach().float().cpu(), content, grid.shape[1:]).flatten(1)
     parts = [cells.mean(1), cells.std(1, correction=0)]
-    grid = _inside(grid, mapping)
+    grid = grid[(slice(None), *content)]
     values = grid.flatten(1)
     # Every k-th voxel: torch's quantile takes at most 2**24 values.
     values = values[:, :: max(1, values.shape[1] // 2**18)]
@@ -149,7 +149,7 @@ def image_features(
     if is_blank(grid):
         return None
     embedding = checkpoint.model.to(device).encode_image(grid[None].to(device))
-    return ImageFeatures(features(grid, embedding, mapping), resizing_of(metadata, mapping))
+    return ImageFeatures(features(grid, embedding, mapping.content), resizing_of(metadata, mapping))
 
 
 def look_at(checkpoint: Checkpoint, scan: Scan) -> Finding | None:
@@ -197,13 +197,13 @@ def _mean_gradient(grid: Tensor) -> Tensor:
     return torch.stack([grid.diff(dim=a).abs().flatten(1).mean(1) for a in axes]).mean(0)
 
 
-def _inside(values: Tensor, mapping: GridMap) -> Tensor:
-    """Return the part of (channels, *cells) that is not padding, cells that are so in part included."""
+def _inside(cells: Tensor, content: Sequence[slice], size: Sequence[int]) -> Tensor:
+    """Return the part of (channels, *cells) inside ``content`` of a grid of ``size``, in part or completely."""
     part = [slice(None)]
-    for n, size, (before, after) in zip(values.shape[1:], mapping.size, mapping.pads, strict=True):
-        low, high = math.floor(before * n / size), math.ceil((size - after) * n / size)
+    for n, length, inside in zip(cells.shape[1:], size, content, strict=True):
+        low, high = math.floor(inside.start * n / length), math.ceil(inside.stop * n / length)
         part.append(slice(low, max(low + 1, high)))
-    return values[tuple(part)]
+    return cells[tuple(part)]
 
 
 def _left_out(known: np.ndarray) -> list[float]:

@@ -42,6 +42,13 @@ class GridMap:
             n + before + after for n, (before, after) in zip(self.inner, self.pads, strict=True)
         )
 
+    @property
+    def content(self) -> tuple[slice, ...]:
+        """The part of the networks' grid that is not padding."""
+        return tuple(
+            slice(before, before + n) for n, (before, _) in zip(self.inner, self.pads, strict=True)
+        )
+
     def image_to_grid(self, image: np.ndarray) -> np.ndarray:
         """Reorient and resample (channels, *shape) to (channels, *inner), float32, without padding."""
         oriented = self.orient(image).astype(np.float32)

@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from importlib.metadata import version
 
 import numpy as np
@@ -132,7 +132,7 @@ class PosteriorSampler:
             ):
                 raise LDSegError(f"{scan.name} has no slice {frame}.")
         self._embeddings: dict[Frame, Tensor] = {}
-        self._distances: dict[Frame, float] = {}
+        self._distances: dict[Hashable, float] = {}
         self._digest = hashlib.sha256()
         self._shrunk = False
         self._frames = planned
@@ -140,6 +140,11 @@ class PosteriorSampler:
         self._unlike = unlike_training(metadata, scan)
         self._checkpoint_sha256 = checkpoint.sha256
         self.posterior = self._empty_posterior()
+
+    @property
+    def _typical_part(self) -> float:
+        """The quantile of the distances of the scan's parts that stands for the scan: the median."""
+        return 0.5
 
     def _prepare_grid(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Check the scan and set up the networks' grid; return its size and that of the image part."""
@@ -265,26 +270,34 @@ class PosteriorSampler:
         if frame not in self._embeddings:
             image = np.asarray(self.scan.array[frame] if frame else self.scan.array)
             channels = np.moveaxis(image, -1, 0) if self.scan.channels else image[None]
-            name = self.scan.name
-            if frame:
-                name += " at slice " + ", ".join(str(i) for i in frame)
-            blank_allowed = len(self._frames) > 1
+            name, blank_allowed = self._frame_name(frame), len(self._frames) > 1
             grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
             self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
             self._digest.update(np.ascontiguousarray(image).tobytes())
-            if self.metadata.domain is not None and not is_blank(grid):
-                values = features(grid, self._embeddings[frame], self._map)
-                self._distances[frame] = distance(self.metadata.domain, values)
-        self._note_distance()
+            self._measure_distance(frame, grid, self._embeddings[frame], self._map.content)
         self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
 
-    def _note_distance(self) -> None:
-        """Note the median distance of the frames from the training images, and whether it is unusual."""
-        domain, posterior = self.metadata.domain, self.posterior
+    def _frame_name(self, frame: Frame) -> str:
+        place = ", ".join(str(i) for i in frame)
+        return f"{self.scan.name} at slice {place}" if frame else self.scan.name
+
+    def _measure_distance(
+        self, part: Hashable, grid: Tensor, embedding: Tensor, content: Sequence[slice]
+    ) -> None:
+        """Measure how far a part of the scan is from the training images, once, and note what all parts say."""
+        domain = self.metadata.domain
+        if domain is None or part in self._distances or is_blank(grid):
+            return
+        self._distances[part] = distance(domain, features(grid, embedding, content))
+        self._note_distance(self.posterior)
+
+    def _note_distance(self, posterior: Posterior) -> None:
+        """Note the distance of the parts from the training images, and whether it is unusual."""
+        domain = self.metadata.domain
         if domain is None or not self._distances:
             return
-        found = float(np.median(list(self._distances.values())))
+        found = float(np.quantile(list(self._distances.values()), self._typical_part))
         posterior.provenance |= {"distance": round(found, 3), "usual_distance": domain.limit}
         posterior.unlike = self._unlike or far_from_training(
             domain, found, resizing_of(self.metadata, self._map)
@@ -306,7 +319,7 @@ class PosteriorSampler:
         }
         names = tuple(c.name for c in self.metadata.classes)
         leading = len(self.scan.shape) - self.metadata.architecture.dims
-        return Posterior(
+        posterior = Posterior(
             self.scan,
             names,
             leading,
@@ -317,6 +330,8 @@ class PosteriorSampler:
             self._unlike,
             training_images(self.metadata),
         )
+        self._note_distance(posterior)
+        return posterior
 
     def _halve_batch(self, error: Exception) -> None:
         """Halve the batch after running out of memory, then move to the CPU; re-raise any other error.

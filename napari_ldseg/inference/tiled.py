@@ -41,7 +41,7 @@ class TiledSampler(PosteriorSampler):
     focus
         The position, in voxels of a frame's spatial axes, to segment first; by default the centre.
     method
-        ``"tile"`` or ``"find"``; by default the checkpoint's, see ``tiles.larger_images``.
+        ``"tile"`` or ``"find"``; by default the checkpoint's, see ``checks.larger_images``.
     **settings
         Those of ``PosteriorSampler``.
 
@@ -66,6 +66,11 @@ class TiledSampler(PosteriorSampler):
         self._tile_embeddings: dict[tuple[Frame, Tile], Tensor] = {}
         self._tile_latents: dict[tuple[Frame, int, Tile], Tensor] | None = {}
         super().__init__(*arguments, **settings)
+
+    @property
+    def _typical_part(self) -> float:
+        """The median of the tiles around structures; of all tiles a low quantile, as a slide is mostly glass."""
+        return 0.5 if self.grid.method == "find" else 0.1
 
     def _prepare_grid(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         check_fit(self.metadata, self.scan, larger_allowed=True)
@@ -255,6 +260,7 @@ class TiledSampler(PosteriorSampler):
 
         found = yield from find_structures(self.grid, look, has_tissue)
         self._tile_embeddings.clear()
+        self._distances.clear()  # only the tiles that are segmented count
         self._kept_bytes = 0
         return found
 
@@ -292,8 +298,9 @@ class TiledSampler(PosteriorSampler):
     def _tile_embedding(self, frame: Frame, tile: Tile) -> Tensor:
         if (frame, tile) in self._tile_embeddings:
             return self._tile_embeddings[frame, tile]
-        image = self.tile_input(frame, tile)[None].to(self._device)
-        embedding = self._model.encode_image(image).cpu()
+        image = self.tile_input(frame, tile)
+        embedding = self._model.encode_image(image[None].to(self._device)).cpu()
+        self._measure_distance((frame, tile), image, embedding, self.grid.in_window(tile))
         self._kept_bytes += embedding.nbytes
         if self._kept_bytes < KEPT_BYTES:
             self._tile_embeddings[frame, tile] = embedding
@@ -309,10 +316,6 @@ class TiledSampler(PosteriorSampler):
     def _tiles_before(self, frame: Frame) -> int:
         before = self._frames[: self._frames.index(frame)]
         return sum(len(self._tiles[other]) for other in before)
-
-    def _frame_name(self, frame: Frame) -> str:
-        place = ", ".join(str(i) for i in frame)
-        return f"{self.scan.name} at slice {place}" if frame else self.scan.name
 
 
 @dataclass

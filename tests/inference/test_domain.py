@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import Calibration, Grid
+from napari_ldseg.checkpoint.metadata import Calibration, Grid, TrainingSize
 from napari_ldseg.cli import app
 from napari_ldseg.datasets.case import Case
 from napari_ldseg.inference.domain import (
@@ -51,10 +51,10 @@ def fitted(tiny_checkpoint):
     """Factory of checkpoints that know their training images, stored and loaded again."""
     found = Calibration(samples=2, steps=4, split="s", cases=40, temperature=1.5)
 
-    def make(folder, dims=2):
+    def make(folder, dims=2, **changes):
         reporter = Reporter(None, stop=lambda: False)
         checkpoint = with_domain(
-            tiny_checkpoint(dims, 3, calibration=found),
+            tiny_checkpoint(dims, 3, calibration=found, **changes),
             cases(range(40), dims),
             cases(range(100, 120), dims),
             "cpu",
@@ -129,6 +129,23 @@ def test_the_record_and_the_table_of_a_batch_have_the_warning(fitted, tmp_path):
     assert [("unlike the images that tiny" in row) for row in table].count(True) == 1
 
 
+def test_a_large_image_in_tiles_warns_as_well_unless_only_its_background_is_unlike(
+    fitted, tmp_path
+):
+    size = TrainingSize(smallest=(24, 24), largest=(24, 24))
+    checkpoint = fitted(tmp_path, grid=Grid(spacing=(1.0, 1.0)), training_size=size)
+    blobs = np.tile(smooth(7777), (6, 6))
+    slide = blobs.min() + np.random.default_rng(0).random((288, 288), np.float32)
+    slide[:144, :144] = blobs
+    for image in (blobs, slide):
+        alike = segment(checkpoint, Scan(image), 1, device="cpu")
+        assert alike.provenance["tiles"] > 20 and alike.warning is None
+    noise = np.random.default_rng(0).random(blobs.shape, np.float32)
+    other = segment(checkpoint, Scan(noise), 1, device="cpu")
+    assert other.warning.startswith("This image is unlike the images that tiny")
+    assert other.provenance["distance"] > other.provenance["usual_distance"]
+
+
 def test_a_model_of_crops_at_full_size_warns_of_an_image_that_is_resized():
     crops = [ImageFeatures(np.zeros(3) + i / 40, 1.0) for i in range(40)]
     domain = fit_domain(crops, [])
@@ -143,5 +160,5 @@ def test_padding_does_not_count(tiny_checkpoint):
     mapping = grid_map(metadata, (24, 24, 24), np.eye(4))
     grid, cells = torch.zeros(1, 32, 32, 32), torch.zeros(1, 2, 8, 8, 8)
     grid[:, 4:28, 4:28, 4:28], cells[:, :, 1:7, 1:7, 1:7] = 0.5, 0.25
-    values = features(grid, cells, mapping)
+    values = features(grid, cells, mapping.content)
     assert values[:2] == pytest.approx(0.25) and values[4:11] == pytest.approx(0.5)
