@@ -107,14 +107,13 @@ def segment_batch(
     Stopped
         If ``stop`` returned True.
     """
-    if steps is None:
-        metadata = checkpoint.metadata
-        steps = metadata.label_steps if samples == 1 else metadata.posterior_steps
+    metadata = checkpoint.metadata
     settings = {
         "checkpoint_sha256": checkpoint.sha256,
         "seed": seed,
         "samples": samples,
-        "steps": steps,
+        "steps": steps or (metadata.label_steps if samples == 1 else metadata.posterior_steps),
+        "steps_given": steps is not None,
     }
     with ExitStack() as stack:
         inputs: list[Input] = []
@@ -249,7 +248,7 @@ def _segment_case(
             checkpoint,
             read_image(item.image, checkpoint.metadata.architecture.image_channels),
             seed=settings["seed"],
-            steps=settings["steps"],
+            steps=settings["steps"] if settings["steps_given"] else None,
             device=device,
         )
         if isinstance(sampler, TiledSampler):

@@ -77,7 +77,6 @@ def measure_calibration(
     for seed, case in enumerate(cases):
         scan, expert = case.read()
         posterior = segment(checkpoint, scan, n, seed=seed, steps=steps, device=device)
-        steps = posterior.provenance["steps"]
         band = near_boundary(posterior.labels)
         near.append(_subsample(posterior.mean_probability[:, band], expert[band]))
         mean, scale = volume_scale(posterior.voxel_counts())
@@ -87,7 +86,7 @@ def measure_calibration(
     factors = conformal_factors(np.array(scores), LEVEL)
     return Calibration(
         samples=n,
-        steps=steps or 1,
+        steps=posterior.provenance["steps"],
         sampler=posterior.provenance["sampler"],
         split=split,
         cases=len(cases),

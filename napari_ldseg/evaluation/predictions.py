@@ -30,13 +30,15 @@ class Model(NamedTuple):
 class Sampling(NamedTuple):
     """The settings of a segmentation: ``samples`` samples with ``steps`` sampling times.
 
-    Noise of SD ``noise`` is added to the image first, None for no noise.
+    Noise of SD ``noise`` is added to the image first, None for no noise. ``given`` steps are not the model's own, so
+    that the label map is that of the samples; see ``inference.sampler.PosteriorSampler``.
     """
 
     model: str
     samples: int
     steps: int
     noise: float | None = None
+    given: bool = False
 
 
 class Segmentation(NamedTuple):
@@ -96,7 +98,7 @@ class CasePredictions:
             self._models[sampling.model],
             scan,
             seed=self._seed,
-            steps=sampling.steps,
+            steps=sampling.steps if sampling.given else None,
             device=self._device,
             keep_labels=sampling in self._keep,
         )

@@ -74,7 +74,7 @@ class Study:
         self.unlike: list[str] = []  # cases that are unlike the training images
         self.unit, self.tolerance = "mm", self._tolerance(1.0)
         steps, samples = self._posterior_steps(self.model), self.settings.samples
-        self.main_sampling = Sampling(self.model.label, samples, steps)
+        self.main_sampling = Sampling(self.model.label, samples, steps, given=samples == 1)
         if self.model.deterministic:
             self.main_sampling = self._single(self.model)
 
@@ -91,7 +91,7 @@ class Study:
             if self.baseline and {"overlap", "uncertainty"} & set(parts):
                 needed.append(self._single(self.baseline))
         if "steps" in parts:
-            needed += [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
+            needed += self._sweep()
             needed += [self._single(self.baseline)] if self.baseline else []
         if "noise" in parts:
             needed += [
@@ -182,6 +182,14 @@ class Study:
         """Return the sampling of one sample with the model's ``label_steps``."""
         return Sampling(model.label, 1, model.checkpoint.metadata.label_steps)
 
+    def _sweep(self) -> list[Sampling]:
+        """Return one sample with each number of steps; with the model's own number it is its label map."""
+        own = self._single(self.model)
+        return [
+            own if steps == own.steps else own._replace(steps=steps, given=True)
+            for steps in self.settings.steps
+        ]
+
     def _noisy(self, model: Model, sd: float) -> Sampling:
         return self._single(model)._replace(noise=sd or None)
 
@@ -226,7 +234,7 @@ class Study:
                 self.observations.add_classes(case, key, self.classes[1:], values)
 
     def _measure_steps(self, case: str, predictions: CasePredictions, expert: np.ndarray) -> None:
-        samplings = [Sampling(self.model.label, 1, steps) for steps in self.settings.steps]
+        samplings = self._sweep()
         samplings += [self._single(self.baseline)] if self.baseline else []
         for sampling in samplings:
             self._add_dsc(

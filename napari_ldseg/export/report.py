@@ -27,6 +27,7 @@ SETTINGS = {
     "checkpoint_sha256": "SHA-256 of the model",
     "samples": "Samples",
     "steps": "Steps per sample",
+    "label_map": "Label map",
     "sampler": "Sampler",
     "seed": "Seed",
     "precision": "Precision",

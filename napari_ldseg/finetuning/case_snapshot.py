@@ -124,8 +124,7 @@ def label_map(
     checkpoint: Checkpoint, case: Case, classes: Sequence[str], device: str
 ) -> np.ndarray:
     """Return the label map of the counted part of ``case``, with the values of ``classes``, 0 for others."""
-    steps = checkpoint.metadata.label_steps
-    labels = segment(checkpoint, counted_scan(case), 1, steps=steps, device=device).labels
+    labels = segment(checkpoint, counted_scan(case), 1, device=device).labels
     return renumbered(labels, checkpoint.metadata, classes)
 
 

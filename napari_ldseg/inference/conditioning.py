@@ -56,11 +56,13 @@ class ConditionedPosterior:
         Float32 (classes, *shape), 0 to 1; at voxels with evidence 0 for impossible classes and 1 for a
         known one; 0 in frames without samples.
     labels
-        Most probable classes, uint8 ``shape``; at known voxels exactly the user's.
+        The most probable class where the evidence changes it, elsewhere the class of the label map before, uint8
+        ``shape``; at known voxels exactly the user's.
     error_probability
-        1 - the largest mean probability, float32 ``shape``; 0 at known voxels and in frames without samples.
+        1 - the mean probability of the class in ``labels``, float32 ``shape``; 0 at known voxels and in frames
+        without samples.
     runner_up
-        Second most probable class, uint8 ``shape``.
+        The most probable class other than that in ``labels``, uint8 ``shape``.
     weights
         How well each sample explains each stroke before it is moved by it: likelihoods divided by their
         sum, float64 (strokes, N). Strokes that newer ones replace and strokes in frames without samples have
@@ -109,10 +111,14 @@ class Conditioner:
         self._decoded: dict[int, Tensor] = {}
 
     def condition(
-        self, evidence: Evidence, on_progress: Progress = lambda share: None
+        self,
+        evidence: Evidence,
+        on_progress: Progress = lambda share: None,
+        labels: np.ndarray | None = None,
     ) -> ConditionedPosterior:
         """Return the posterior given ``evidence``.
 
+        ``labels`` is the label map before, uint8 ``shape``; by default the most probable class of the samples.
         ``on_progress`` is called with the finished share, 0 to 1, after each decoded sample; an exception
         that it raises cancels the work and leaves the conditioner usable.
 
@@ -133,6 +139,7 @@ class Conditioner:
         placed = self._placed(evidence.effective_strokes())
         reached = [n for n in range(len(samples.frames)) if any(self._near(n, s) for s in placed)]
         mean = self._prior_mean(reached, on_progress)
+        before = most_probable(mean)
         weights = np.empty((len(placed), samples.n))
         if placed:
             box = self._box(placed)
@@ -146,7 +153,12 @@ class Conditioner:
                 mean[at] = near / near.sum(0)
         apply_evidence(mean, evidence)
         on_progress(1.0)
-        return _result(mean, weights)
+        after = most_probable(mean)
+        if labels is not None:
+            kept = after == before
+            kept.view(-1)[torch.from_numpy(evidence.merged()[0])] = False
+            after = torch.where(kept, torch.from_numpy(labels.astype(np.uint8)), after)
+        return _result(mean, after, weights)
 
     def _placed(self, strokes: Sequence[Stroke]) -> list[_Placed]:
         """Return the strokes in sampled frames with their places in these."""
@@ -306,12 +318,12 @@ def apply_evidence(mean: Tensor, evidence: Evidence) -> None:
     flat[:, at] = values / values.sum(0)
 
 
-def _result(mean: Tensor, weights: np.ndarray) -> ConditionedPosterior:
-    labels = most_probable(mean)
-    error = (1 - mean.amax(0)).clamp_(min=0)
+def _result(mean: Tensor, labels: Tensor, weights: np.ndarray) -> ConditionedPosterior:
+    chosen = labels[None].long()
+    error = (1 - mean.gather(0, chosen)[0]).clamp_(min=0)
     error[mean.sum(0) == 0] = 0
     others = mean.clone()
-    others.scatter_(0, labels[None].long(), -1)
+    others.scatter_(0, chosen, -1)
     return ConditionedPosterior(
         mean.numpy(), labels.numpy(), error.numpy(), most_probable(others).numpy(), weights
     )

@@ -1,4 +1,9 @@
-"""The running posterior over segmentations, valid after every added sample."""
+"""The running posterior over segmentations, valid after every added sample.
+
+Few sampling steps estimate the mean of the posterior, many draw from it. The denoiser's errors add up over many
+steps, so on the bundled models the mean of ten many-step samples is a worse label map than one few-step estimate.
+Hence the label map is such an estimate, where it was made, and the samples say how uncertain it is.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +72,8 @@ class Posterior:
     def __post_init__(self) -> None:
         shape = self.scan.shape
         self.counts = np.zeros(shape[: self.leading], dtype=np.int32)
+        self._label_map = torch.zeros(shape, dtype=torch.uint8)
+        self._label_rows = np.zeros(shape[: self.leading + 1], dtype=bool)
         self._mean = _zeros((len(self.class_names), *shape))
         self._squares = _zeros((len(self.class_names), *shape))
         self._voxels: dict[int, np.ndarray] = {}
@@ -107,14 +114,25 @@ class Posterior:
         self._voxels[sample] = self._voxels.get(sample, 0) + voxels
         return labels
 
+    def set_label_map(self, frame: Frame, start: int, probabilities: Tensor) -> None:
+        """Let rows of the label map, from ``start``, be of an estimate (classes, rows, *space[1:]), 0 to 1."""
+        rows = slice(start, start + probabilities.shape[1])
+        labels = most_probable(probabilities.to("cpu", torch.float32))
+        self._label_map.numpy()[frame][rows] = labels.numpy()
+        self._label_rows[frame][rows] = True
+
+    def has_label_map(self, frame: Frame) -> bool:
+        """Whether the label map of ``frame`` is an estimate, not the most probable class of the samples."""
+        return bool(self._label_rows[frame].all())
+
     def complete(self, frame: Frame) -> None:
         """Count a sample of ``frame`` whose rows have all been added."""
         self.counts[frame] += 1
 
     @property
-    def sampled(self) -> np.ndarray:
-        """Whether each row of each frame has a sample, bool (*leading, rows)."""
-        return self._row_counts > 0
+    def labelled(self) -> np.ndarray:
+        """Whether each row of each frame has labels, bool (*leading, rows)."""
+        return self._label_rows | (self._row_counts > 0)
 
     @property
     def n(self) -> int:
@@ -123,8 +141,15 @@ class Posterior:
 
     @property
     def labels(self) -> np.ndarray:
-        """Most probable class per voxel, uint8, shaped like the image; 0 in frames without samples."""
-        return most_probable(self._mean).numpy()
+        """The label map, uint8, shaped like the image; 0 in rows that have none yet.
+
+        The estimate of ``set_label_map``; without it the most probable class of the samples.
+        """
+        if self._label_rows.all():
+            return self._label_map.numpy().copy()
+        rows = torch.from_numpy(self._label_rows)
+        rows = rows.reshape(*rows.shape, *(1,) * (self._label_map.ndim - rows.ndim))
+        return torch.where(rows, self._label_map, most_probable(self._mean)).numpy()
 
     @property
     def mean_probability(self) -> np.ndarray:
@@ -155,14 +180,17 @@ class Posterior:
 
     @property
     def error_probability(self) -> np.ndarray:
-        """1 - p of the label map's class, p the mean probability: float32, 0 to 1, 0 in frames without samples."""
-        error = (1 - self._mean.amax(0)).clamp_(min=0)
-        error[torch.from_numpy(~self.sampled)] = 0
-        return error.numpy()
+        """1 - p of the label map's class, p the mean probability: float32, 0 to 1, 0 in rows without samples."""
+        error = torch.zeros(self.scan.shape)
+        labels = torch.from_numpy(self.labels)
+        for c, mean in enumerate(self._mean):
+            torch.where(labels == c, 1 - mean, error, out=error)
+        error[torch.from_numpy(self._row_counts == 0)] = 0
+        return error.clamp_(min=0).numpy()
 
     @property
     def runner_up(self) -> np.ndarray:
-        """The second most probable class per voxel, uint8, shaped like the image."""
+        """The most probable class other than the label map's, uint8, shaped like the image."""
         classes = len(self._mean)
         if classes == 1:
             return np.zeros(self.scan.shape, np.uint8)
@@ -208,7 +236,7 @@ class Posterior:
     def calibrated_probability(self) -> np.ndarray | None:
         """Mean class probabilities after temperature scaling (classes, *shape), float32, 0 to 1.
 
-        None if ``not_calibrated``. The most probable classes are those of ``labels``.
+        None if ``not_calibrated``.
         """
         if self.calibration is None or self.not_calibrated:
             return None
@@ -218,12 +246,17 @@ class Posterior:
         """Return the interval of each foreground class's volume, (classes - 1, 2), in voxels.
 
         Split conformal intervals if calibrated, else the smallest and largest volume of the samples;
-        None if not calibrated and below two samples.
+        None if not calibrated and below two samples. Widened to the label map's volume where it is outside.
         """
         voxels = self.voxel_counts()[:, 1:]
         if self.calibration is not None and not self.intervals_not_calibrated:
-            return volume_interval(voxels, np.array(self.calibration.volume_factors))
-        return np.stack([voxels.min(0), voxels.max(0)], axis=1) if len(voxels) > 1 else None
+            low, high = volume_interval(voxels, np.array(self.calibration.volume_factors)).T
+        elif len(voxels) > 1:
+            low, high = voxels.min(0), voxels.max(0)
+        else:
+            return None
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.class_names))[1:]
+        return np.stack([np.minimum(low, counts), np.maximum(high, counts)], axis=1)
 
     def voxel_counts(self) -> np.ndarray:
         """Return the voxels per class of each complete sample, int (N, classes).

@@ -35,6 +35,7 @@ from .preprocessing import GridMap, grid_map, preprocess
 from .region import Region, full_region
 from .samples import Samples, stacked_latents
 from .similarity import training_images, unlike_training
+from .symmetry import Symmetry, symmetries
 
 # Voxels per decoded batch, and denoiser evaluations of latent cells per sampled batch: large enough to be
 # fast, small enough to stop within a second.
@@ -50,6 +51,9 @@ class PosteriorSampler:
     a video slice by slice along its leading axes; sample i has the same noise in every slice, so that
     the samples are consistent across slices.
 
+    The label map is not that of the samples but an estimate with the checkpoint's ``label_steps``, the mean over
+    the ``symmetries`` of its training images. So it is the same for any number of samples.
+
     Parameters
     ----------
     checkpoint
@@ -61,7 +65,8 @@ class PosteriorSampler:
         0 or greater.
     steps
         Sampling times K; by default the checkpoint's ``label_steps`` for a single sample and its
-        ``posterior_steps`` for several, because few steps underestimate the spread.
+        ``posterior_steps`` for several, because few steps underestimate the spread. With a number, the label map
+        is that of the mean of the samples.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
     frames
@@ -131,6 +136,7 @@ class PosteriorSampler:
                 not 0 <= i < n for i, n in zip(frame, leading, strict=True)
             ):
                 raise LDSegError(f"{scan.name} has no slice {frame}.")
+        self._symmetries = symmetries(metadata, size)
         self._embeddings: dict[Frame, Tensor] = {}
         self._distances: dict[Hashable, float] = {}
         self._digest = hashlib.sha256()
@@ -169,7 +175,7 @@ class PosteriorSampler:
         if self.posterior.provenance.get("steps", steps) != steps:
             self.posterior = self._empty_posterior()
         posterior = self.posterior
-        posterior.provenance["steps"] = steps
+        posterior.provenance |= {"steps": steps, "label_map": self.label_map_source(total)}
         self._model.to(self._device)
         items = [
             (frame, sample)
@@ -189,6 +195,8 @@ class PosteriorSampler:
                     sampled += len(ahead)
                     latents[done:sampled] = self._sample(ahead, steps)
                 batch = items[done : min(done + self._batch, sampled)]
+                if self.has_label_pass(total):
+                    self._estimate_labels([frame for frame, _ in batch])
                 self._decode(batch, latents[done : done + len(batch)])
             except (RuntimeError, MemoryError) as error:
                 self._halve_batch(error)
@@ -196,6 +204,21 @@ class PosteriorSampler:
                 continue
             done += len(batch)
             yield posterior
+
+    def has_label_pass(self, n: int) -> bool:
+        """Whether with ``n`` samples in total the label map is an estimate of its own."""
+        if self._steps is not None:
+            return False
+        return self.steps_for(n) != self.metadata.label_steps or len(self._symmetries) > 1
+
+    def label_map_source(self, n: int) -> str:
+        """Return in a few words what the label map of ``n`` samples in total is."""
+        if not self.has_label_pass(n):
+            return "the sample" if n == 1 else "mean of the samples"
+        estimate = f"estimate in {self.metadata.label_steps} steps"
+        if len(self._symmetries) == 1:
+            return estimate
+        return f"{estimate}, mean of the image mirrored or turned in {len(self._symmetries)} ways"
 
     def fraction(self, n: int) -> float:
         """Return the part of the work for ``n`` samples in total that is done, 0 to 1."""
@@ -244,10 +267,39 @@ class PosteriorSampler:
     @torch.inference_mode()
     def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
         z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
+        return self._sample_from(z_i, [sample for _, sample in batch], steps)
+
+    def _sample_from(self, z_i: Tensor, samples: Sequence[int], steps: int) -> Tensor:
+        """Return z_l(0) of ``samples``, each with its image embedding."""
         shape = self._model.latent_shape(self._map.size)
-        noise = torch.stack([sample_noise(self.seed, sample, shape) for _, sample in batch])
+        noise = torch.stack([sample_noise(self.seed, sample, shape) for sample in samples])
         dtype = torch.float64 if supports_float64(self._device) else torch.float32
         return self._model.sample(z_i, noise.to(self._device, dtype), steps)
+
+    @torch.inference_mode()
+    def _estimate_labels(self, frames: Sequence[Frame]) -> None:
+        """Estimate the label map of each of ``frames`` that has none."""
+        steps, size = self.metadata.label_steps, self._map.size
+        for frame in dict.fromkeys(frames):
+            if self.posterior.has_label_map(frame):
+                continue
+            mean = torch.zeros(self.metadata.architecture.classes, *size)
+            for first in range(0, len(self._symmetries), self._batch):
+                batch = self._symmetries[first : first + self._batch]
+                latents = self._sample_turned(frame, batch, steps)
+                decoded = self._model.decode(latents, size).softmax(1).float().cpu()
+                for symmetry, probabilities in zip(batch, decoded, strict=True):
+                    mean += symmetry.undo(probabilities) / len(self._symmetries)
+            self.posterior.set_label_map(frame, 0, self._map.restore(mean))
+
+    def _sample_turned(self, frame: Frame, batch: Sequence[Symmetry], steps: int) -> Tensor:
+        """Return z_l(0) of the first sample of the image in each of the symmetries."""
+        if batch == [Symmetry(len(self._map.size))]:
+            return self._sample([(frame, 0)], steps)
+        grid = self._input(frame)
+        turned = torch.stack([symmetry.apply(grid) for symmetry in batch])
+        z_i = self._model.encode_image(turned.to(self._device))
+        return self._sample_from(z_i, [0] * len(batch), steps)
 
     def _sampling_batch(self, steps: int) -> int:
         """Return how many latents to sample together: a multiple of the decoded batch."""
@@ -268,15 +320,22 @@ class PosteriorSampler:
 
     def _embedding(self, frame: Frame) -> Tensor:
         if frame not in self._embeddings:
-            image = np.asarray(self.scan.array[frame] if frame else self.scan.array)
-            channels = np.moveaxis(image, -1, 0) if self.scan.channels else image[None]
-            name, blank_allowed = self._frame_name(frame), len(self._frames) > 1
-            grid = preprocess(self.metadata, channels, self._map, name, blank_allowed)
+            grid = self._input(frame)
             self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
-            self._digest.update(np.ascontiguousarray(image).tobytes())
+            self._digest.update(np.ascontiguousarray(self._image(frame)).tobytes())
             self._measure_distance(frame, grid, self._embeddings[frame], self._map.content)
         self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
+
+    def _image(self, frame: Frame) -> np.ndarray:
+        return np.asarray(self.scan.array[frame] if frame else self.scan.array)
+
+    def _input(self, frame: Frame) -> Tensor:
+        """Return the networks' input for a frame, (image_channels, *size), 0 to 1."""
+        image = self._image(frame)
+        channels = np.moveaxis(image, -1, 0) if self.scan.channels else image[None]
+        name, blank_allowed = self._frame_name(frame), len(self._frames) > 1
+        return preprocess(self.metadata, channels, self._map, name, blank_allowed)
 
     def _frame_name(self, frame: Frame) -> str:
         place = ", ".join(str(i) for i in frame)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ class TiledSampler(PosteriorSampler):
         self._tile_embeddings: dict[tuple[Frame, Tile], Tensor] = {}
         self._tile_latents: dict[tuple[Frame, int, Tile], Tensor] | None = {}
         super().__init__(*arguments, **settings)
+        self._symmetries = self._symmetries[:1]  # each would take as long as all tiles of a sample
 
     @property
     def _typical_part(self) -> float:
@@ -97,8 +99,7 @@ class TiledSampler(PosteriorSampler):
 
         ``run`` does it too. Raises LDSegError if nothing is found in any frame.
         """
-        space = self.scan.shape[len(self.scan.shape) - len(self.grid.content) :]
-        centre = self.focus or [n / 2 for n in space]
+        centre = self.focus or [n / 2 for n in self._space]
         self._model.to(self._device)
         for frame in self._frames:
             if frame in self._tiles:
@@ -127,6 +128,10 @@ class TiledSampler(PosteriorSampler):
         self.posterior.provenance["tiles"] = self.tile_count
 
     @property
+    def _space(self) -> tuple[int, ...]:
+        return tuple(self.scan.shape[len(self.scan.shape) - len(self.grid.content) :])
+
+    @property
     def tile_count(self) -> int:
         """The number of tiles of all frames; 0 before ``prepare``."""
         return sum(len(tiles) for tiles in self._tiles.values())
@@ -147,7 +152,7 @@ class TiledSampler(PosteriorSampler):
         tile = self._tiles[frame][0]
         started = time.perf_counter()
         self._decode_tiles(self._sample_tiles(frame, [tile], 0, self.steps_for(n)))
-        return (time.perf_counter() - started) * self.tile_count * n
+        return (time.perf_counter() - started) * self.tile_count * (n + self.has_label_pass(n))
 
     def run(self, n: int) -> Iterator[Posterior]:
         """Add ``n`` samples; yield the same, growing posterior after every batch of tiles.
@@ -164,20 +169,30 @@ class TiledSampler(PosteriorSampler):
             self.posterior = self._empty_posterior()
             self.posterior.provenance |= {"image_sha256": sha256, "tiles": self.tile_count}
         posterior = self.posterior
-        posterior.provenance["steps"] = steps
+        posterior.provenance |= {"steps": steps, "label_map": self.label_map_source(total)}
         self._model.to(self._device)
+        label_pass = self.has_label_pass(total)
+        if label_pass:
+            for frame in posterior.planned_frames:
+                if not posterior.has_label_map(frame):
+                    self._done = self._tiles_before(frame)
+                    on_rows = partial(posterior.set_label_map, frame)
+                    for _ in self._run_frame(frame, 0, self.metadata.label_steps, on_rows):
+                        yield posterior
+                    yield posterior
         for sample in range(posterior.n, total):
             for frame in posterior.planned_frames:
                 if posterior.counts[frame] <= sample:
-                    self._done = sample * self.tile_count + self._tiles_before(frame)
-                    for _ in self._run_frame(frame, sample, steps):
+                    done = (sample + label_pass) * self.tile_count
+                    self._done = done + self._tiles_before(frame)
+                    for _ in self._add_sample(frame, sample, steps):
                         yield posterior
                     posterior.complete(frame)
                     yield posterior
 
     def fraction(self, n: int) -> float:
         """Return the part of the work for ``n`` samples in total that is done, 0 to 1."""
-        return self._done / max(1, n * self.tile_count)
+        return self._done / max(1, (n + self.has_label_pass(n)) * self.tile_count)
 
     def samples(self) -> Samples | None:
         """Return the complete samples so far of ``sampled_region``; None if they are too large to be kept."""
@@ -214,19 +229,29 @@ class TiledSampler(PosteriorSampler):
         drawn = [self._sample_tiles(frame, [tile], i, self.steps_for(n)) for i in range(n)]
         return torch.cat(drawn).float().cpu()
 
-    def _run_frame(self, frame: Frame, sample: int, steps: int) -> Iterator[None]:
+    def _add_sample(self, frame: Frame, sample: int, steps: int) -> Iterator[None]:
         """Add one sample of one frame to the posterior; yield after every batch of tiles."""
-        tiles = self._tiles[frame]
-        space = self.scan.shape[len(self.scan.shape) - len(self.grid.content) :]
-        labels = np.zeros(space, np.uint8) if self._keep_labels else None
+        labels = np.zeros(self._space, np.uint8) if self._keep_labels else None
 
         def on_rows(start: int, probabilities: Tensor) -> None:
             rows = self.posterior.add_rows(frame, sample, start, probabilities)
             if labels is not None:
                 labels[start : start + len(rows)] = rows
 
+        for batch in self._run_frame(frame, sample, steps, on_rows):
+            for tile, latent in batch:
+                self._keep_latent((frame, sample, tile), latent)
+            yield
+        if labels is not None:
+            self.posterior.sample_labels[frame, sample] = labels
+
+    def _run_frame(
+        self, frame: Frame, sample: int, steps: int, on_rows: Callable[[int, Tensor], None]
+    ) -> Iterator[list[tuple[Tile, Tensor]]]:
+        """Draw a sample of all tiles and hand over its rows; yield every batch of tiles and their latents."""
+        tiles = self._tiles[frame]
         boxes = {tile: image_part(self._map, tile) for tile in tiles}
-        blending = Blending(space, len(self.metadata.classes), list(boxes.values()), on_rows)
+        blending = Blending(self._space, len(self.metadata.classes), list(boxes.values()), on_rows)
         done = 0
         while done < len(tiles):
             batch = tiles[done : done + self._batch]
@@ -236,15 +261,11 @@ class TiledSampler(PosteriorSampler):
             except (RuntimeError, MemoryError) as error:
                 self._halve_batch(error)
                 continue
-            for tile, latent, probabilities in zip(batch, latents, decoded, strict=True):
-                self._keep_latent((frame, sample, tile), latent)
+            for tile, probabilities in zip(batch, decoded, strict=True):
                 blending.add(boxes[tile], weighted(self.grid, tile, probabilities))
             done += len(batch)
             self._done += len(batch)
-            if done < len(tiles):
-                yield
-        if labels is not None:
-            self.posterior.sample_labels[frame, sample] = labels
+            yield list(zip(batch, latents, strict=True))
 
     def _found(self, frame: Frame) -> Generator[str, None, list[Tile]]:
         """Find the structures of a frame; yield messages and return the tiles around them."""

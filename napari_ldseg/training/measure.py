@@ -82,7 +82,7 @@ def measure(
         drawn = f"{n} sample{'s' if n > 1 else ''} in {steps} step{'s' if steps > 1 else ''}"
         what = f"Segmenting {len(cases)} {split} cases, {drawn}"
         count = reporter.counter("measuring", what, len(cases))
-        per_case.append(evaluate(checkpoint, cases, n, steps, device, count))
+        per_case.append(evaluate(checkpoint, cases, n, device=device, on_case=count))
         found += metrics(per_case[-1], checkpoint, split, n, steps)
     disputed = [case for case in cases if len(case.read_labels) > 1]
     if disputed and metadata.networks != "res-unet":

@@ -77,9 +77,10 @@ def scans(tmp_path):
 def run(model, tmp_path):
     """Call the command; returns its exit code, standard output and standard error."""
 
-    def call(*files, out=tmp_path / "out", model=model, n=3):
+    def call(*files, out=tmp_path / "out", model=model, n=3, seed=0):
         arguments = ["segment", *map(str, files), "-o", str(out), "--model", str(model)]
-        result = CliRunner().invoke(app, [*arguments, "-n", str(n), "--accelerator", "cpu"])
+        arguments += ["-n", str(n), "--seed", str(seed), "--accelerator", "cpu"]
+        result = CliRunner().invoke(app, arguments)
         assert result.exception is None or isinstance(result.exception, SystemExit), result
         return result
 
@@ -446,7 +447,7 @@ def test_a_failed_second_run_keeps_the_results_of_the_first(run, scans, tmp_path
 def test_killed_between_two_files(corrected, run, scans, tmp_path, monkeypatch):
     scan, out = scans / "scan0.nii.gz", tmp_path / "out"
     label = out / "labels" / "scan0.nii.gz"
-    run(scan)
+    run(scan, seed=1)
     first, real = label.read_bytes(), os.replace
 
     class Killed(BaseException):

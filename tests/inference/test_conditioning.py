@@ -39,7 +39,7 @@ def empty(samples):
 
 def test_without_evidence_it_is_the_posterior(drawn):
     samples, posterior = drawn
-    result = Conditioner(samples).condition(empty(samples))
+    result = Conditioner(samples).condition(empty(samples), labels=posterior.labels)
     np.testing.assert_allclose(result.mean_probability, posterior.mean_probability, atol=1e-5)
     np.testing.assert_array_equal(result.labels, posterior.labels)
     np.testing.assert_allclose(result.error_probability, posterior.error_probability, atol=1e-5)

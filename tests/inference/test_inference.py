@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_ldseg.checkpoint.metadata import FieldOfView, Grid
+from napari_ldseg.checkpoint.metadata import FieldOfView, Grid, TrainingRecord
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.devices import available_devices, resolve_device
 from napari_ldseg.inference.noise import sample_noise
@@ -97,7 +97,6 @@ def test_mean_and_sd_are_those_of_the_samples(case):
     np.testing.assert_allclose(
         posterior.predictive_sd, np.sqrt(mean * (1 - mean)).max(0), atol=1e-3
     )
-    np.testing.assert_array_equal(posterior.labels, posterior.mean_probability.argmax(0))
     counts = [np.bincount(s.argmax(0).ravel(), minlength=s.shape[0]) for s in samples]
     assert np.abs(posterior.voxel_counts() - counts).max() <= 2
     for sd in (posterior.sample_sd, posterior.predictive_sd):
@@ -105,6 +104,35 @@ def test_mean_and_sd_are_those_of_the_samples(case):
         assert sd.min() >= 0 and sd.max() <= 0.5 and sd.max() > 0.01
     assert posterior.labels.dtype == np.uint8
     np.testing.assert_allclose(posterior.mean_probability.sum(0), 1, atol=1e-5)
+
+
+def test_the_label_map_is_that_of_one_sample_in_few_steps_unless_the_steps_are_given(case):
+    quick, full, given = segment(*case, 1), segment(*case, 3), segment(*case, 3, steps=4)
+    np.testing.assert_array_equal(full.labels, quick.labels)
+    assert (full.labels != full.mean_probability.argmax(0)).any()
+    np.testing.assert_array_equal(given.labels, given.mean_probability.argmax(0))
+    np.testing.assert_array_equal(given.mean_probability, full.mean_probability)
+    assert full.provenance["label_map"] == "estimate in 2 steps"
+    assert given.provenance["label_map"] == "mean of the samples"
+    size = np.bincount(full.labels.ravel(), minlength=len(full.class_names))[1:]
+    low, high = full.volume_intervals().T
+    assert (low <= size).all() and (size <= high).all()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_label_map_is_the_mean_over_the_symmetries_of_the_training_images(
+    tiny_checkpoint, dims
+):
+    settings = {"augmentation.flip_axes": "[0]", "augmentation.rotation": "1.6"}
+    record = TrainingRecord(data="none", licence="none", split="none", settings=settings)
+    checkpoint = tiny_checkpoint(dims, 3, training=record)
+    image = np.random.default_rng(0).random((16,) * dims, dtype=np.float32)
+    found = segment(checkpoint, image, 2)
+    assert ("8 ways" if dims == 2 else "2 ways") in found.provenance["label_map"]
+    mirrored = segment(checkpoint, np.flip(image, 0).copy(), 1)
+    np.testing.assert_array_equal(mirrored.labels, np.flip(found.labels, 0))
+    turned = segment(checkpoint, np.rot90(image, axes=(-2, -1)).copy(), 1).labels
+    assert (turned == np.rot90(found.labels, axes=(-2, -1))).all() == (dims == 2)
 
 
 def test_running_statistics_by_hand(case):

@@ -75,8 +75,8 @@ def test_the_visible_part_comes_first_and_a_run_can_be_stopped_and_continued(tin
     image = smooth(150, 40)
     sampler = TiledSampler(checkpoint, image, seed=1, focus=(140, 20))
     sampler._batch = 2
-    posterior = next(p for p in sampler.run(3) if p.sampled.any())
-    assert posterior.sampled[-10:].all() and not posterior.sampled[:60].any()
+    posterior = next(p for p in sampler.run(3) if p.labelled.any())
+    assert posterior.labelled[-10:].all() and not posterior.labelled[:60].any()
     assert 0 < sampler.fraction(3) < 0.3 and posterior.n == 0
     for posterior in sampler.run(3):
         if posterior.n == 1 and sampler.fraction(3) > 0.5:

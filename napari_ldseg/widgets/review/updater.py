@@ -164,7 +164,7 @@ class Updater(QObject):
                 self.progressed.emit(share)
 
             try:
-                posterior = conditioner.condition(evidence, progress)
+                posterior = conditioner.condition(evidence, progress, label)
             except RuntimeError as error:
                 raise LDSegError(f"The update failed: {error}") from error
             new = masks.label.copy()

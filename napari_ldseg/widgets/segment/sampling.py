@@ -193,15 +193,15 @@ def _prepare_tiles(
 def _result(job: SamplingJob, sampler: PosteriorSampler, last: bool) -> Result:
     posterior = sampler.posterior
     complete = posterior.n > 0
-    # Before the first sample is complete, an earlier result stays wherever nothing is sampled yet.
-    sampled = slice(None) if complete else posterior.sampled
+    # Before the first sample is complete, an earlier result stays wherever nothing is labelled yet.
+    labelled = slice(None) if complete else posterior.labelled
     if last and not complete and "labels" in job.base:
-        sampled = np.zeros_like(posterior.sampled)
+        labelled = np.zeros_like(posterior.labelled)
 
     def on_whole_image(name: str, part: np.ndarray) -> np.ndarray:
         base = job.base.get(name)
         full = np.zeros(job.scan.shape, part.dtype) if base is None else base.copy()
-        full[job.region.slices][sampled] = part[sampled]
+        full[job.region.slices][labelled] = part[labelled]
         return full
 
     sd = posterior.sample_sd
