@@ -198,7 +198,7 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    """Return whether it is an image by its name: DICOM is told by its content, and a ZIP archive may hold anything."""
+    """Return whether it is an image by its name; DICOM, known by its content, and ZIP archives are not."""
     suffix = suffix_of(path)
     if path.name.startswith(".") or suffix in ("", ZIP_SUFFIX):
         return False
