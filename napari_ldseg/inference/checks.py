@@ -216,15 +216,18 @@ def _check_field_of_view(metadata: Metadata, scan: Scan, larger_allowed: bool) -
         raise LDSegError("; ".join(problem) + ".")
 
 
-def check_memory(metadata: Metadata, scan: Scan, available: float | None = None) -> None:
-    """Raise LDSegError if the posterior of ``scan`` does not fit into ``available`` bytes.
+def check_memory(
+    metadata: Metadata, scan: Scan, available: float | None = None, in_tiles: bool = False
+) -> None:
+    """Raise LDSegError if the posterior of ``scan``, perhaps ``in_tiles``, does not fit into ``available`` bytes.
 
     ``available`` defaults to this machine's free memory.
     """
     dims, classes = metadata.architecture.dims, metadata.architecture.classes
-    # float32: the running mean and squares of all frames, and three arrays for the current sample.
+    # float32: the running mean and squares of all frames, and three arrays for the current sample, of which
+    # tiles need only some rows.
     all_frames, one_frame = math.prod(scan.shape), math.prod(scan.shape[-dims:])
-    needed = 4 * classes * (2 * all_frames + 3 * one_frame)
+    needed = 4 * classes * (2 * all_frames + (0 if in_tiles else 3) * one_frame)
     check_available_memory(f"The result on {scan.name}", needed, USE_A_BOX, available)
 
 
