@@ -52,7 +52,6 @@ from napari_ldseg.inference.tiles import image_part
 from napari_ldseg.model.presets import preset
 from napari_ldseg.scans.scan import default_affine
 
-GLAS_SIZE = TrainingSize(smallest=(433, 567), largest=(522, 775))
 BAND = 16
 
 
@@ -116,7 +115,7 @@ def slide(samples: int) -> dict[str, Any]:
     """Segment a slide of 16 million pixels from zarr into zarr."""
     import zarr
 
-    checkpoint = _glas()
+    checkpoint = load_checkpoint(find_checkpoint("glas"))
     with tempfile.TemporaryDirectory() as folder:
         image = zarr.create_array(
             Path(folder) / "slide.zarr", shape=(4000, 4000, 3), chunks=(512, 512, 3), dtype="uint8"
@@ -138,7 +137,8 @@ def seams(samples: int) -> dict[str, Any]:
     image = np.asarray(Image.open(names[0]).convert("RGB"))
     pads = ((0, 1700 - image.shape[0]), (0, 2300 - image.shape[1]), (0, 0))
     scan = Scan(np.pad(image, pads, mode="reflect"), channels=True, name=names[0].name)
-    sampler = TiledSampler(_glas(), scan, device="cpu")
+    sampler = make_sampler(load_checkpoint(find_checkpoint("glas")), scan, device="cpu")
+    assert isinstance(sampler, TiledSampler)
     list(sampler.run(samples))
     sd = sampler.posterior.sample_sd
     assert sd is not None
@@ -195,12 +195,6 @@ def _seconds(make: Any, samples: int) -> float:
     started = time.process_time()
     list(sampler.run(samples))
     return time.process_time() - started
-
-
-def _glas() -> Checkpoint:
-    checkpoint = load_checkpoint(find_checkpoint("glas"))
-    known = {"training_size": GLAS_SIZE, "larger_images": "tile"}
-    return Checkpoint(checkpoint.metadata.model_copy(update=known), checkpoint.model)
 
 
 def _run(

@@ -23,7 +23,6 @@ from ..export.result import Result
 from ..scans.channels import read_image
 from ..scans.files import read_like
 from ..utils import records
-from ..utils.atomic import atomic_write
 from ..utils.hashing import sha256_of
 from .inputs import KINDS, Input
 from .results import CaseResults
@@ -177,7 +176,6 @@ def _hash(path: Path) -> str:
 
 def _save(path: Path, exported: _Exported) -> None:
     try:
-        with atomic_write(path, ".json") as temporary:
-            temporary.write_text(json.dumps(exported.model_dump(), indent=1), encoding="utf-8")
+        records.write_record(path, exported)
     except OSError as error:
         raise LDSegError(f"{path} could not be written: {error.strerror or error}.") from error

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import LDSegError
 from ..scans.channels import ImageFiles, group_channels
 from ..scans.dicom.header import DICOM_SUFFIXES, is_dicom
-from ..scans.dicom.series import ZIP_SUFFIX, series_of_file, series_of_folder
+from ..scans.dicom.series import ZIP_SUFFIX, series_at
 from ..scans.files import SUFFIXES, stem_of, suffix_of
 from ..scans.zarr_image import ZARR_SUFFIXES
 from ..utils.text import one_line
@@ -55,9 +55,10 @@ def find_images(
     paths: dict[tuple[str, str], Path] = {}
     in_sub_folders: dict[str, list[tuple[str, str]]] = {}
     series: dict[Path, str] = {}
+    known: set[Path] = set()
     for text in map(str, arguments):
         try:
-            for path in _expand(text, series, log):
+            for path in _expand(text, series, known, log):
                 # The same folder may have several paths. Links to files are not followed: in data
                 # managers a link has the image's name, its target a hash.
                 folder = os.path.realpath(path.parent)
@@ -112,21 +113,20 @@ def name_images(images: Sequence[ImageFiles], known: Mapping[str, str]) -> list[
     return [Input(name, image) for name, image in zip(names, images, strict=True)]
 
 
-def _expand(text: str, series: dict[Path, str], log: Callable[[str], None]) -> list[Path]:
+def _expand(
+    text: str, series: dict[Path, str], known: set[Path], log: Callable[[str], None]
+) -> list[Path]:
     """Return the images of one file, folder or pattern; ``series`` gets the names of those that are DICOM.
 
-    Raises LDSegError and OSError.
+    ``known`` gets the files of series; a file in it is not looked at again. Raises LDSegError and OSError.
     """
     path = Path(text).expanduser()
     if path.is_dir() and suffix_of(path) not in ZARR_SUFFIXES:
         images = [p for p in sorted(path.iterdir()) if _is_image(p)]
-        for one in series_of_folder(Path(os.path.abspath(path)), log):
-            series[one.path] = one.name
-            images.append(one.path)
-        return images
+        return images + _series_paths(path, series, known, log)
     if path.exists():
-        if is_dicom(path):
-            return [_series_path(path, series)]
+        if suffix_of(path) == ZIP_SUFFIX or is_dicom(path):
+            return _series_paths(path, series, known, log)
         if suffix_of(path) in DICOM_SUFFIXES:
             raise LDSegError(
                 f"{text} is not an image that can be segmented: it does not begin as a DICOM file does; copy it "
@@ -140,8 +140,10 @@ def _expand(text: str, series: dict[Path, str], log: Callable[[str], None]) -> l
         return [path]
     # The shortest path to a file goes first.
     found = sorted(map(Path, glob.glob(str(path), recursive=True)), key=lambda p: (len(p.parts), p))
-    images = [p for p in found if _is_image(p) or suffix_of(p) == ZIP_SUFFIX]
-    images += dict.fromkeys(_series_path(p, series) for p in found if is_dicom(p))
+    images = [p for p in found if _is_image(p)]
+    for file in found:
+        if suffix_of(file) == ZIP_SUFFIX or is_dicom(file):
+            images += _series_paths(file, series, known, log)
     if not images:
         raise LDSegError(
             f"{text} is not a file, a folder or a pattern that matches an image; correct it."
@@ -149,11 +151,25 @@ def _expand(text: str, series: dict[Path, str], log: Callable[[str], None]) -> l
     return images
 
 
-def _series_path(path: Path, series: dict[Path, str]) -> Path:
-    """Return the file that stands for the image which a DICOM file is a part of."""
-    one = series_of_file(Path(os.path.abspath(path)))
-    series[one.path] = one.name
-    return one.path
+def _series_paths(
+    path: Path, series: dict[Path, str], known: set[Path], log: Callable[[str], None]
+) -> list[Path]:
+    """Return the paths that stand for the images of a folder, an archive or a file of DICOM."""
+    path = Path(os.path.abspath(path))
+    if path in known:
+        return []
+    try:
+        found = series_at(path, log)
+    except LDSegError:
+        if path.suffix.lower() != ZIP_SUFFIX:
+            raise
+        found = []
+    if not found and path.is_file():
+        return [path]  # what is wrong is reported with the other failures
+    for one in found:
+        series[one.path] = one.name
+        known.update(one.files)
+    return [one.path for one in found]
 
 
 def _in_sub_folders(top: Path, results: set[str]) -> list[tuple[str, str]]:
@@ -182,7 +198,7 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _is_image(path: Path) -> bool:
-    """Return whether it is an image by its name: DICOM is told by its content, and a ZIP archive may hold anything."""
+    """Return whether it is an image by its name; DICOM, known by its content, and ZIP archives are not."""
     suffix = suffix_of(path)
     if path.name.startswith(".") or suffix in ("", ZIP_SUFFIX):
         return False

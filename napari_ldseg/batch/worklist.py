@@ -18,7 +18,7 @@ from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..project.case import CaseContent
 from ..project.schema import CaseRecord
-from ..scans.files import image_hash, read_like, read_scan
+from ..scans.files import image_exists, image_hash, read_like, read_scan
 from ..scans.labels import as_labels
 from ..scans.scan import Scan
 from ..utils.colours import class_colour
@@ -163,7 +163,7 @@ def load_result(folder: Path, result: Result) -> CaseContent:
 
 def load_preview(folder: Path, result: Result) -> tuple[Scan, np.ndarray]:
     """Return the image and the label of a case of the results ``folder``. Raises LDSegError."""
-    path = next((p for p in result.images if p.exists()), result.images[0])
+    path = next((p for p in result.images if image_exists(p)), result.images[0])
     image = replace(read_scan(path), name=result.name)
     return image, as_labels(_on_grid(folder, "labels", image), result.name)
 
@@ -293,7 +293,7 @@ def _classes(record: Mapping[str, Any]) -> dict[int, ClassInfo]:
 
 def _image_file(folder: Path, result: Result) -> Path:
     """Return where the image is, unchanged. Raises LDSegError."""
-    there = [path for path in result.images if path.exists()]
+    there = [path for path in result.images if image_exists(path)]
     for path in there:
         if result.sha256 is None or image_hash(path) == result.sha256:
             return path

@@ -69,7 +69,7 @@ def segment(
     """Segment many images: NIfTI, DICOM, NRRD, MetaImage, OME-Zarr and 2D image files.
 
     Each series of a folder of DICOM files, sub-folders included, is one image, called as its folder, number
-    and description; names and numbers of patients are left out. A ZIP archive of one series is read as well.
+    and description; names and numbers of patients are left out. Those of a ZIP archive are too.
 
     The output folder gets labels/, sample_sd/ and predictive_sd/, each with one NIfTI file per image on
     the image's own grid, records/ with the settings and results of each, and volumes.csv: the volumes of

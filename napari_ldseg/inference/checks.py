@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..scans.memory import check_available_memory
 from ..scans.scan import Scan
 from .orientation import orientation_change
 
+Range = TypeVar("Range", FieldOfView, TrainingSize)
 TOO_LARGE, TOO_SMALL = 1.5, 0.4
 UNKNOWN_SIZE = {2: 320, 3: 128}  # of training images on the grid, where it is not known
 USE_A_BOX = "draw a box around the structure and choose it under Region"
@@ -61,13 +63,7 @@ def field_of_view(metadata: Metadata, scans: Iterable[Scan]) -> FieldOfView | No
     if metadata.architecture.dims == 2:
         return metadata.field_of_view
     volumes = (scan for scan in scans if scan.calibrated and len(scan.shape) >= 3)
-    extents = [extent_mm(metadata, scan) for scan in volumes]
-    if metadata.field_of_view is not None:
-        extents += [metadata.field_of_view.smallest, metadata.field_of_view.largest]
-    if not extents:
-        return None
-    smallest, largest = np.min(extents, axis=0), np.max(extents, axis=0)
-    return FieldOfView(smallest=tuple(smallest.tolist()), largest=tuple(largest.tolist()))
+    return _range(FieldOfView, metadata.field_of_view, [extent_mm(metadata, s) for s in volumes])
 
 
 def training_size(metadata: Metadata, scans: Iterable[Scan]) -> TrainingSize | None:
@@ -79,12 +75,18 @@ def training_size(metadata: Metadata, scans: Iterable[Scan]) -> TrainingSize | N
         return metadata.training_size
     fixed = metadata.grid.size is not None
     sizes = [scan.shape[-2:] if fixed else on_grid(metadata, scan) for scan in scans]
-    if metadata.training_size is not None:
-        sizes += [metadata.training_size.smallest, metadata.training_size.largest]
-    if not sizes:
+    return _range(TrainingSize, metadata.training_size, sizes)
+
+
+def _range(
+    kind: type[Range], known: Range | None, sizes: Sequence[Sequence[float]]
+) -> Range | None:
+    """Return the smallest and the largest of ``sizes`` and of the ``known`` range; None without any."""
+    found = [*sizes] if known is None else [*sizes, known.smallest, known.largest]
+    if not found:
         return None
-    smallest, largest = np.min(sizes, axis=0), np.max(sizes, axis=0)
-    return TrainingSize(smallest=tuple(smallest.tolist()), largest=tuple(largest.tolist()))
+    low, high = np.min(found, axis=0), np.max(found, axis=0)
+    return kind(smallest=tuple(low.tolist()), largest=tuple(high.tolist()))
 
 
 def on_grid(metadata: Metadata, scan: Scan) -> tuple[int, ...]:
@@ -214,15 +216,18 @@ def _check_field_of_view(metadata: Metadata, scan: Scan, larger_allowed: bool) -
         raise LDSegError("; ".join(problem) + ".")
 
 
-def check_memory(metadata: Metadata, scan: Scan, available: float | None = None) -> None:
-    """Raise LDSegError if the posterior of ``scan`` does not fit into ``available`` bytes.
+def check_memory(
+    metadata: Metadata, scan: Scan, available: float | None = None, in_tiles: bool = False
+) -> None:
+    """Raise LDSegError if the posterior of ``scan``, perhaps ``in_tiles``, does not fit into ``available`` bytes.
 
     ``available`` defaults to this machine's free memory.
     """
     dims, classes = metadata.architecture.dims, metadata.architecture.classes
-    # float32: the running mean and squares of all frames, and three arrays for the current sample.
+    # float32: the running mean and squares of all frames, and three arrays for the current sample, of which
+    # tiles need only some rows.
     all_frames, one_frame = math.prod(scan.shape), math.prod(scan.shape[-dims:])
-    needed = 4 * classes * (2 * all_frames + 3 * one_frame)
+    needed = 4 * classes * (2 * all_frames + (0 if in_tiles else 3) * one_frame)
     check_available_memory(f"The result on {scan.name}", needed, USE_A_BOX, available)
 
 

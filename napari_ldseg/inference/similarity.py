@@ -37,7 +37,7 @@ def unlike_training(metadata: Metadata, scan: Scan) -> str | None:
     kind = _kind(metadata)
     if kind is None or metadata.training.cases:
         return None
-    modality = "" if scan.source is None else scan.source.modality
+    modality = scan.modality
     if modality and modality not in UNSPECIFIC and KIND_OF_MODALITY.get(modality) != kind:
         return f"its DICOM modality is {one_line(modality, 16)}, the training images are {kind}"
     volume = scan.space == 3 and scan.calibrated

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import LDSegError
 from .blending import Blending
-from .checks import check_fit, check_integer
+from .checks import check_fit, check_integer, check_memory
 from .devices import supports_float64
 from .finding import BLANK, LEAST_TISSUE, Candidate, find_structures
 from .intensity import IntensityRange
@@ -76,6 +76,7 @@ class TiledSampler(PosteriorSampler):
 
     def _prepare_grid(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         check_fit(self.metadata, self.scan, larger_allowed=True)
+        check_memory(self.metadata, self.scan, in_tiles=True)
         grid = tile_grid(self.metadata, self.scan, always=True)
         if grid is None:
             raise LDSegError(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from napari.layers import Image, Layer
 
 from ..errors import LDSegError
 from ..scans.dicom.header import DICOM_SUFFIXES, is_dicom
 from ..scans.dicom.reader import read_series
-from ..scans.dicom.series import ZIP_SUFFIX, Series, series_of_file, series_of_folder
+from ..scans.dicom.series import ZIP_SUFFIX, Series, series_at
 from ..scans.files import read_scan, stem_of, suffix_of
 from ..scans.labels import LABEL_INTENT, as_labels, named_label
 from ..scans.metaimage import METAIMAGE_SUFFIXES
@@ -21,7 +22,7 @@ from ..scans.nifti import NIFTI_SUFFIXES
 from ..scans.nrrd import NRRD_SUFFIXES
 from ..scans.scan import Scan
 from ..scans.zarr_image import ZARR_SUFFIXES
-from .geometry import FILE_KEY, layer_geometry
+from .geometry import FILE_KEY, GEOMETRY_KEY, layer_geometry
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 Choose = Callable[[list[Series]], Sequence[Series]]
@@ -49,12 +50,19 @@ def read_layers(path: str | Sequence[str], choose: Choose = tuple) -> list[Layer
     left out of a folder is a warning.
     """
     layers: list[LayerTuple] = []
+    read: set[Path] = set()  # files of a series that several of the paths belong to
     for one in map(Path, [path] if isinstance(path, str) else path):
+        if one in read:
+            continue
         if suffix_of(one) in ZARR_SUFFIXES or not _is_dicom(one):
             layers += scan_layers(read_scan(one), one)
         else:
-            for series, file in _series(one, choose):
-                layers += _with_file(scan_layers(read_series(series), Path(series.name)), file)
+            for series in _series(one, choose):
+                if read.isdisjoint(series.files) or series.place is not None:
+                    layers += _with_file(
+                        scan_layers(read_series(series), Path(series.name)), series.path
+                    )
+                read.update(series.files)
     return layers or NO_LAYERS
 
 
@@ -62,8 +70,8 @@ def scan_layers(scan: Scan, path: Path) -> list[LayerTuple]:
     """Return the layers of ``scan`` as read from ``path``: one, or one for each channel that is no colour."""
     name = stem_of(path)
     attributes = {"name": name, **layer_geometry(scan)}
-    if scan.source is not None and scan.source.modality:
-        attributes["metadata"][MODALITY_KEY] = scan.source.modality
+    if scan.modality:
+        attributes["metadata"][MODALITY_KEY] = scan.modality
     labels = _labels(scan, path)
     if labels is not None:
         return [(labels, attributes, "labels")]
@@ -79,13 +87,23 @@ def scan_layers(scan: Scan, path: Path) -> list[LayerTuple]:
     return [(scan.array, attributes, "image")]
 
 
-def _series(path: Path, choose: Choose) -> list[tuple[Series, Path]]:
-    """Return the chosen images of a DICOM file, folder or archive, each with the file that stands for it."""
-    if path.is_file() and suffix_of(path) != ZIP_SUFFIX:
-        series = series_of_file(path)
-        return [(series, series.path)]
+def series_layer(path: Path, layers: Iterable[Layer]) -> Image | None:
+    """Return which of ``layers`` shows the series that the DICOM slice ``path`` is a part of; None if none does."""
+    for layer in layers:
+        stored = layer.metadata.get(GEOMETRY_KEY) if isinstance(layer, Image) else None
+        source = None if stored is None else stored["scan"].source
+        files = () if source is None else source.files
+        # The layers of results have the geometry of their image, but not its file.
+        single = FILE_KEY not in layer.metadata or len(files) < 2
+        if not single and path.absolute() in {file.absolute() for file in files}:
+            return layer
+    return None
+
+
+def _series(path: Path, choose: Choose) -> Sequence[Series]:
+    """Return the chosen images of a DICOM file, folder or archive."""
     skipped: list[str] = []
-    found = series_of_folder(path, skipped.append)
+    found = series_at(path, skipped.append)
     if skipped:
         more = [f"and {len(skipped) - MOST_LINES} more"] if len(skipped) > MOST_LINES else []
         warnings.warn(" ".join(skipped[:MOST_LINES] + more), stacklevel=3)
@@ -93,8 +111,7 @@ def _series(path: Path, choose: Choose) -> list[tuple[Series, Path]]:
         raise LDSegError(
             f"{path.name} holds no DICOM image; choose a folder or a file with an image."
         )
-    chosen = found if len(found) == 1 else choose(found)
-    return [(one, path if path.is_file() else one.path) for one in chosen]
+    return found if len(found) == 1 else choose(found)
 
 
 def _with_file(layers: list[LayerTuple], file: Path) -> list[LayerTuple]:

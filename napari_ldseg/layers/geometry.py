@@ -56,10 +56,11 @@ def layer_scan(layer: Layer) -> Scan:
     if stored is not None and _not_moved(layer, stored) and data.ndim - channels == layer.ndim:
         return replace(stored["scan"], array=data, channels=channels, name=layer.name)
     flat = stored is not None and stored["scan"].flat
+    modality = "" if stored is None else stored["scan"].modality
     space = min(2 if flat else 3, layer.ndim)
     factors, calibrated = _millimetres(layer, space)
     affine = RAS_FROM_WORLD @ _data_to_world(layer, factors)
-    return Scan(data, affine, channels, calibrated, layer.name, flat=flat)
+    return Scan(data, affine, channels, calibrated, layer.name, flat=flat, modality=modality)
 
 
 def derived_attributes(layer: Layer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import LDSegError
 from ..scans.channels import channels_as_frames, frames_as_channels
 from ..scans.dicom.reader import stands_for
-from ..scans.files import image_hash, read_like, read_scan, suffix_of, write_like
+from ..scans.files import image_exists, image_hash, read_like, read_scan, suffix_of, write_like
 from ..scans.nifti import NIFTI_SUFFIXES, load_nifti
 from ..scans.scan import Scan
 from .case import CaseFolder
@@ -44,7 +44,7 @@ class Images:
             )
         tried = [self.folder / reference.path] if reference.path else []
         tried += [Path(reference.last_seen)] if reference.last_seen else []
-        existing = [path for path in tried if path.is_file() or path.is_dir()]
+        existing = [path for path in tried if image_exists(path)]
         for path in existing:
             if _hash(path) == reference.sha256:
                 return path
@@ -134,7 +134,7 @@ class Images:
 
 def refers_to_file(image: Scan, path: Path | None) -> bool:
     """Return whether ``image`` can be read from the file at ``path``, so that no copy is needed."""
-    if path is None or not path.exists():
+    if path is None or not image_exists(path):
         return False
     if image.source is not None:
         return not image.source.files or stands_for(path, image.source.files)

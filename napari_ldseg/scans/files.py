@@ -19,7 +19,7 @@ from ..errors import LDSegError
 from ..utils.hashing import sha256_of
 from .dicom.header import DICOM_SUFFIXES, is_dicom
 from .dicom.reader import dicom_files, read_dicom
-from .dicom.series import ZIP_SUFFIX
+from .dicom.series import ZIP_SUFFIX, is_part
 from .display_axes import to_display_axes, to_file_axes
 from .kinds import check_kind
 from .labels import as_labels
@@ -73,7 +73,8 @@ def read_scan(path: str | os.PathLike) -> Scan:
     """Read NIfTI, DICOM, NRRD, MetaImage, OME-Zarr or a 2D image file (PNG, TIFF, JPEG, BMP).
 
     Only the format that the suffix names is read; a folder is DICOM unless its suffix is that of OME-Zarr, and
-    a file without suffix is DICOM. A DICOM slice stands for its series.
+    a file without suffix is DICOM. A DICOM slice stands for its series; ``ARCHIVE.zip/NAME`` is one of several
+    in an archive.
 
     Raises
     ------
@@ -125,22 +126,32 @@ def image_hash(path: str | os.PathLike) -> str:
     files = (path,) if _is_one_file(path) else image_files(path)
     if files == (path,):
         return sha256_of(path)
-    is_zarr = suffix_of(path) in ZARR_SUFFIXES
+    is_zarr = path.is_dir() and suffix_of(path) in ZARR_SUFFIXES
     lines = [
         f"{sha256_of(file)} {file.relative_to(path).as_posix() if is_zarr else ''}"
         for file in files
     ]
+    if is_part(path) and path.parent.suffix.lower() != ZIP_SUFFIX:
+        lines.append(path.name)  # one of several images of the same file
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def image_exists(path: Path) -> bool:
+    """Return whether there is an image at ``path``, or an archive or file of which it is a part."""
+    return path.exists() or is_part(path)
 
 
 def _is_one_file(path: Path) -> bool:
     """Return whether the format of ``path`` never has several files, so that it need not be opened."""
-    return bool(suffix_of(path)) and READERS[suffix_of(path)] not in FILES
+    one = bool(suffix_of(path)) and READERS[suffix_of(path)] not in FILES
+    return one and not is_part(path)
 
 
 def _reader(path: Path, readers: dict[str, Callable[[Path], Scan]]) -> Callable[[Path], Scan]:
     """Return the reader for ``path``. Raises LDSegError if there is none, or the content is of another format."""
     suffix = suffix_of(path)
+    if is_part(path):
+        return readers[DICOM_SUFFIXES[0]]
     if path.is_dir():
         return readers[suffix] if suffix in ZARR_SUFFIXES else readers[DICOM_SUFFIXES[0]]
     if not suffix and is_dicom(path):

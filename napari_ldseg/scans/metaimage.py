@@ -15,7 +15,9 @@ from .beside import file_beside
 from .colours import plain_samples
 from .display_axes import on_display_axes
 from .memory import MAX_EXPANSION, check_size, truncated
+from .reading import plain_reading_errors
 from .scan import LPS, Scan, Source, checked_affine
+from .units import mm_per_unit
 
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
 FORMAT = "MetaImage"
@@ -28,7 +30,6 @@ BYTES = {
     **dict.fromkeys(("MET_LONG", "MET_ULONG"), 8),
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
-MM_PER_UNIT = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "nm": 1e-6}
 MAX_CHANNELS = 1024
 
 
@@ -60,12 +61,8 @@ def read_metaimage(path: Path) -> Scan:
 
 def metaimage_files(path: Path) -> tuple[Path, ...]:
     """Return the file and the data file that it names, if there is one. Raises LDSegError."""
-    try:
+    with plain_reading_errors(path, FORMAT):
         fields, _ = _header(path)
-    except (OSError, ValueError) as error:
-        raise LDSegError(
-            f"{path.name} cannot be read as MetaImage: {one_line(error, 120)}."
-        ) from error
     name = fields[DATA_FILE]
     return (path,) if name.upper() == LOCAL else (path, file_beside(path, name))
 
@@ -144,7 +141,7 @@ def _scan(path: Path, array: np.ndarray, image: Any, fields: dict[str, str]) -> 
     affine = np.eye(4)
     used = min(3, axes)
     affine[:used, :used], affine[:used, 3] = step[:used, :used], origin[:used]
-    mm = MM_PER_UNIT.get(fields.get("DistanceUnits", "mm").lower(), 1.0)
+    mm = mm_per_unit(fields.get("DistanceUnits", "mm")) or 1.0
     affine = checked_affine(np.diag([mm, mm, mm, 1.0]) @ LPS @ affine, path.name)
     calibrated = "ElementSpacing" in fields or "ElementSize" in fields
     return on_display_axes(

@@ -12,12 +12,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import LDSegError
-from ..utils.text import one_line
 from .beside import file_beside
 from .colours import plain_samples
 from .display_axes import on_display_axes
 from .memory import check_size, truncated
+from .reading import plain_reading_errors
 from .scan import Scan, Source, checked_affine
+from .units import mm_per_unit
 
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
 FORMAT = "NRRD"
@@ -25,15 +26,6 @@ MAX_HEADER_BYTES = 2**20
 MAX_AXES = 8
 # The signs that turn a space into RAS+; spaces with other names count as LPS, as in ITK.
 TO_RAS = {"RAS": (1, 1, 1), "LAS": (-1, 1, 1), "LPS": (-1, -1, 1)}
-MM_PER_UNIT = {
-    "m": 1000.0,
-    "cm": 10.0,
-    "mm": 1.0,
-    "um": 1e-3,
-    "µm": 1e-3,
-    "microns": 1e-3,
-    "nm": 1e-6,
-}
 SPACE_KINDS = ("domain", "space", "???", "none")
 FRAME_KINDS = ("list", "time", "point")
 COLOUR_KINDS = ("rgb-color", "rgba-color", "3-color", "4-color")
@@ -50,33 +42,22 @@ def read_nrrd(path: Path) -> Scan:
     """
     import nrrd
 
-    try:
-        with path.open("rb") as file, np.errstate(all="raise", under="ignore"):
-            head = file.read(MAX_HEADER_BYTES)
-            buffer = BytesIO(head)
-            header = nrrd.read_header(buffer)
-            start = buffer.tell()
-            data = _voxels(path, file, start, header, nrrd)
-            return _scan(path, data, header)
-    except LDSegError:
-        raise
-    except Exception as error:
-        reason = one_line(error, 120).rstrip(".?")
-        raise LDSegError(f"{path.name} cannot be read as NRRD: {reason}.") from error
+    errors = plain_reading_errors(path, FORMAT)
+    with errors, path.open("rb") as file, np.errstate(all="raise", under="ignore"):
+        head = file.read(MAX_HEADER_BYTES)
+        buffer = BytesIO(head)
+        header = nrrd.read_header(buffer)
+        start = buffer.tell()
+        data = _voxels(path, file, start, header, nrrd)
+        return _scan(path, data, header)
 
 
 def nrrd_files(path: Path) -> tuple[Path, ...]:
     """Return the file and the data file that it names, if there is one. Raises LDSegError."""
     import nrrd
 
-    try:
-        with path.open("rb") as file:
-            other = _data_file(path, nrrd.read_header(BytesIO(file.read(MAX_HEADER_BYTES))))
-    except LDSegError:
-        raise
-    except Exception as error:
-        reason = one_line(error, 120).rstrip(".?")
-        raise LDSegError(f"{path.name} cannot be read as NRRD: {reason}.") from error
+    with plain_reading_errors(path, FORMAT), path.open("rb") as file:
+        other = _data_file(path, nrrd.read_header(BytesIO(file.read(MAX_HEADER_BYTES))))
     return (path,) if other is None else (path, other)
 
 
@@ -193,8 +174,8 @@ def _affine(path: Path, header: dict[str, Any], vectors: list[Any]) -> tuple[np.
     origin = header.get("space origin")
     if origin is not None:
         affine[: len(origin), 3] = np.asarray(origin, float)[:3]
-    units = [str(unit).strip('"').strip() for unit in header.get("space units", ())][:3]
-    factors = [MM_PER_UNIT.get(unit, 1.0) for unit in units] + [1.0] * (3 - len(units))
+    units = list(header.get("space units", ()))[:3]
+    factors = [mm_per_unit(unit) or 1.0 for unit in units] + [1.0] * (3 - len(units))
     space = str(header.get("space", "")).lower()
     words = [part[:1].upper() for part in space.split("-")][:3]
     letters = "".join(words) if len(words) == 3 else space.upper()[:3]

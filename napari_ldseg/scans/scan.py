@@ -43,6 +43,8 @@ class Scan:
         What is needed of the file it was read from to write a result like it.
     flat
         Whether space is (y, x) for any number of axes: all axes before them are frames of one slice.
+    modality
+        What DICOM calls it, such as CT, MR or US; "" where it is not known.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class Scan:
     name: str = "image"
     source: Source | None = None
     flat: bool = False
+    modality: str = ""
 
     def __post_init__(self) -> None:
         if self.affine is None:
@@ -128,8 +131,6 @@ class Source:
     files
         The files of an image that is made of several, such as the slices of a DICOM series, in the order of
         the last axis of space, then of time.
-    modality
-        What DICOM calls it, such as CT, MR or US; "" where it is not known.
     window
         The smallest and the largest value to show, as the file proposes.
     """
@@ -141,7 +142,6 @@ class Source:
     format: str = "NIfTI"
     header: nib.Nifti1Header | None = None
     files: tuple[Path, ...] = ()
-    modality: str = ""
     window: tuple[float, float] | None = None
 
 

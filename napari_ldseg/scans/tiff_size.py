@@ -5,21 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-MM_PER_LENGTH = {
-    "m": 1000.0,
-    "meter": 1000.0,
-    "cm": 10.0,
-    "mm": 1.0,
-    "millimeter": 1.0,
-    "µm": 1e-3,
-    "um": 1e-3,
-    "micron": 1e-3,
-    "microns": 1e-3,
-    "micrometer": 1e-3,
-    "nm": 1e-6,
-    "inch": 25.4,
-    "in": 25.4,
-}
+from .units import mm_per_unit
 
 
 def voxel_size(file: Any) -> tuple[float, float, float] | None:
@@ -70,9 +56,7 @@ def _in_mm(sizes: Any, units: Any) -> tuple[float, float, float] | None:
     """Return three sizes in mm, None unless all are positive lengths."""
     found = []
     for size, unit in zip(sizes, units, strict=True):
-        # ImageJ writes the letter mu as an escape; Unicode has two of them.
-        name = str(unit).strip().replace("\\u00B5", "µ").replace("μ", "µ")
-        factor = MM_PER_LENGTH.get(name, MM_PER_LENGTH.get(name.lower()))
+        factor = mm_per_unit(unit)
         try:
             length = float(size) * factor if factor is not None else 0.0
         except (TypeError, ValueError):

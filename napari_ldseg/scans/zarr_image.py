@@ -14,7 +14,9 @@ from ..errors import LDSegError
 from ..utils.text import one_line
 from .display_axes import on_display_axes
 from .memory import MAX_VOXELS, check_size
+from .reading import plain_reading_errors
 from .scan import Scan, Source, checked_affine
+from .units import mm_per_unit
 from .zarr_chunks import check_chunks, check_codecs
 
 ZARR_SUFFIXES = (".ome.zarr", ".zarr")
@@ -24,10 +26,6 @@ MAX_FILES = 500_000
 EAGER_BYTES = 2**28  # smaller images are read at once
 SPARE_CHUNK_BYTES = 2**26
 SPACE, TIME, CHANNEL = "xyz", "t", "c"
-MM_PER_UNIT = {
-    **{"meter": 1000.0, "decimeter": 100.0, "centimeter": 10.0, "millimeter": 1.0},
-    **{"micrometer": 1e-3, "nanometer": 1e-6, "angstrom": 1e-7, "inch": 25.4},
-}
 # RAS+ directions of x, y, z where the file gives none: as every other image without orientation.
 TO_RAS = {"x": (0, -1.0), "y": (1, -1.0), "z": (2, 1.0)}
 ANATOMICAL = {
@@ -52,13 +50,8 @@ def read_zarr(path: Path) -> Scan:
         If it is damaged or too large, is not OME-Zarr, uses codecs other than plain compression, or a name or
         a link leads out of the folder.
     """
-    try:
+    with plain_reading_errors(path, FORMAT):
         return _read(path)
-    except LDSegError:
-        raise
-    except Exception as error:
-        reason = one_line(error, 120).rstrip(".?")
-        raise LDSegError(f"{path.name} cannot be read as OME-Zarr: {reason}.") from error
 
 
 def zarr_files(path: Path) -> tuple[Path, ...]:
@@ -201,7 +194,7 @@ def _scaling(dataset: Any, image: Any, count: int) -> tuple[np.ndarray, np.ndarr
 
 def _affine(path: Path, axes: Any, scale: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, bool]:
     """Return the affine (x, y, z) to RAS+ mm, and whether every unit is a length."""
-    factors = [MM_PER_UNIT.get(str(axis.get("unit")).lower()) for axis in axes]
+    factors = [mm_per_unit(axis.get("unit")) for axis in axes]
     calibrated = all(factor is not None for factor in factors)
     affine = np.zeros((4, 4))
     affine[3, 3] = 1

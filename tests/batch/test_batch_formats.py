@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from napari_ldseg.batch.inputs import find_images
 from napari_ldseg.batch.worklist import load_result, read_results
 from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.cli import app
+from napari_ldseg.scans.dicom.archive import remove_unpacked
 from napari_ldseg.scans.files import image_hash, read_like, read_scan
 
 from ..dicom_files import PATIENT, oblique, save_series, slices, volume
@@ -65,6 +67,28 @@ def test_every_series_and_file_of_a_folder_is_a_case(scans, tmp_path, tiny_check
     slice_ = scan.source.files[2]
     slice_.write_bytes(slice_.read_bytes()[:-2] + b"\1\1")
     assert "1 segmented, 4 already" in run().stdout
+
+
+def test_every_series_of_an_archive_is_a_case_and_found_again(scans, tmp_path, tiny_checkpoint):
+    model = save_checkpoint(tiny_checkpoint(3), tmp_path / "model.safetensors")
+    archive, out = tmp_path / "study.zip", tmp_path / "out"
+    with zipfile.ZipFile(archive, "w") as file:
+        for i, path in enumerate(sorted((scans / "study").rglob("*"))):
+            if path.is_file():
+                file.write(path, f"a/{i}")
+    (tmp_path / "bad.zip").write_bytes(b"PK\3\4 damaged")
+    arguments = ["segment", str(archive), str(tmp_path / "bad.zip"), "-o", str(out)]
+    arguments += ["--model", str(model), "-n", "1", "--accelerator", "cpu"]
+    result = CliRunner().invoke(app, arguments)
+    assert "2 segmented" in result.stdout and "bad.zip cannot be unpacked" in result.stderr
+    remove_unpacked()
+    assert "0 segmented, 2 already" in CliRunner().invoke(app, arguments).stdout
+    results = {one.name: one for one in read_results(out).cases}
+    assert sorted(results) == ["study_3", "study_4_Abdomen"]
+    content = load_result(out, results["study_4_Abdomen"])
+    folder = scans / "study" / "2"
+    np.testing.assert_array_equal(content.image.array, read_scan(folder).array)
+    assert image_hash(archive / "study_4_Abdomen") == image_hash(folder)
 
 
 def test_slices_of_one_series_are_one_image(scans, tmp_path):

@@ -70,6 +70,20 @@ def test_a_large_image_is_segmented_in_tiles_whatever_their_order_and_the_memory
     assert_same(sampler.posterior, full)
 
 
+def test_a_slide_whose_result_does_not_fit_is_refused_before_it_is_read(
+    tiny_checkpoint, assert_sentence
+):
+    def not_read(block):
+        raise AssertionError("the image was read")
+
+    slide = da.zeros((400_000, 400_000), dtype=np.uint8, chunks=10_000).map_blocks(
+        not_read, dtype=np.uint8, meta=np.empty((0, 0), np.uint8)
+    )
+    with pytest.raises(LDSegError) as error:
+        make_sampler(tiny_checkpoint(2, 3, **TRAINED_ON), Scan(slide, name="slide")).run(1)
+    assert_sentence(error, "slide", "GiB", "box")
+
+
 def test_the_visible_part_comes_first_and_a_run_can_be_stopped_and_continued(tiny_checkpoint):
     checkpoint = tiny_checkpoint(2, 2, **TRAINED_ON)
     image = smooth(150, 40)

@@ -10,6 +10,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from napari_ldseg.errors import LDSegError
@@ -31,6 +33,7 @@ from ..dicom_files import (
     volume,
 )
 
+NM = "1.2.840.10008.5.1.4.1.1.20"
 CORONAL, SAGITTAL = (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)
 LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -90,7 +93,7 @@ def test_every_voxel_of_a_series_is_where_itk_puts_it(tmp_path, orientation, she
     made = slices(array, orientation, step=-2.5 if backwards else 2.5, shear=shear)
     paths = save_series(tmp_path / "ct", made)
     scan = read_scan(tmp_path / "ct")
-    assert scan.array.dtype == np.int16 and scan.calibrated and scan.source.modality == "CT"
+    assert scan.array.dtype == np.int16 and scan.calibrated and scan.modality == "CT"
     # ITK reads each slice by itself, so that no rule of ours for their order can hide.
     places = {}
     for path in paths:
@@ -286,6 +289,58 @@ def test_enhanced_multi_frame_files(tmp_path, assert_sentence):
     assert_sentence(error, "gap.dcm")
 
 
+def test_stacks_of_several_orientations_in_one_file_are_images_of_their_own(
+    tmp_path, assert_sentence
+):
+    array = volume((5, 4, 4))
+    made = enhanced(array, [(0, 0, 3 * k) for k in range(3)] + [(0, 4 * k, 0) for k in range(2)])
+    for k, group in enumerate(made.PerFrameFunctionalGroupsSequence):
+        plane = Dataset()
+        plane.ImageOrientationPatient = list(AXIAL if k < 3 else CORONAL)
+        group.PlaneOrientationSequence = Sequence([plane])
+    path = save(made, tmp_path / "spine.dcm")
+    with pytest.raises(LDSegError) as error:
+        read_scan(path)
+    assert_sentence(error, "2 images", "spine.dcm/stack_1")
+    first, second = series_of_folder(tmp_path)
+    assert [(one.images, one.unit) for one in (first, second)] == [(3, "slice"), (2, "slice")]
+    scans = [read_scan(one.path) for one in (first, second)]
+    assert [scan.source.shape for scan in scans] == [(4, 4, 3), (4, 4, 2)]
+    _, points, values = corners(scans[1])
+    frames = {tuple(p): v for p, v in zip(np.round(points, 4).tolist(), values, strict=True)}
+    assert frames[0, 4, 0] == array[4, 0, 0]
+    assert scans[1].spacing[1] == 4
+    assert image_hash(first.path) != image_hash(second.path)
+
+
+def test_nuclear_medicine_is_a_volume_where_the_file_gives_its_slices(tmp_path, assert_sentence):
+    array = volume((4, 5, 6))
+    detector = Dataset()
+    detector.ImagePositionPatient, detector.ImageOrientationPatient = [-10, -20, 30], list(AXIAL)
+    tags = {
+        "ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+        "PixelSpacing": ["2", "3"],
+        "SpacingBetweenSlices": "-4",
+        "SliceVector": [1, 2, 3, 4],
+        "DetectorInformationSequence": Sequence([detector]),
+    }
+    scan = read_scan(save(dataset(array, NM, "NM", **tags), tmp_path / "spect.dcm"))
+    ends, points, values = corners(scan)
+    for end, point, value in zip(ends, points, values, strict=True):
+        # Counted along the patient's axis upwards, against the order of the frames.
+        frame = 3 - end[2]
+        np.testing.assert_allclose(point, (-10 + 3 * end[0], -20 + 2 * end[1], 30 - 4 * frame))
+        assert value == array[frame, end[1], end[0]]
+    del tags["DetectorInformationSequence"]
+    raw = {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]}
+    for name, kept, words in (("none.dcm", tags, "position"), ("raw.dcm", raw, "projections")):
+        with pytest.raises(LDSegError) as error:
+            read_scan(save(dataset(array, NM, "NM", **kept), tmp_path / name))
+        assert_sentence(error, name, words)
+    dynamic = {"ImageType": ["ORIGINAL", "PRIMARY", "DYNAMIC", "EMISSION"]}
+    assert read_scan(save(dataset(array, NM, "NM", **dynamic), tmp_path / "dynamic.dcm")).flat
+
+
 def test_highdicom_and_we_agree_on_a_multi_frame_volume(tmp_path):
     places = [np.array([10.0, -20, 5 + 3 * k]) for k in range(4)]
     path = save(enhanced(volume((4, 6, 5)), places), tmp_path / "mr.dcm")
@@ -364,7 +419,7 @@ def test_pydicoms_own_files_have_the_values_and_places_that_itk_reads(tmp_path, 
     theirs = np.squeeze(sitk.GetArrayFromImage(image)).astype(float)
     difference = np.abs(np.squeeze(np.asarray(scan.array)).astype(float) - theirs)
     assert difference.max() <= (0 if exact else 3) and difference.mean() < 0.2
-    if scan.source.modality in ("CT", "MR"):
+    if scan.modality in ("CT", "MR"):
         for index in ((0, 0, 0), (image.GetWidth() - 1, image.GetHeight() - 1, 0)):
             ours = LPS @ (scan.source.affine @ [*index, 1])[:3]
             np.testing.assert_allclose(ours, image.TransformIndexToPhysicalPoint(index), atol=1e-3)

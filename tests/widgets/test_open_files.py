@@ -62,6 +62,21 @@ def test_a_dropped_folder_asks_which_series_and_shows_them_with_their_window(vie
         assert not any(word.casefold() in shown for word in PATIENT.split("^"))
 
 
+def test_dropped_slices_without_a_suffix_open_their_series_once(viewer, tmp_path):
+    names = [f"IM{i:06d}" for i in range(4)] + ["1.2.840.10008.5"]
+    paths = save_series(tmp_path / "disc", slices(volume()), names)
+    (tmp_path / "disc" / "README").write_text("no image")
+    (layer,) = viewer.open(paths, plugin=None)
+    assert layer.data.shape == (5, 6, 7) and list(viewer.layers) == [layer]
+    viewer.add_points([[0, 0, 0]])
+    assert viewer.open(paths[2], plugin=None) == []
+    assert viewer.layers.selection.active is layer and "is open already" in viewer.status
+    viewer.layers.clear()
+    assert len(viewer.open(paths[2], plugin=None)) == 1
+    with pytest.raises(Exception, match="README"):
+        viewer.open(tmp_path / "disc" / "README", plugin=None)
+
+
 @pytest.mark.parametrize("kind", ["series", "clip", "zip", "zarr"])
 def test_a_case_on_a_clinical_file_is_kept_without_a_copy_and_opened_again(
     qtbot, viewer, widget, model_file, run, tmp_path, kind

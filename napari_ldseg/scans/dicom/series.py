@@ -13,7 +13,16 @@ import numpy as np
 
 from ...errors import LDSegError
 from .archive import unpacked
-from .header import DICOM_SUFFIXES, DIRECTORY, Header, is_dicom, read_header
+from .frames import PLACE_KEYWORDS, frame_planes, stacks_of
+from .header import (
+    DICOM_SUFFIXES,
+    DIRECTORY,
+    Header,
+    is_dicom,
+    plain_dicom_errors,
+    read_dataset,
+    read_header,
+)
 from .slices import SAME_DIRECTION
 
 MAX_FILES = 20_000
@@ -39,16 +48,20 @@ Log = Callable[[str], None]
 class Series(NamedTuple):
     """The files of one image: the slices of a volume, one multi-frame file, or one 2D image.
 
-    ``name`` holds nothing of a patient.
+    ``name`` holds nothing of a patient. ``frames`` are those of the image, where a multi-frame file holds several.
+    ``place`` is the path of what is no file of its own: an archive, or ``FILE/NAME`` where an archive or a
+    multi-frame file holds several images.
     """
 
     headers: tuple[Header, ...]
     name: str
+    frames: tuple[int, ...] = ()
+    place: Path | None = None
 
     @property
     def path(self) -> Path:
-        """The file that stands for the image: read_scan reads the whole image from it."""
-        return self.headers[0].path
+        """The path that stands for the image: read_scan reads the whole image from it."""
+        return self.place or self.headers[0].path
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -69,12 +82,12 @@ class Series(NamedTuple):
     @property
     def images(self) -> int:
         """The number of slices or frames."""
-        return len(self.headers) * self.headers[0].shape[0]
+        return len(self.frames) or len(self.headers) * self.headers[0].shape[0]
 
     @property
     def unit(self) -> str:
         """What one of its images is."""
-        return "slice" if self.is_volume else "frame"
+        return "slice" if self.is_volume or self.frames else "frame"
 
     @property
     def voxels(self) -> int:
@@ -82,8 +95,18 @@ class Series(NamedTuple):
         return self.images * math.prod(self.headers[0].shape[1:3])
 
 
-def series_of_file(path: Path) -> Series:
+def is_part(path: Path) -> bool:
+    """Return whether ``path`` is ``FILE/NAME``: one of several images in an archive or a multi-frame file."""
+    try:
+        return path.parent.is_file()
+    except OSError:
+        return False
+
+
+def series_of_file(path: Path) -> list[Series]:
     """Return the image that the DICOM file ``path`` is a part of: of its series, what is in its folder.
+
+    There are several where a multi-frame file holds stacks of slices of different orientations.
 
     Raises
     ------
@@ -95,7 +118,7 @@ def series_of_file(path: Path) -> Series:
     if problem is not None:
         raise LDSegError(f"{path.name} {problem}; choose a file with an image.")
     if not _has_place(header) or not header.series:
-        return Series((header,), path.name)
+        return _stacks_of_frames(Series((header,), path.name))
     found, alone = [], True
     for other in _dicom_files([path.parent]):
         try:
@@ -111,7 +134,7 @@ def series_of_file(path: Path) -> Series:
     stacks = _stacks(_once(found, lambda text: None))
     stack = next((s for s in stacks if any(h.instance == header.instance for h in s)), (header,))
     name = _name(stack, path.absolute().parent.name, alone and len(stacks) == 1)
-    return Series(_in_order(stack), name)
+    return [Series(_in_order(stack), name)]
 
 
 def series_of_folder(folder: Path, log: Log = lambda text: None) -> list[Series]:
@@ -125,9 +148,9 @@ def series_of_folder(folder: Path, log: Log = lambda text: None) -> list[Series]
         If there are more than 20 000 files, a series is spread over several folders, or the archive cannot be
         unpacked.
     """
-    title = folder.name
+    title, archive = folder.name, None
     if folder.is_file():
-        title = folder.name[: -len(ZIP_SUFFIX)]
+        title, archive = folder.name[: -len(ZIP_SUFFIX)], folder
         folder = unpacked(folder)
     headers, skipped = [], 0
     for path in _dicom_files(_folders(folder)):
@@ -159,22 +182,74 @@ def series_of_folder(folder: Path, log: Log = lambda text: None) -> list[Series]
             else:
                 found.append(_in_order(stack))
     alone = len(found) == 1
-    return [Series(headers, _name(headers, title, alone)) for headers in found]
+    images: list[Series] = []
+    for slices in found:
+        series = Series(slices, _name(slices, title, alone))
+        try:
+            images += _stacks_of_frames(series)
+        except LDSegError:
+            images.append(series)  # what is wrong is reported when it is read
+    if archive is None:
+        return images
+    if len(images) == 1:
+        return [images[0]._replace(place=archive)]
+    return _placed_in(archive, images)
 
 
-def one_series(folder: Path) -> Series:
-    """Return the only image of a folder or archive. Raises LDSegError if there are several or none."""
-    found = series_of_folder(folder)
+def one_series(path: Path) -> Series:
+    """Return the image of a folder, an archive, a file, or one part of it. Raises LDSegError if it is not one."""
+    if is_part(path):
+        found = [one for one in series_at(path.parent) if one.path.name == path.name]
+        if not found:
+            raise LDSegError(f"{path.parent.name} holds no image called {path.name}; check it.")
+        return found[0]
+    found = series_at(path)
     if not found:
         raise LDSegError(
-            f"{folder.name} holds no DICOM image; choose a folder or a file with an image."
+            f"{path.name} holds no DICOM image; choose a folder or a file with an image."
         )
     if len(found) > 1:
+        first = f"{path.name}/{found[0].path.name}"
         advice = (
-            "unpack it and give the folder" if folder.is_file() else "choose a file of one of them"
+            "choose a file of one of them"
+            if path.is_dir()
+            else f"give one of them, such as {first}"
         )
-        raise LDSegError(f"{folder.name} holds {len(found)} images (series); {advice}.")
+        raise LDSegError(f"{path.name} holds {len(found)} images (series); {advice}.")
     return found[0]
+
+
+def series_at(path: Path, log: Log = lambda text: None) -> list[Series]:
+    """Return the images of a folder, an archive or a file of DICOM. Raises LDSegError."""
+    whole = path.is_dir() or path.suffix.lower() == ZIP_SUFFIX
+    return series_of_folder(path, log) if whole else series_of_file(path)
+
+
+def _stacks_of_frames(series: Series) -> list[Series]:
+    """Return a series for each stack of slices of a multi-frame file; ``series`` itself where there is one."""
+    header = series.headers[0]
+    if header.shape[0] == 1:
+        return [series]
+    with plain_dicom_errors(header.path):
+        planes = frame_planes(read_dataset(header.path, PLACE_KEYWORDS), header.path.name)
+    stacks = [] if planes is None else stacks_of(planes)
+    if len(stacks) < 2:
+        return [series]
+    name = _stem(series.name)
+    return [
+        series._replace(name=f"{name}_{i + 1}", frames=frames, place=header.path / f"stack_{i + 1}")
+        for i, frames in enumerate(stacks)
+    ]
+
+
+def _placed_in(archive: Path, images: Sequence[Series]) -> list[Series]:
+    """Return the images of an archive, each with a name and a path of its own."""
+    placed: list[Series] = []
+    for series in images:
+        same = sum(other.name.startswith(series.name) for other in placed)
+        name = f"{series.name}_{same + 1}" if same else series.name
+        placed.append(series._replace(name=name, place=archive / name))
+    return placed
 
 
 def _folders(top: Path) -> Iterable[Path]:
@@ -290,9 +365,7 @@ def _name(headers: Sequence[Header], title: str, alone: bool) -> str:
     """
     first = headers[0]
     if not alone and not _has_place(first):
-        stem = first.path.name
-        suffix = os.path.splitext(stem)[1]
-        title = stem[: -len(suffix)] if suffix.lower() in DICOM_SUFFIXES else stem
+        title = _stem(first.path.name)
         parts = [title]
     else:
         parts = [title] if alone else [title, first.number, first.description]
@@ -300,6 +373,11 @@ def _name(headers: Sequence[Header], title: str, alone: bool) -> str:
     if title not in kept:
         kept.insert(0, "series")
     return re.sub(r"[^\w.+-]+", "_", "_".join(kept)).strip("_.")[:80] or "series"
+
+
+def _stem(name: str) -> str:
+    suffix = os.path.splitext(name)[1]
+    return name[: -len(suffix)] if suffix.lower() in DICOM_SUFFIXES else name
 
 
 def _is_private(text: str, private: Iterable[str]) -> bool:
