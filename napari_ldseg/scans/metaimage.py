@@ -20,7 +20,8 @@ from .scan import LPS, Scan, Source, checked_affine
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
 FORMAT = "MetaImage"
 MAX_HEADER_BYTES = 2**16
-LOCAL, DATA_FILE = "LOCAL", "ElementDataFile"
+# As ITK spells it; any other spelling is the name of a file.
+LOCAL, DATA_FILE = ("LOCAL", "Local", "local"), "ElementDataFile"
 BYTES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
@@ -67,7 +68,7 @@ def metaimage_files(path: Path) -> tuple[Path, ...]:
             f"{path.name} cannot be read as MetaImage: {one_line(error, 120)}."
         ) from error
     name = fields[DATA_FILE]
-    return (path,) if name.upper() == LOCAL else (path, file_beside(path, name))
+    return (path,) if name in LOCAL else (path, file_beside(path, name))
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -83,7 +84,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         found = re.fullmatch(r"(\w+)\s*[=:]\s*(.*)", line)
         if line.startswith("Comment"):
             found = re.fullmatch(r"(Comment)(.*)", line)
-        if found is None:
+        if found is None or not line.replace("\t", " ").isprintable():
             raise ValueError(f"its header has the line '{one_line(line, 60)}'")
         if found[1] in fields:
             raise ValueError(f"its header has {found[1]} twice")
@@ -117,7 +118,7 @@ def _check(path: Path, fields: dict[str, str], start: int) -> tuple[tuple[int, .
     check_size(path.name, (*shape, channels), 2 * BYTES[kind])
     needed = math.prod(shape) * channels * BYTES[kind]
     name = fields[DATA_FILE]
-    local = name.upper() == LOCAL
+    local = name in LOCAL
     data = path if local else file_beside(path, name)
     skip = int(fields.get("HeaderSize", 0))
     compressed = fields.get("CompressedData", "False").lower() in ("true", "1", "t")

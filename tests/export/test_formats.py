@@ -164,7 +164,8 @@ def test_labels_are_added_to_the_ome_zarr_of_their_image(tmp_path, form):
     result = cases.stack()
     image = tmp_path / "scan.ome.zarr"
     group = zarr.open_group(image, mode="w", zarr_format=form)
-    group.create_array("0", data=result.labels)
+    labels = result.labels
+    group.create_array("0", shape=labels.shape, dtype=labels.dtype)[...] = labels
     axes = [{"name": name, "type": "space"} for name in "zyx"]
     transformation = {"type": "scale", "scale": [1.7, 0.3, 0.3]}
     datasets = [{"path": "0", "coordinateTransformations": [transformation]}]
@@ -228,6 +229,18 @@ def test_a_dicom_segmentation_lies_on_its_series(tmp_path):
         algorithm.AlgorithmName == "napari-ldseg camus"
         and "seed=3" in algorithm.AlgorithmParameters
     )
+
+
+def test_an_invalid_header_is_named_by_its_attribute_and_never_by_the_patient_s_value(tmp_path):
+    result = cases.dicom_volume(tmp_path)
+    for file in result.scan.source.files:
+        content = pydicom.dcmread(file)
+        with pydicom.config.disable_value_validation():
+            content.PatientBirthDate = "1950-01-31"
+            content.save_as(file)
+    with pytest.raises(LDSegError, match="PatientBirthDate is invalid") as error:
+        export_labels(tmp_path / "seg.dcm", result, "dicom-seg")
+    assert "1950" not in str(error.value) and not (tmp_path / "seg.dcm").exists()
 
 
 def test_a_map_becomes_a_parametric_map_of_the_series(tmp_path):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import LDSegError
+from ...utils.text import nfc
 from .archive import unpacked
 from .header import DICOM_SUFFIXES, DIRECTORY, Header, is_dicom, read_header
 from .slices import SAME_DIRECTION
@@ -303,5 +304,7 @@ def _name(headers: Sequence[Header], title: str, alone: bool) -> str:
 
 
 def _is_private(text: str, private: Iterable[str]) -> bool:
-    text = text.casefold()
-    return any(word in text for word in private)
+    """Return whether a word of ``private`` is in ``text``; two Latin letters count only as a word of their own."""
+    text = nfc(text).casefold()
+    apart = set(re.split(r"[\W_\d]+", text))
+    return any(word in (apart if len(word) == 2 and word.isascii() else text) for word in private)
