@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pydicom
 import pytest
@@ -17,6 +18,7 @@ import zarr
 from dicom_series import write_loop
 from PIL import Image, ImageOps
 
+from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.export.formats import (
     FORMATS,
@@ -183,6 +185,24 @@ def test_labels_are_added_to_the_ome_zarr_of_their_image(tmp_path, form):
     np.testing.assert_array_equal(np.asarray(label.data[0]), result.labels)
     assert label.metadata["color"][1] == pytest.approx([67 / 255, 99 / 255, 216 / 255, 1])
     assert sum("labels/" in str(node.zarr.path) for node in nodes) == 2
+
+
+def test_a_folder_of_results_called_labels_is_no_part_of_an_image(tmp_path):
+    (tmp_path / "labels").mkdir()
+    path = export_labels(tmp_path / "labels" / "a.ome.zarr", cases.stack(), "zarr")
+    assert list((tmp_path / "labels").iterdir()) == [path]
+    assert "source" not in zarr.open_group(path, mode="r").attrs["image-label"]
+
+
+def test_a_class_s_name_cannot_end_its_tag_in_a_segmentation_of_3d_slicer(tmp_path):
+    info = ClassInfo(
+        name="a|Segmentation.Status:completed|~b^c", colour="#ff0000", snomed="87878005"
+    )
+    result = replace(cases.volume(), classes={1: info, 2: cases.CLASSES[2]})
+    header = nrrd.read_header(str(export_labels(tmp_path / "a.seg.nrrd", result, "nrrd")))
+    parts = header["Segment0_Tags"].split("|")
+    assert parts[0] == "Segmentation.Status:inprogress" and len(parts) == 3
+    assert len(parts[1].split("~")) == 7
 
 
 def test_a_dicom_segmentation_lies_on_its_series(tmp_path):
