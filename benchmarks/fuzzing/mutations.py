@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from random import Random
@@ -125,7 +126,8 @@ def odd_value(rng: Random, like: Any = None) -> Any:
         kinds += [TEXTS, TEXTS, [like + "x", like.upper(), like[: len(like) // 2], f"../{like}"]]
     elif isinstance(like, int | float):
         kinds += [NUMBERS, NUMBERS, [like + 1, -like, str(like)]]
-    return rng.choice(rng.choice(kinds))
+    # A copy, since a list or dict may be changed by the next damage.
+    return copy.deepcopy(rng.choice(rng.choice(kinds)))
 
 
 def _places(content: Any):

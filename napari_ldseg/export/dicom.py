@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
+from ..scans.dicom.header import without_values
 from ..scans.scan import LPS
 from ..utils.atomic import atomic_write
 from ..utils.text import one_line
@@ -32,6 +34,15 @@ NEEDED = (
     "StudyDate",
     "StudyTime",
     "ReferringPhysicianName",
+)
+# Those and the others of patient and study that highdicom copies and checks.
+CHECKED = (
+    *NEEDED,
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
 )
 LONG_STRING = 64  # characters in the types LO and, of a label of a segment, LO
 SERIES_NUMBER, MAP_SERIES_NUMBER = 901, 902
@@ -246,18 +257,30 @@ def _common(result: Result, what: str) -> dict[str, Any]:
 
 def _quiet(kind: Any, **arguments: Any) -> Any:
     """Return the object of ``kind``; raise LDSegError if the series does not allow it."""
+    with _plain_errors(arguments["source_images"][0]):
+        return kind(**arguments)
+
+
+@contextmanager
+def _plain_errors(source: Dataset) -> Iterator[None]:
+    """Turn what highdicom and pydicom raise into an LDSegError that repeats no value of the header of ``source``."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what is odd in the source's own attributes
-            return kind(**arguments)
+            yield
     except (ValueError, TypeError, AttributeError, KeyError) as error:
+        values = {name: str(source.get(name) or "") for name in CHECKED}
+        named = [name for name in CHECKED if values[name] and values[name] in str(error)]
+        reason = one_line(without_values(error)).rstrip(".")
+        if named:
+            reason = f"its {max(named, key=lambda name: len(values[name]))} is invalid"
         raise LDSegError(
-            f"The DICOM series cannot have a segmentation: {one_line(error).rstrip('.')}; save as NIfTI."
+            f"The DICOM series cannot have a segmentation: {reason}; save as NIfTI."
         ) from error
 
 
 def _save(path: Path, dataset: Dataset) -> None:
-    with atomic_write(path, ".dcm") as temporary:
+    with _plain_errors(dataset), atomic_write(path, ".dcm") as temporary:
         dataset.save_as(temporary, enforce_file_format=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def _segment(number: int, value: int, info: ClassInfo, box: Any) -> dict[str, st
         category = category_of(info)
         tags += (
             f"TerminologyEntry:{TERMINOLOGY}~SCT^{category.value}^{category.meaning}"
-            f"~SCT^{info.snomed}^{name}~^^~{ANATOMY}~^^~^^|"
+            f"~SCT^{info.snomed}^{_in_tag(name)}~^^~{ANATOMY}~^^~^^|"
         )
     segment = {
         "ID": f"Segment_{value}",
@@ -94,6 +95,11 @@ def _write(path: Path, data: np.ndarray, affine: np.ndarray, fields: dict[str, s
             fileobj=file, mode="wb", compresslevel=6, filename="", mtime=0
         ) as packed:
             packed.write(little.tobytes(order="F"))
+
+
+def _in_tag(text: str) -> str:
+    """Return ``text`` without the characters that end a part of a tag."""
+    return re.sub("[~^|]", " ", text)
 
 
 def _vector(values: np.ndarray) -> str:

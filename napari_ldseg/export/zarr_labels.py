@@ -42,11 +42,18 @@ def write_labels(path: Path, result: Result) -> None:
         for value, info in sorted(result.classes.items())
     ]
     image_label: dict[str, Any] = {"colors": colours, "properties": properties}
-    if path.parent.name == "labels":
+    if _in_image(path):
         image_label["source"] = {"image": "../../"}
     _write(path, labels, affine, result, {"image-label": image_label})
-    if path.parent.name == "labels":
+    if _in_image(path):
         _register(path)
+
+
+def _in_image(path: Path) -> bool:
+    """Return whether ``path`` is in the folder ``labels`` of an OME-Zarr; other folders may be called so, too."""
+    image = path.parent.parent
+    described = any((image / name).is_file() for name in ("zarr.json", ".zattrs"))
+    return path.parent.name == "labels" and described
 
 
 def write_map(path: Path, array: np.ndarray, result: Result) -> None:

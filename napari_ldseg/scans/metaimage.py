@@ -22,7 +22,8 @@ from .units import mm_per_unit
 METAIMAGE_SUFFIXES = (".mha", ".mhd")
 FORMAT = "MetaImage"
 MAX_HEADER_BYTES = 2**16
-LOCAL, DATA_FILE = "LOCAL", "ElementDataFile"
+# As ITK spells it; any other spelling is the name of a file.
+LOCAL, DATA_FILE = ("LOCAL", "Local", "local"), "ElementDataFile"
 BYTES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
@@ -64,7 +65,7 @@ def metaimage_files(path: Path) -> tuple[Path, ...]:
     with plain_reading_errors(path, FORMAT):
         fields, _ = _header(path)
     name = fields[DATA_FILE]
-    return (path,) if name.upper() == LOCAL else (path, file_beside(path, name))
+    return (path,) if name in LOCAL else (path, file_beside(path, name))
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
@@ -80,7 +81,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         found = re.fullmatch(r"(\w+)\s*[=:]\s*(.*)", line)
         if line.startswith("Comment"):
             found = re.fullmatch(r"(Comment)(.*)", line)
-        if found is None:
+        if found is None or not line.replace("\t", " ").isprintable():
             raise ValueError(f"its header has the line '{one_line(line, 60)}'")
         if found[1] in fields:
             raise ValueError(f"its header has {found[1]} twice")
@@ -114,7 +115,7 @@ def _check(path: Path, fields: dict[str, str], start: int) -> tuple[tuple[int, .
     check_size(path.name, (*shape, channels), 2 * BYTES[kind])
     needed = math.prod(shape) * channels * BYTES[kind]
     name = fields[DATA_FILE]
-    local = name.upper() == LOCAL
+    local = name in LOCAL
     data = path if local else file_beside(path, name)
     skip = int(fields.get("HeaderSize", 0))
     compressed = fields.get("CompressedData", "False").lower() in ("true", "1", "t")

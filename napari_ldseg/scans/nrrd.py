@@ -102,6 +102,8 @@ def _decoded(file: BinaryIO, encoding: str, needed: int, skip: int) -> bytes:
             file.seek(skip, 1)
         return file.read(needed)
     skip = max(0, skip)
+    if skip > MAX_HEADER_BYTES:  # they would be decompressed
+        raise ValueError(f"it skips {skip} bytes before its data (byte skip)")
     if encoding in ("gzip", "gz"):
         return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(file.read(), skip + needed or 1)[
             skip:

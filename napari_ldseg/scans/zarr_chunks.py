@@ -57,8 +57,10 @@ def check_chunks(path: Path, level: Path, compressor: str | None, chunk_bytes: i
                 f"{level.name} holds {one_line(file.name, 60)}, which is not a regular file; remove it."
             )
         if compressor in ("gzip", "zlib"):
-            data = file.read_bytes()
-            size = len(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, limit + 1))
+            inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
+            size = len(inflater.decompress(file.read_bytes(), limit + 1))
+            if inflater.unused_data:  # a second gzip stream, which would be decompressed as well
+                size = limit + 1
         else:
             with file.open("rb") as opened:
                 size = _declared(opened.read(HEAD_BYTES), compressor, file.stat().st_size)

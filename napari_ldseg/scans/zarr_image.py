@@ -23,6 +23,7 @@ ZARR_SUFFIXES = (".ome.zarr", ".zarr")
 FORMAT = "OME-Zarr"
 MAX_JSON_BYTES = 2**22
 MAX_FILES = 500_000
+MAX_CHUNKS = 2**17  # each costs time, even if it is not stored
 EAGER_BYTES = 2**28  # smaller images are read at once
 SPARE_CHUNK_BYTES = 2**26
 SPACE, TIME, CHANNEL = "xyz", "t", "c"
@@ -167,6 +168,13 @@ def _opened(path: Path, level: Path) -> Any:
     chunk = math.prod(array.chunks) * array.dtype.itemsize
     if chunk > 4 * size + SPARE_CHUNK_BYTES:
         raise LDSegError(f"{path.name} is damaged: its chunks are larger than the image.")
+    if (
+        math.prod(-(-n // part) for n, part in zip(array.shape, array.chunks, strict=True))
+        > MAX_CHUNKS
+    ):
+        raise LDSegError(
+            f"{path.name} has more than {MAX_CHUNKS} chunks; save it with larger ones."
+        )
     check_chunks(path, level, compressor, chunk)
     if size <= EAGER_BYTES:
         check_size(path.name, array.shape, 2 * array.dtype.itemsize)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
+import nrrd
 import numpy as np
 import pydicom
 import pytest
@@ -17,6 +18,7 @@ import zarr
 from dicom_series import write_loop
 from PIL import Image, ImageOps
 
+from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.export.formats import (
     FORMATS,
@@ -164,7 +166,8 @@ def test_labels_are_added_to_the_ome_zarr_of_their_image(tmp_path, form):
     result = cases.stack()
     image = tmp_path / "scan.ome.zarr"
     group = zarr.open_group(image, mode="w", zarr_format=form)
-    group.create_array("0", data=result.labels)
+    labels = result.labels
+    group.create_array("0", shape=labels.shape, dtype=labels.dtype)[...] = labels
     axes = [{"name": name, "type": "space"} for name in "zyx"]
     transformation = {"type": "scale", "scale": [1.7, 0.3, 0.3]}
     datasets = [{"path": "0", "coordinateTransformations": [transformation]}]
@@ -182,6 +185,24 @@ def test_labels_are_added_to_the_ome_zarr_of_their_image(tmp_path, form):
     np.testing.assert_array_equal(np.asarray(label.data[0]), result.labels)
     assert label.metadata["color"][1] == pytest.approx([67 / 255, 99 / 255, 216 / 255, 1])
     assert sum("labels/" in str(node.zarr.path) for node in nodes) == 2
+
+
+def test_a_folder_of_results_called_labels_is_no_part_of_an_image(tmp_path):
+    (tmp_path / "labels").mkdir()
+    path = export_labels(tmp_path / "labels" / "a.ome.zarr", cases.stack(), "zarr")
+    assert list((tmp_path / "labels").iterdir()) == [path]
+    assert "source" not in zarr.open_group(path, mode="r").attrs["image-label"]
+
+
+def test_a_class_s_name_cannot_end_its_tag_in_a_segmentation_of_3d_slicer(tmp_path):
+    info = ClassInfo(
+        name="a|Segmentation.Status:completed|~b^c", colour="#ff0000", snomed="87878005"
+    )
+    result = replace(cases.volume(), classes={1: info, 2: cases.CLASSES[2]})
+    header = nrrd.read_header(str(export_labels(tmp_path / "a.seg.nrrd", result, "nrrd")))
+    parts = header["Segment0_Tags"].split("|")
+    assert parts[0] == "Segmentation.Status:inprogress" and len(parts) == 3
+    assert len(parts[1].split("~")) == 7
 
 
 def test_a_dicom_segmentation_lies_on_its_series(tmp_path):
@@ -228,6 +249,18 @@ def test_a_dicom_segmentation_lies_on_its_series(tmp_path):
         algorithm.AlgorithmName == "napari-ldseg camus"
         and "seed=3" in algorithm.AlgorithmParameters
     )
+
+
+def test_an_invalid_header_is_named_by_its_attribute_and_never_by_the_patient_s_value(tmp_path):
+    result = cases.dicom_volume(tmp_path)
+    for file in result.scan.source.files:
+        content = pydicom.dcmread(file)
+        with pydicom.config.disable_value_validation():
+            content.PatientBirthDate = "1950-01-31"
+            content.save_as(file)
+    with pytest.raises(LDSegError, match="PatientBirthDate is invalid") as error:
+        export_labels(tmp_path / "seg.dcm", result, "dicom-seg")
+    assert "1950" not in str(error.value) and not (tmp_path / "seg.dcm").exists()
 
 
 def test_a_map_becomes_a_parametric_map_of_the_series(tmp_path):

@@ -106,6 +106,8 @@ def test_names_that_mean_labels(name):
         "unmasked",
         "brain_masked",
         "sub-01_probseg",
+        "sub-01_label-GM_probseg",
+        "labels/sub-01_probseg",
         "targets",
         "segmented",
         "imagesTr/case_01",

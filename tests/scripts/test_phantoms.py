@@ -68,7 +68,7 @@ def test_intensity_clustering_fails(make, classes, shape, dtype):
         phantom = make(seed)
         otsu = np.digitize(phantom.image, threshold_multiotsu(phantom.image, n))
         np.random.seed(0)  # not every scipy takes a generator
-        _, kmeans = kmeans2(phantom.image.ravel().astype(float), n, minit="++")
+        _, kmeans = kmeans2(phantom.image.reshape(-1, 1).astype(float), n, minit="++")
         assert best_foreground_dice(otsu, phantom.label, n) < 0.7
         assert best_foreground_dice(kmeans, phantom.label, n) < 0.7
 

@@ -16,7 +16,8 @@ from .header import MAGIC, MAGIC_AT
 
 MAX_MEMBERS = 20_000
 MAX_BYTES = 16 * 2**30
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+# The two that the zipfile module expands block by block; a few bytes of the others can become gigabytes.
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 BLOCK = 2**20
 _folders: list[Path] = []
 
@@ -68,19 +69,22 @@ def _unpacked(path: Path, time: int, size: int) -> Path:
             )
         if any(info.flag_bits & 1 for info in members):
             raise LDSegError(f"{path.name} is encrypted; unpack it yourself.")
+        if any(info.compress_type not in METHODS for info in members):
+            raise LDSegError(f"{path.name} is compressed in an unusual way; unpack it yourself.")
         if not _folders:
             atexit.register(remove_unpacked)
         folder = Path(tempfile.mkdtemp(prefix="napari-ldseg-"))  # for this user alone
         _folders.append(folder)
-        found = 0
-        for info in members:
-            if info.compress_type not in METHODS:
-                raise LDSegError(
-                    f"{path.name} is compressed in an unusual way; unpack it yourself."
-                )
-            found += _copy(archive, info, folder / f"{path.stem[:60]}-{found:06d}.dcm")
-    if not found:
-        raise LDSegError(f"{path.name} holds no DICOM files; unpack it yourself.")
+        try:
+            found = 0
+            for info in members:
+                found += _copy(archive, info, folder / f"{path.stem[:60]}-{found:06d}.dcm")
+            if not found:
+                raise LDSegError(f"{path.name} holds no DICOM files; unpack it yourself.")
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            _folders.remove(folder)
+            raise
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import LDSegError
-from ...utils.text import one_line
+from ...utils.text import nfc, one_line
 from ..memory import check_available_memory
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -28,6 +28,14 @@ BARE_STARTS = (
 )
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MAX_DEFLATED = 2**30
+PATIENT_WORDS = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientBirthName",
+    "OtherPatientNames",
+    "OtherPatientIDs",
+)
 RUST_MODULE = "pyo3_runtime"
 DIRECTORY = "1.2.840.10008.1.3.10"
 TIMES = (
@@ -48,7 +56,7 @@ KEYWORDS = (
         "SeriesNumber",
         "ImageType",
     ),
-    *("SeriesDescription", "PatientName", "PatientID", "PatientIdentityRemoved", "Rows", "Columns"),
+    *("SeriesDescription", *PATIENT_WORDS, "PatientIdentityRemoved", "Rows", "Columns"),
     *("SamplesPerPixel", "NumberOfFrames", "BitsAllocated", "TotalPixelMatrixRows"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"),
     *("SpacingBetweenSlices", *TIMES),
@@ -120,8 +128,13 @@ def plain_dicom_errors(path: Path) -> Iterator[None]:
         # The RLE decoder, written in Rust, raises an exception of its own that is no Exception.
         if not isinstance(error, Exception) and type(error).__module__ != RUST_MODULE:
             raise
-        reason = one_line(error, 120).rstrip(".?")
+        reason = one_line(without_values(error), 120).rstrip(".?")
         raise LDSegError(f"{path.name} cannot be read as DICOM: {reason}.") from error
+
+
+def without_values(error: object) -> str:
+    """Return the text of an error of a library without what it quotes, which may be the patient's name."""
+    return re.sub(r"""['"].*['"]""", "...", str(error), flags=re.DOTALL)
 
 
 def read_dataset(path: Path, keywords: tuple[str, ...] | None = None) -> Any:
@@ -157,8 +170,7 @@ def read_dataset(path: Path, keywords: tuple[str, ...] | None = None) -> Any:
 def _check_deflated(path: Path, pydicom: Any) -> None:
     """Refuse a deflated dataset that would expand without bounds when pydicom opens it."""
     with path.open("rb") as file:
-        if file.read(MAGIC_AT + len(MAGIC))[MAGIC_AT:] != MAGIC:
-            return
+        pydicom.filereader.read_preamble(file, force=True)  # a file may do without
         meta = pydicom.filereader._read_file_meta_info(file)
         if meta.get("TransferSyntaxUID") != DEFLATED:
             return
@@ -166,6 +178,7 @@ def _check_deflated(path: Path, pydicom: Any) -> None:
         total = 0
         while block := file.read(2**16):
             total += len(inflater.decompress(block, MAX_DEFLATED + 1 - total))
+            check_available_memory(path.name, 2 * total, "save it without compression")
             if total > MAX_DEFLATED or inflater.unconsumed_tail:
                 raise LDSegError(
                     f"{path.name} expands to more than 1 GiB; save it without compression."
@@ -228,5 +241,10 @@ def _text(value: Any) -> str:
 
 
 def _private_words(dataset: Any) -> tuple[str, ...]:
-    text = f"{_text(dataset.get('PatientName'))} {_text(dataset.get('PatientID'))}".casefold()
-    return tuple(word for word in re.split(r"[\s^=,]+", text) if len(word) > 2)
+    text = nfc(" ".join(_text(dataset.get(keyword)) for keyword in PATIENT_WORDS)).casefold()
+    return tuple(word for word in re.split(r"[^\w.-]+", text) if _tells(word))
+
+
+def _tells(word: str) -> bool:
+    """Return whether a part of a name or number is more than an initial or a small number."""
+    return len(word) > 2 or not word.isascii() or (len(word) == 2 and word.isalpha())

@@ -11,6 +11,8 @@ from ...errors import LDSegError
 from ..memory import check_size
 
 BYTES_PER_SAMPLE = 8  # of decoding: the file, the decoded samples and their copy
+MAX_PALETTE = 2**16
+DISCRETE, LINEAR = 0, 1  # kinds of segments of a palette
 RLE = "1.2.840.10008.1.2.5"
 RLE_EXPANSION = 64  # two bytes become at most 128
 JPEG_EXPANSION = 10_000  # far more than any image has
@@ -80,6 +82,7 @@ def stored_pixels(dataset: Any, name: str) -> np.ndarray:
                 "save it without compression."
             )
         _check_frames(dataset, name, (frames, rows, columns, samples))
+    _check_palette(dataset)
     array = np.asarray(dataset.pixel_array)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
         array = apply_color_lut(array, dataset)[..., :3]
@@ -155,6 +158,27 @@ def in_smallest_type(planes: list[np.ndarray], values: Sequence[Values]) -> np.n
             result[i] = planes[i] if value.plain else value.of(planes[i])
         planes[i] = first[:0]
     return result
+
+
+def _check_palette(dataset: Any) -> None:
+    """Raise ValueError for a segmented palette that would expand to more than a palette (PS3.3 C.7.9.2)."""
+    for colour in ("Red", "Green", "Blue", "Alpha"):
+        data = dataset.get(f"Segmented{colour}PaletteColorLookupTableData")
+        if not data:
+            continue
+        little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+        wide = int(dataset.RedPaletteColorLookupTableDescriptor[2]) > 8
+        dtype = np.dtype(("<" if little else ">") + ("u2" if wide else "u1"))
+        values = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
+        at = entries = 0
+        while at + 1 < len(values):
+            kind, length = int(values[at]), int(values[at + 1])
+            if kind not in (DISCRETE, LINEAR):
+                raise ValueError("its palette has segments that repeat others")
+            at += 2 + (length if kind == DISCRETE else 1)
+            entries += length
+            if entries > MAX_PALETTE:
+                raise ValueError(f"its palette has more than {MAX_PALETTE} colours")
 
 
 def _check_frames(dataset: Any, name: str, shape: tuple[int, int, int, int]) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import LDSegError
+from ...utils.text import nfc
 from .archive import unpacked
 from .frames import PLACE_KEYWORDS, frame_planes, stacks_of
 from .header import (
@@ -381,5 +382,7 @@ def _stem(name: str) -> str:
 
 
 def _is_private(text: str, private: Iterable[str]) -> bool:
-    text = text.casefold()
-    return any(word in text for word in private)
+    """Return whether a word of ``private`` is in ``text``; two Latin letters count only as a word of their own."""
+    text = nfc(text).casefold()
+    apart = set(re.split(r"[\W_\d]+", text))
+    return any(word in (apart if len(word) == 2 and word.isascii() else text) for word in private)
