@@ -10,8 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from napari_ldseg.checkpoint.file import load_checkpoint
 from napari_ldseg.checkpoint import hdf5
+from napari_ldseg.checkpoint.file import load_checkpoint
 from napari_ldseg.checkpoint.hdf5 import read_hdf5
 from napari_ldseg.checkpoint.keras import import_keras, import_keras_file
 from napari_ldseg.cli import app
