@@ -40,7 +40,10 @@ def largest(value: torch.Tensor, reference: np.ndarray) -> float:
 
 @torch.inference_mode()
 def component_maxima(checkpoint: Checkpoint, full: bool = True) -> dict[str, float]:
-    """Return each component's largest difference; without ``full`` one 3D case and no random latent."""
+    """Return each component's largest difference.
+
+    Without ``full`` one 3D case, no random latent, and the decoder's last level only around what is compared.
+    """
     model, arch = checkpoint.model, checkpoint.metadata.architecture
     size = checkpoint.metadata.grid.size
     reference = np.load(OFFICIAL / f"ref{arch.dims}d_components.npz")
@@ -62,10 +65,18 @@ def component_maxima(checkpoint: Checkpoint, full: bool = True) -> dict[str, flo
         result[f"denoiser t={t}"] = largest(noise, reference[f"denoiser_t{t}"])
 
     def probabilities(latent: torch.Tensor) -> torch.Tensor:
-        p = model.decode(latent, size).softmax(1)
         if arch.dims == 2:
-            return p[:, 1:2]
-        return p[(slice(None), slice(None), *(slice(*r) for r in reference["crop"]))]
+            return model.decode(latent, size).softmax(1)[:, 1:2]
+        crop = np.array(reference["crop"])
+        if full:
+            return model.decode(latent, size).softmax(1)[(..., *(slice(*r) for r in crop))]
+        margin = 4  # an even number of voxels; the three convolutions there reach 3
+        part = [slice((a - margin) // 2, (b + margin) // 2) for a, b in crop]
+        last = model.label_decoder.layers[-2]
+        hook = last.register_forward_pre_hook(lambda _, inputs: (inputs[0][(..., *part)],))
+        p = model.decode(latent, tuple(b - a for a, b in crop)).softmax(1)  # crops the margin
+        hook.remove()
+        return p
 
     names = ("decoder_prob1", "recon_prob1")
     if arch.dims == 3:

@@ -143,6 +143,12 @@ def few_steps():
         yield
 
 
+@pytest.fixture
+def without_plots(monkeypatch):
+    """Leave the plots undrawn, half of a short run's time, where they are not looked at."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: None)
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Compute in one thread, as the processes of forked.py do, so that both give the same bits."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -49,11 +51,20 @@ def _append(work: Callable[..., Any], arguments: tuple[Any, ...], output: Path) 
 
 
 class Command:
-    """``napari-ldseg`` with ``arguments`` in such a process; as ``subprocess.Popen`` as far as tests need it."""
+    """``napari-ldseg`` with ``arguments`` in such a process; as ``subprocess.Popen`` as far as tests need it.
 
-    def __init__(self, *arguments: object):
+    ``environment`` adds variables, and ``main`` is what runs the command line of the arguments.
+    """
+
+    def __init__(
+        self,
+        *arguments: object,
+        environment: dict[str, str] | None = None,
+        main: Callable[[list[str]], None] | None = None,
+    ):
         reading, writing = os.pipe()
-        self._process = forked(_command, [str(a) for a in arguments], output=writing)
+        given = [str(a) for a in arguments]
+        self._process = forked(_command, main, given, environment or {}, output=writing)
         os.close(writing)
         self.stderr = os.fdopen(reading)
 
@@ -80,7 +91,27 @@ class Command:
         return rest
 
 
-def _command(arguments: list[str]) -> None:
-    from .quick_cli import app
+def ranks(count: int, *arguments: object) -> tuple[list[int | None], str]:
+    """Run ``count`` processes of one command as torchrun does; return their exit codes and all they wrote."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "tests"}
+    shared |= {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
+    processes = []
+    for rank in range(count):
+        given = shared | {"RANK": rank, "LOCAL_RANK": rank}
+        processes.append(
+            Command(*arguments, environment={name: str(value) for name, value in given.items()})
+        )
+    output = "".join(process.communicate(180) for process in processes)
+    return [process.returncode for process in processes], output
 
-    app(arguments)
+
+def _command(
+    main: Callable[[list[str]], None] | None, arguments: list[str], environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)
+    tempfile.tempdir = None  # the variables may name another one
+    if main is None:
+        from .quick_cli import app as main
+    main(arguments)

@@ -1,7 +1,7 @@
 """The program ``napari-ldseg`` that sends itself a signal: python tests/signalled.py SIGNAL MOMENT ARGUMENTS...
 
 MOMENT is the name of a module (when its import begins), ``write:PART`` (a file with PART in its name is complete,
-but does not have its name yet), or ``later:SECONDS`` (after the import of torch).
+but does not have its name yet), or ``later:SECONDS`` (after the import of torch, or from now on if that is done).
 """
 
 import os
@@ -23,9 +23,9 @@ class SendAt(MetaPathFinder):
             self.send()
 
 
-def main():
-    number, moment = getattr(signal, sys.argv[1]), sys.argv[2]
-    sys.argv[1:] = sys.argv[3:]
+def main(arguments):
+    number, moment = getattr(signal, arguments[0]), arguments[1]
+    sys.argv = ["napari-ldseg", *arguments[2:]]
 
     def send():
         os.kill(os.getpid(), number)
@@ -44,7 +44,10 @@ def main():
     elif moment.startswith("later:"):
         timer = threading.Timer(float(moment.removeprefix("later:")), send)
         timer.daemon = True
-        sys.meta_path.insert(0, SendAt("torch", timer.start))
+        if "torch" in sys.modules:
+            timer.start()
+        else:
+            sys.meta_path.insert(0, SendAt("torch", timer.start))
     else:
         sys.meta_path.insert(0, SendAt(moment, send))
 
@@ -54,4 +57,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import spearmanr
 
 RESAMPLES = 2000
 INTERVAL = (2.5, 97.5)
@@ -81,6 +80,8 @@ def _varies(values: np.ndarray) -> bool:
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    from scipy.stats import spearmanr  # takes a second to import
+
     return float(spearmanr(x, y).statistic)
 
 

@@ -31,10 +31,9 @@ from napari_ldseg.utils.atomic import atomic_write
 from napari_ldseg.utils.hashing import sha256_of
 from napari_ldseg.utils.locking import exclusive_lock
 
-from ..forked import Command
+from ..forked import Command, ranks
 
 ROOT = Path(__file__).parents[2]
-QUICK_CLI = Path(__file__).parents[1] / "quick_cli.py"
 COUNT = 20
 KINDS = ("labels", "sample_sd", "predictive_sd")
 
@@ -289,11 +288,9 @@ def test_two_runs_cannot_use_one_folder(run, scans, model, tmp_path, assert_sent
     assert run(scans).exit_code == 0
     before = contents(out)
     with exclusive_lock(out):
-        arguments = arguments_for([scans], out, model, "--devices", "2", "--seed", "1")
-        arguments = [sys.executable, str(QUICK_CLI), *arguments]
-        second = subprocess.run(arguments, capture_output=True, text=True, env=environment())
-    assert second.returncode == 2 and not second.stdout
-    assert_sentence(second.stderr.strip(), "Another run", str(out))
+        codes, output = ranks(2, *arguments_for([scans], out, model, "--seed", "1"))
+    assert codes[0] == 2
+    assert_sentence(output.strip(), "Another run", str(out))
     assert contents(out) == before
     assert "5 already there" in run(scans).stdout
 
@@ -790,10 +787,8 @@ def test_files_that_are_numbered_like_channels_are_images_for_a_model_of_one(run
 def test_channels_over_two_processes(channels, tmp_path):
     folder, model = channels
     out = tmp_path / "out"
-    done = subprocess.run(
-        command([folder], out, model, "--devices", "2"), env=environment(), capture_output=True
-    )
-    assert done.returncode == 0, done.stderr
+    codes, output = ranks(2, *arguments_for([folder], out, model))
+    assert codes == [0, 0], output
     assert {row["case"] for row in rows(out)} == {"a", "b"}
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from napari_ldseg.checkpoint import hdf5
 from napari_ldseg.checkpoint.file import load_checkpoint
 from napari_ldseg.checkpoint.hdf5 import read_hdf5
 from napari_ldseg.checkpoint.keras import import_keras, import_keras_file
@@ -31,6 +32,22 @@ def pristine(tmp_path_factory):
         folder = tmp_path_factory.mktemp(f"keras{dims}")
         made[dims] = write_keras(folder, dims, channels, classes, offset=37, gap=3)
     return made
+
+
+@pytest.fixture(autouse=True, scope="module")
+def each_content_read_once():
+    """A process reads each file; the files that a test does not damage are the same as before."""
+    read, answers = hdf5._run_reader, {}
+
+    def remembered(path):
+        content = path.read_bytes()
+        if content not in answers:
+            answers[content] = read(path)
+        return answers[content]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hdf5, "_run_reader", remembered)
+        yield
 
 
 @pytest.fixture

@@ -176,6 +176,7 @@ def test_a_deterministic_network_alone_and_as_the_baseline(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_the_same_command_gives_the_same_metrics(data, saved, tmp_path):
     def metrics(folder, seed):
         command = (saved(), data, "-o", folder, *ALL_PARTS, "--samples", 3, "--steps", "2")
@@ -208,6 +209,7 @@ def test_models_of_one_name_are_labelled_by_their_paths(data, tiny_checkpoint, t
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_no_image_is_segmented_twice(data, saved, tmp_path, monkeypatch):
     seen = []
 
@@ -226,6 +228,7 @@ def test_no_image_is_segmented_twice(data, saved, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_cases_are_drawn_by_the_seed(data, saved, tmp_path):
     def names(seed):
         command = (saved(), data, "-o", tmp_path, "--cases", 3, "--seed", seed, "--json")

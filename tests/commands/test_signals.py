@@ -10,7 +10,9 @@ import yaml
 
 from napari_ldseg.checkpoint.file import save_checkpoint
 
+from .. import signalled
 from ..discs import write_discs
+from ..forked import Command
 from ..keras_fixture import write_keras
 
 ROOT = Path(__file__).parents[2]
@@ -23,8 +25,8 @@ def interrupted(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
-    def run(number, moment, *arguments):
-        command = [sys.executable, str(ROOT / "tests" / "signalled.py"), number, moment]
+    def fresh(*arguments):
+        command = [sys.executable, str(ROOT / "tests" / "signalled.py")]
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         ended = subprocess.run(
             [*command, *map(str, arguments)],
@@ -33,8 +35,19 @@ def interrupted(tmp_path):
             text=True,
             timeout=120,
         )
-        assert ended.returncode == 130, ended.stderr
-        assert "Traceback" not in ended.stderr and "Error" not in ended.stderr, ended.stderr
+        return ended.returncode, ended.stderr
+
+    def ready(*arguments):
+        environment = {"TMPDIR": str(temporary)}
+        process = Command(*arguments, environment=environment, main=signalled.main)
+        errors = process.communicate(120)
+        return process.returncode, errors
+
+    def run(number, moment, *arguments):
+        # Only what is sent while the program imports needs one that has not imported anything.
+        code, errors = (ready if ":" in moment else fresh)(number, moment, *arguments)
+        assert code == 130, errors
+        assert "Traceback" not in errors and "Error" not in errors, errors
         # torch makes a folder for its own cache there.
         assert not [p for p in temporary.iterdir() if not p.name.startswith("torch")]
         out = tmp_path / "out"

@@ -81,12 +81,6 @@ def forked_runs(one_thread, monkeypatch):
     monkeypatch.setattr(launch, "_spawn", spawn)
 
 
-@pytest.fixture
-def without_plots(monkeypatch):
-    """Leave the plots undrawn, half of a short run's time, where they are not looked at."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **options: None)
-
-
 def config_for(project, base, **changes):
     fields = {
         "project": project.folder,

@@ -27,9 +27,13 @@ def finished_workers():
 
 @pytest.fixture(autouse=True)
 def short_collections():
-    """Keep what outlives a test out of the garbage collections, one per removed layer in napari."""
+    """Keep what outlives a test out of the garbage collections, one per removed layer in napari.
+
+    A window makes so many objects that Python would collect hundreds of times more.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """The Review tab: from the worst region to the next, accepted or corrected, and choosing a sample."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
@@ -107,8 +109,11 @@ def test_correct_takes_the_brush_with_the_other_class(viewer, segmented, review)
 
 
 def test_the_view_stays_where_a_region_is_well_seen(viewer, segmented, review):
-    seen = []
+    seen, counts = [], Counter()
     for number, region in enumerate(review.reviewer.regions):
+        counts[region.mask.shape] += 1
+        if counts[region.mask.shape] > 2:  # two regions of each size; there are 200
+            continue
         viewer.reset_view()
         before = viewer.scene.camera.center, viewer.scene.camera.zoom
         review.reviewer.go_to(number)

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
 from ...errors import LDSegError, sentence
 from ...export.formats import FORMATS, export_labels, export_map, fitting_formats
-from ...export.report import write_report
 from ...export.result import Result
 from ...layers.results import as_shown, layer_result
 from ...scans.files import stem_of
@@ -155,6 +154,8 @@ def _export_sd(shown: Shown, name: str, path: Path) -> None:
 
 
 def _report(shown: Shown, path: Path) -> None:
+    from ...export.report import write_report  # with matplotlib, which takes seconds
+
     maps, name = shown.maps, shown.name.removesuffix("_report")
     write_report(path, shown.result, name, maps.get("predictive_sd"), maps.get("sample_sd"))
 
