@@ -67,7 +67,7 @@ class ClassSize:
     size
         Volume or area in the label map, of a loop the mean over its frames; in the spacing's unit.
     interval
-        Its interval over the samples; None below two samples.
+        Its interval over the samples, widened to ``size``; None below two samples.
     sample_sizes
         The size in each sample, with the known voxels as in the label map.
     diameters
@@ -197,7 +197,7 @@ def measure_classes(
         interval = None
         if len(counts) > 1:
             low, high = (float(end) * unit for end in ends[value - 1])
-            interval = Interval(low, high, meaning)
+            interval = Interval(min(low, size), max(high, size), meaning)
         sd = None
         if sample_sd is not None and own[value]:
             sd = float(sample_sd[mask].mean(dtype=np.float64))

@@ -61,6 +61,12 @@ def test_the_interval_is_of_the_samples_and_has_no_width_where_all_is_known():
     assert exact.interval.low == exact.interval.high == exact.size == 16
 
 
+def test_a_size_is_never_outside_its_interval():
+    smaller = [square(side) for side in (2, 2, 3)]
+    one = measure_classes(square(4), NAMES[:2], (1.0, 1.0), smaller)[0]
+    assert one.size == one.interval.high == 16 and one.interval.low < 9
+
+
 def test_a_calibrated_interval_is_used_only_if_nothing_is_known():
     labels = square(4, (3, 20, 20))
     samples = [square(side, labels.shape) for side in (3, 4, 5)]

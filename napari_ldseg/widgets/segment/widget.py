@@ -87,7 +87,8 @@ class SegmentWidget(Tab):
         self.steps.setRange(0, 1000)
         self.steps.setSpecialValueText("automatic")
         self.steps.setToolTip(
-            "Steps per sample; automatic uses the number the model was tested with"
+            "Steps per sample. Automatic: the number that the model was tested with, and labels of "
+            "one estimate in few steps. With a number of yours the labels are the mean of the samples"
         )
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
