@@ -41,7 +41,6 @@ CERTAIN = 2.0  # log odds of a probability of 0.88
 NOISE = 1.0  # variance of h that the evidence leaves, in squared log odds
 REACH = 0.28  # share of the shorter side of the networks' grid
 FRAME_REACH = 3  # slices or frames to each side that a stroke has an effect on, less with distance
-CACHED_VALUES = 2**27  # probabilities kept decoded between calls, 512 MiB
 
 Progress = Callable[[float], None]
 
@@ -93,8 +92,6 @@ class _Placed:
 class Conditioner:
     """Conditions the samples of an image on evidence, as often as the evidence changes.
 
-    Decoded samples of the frames that are affected are kept between calls, up to 512 MiB.
-
     Parameters
     ----------
     samples
@@ -108,7 +105,6 @@ class Conditioner:
         self._dims = len(samples.mapping.shape)
         self._space = samples.shape[len(samples.shape) - self._dims :]
         self._prior = mean_probability
-        self._decoded: dict[int, Tensor] = {}
 
     def condition(
         self,
@@ -177,19 +173,19 @@ class Conditioner:
                     placed.append(_Placed(numbers[frame], voxels, stroke.allowed))
         return placed
 
-    def _decode(self, number: int, on_progress: Progress = lambda share: None) -> Tensor:
-        """Return the probabilities of all samples of a frame, (N, classes, *space), decoded once."""
-        if number not in self._decoded:
-            self._check_memory()
-            decoded = []
-            for sample in range(self.samples.n):
-                decoded.append(self.samples.probabilities(sample, number))
-                on_progress((sample + 1) / self.samples.n)
-            values = self.samples.n * decoded[0].numel()
-            while self._decoded and values * (len(self._decoded) + 1) > CACHED_VALUES:
-                self._decoded.pop(next(iter(self._decoded)))
-            self._decoded[number] = torch.stack(decoded)
-        return self._decoded[number]
+    def _decode(
+        self,
+        number: int,
+        on_progress: Progress = lambda share: None,
+        box: tuple[slice, ...] = (),
+    ) -> Tensor:
+        """Return the probabilities of all samples of a frame in a box, (N, classes, *box)."""
+        self._check_memory()
+        decoded = []
+        for sample in range(self.samples.n):
+            decoded.append(self.samples.probabilities(sample, number)[(slice(None), *box)])
+            on_progress((sample + 1) / self.samples.n)
+        return torch.stack(decoded)
 
     def _check_memory(self) -> None:
         """Raise LDSegError if a frame's samples, decoded and moved, do not fit into memory."""
@@ -247,8 +243,7 @@ class Conditioner:
 
     def _logs(self, number: int, box: tuple[slice, ...]) -> Tensor:
         """Return the log probabilities of a frame's samples in a box, a new (N, classes, *box)."""
-        part: Any = (slice(None), slice(None), *box)
-        return self._decode(number)[part].clamp_min(SMALLEST).log()
+        return self._decode(number, box=box).clamp_min_(SMALLEST).log_()
 
     def _assimilate(
         self, moved: dict[int, Tensor], stroke: _Placed, box: tuple[slice, ...]

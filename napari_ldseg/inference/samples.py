@@ -16,10 +16,14 @@ from ..model.res_unet import ResUNet
 from .posterior import Frame, most_probable
 from .preprocessing import GridMap
 
+CACHED_VALUES = 2**27  # decoded probabilities that are kept, 512 MiB
+
 
 @dataclass
 class Samples:
     """N samples of every frame of an image as latents, with the networks that decode them.
+
+    What was decoded is kept, up to 512 MiB, for all who look at the samples, in any thread.
 
     Attributes
     ----------
@@ -49,15 +53,28 @@ class Samples:
     provenance: Mapping
     window: tuple[int, ...] | None = None
     _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
+    _decoded: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def n(self) -> int:
         """The number of samples N."""
         return len(self.latents)
 
-    @torch.inference_mode()
     def probabilities(self, sample: int, frame: int) -> Tensor:
-        """Decode one sample of ``frames[frame]``: float32 (classes, *space), 0 to 1, on the image's grid."""
+        """Decode one sample of ``frames[frame]``: float32 (classes, *space), 0 to 1, on the image's grid.
+
+        Do not change it: others get the same tensor.
+        """
+        found = self._decoded.get((sample, frame))
+        if found is None:
+            found = self._decoded[sample, frame] = self._decode_one(sample, frame)
+            while found.numel() * len(self._decoded) > CACHED_VALUES and len(self._decoded) > 1:
+                oldest, *_ = list(self._decoded)  # a copy, because other threads add some
+                self._decoded.pop(oldest, None)
+        return found
+
+    @torch.inference_mode()
+    def _decode_one(self, sample: int, frame: int) -> Tensor:
         return self.decode(self.latents[sample, frame][None])[0]
 
     @torch.inference_mode()

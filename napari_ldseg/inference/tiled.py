@@ -360,8 +360,7 @@ class TiledSamples(Samples):
     start: tuple[int, ...] = field(kw_only=True)
 
     @torch.inference_mode()
-    def probabilities(self, sample: int, frame: int) -> Tensor:
-        """Decode one sample of ``frames[frame]``: float32 (classes, *space), 0 to 1, on the image's grid."""
+    def _decode_one(self, sample: int, frame: int) -> Tensor:
         where = self.frames[frame]
         space = self.shape[len(self.shape) - len(self.start) :]
         classes = self.metadata.architecture.classes

@@ -61,11 +61,8 @@ def test_log_odds_are_the_mean_over_the_stroke_of_the_possible_classes():
 
 def constructed(samples, frame, p):
     """Return a conditioner whose decoded samples of one frame are ``p`` (N, classes, *space)."""
-    conditioner = Conditioner(samples)
-    for number in range(len(samples.frames)):
-        conditioner._decode(number)
-    conditioner._decoded[frame] = torch.from_numpy(p.astype(np.float32))
-    return conditioner
+    decoded = {(i, frame): torch.from_numpy(one.astype(np.float32)) for i, one in enumerate(p)}
+    return Conditioner(replace(samples, _decoded=decoded))
 
 
 def test_mean_and_weights_agree_with_a_computation_by_hand(drawn):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from napari_ldseg.inference.conditioning import Conditioner
+from napari_ldseg.inference.evidence import Evidence
 from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.scans.scan import Scan
 
@@ -37,6 +39,23 @@ def test_the_mean_of_the_decoded_samples_is_the_posterior_mean(sampler):
         mean = torch.stack([samples.probabilities(i, number) for i in range(3)]).mean(0)
         shown = sampler.posterior.mean_probability[(slice(None), *frame)]
         np.testing.assert_allclose(mean, shown, atol=1e-5)
+
+
+def test_a_sample_is_decoded_once_for_all_who_look_at_it_within_the_memory(sampler, monkeypatch):
+    samples, decoded = sampler.samples(), []
+    decode = samples.model.decode
+    monkeypatch.setattr(samples.model, "decode", lambda *z: decoded.append(1) or decode(*z))
+    first = samples.probabilities(1, 0)
+    assert samples.probabilities(1, 0) is first and len(decoded) == 1
+    samples.labels(1)
+    Conditioner(samples).condition(Evidence(samples.shape, 3))
+    assert len(decoded) == samples.n * len(samples.frames)
+    monkeypatch.setattr("napari_ldseg.inference.samples.CACHED_VALUES", 2 * first.numel())
+    again = sampler.samples()
+    for sample in (0, 1, 2, 0):
+        again.probabilities(sample, 0)
+    assert len(decoded) == samples.n * len(samples.frames) + 4
+    np.testing.assert_array_equal(again.probabilities(0, 0), samples.probabilities(0, 0))
 
 
 def test_error_probability_and_runner_up_are_those_of_the_mean_probability(sampler):

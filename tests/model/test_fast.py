@@ -156,7 +156,8 @@ def test_sampling_ahead_changes_no_sample(tiny_checkpoint, monkeypatch):
         sampler, "_sample", lambda b, steps: sizes.append(len(b)) or sample(b, steps)
     )
     yields = [p.n for p in sampler.run(9)]
-    assert yields == [2, 4, 6, 8, 9] and sizes == [2, 7]
+    # One latent more before the first sample is decoded: that of the label map.
+    assert yields == [2, 4, 6, 8, 9] and sizes == [2, 1, 7]
     single = PosteriorSampler(checkpoint, image, device="cpu", steps=4)
     single._batch, single._shrunk = 1, True
     list(single.run(9))
