@@ -10,8 +10,9 @@ Each case runs in a process of its own, on the CPU:
   (3 classes) on a grid four times as coarse as theirs, so that there are few tiles;
 - slide: a synthetic slide of 4000 x 4000 RGB pixels in a zarr store, read lazily, in tiles of glas; labels and SD
   are written to zarr;
-- seams: glas on a slide made of mirrored copies of one of its images (LDSEG_DATA/glas), 8 samples: the mean SD
-  within 16 pixels of the middle of every overlap, over that everywhere else;
+- seams: glas on a slide made of mirrored copies of one of its images (LDSEG_DATA/glas), 8 samples, once from its corner
+  and once from SHIFT: the mean SD within 16 pixels of the middle of the overlaps of one, over that of the same pixels in
+  the other;
 - growth: networks as the paper's for GlaS, on a grid of 1 mm and trained on 512 x 512: one sample of 1024 x 1024
   over one of 512 x 512, in tiles and, to compare, with attention over the complete image.
 """
@@ -52,7 +53,8 @@ from napari_ldseg.inference.tiles import image_part
 from napari_ldseg.model.presets import preset
 from napari_ldseg.scans.scan import default_affine
 
-BAND = 16
+BAND, EDGE = 16, 100  # pixels
+SHIFT = (180, 250)  # about half the distance of two tiles of glas
 
 
 def head(samples: int) -> dict[str, Any]:
@@ -129,34 +131,50 @@ def slide(samples: int) -> dict[str, Any]:
 
 
 def seams(samples: int) -> dict[str, Any]:
-    """Measure the mean SD where tiles meet, over that elsewhere."""
+    """Measure the mean SD where tiles meet, over that of the same pixels where other tiles have their middle."""
     from PIL import Image
 
     folder = Path(os.environ.get("LDSEG_DATA", "../shared/data")) / "glas"
     names = sorted(p for p in folder.rglob("*.png") if "label" not in str(p.parent).lower())
     image = np.asarray(Image.open(names[0]).convert("RGB"))
     pads = ((0, 1700 - image.shape[0]), (0, 2300 - image.shape[1]), (0, 0))
-    scan = Scan(np.pad(image, pads, mode="reflect"), channels=True, name=names[0].name)
-    sampler = make_sampler(load_checkpoint(find_checkpoint("glas")), scan, device="cpu")
-    assert isinstance(sampler, TiledSampler)
-    list(sampler.run(samples))
-    sd = sampler.posterior.sample_sd
-    assert sd is not None
-    return {"samples": samples, "tiles": sampler.tile_count, **seam_ratio(sampler, sd)}
+    whole = np.pad(image, pads, mode="reflect")
+    maps, near = [], []
+    for start in ((0, 0), SHIFT):
+        scan = Scan(whole[start[0] :, start[1] :], channels=True, name=names[0].name)
+        sampler = make_sampler(load_checkpoint(find_checkpoint("glas")), scan, device="cpu")
+        assert isinstance(sampler, TiledSampler)
+        list(sampler.run(samples))
+        assert sampler.posterior.sample_sd is not None
+        maps.append(sampler.posterior.sample_sd)
+        near.append(near_seams(sampler))
+    common = slice(SHIFT[0] + EDGE, -EDGE), slice(SHIFT[1] + EDGE, -EDGE)
+    shifted = slice(EDGE, -EDGE), slice(EDGE, -EDGE)
+    first, second = maps[0][common], maps[1][shifted]
+    only = near[0][common] & ~near[1][shifted]
+    other = near[1][shifted] & ~near[0][common]
+    at_seams = np.concatenate([first[only], second[other]]).mean()
+    inside = np.concatenate([second[only], first[other]]).mean()
+    return {
+        "samples": samples,
+        "pixels": int(only.sum() + other.sum()),
+        "seam_ratio": round(float(at_seams / inside), 3),
+        "mean_sd": round(float(maps[0].mean()), 4),
+    }
 
 
-def seam_ratio(sampler: TiledSampler, sd: np.ndarray) -> dict[str, float]:
-    """Return the mean SD near the middle of the overlaps over that elsewhere."""
-    near = np.zeros(sd.shape, bool)
+def near_seams(sampler: TiledSampler) -> np.ndarray:
+    """Return where the middle of an overlap is within BAND pixels, bool, shaped like the image."""
+    near = np.zeros(sampler.scan.shape, bool)
     boxes = [image_part(sampler.grid.mapping, tile) for tile in sampler.grid.tiles()]
-    for axis in range(sd.ndim):
+    for axis in range(near.ndim):
         spans = sorted({(box[axis].start, box[axis].stop) for box in boxes})
         for (_, stop), (start, _) in itertools.pairwise(spans):
             middle = (start + stop) // 2
-            part: list[slice] = [slice(None)] * sd.ndim
+            part: list[slice] = [slice(None)] * near.ndim
             part[axis] = slice(middle - BAND, middle + BAND)
             near[tuple(part)] = True
-    return {"seam_ratio": float(sd[near].mean() / sd[~near].mean()), "mean_sd": float(sd.mean())}
+    return near
 
 
 def growth(samples: int) -> dict[str, Any]:
