@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Literal
 
@@ -125,6 +126,23 @@ class TrainingRecord(_Schema):
     cases: Annotated[dict[Text, Text], Field(max_length=100_000)] = {}
     parent_name: Text | None = None
     trained: Text | None = None
+
+    def mirrored_axes(self, dims: int) -> tuple[int, ...]:
+        """Return the axes of the networks' grid that the augmentation mirrored; none if it is not recorded."""
+        try:
+            axes = json.loads(str(self.settings.get("augmentation.flip_axes", "[]")))
+            return tuple(sorted({int(axis) for axis in axes if 0 <= int(axis) < dims}))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return ()
+
+    @property
+    def rotation(self) -> float:
+        """The largest angle in radians by which the augmentation turned; 0 if it is not recorded."""
+        try:
+            angle = float(self.settings.get("augmentation.rotation", 0))
+        except ValueError:
+            return 0.0
+        return min(max(angle, 0.0), math.pi) if math.isfinite(angle) else 0.0
 
 
 class Calibration(_Schema):

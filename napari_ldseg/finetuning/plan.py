@@ -130,6 +130,11 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
     scratch = base is None
     same = base is not None and [c.name for c in base.classes] == [c.name for c in metadata.classes]
     flat = metadata.architecture.dims == 2
+    augmentation = Augmentation(shift=6.0 if flat else 3.0)
+    if base is not None:  # the new model must not lose the symmetries that its label maps use
+        turned = max(base.training.rotation, augmentation.rotation)
+        axes = base.training.mirrored_axes(base.architecture.dims)
+        augmentation = augmentation.model_copy(update={"flip_axes": axes, "rotation": turned})
     updates = {"quick": 160 if flat else 120, "thorough": 1200 if flat else 800}[pace]
     return TrainingSettings(
         updates=updates * (4 if scratch else 1),
@@ -141,7 +146,7 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
         weight_decay=1e-2 if scratch else 0.0,
         blend=BLEND if same else 1.0,
         fixed=FIXED if same else (),
-        augmentation=Augmentation(shift=6.0 if flat else 3.0),
+        augmentation=augmentation,
     )
 
 

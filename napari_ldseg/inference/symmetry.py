@@ -7,13 +7,14 @@ turned back, is as good as that for the image itself, and the mean of all is bet
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from ..checkpoint.metadata import Metadata
+
+QUARTER_TURN = math.pi / 2 - 0.01
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ def symmetries(metadata: Metadata, size: tuple[int, ...]) -> list[Symmetry]:
     or more. Only the identity if the training record does not say.
     """
     dims = metadata.architecture.dims
-    axes, rotation = _augmentation(metadata)
+    axes = metadata.training.mirrored_axes(dims)
     mirrored = [
         tuple(axes[i] for i in chosen)
         for count in range(len(axes) + 1)
         for chosen in itertools.combinations(range(len(axes)), count)
     ]
-    if dims == 2 and rotation >= math.pi / 2 - 0.01 and size[0] == size[1]:
+    if dims == 2 and metadata.training.rotation >= QUARTER_TURN and size[0] == size[1]:
         if not axes:
             turns = [((), False), ((0,), True), ((0, 1), False), ((1,), True)]
         else:
@@ -60,14 +61,3 @@ def symmetries(metadata: Metadata, size: tuple[int, ...]) -> list[Symmetry]:
             turns = [(one, swapped) for swapped in (False, True) for one in every]
         return [Symmetry(dims, one, swapped) for one, swapped in turns]
     return [Symmetry(dims, one) for one in mirrored]
-
-
-def _augmentation(metadata: Metadata) -> tuple[tuple[int, ...], float]:
-    """Return the mirrored axes and the largest rotation in radians of the training record."""
-    settings, dims = metadata.training.settings, metadata.architecture.dims
-    try:
-        axes = json.loads(str(settings.get("augmentation.flip_axes", "[]")))
-        rotation = float(settings.get("augmentation.rotation", "0"))
-        return tuple(sorted({int(axis) for axis in axes if 0 <= int(axis) < dims})), rotation
-    except (ValueError, TypeError):
-        return (), 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import ClassInfo, Grid
+from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, TrainingRecord
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import launch, process
 from napari_ldseg.finetuning.case_snapshot import (
@@ -29,6 +29,7 @@ from napari_ldseg.finetuning.plan import (
     suggest_model_name,
 )
 from napari_ldseg.finetuning.ranking import rank
+from napari_ldseg.inference.symmetry import symmetries
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.scans.files import read_scan
@@ -141,6 +142,24 @@ def test_a_run_makes_a_new_model_beside_the_old(project, base):
     assert suggest_model_name(project.folder, "tiny") == "tiny-3"
     settings = settings_for("quick", made.metadata, old.metadata)
     assert expected_seconds(project.folder, made.metadata, settings, 2) > 0
+
+
+def test_retraining_keeps_the_symmetries_that_the_label_maps_use(tiny_metadata):
+    settings = {"augmentation.flip_axes": "[0, 1]", "augmentation.rotation": "1.6"}
+    record = TrainingRecord(data="none", licence="none", split="none", settings=settings)
+    base = tiny_metadata(training=record)
+    kept = settings_for("quick", base, base).augmentation
+    assert kept.flip_axes == (0, 1) and kept.rotation == 1.6
+    none = tiny_metadata()
+    assert settings_for("quick", none, none).augmentation.flip_axes == ()
+
+
+@pytest.mark.parametrize("axes", ["[Infinity]", "{", "3", "[[0]]", "[" * 5000, '["x"]', "[7, -1]"])
+def test_a_training_record_that_says_nothing_useful_has_no_symmetries(tiny_metadata, axes):
+    settings = {"augmentation.flip_axes": axes, "augmentation.rotation": "nan"}
+    record = TrainingRecord(data="none", licence="none", split="none", settings=settings)
+    assert record.mirrored_axes(2) == () and record.rotation == 0
+    assert len(symmetries(tiny_metadata(training=record), (16, 16))) == 1
 
 
 @pytest.mark.slow
