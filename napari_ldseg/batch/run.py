@@ -107,12 +107,11 @@ def segment_batch(
     Stopped
         If ``stop`` returned True.
     """
-    metadata = checkpoint.metadata
     settings = {
         "checkpoint_sha256": checkpoint.sha256,
         "seed": seed,
         "samples": samples,
-        "steps": steps or (metadata.label_steps if samples == 1 else metadata.posterior_steps),
+        "steps": steps or checkpoint.metadata.steps_for(samples),
         "steps_given": steps is not None,
     }
     with ExitStack() as stack:

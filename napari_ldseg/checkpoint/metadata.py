@@ -245,6 +245,10 @@ class Metadata(_Schema):
     parent: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     software: dict[str, Text] = {}
 
+    def steps_for(self, samples: int) -> int:
+        """Return the number of sampling times K that ``samples`` samples are drawn with, unless another is given."""
+        return self.label_steps if samples == 1 else self.posterior_steps
+
     @property
     def mean_dsc(self) -> tuple[float, int] | None:
         """The mean over the classes of the label map's measured DSC, and its number of cases.

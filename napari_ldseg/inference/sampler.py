@@ -254,9 +254,7 @@ class PosteriorSampler:
 
     def steps_for(self, n: int) -> int:
         """Return the number of sampling times K that ``n`` samples are drawn with."""
-        if self._steps is not None:
-            return self._steps
-        return self.metadata.label_steps if n == 1 else self.metadata.posterior_steps
+        return self._steps or self.metadata.steps_for(n)
 
     def latents(self, n: int) -> Tensor:
         """Return ``n`` label embeddings of the first frame, (n, latent_channels, *cells), undecoded."""
@@ -296,7 +294,7 @@ class PosteriorSampler:
         """Return z_l(0) of the first sample of the image in each of the symmetries."""
         if batch == [Symmetry(len(self._map.size))]:
             return self._sample([(frame, 0)], steps)
-        grid = self._input(frame)
+        grid = self._input(frame, self._image(frame))
         turned = torch.stack([symmetry.apply(grid) for symmetry in batch])
         z_i = self._model.encode_image(turned.to(self._device))
         return self._sample_from(z_i, [0] * len(batch), steps)
@@ -320,9 +318,10 @@ class PosteriorSampler:
 
     def _embedding(self, frame: Frame) -> Tensor:
         if frame not in self._embeddings:
-            grid = self._input(frame)
+            image = self._image(frame)  # read once, as it may be on the disk
+            grid = self._input(frame, image)
             self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
-            self._digest.update(np.ascontiguousarray(self._image(frame)).tobytes())
+            self._digest.update(np.ascontiguousarray(image).tobytes())
             self._measure_distance(frame, grid, self._embeddings[frame], self._map.content)
         self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
@@ -330,9 +329,8 @@ class PosteriorSampler:
     def _image(self, frame: Frame) -> np.ndarray:
         return np.asarray(self.scan.array[frame] if frame else self.scan.array)
 
-    def _input(self, frame: Frame) -> Tensor:
-        """Return the networks' input for a frame, (image_channels, *size), 0 to 1."""
-        image = self._image(frame)
+    def _input(self, frame: Frame, image: np.ndarray) -> Tensor:
+        """Return the networks' input for the ``image`` of a frame, (image_channels, *size), 0 to 1."""
         channels = np.moveaxis(image, -1, 0) if self.scan.channels else image[None]
         name, blank_allowed = self._frame_name(frame), len(self._frames) > 1
         return preprocess(self.metadata, channels, self._map, name, blank_allowed)

@@ -78,7 +78,7 @@ def measure(
     found: tuple[Metric, ...] = ()
     per_case = []
     for n in samples:
-        steps = metadata.label_steps if n == 1 else metadata.posterior_steps
+        steps = metadata.steps_for(n)
         drawn = f"{n} sample{'s' if n > 1 else ''} in {steps} step{'s' if steps > 1 else ''}"
         what = f"Segmenting {len(cases)} {split} cases, {drawn}"
         count = reporter.counter("measuring", what, len(cases))
