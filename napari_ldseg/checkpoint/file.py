@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from ..errors import LDSegError
 from ..model.authors import authors_networks
+from ..model.base import SegmentationModel
 from ..model.ldseg import LDSeg
 from ..model.res_unet import ResUNet
 from ..model.schedule import NoiseSchedule
@@ -30,12 +31,12 @@ class Checkpoint:
     """
 
     metadata: Metadata
-    model: LDSeg | ResUNet
+    model: SegmentationModel
     path: Path | None = None
     sha256: str | None = None
 
 
-def build_model(metadata: Metadata) -> LDSeg | ResUNet:
+def build_model(metadata: Metadata) -> SegmentationModel:
     """Return the untrained networks that ``metadata`` describes."""
     if metadata.networks == "res-unet":
         return ResUNet(metadata.architecture)

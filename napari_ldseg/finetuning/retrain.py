@@ -20,7 +20,7 @@ from ..datasets.case import Case
 from ..datasets.slices import sample_slices, single_images
 from ..errors import LDSegError
 from ..evaluation.overlap import evaluate
-from ..inference.devices import has_fast_bfloat16, resolve_device
+from ..inference.devices import resolve_device, training_precision
 from ..inference.distributed import device_name
 from ..training.data import prepare_case
 from ..training.domain import with_domain
@@ -89,11 +89,11 @@ def retrain(folder: Path, reporter: Reporter) -> Path:
         predict_unreviewed(training, base, names, reporter.check, str(device))
     base_scores = _score_base(folder, base, validation, names, str(device), reporter)
 
-    settings = _settings(config, metadata, base, device)
+    settings = _settings(config, metadata, base)
     fabric = Fabric(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        precision=settings.precision,
+        precision=training_precision(settings.precision, device),  # type: ignore[arg-type]
     )
     watched = sample_slices(validation, WATCHED_IMAGES)
     shown = watched or sample_slices(training, 1)
@@ -172,14 +172,12 @@ def _load(
 
 
 def _settings(
-    config: FineTuningConfig, metadata: Metadata, base: Checkpoint | None, device: torch.device
+    config: FineTuningConfig, metadata: Metadata, base: Checkpoint | None
 ) -> TrainingSettings:
     settings = settings_for(config.pace, metadata, base.metadata if base else None)
     changes: dict[str, object] = {"seed": config.seed}
     if config.updates is not None:
         changes["updates"] = config.updates
-    if not has_fast_bfloat16(device):
-        changes["precision"] = "32-true"
     return settings.model_copy(update=changes)
 
 

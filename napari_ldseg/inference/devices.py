@@ -63,6 +63,13 @@ def resolve_precision(device: torch.device, voxels: int, name: str = "auto") -> 
     return name
 
 
+def training_precision(name: str, device: torch.device) -> str:
+    """Return the precision of Lightning Fabric called ``name``; "auto" is the fastest that trains well."""
+    if name != "auto":
+        return name
+    return "bf16-mixed" if has_fast_bfloat16(device) else "32-true"
+
+
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Return whether bfloat16 is fast on ``device``; a CPU that emulates it is 20 times slower."""
     if device.type != "cpu":

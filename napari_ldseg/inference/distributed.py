@@ -11,7 +11,7 @@ import torch
 
 from ..errors import LDSegError
 from ..utils.text import one_line
-from .devices import resolve_device
+from .devices import resolve_device, training_precision
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -75,7 +75,7 @@ def make_fabric(
     nodes
         Machines; None takes as many as the launcher uses, or one.
     precision
-        A precision of Lightning Fabric.
+        A precision of Lightning Fabric, or "auto", see ``training_precision``.
     timeout
         How long one process waits for another before it fails.
 
@@ -104,13 +104,18 @@ def make_fabric(
         )
     _check_gpus(accelerator, devices)
     one_gpu_at_most = devices == "auto" and torch.cuda.device_count() < 2
+    kind = (
+        resolve_device()
+        if accelerator == "auto"
+        else torch.device(accelerator.replace("gpu", "cuda"))
+    )
     single_process = nodes == 1 and (devices == "1" or one_gpu_at_most)
     try:
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
             num_nodes=nodes,
-            precision=precision,  # type: ignore[arg-type]
+            precision=training_precision(precision, kind),  # type: ignore[arg-type]
             strategy="auto" if single_process else DDPStrategy(timeout=timeout),
         )
         if not os.environ.get("LT_CLI_USED"):

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.metadata import Metadata
-from ..model.ldseg import LDSeg
-from ..model.res_unet import ResUNet
+from ..model.base import SegmentationModel
 from .posterior import Frame, most_probable
 from .preprocessing import GridMap
 
@@ -35,8 +34,8 @@ class Samples:
         Leading indices of the frames that were sampled, as in ``Posterior.planned_frames``.
     latents
         z_l(0), float32 (N, frames, latent_channels, *cells), on the CPU.
-    embeddings
-        The image embeddings z_i, float32 (frames, embedding_channels, *cells), on the CPU.
+    details
+        What the decoder takes of the images, (frames, detail_channels, *half size), or None.
     provenance
         That of the posterior: checkpoint, seed, steps and so on.
     window
@@ -44,12 +43,12 @@ class Samples:
     """
 
     metadata: Metadata
-    model: LDSeg | ResUNet
+    model: SegmentationModel
     mapping: GridMap
     shape: tuple[int, ...]
     frames: tuple[Frame, ...]
     latents: Tensor
-    embeddings: Tensor
+    details: Tensor | None
     provenance: Mapping
     window: tuple[int, ...] | None = None
     _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
@@ -75,13 +74,10 @@ class Samples:
 
     @torch.inference_mode()
     def _decode_one(self, sample: int, frame: int) -> Tensor:
-        return self.decode(self.latents[sample, frame][None])[0]
-
-    @torch.inference_mode()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents (batch, latent_channels, *cells) to (batch, classes, *space), 0 to 1."""
-        logits = self.model.decode(latents, self.mapping.size)
-        return torch.stack([self.mapping.restore(one.softmax(0)) for one in logits])
+        latent = self.latents[sample, frame][None]
+        detail = None if self.details is None else self.details[frame][None]
+        logits = self.model.decode(latent, self.mapping.size, detail)
+        return self.mapping.restore(logits[0].softmax(0))
 
     def frame_labels(self, sample: int, frame: int) -> np.ndarray:
         """Return the most probable classes of one sample of one frame, uint8 (*space)."""

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor
 
+from .base import SegmentationModel
 from .blocks import append_axes, pad_to_stride
 from .ldseg import LDSeg
-from .res_unet import ResUNet
 
 # Per class and sample, without the background: the paper's pooled Dice neglects small objects.
 _dice = DiceLoss(include_background=False, softmax=True, smooth_nr=1.0, smooth_dr=1.0)
@@ -50,7 +50,9 @@ def _mean_where(values: Tensor, weights: Tensor) -> Tensor:
     return (weighted / weights.sum(axes).clamp(min=1e-6)).mean()
 
 
-def deterministic_loss(model: ResUNet, image: Tensor, label: Tensor, gamma: float) -> LossTerms:
+def deterministic_loss(
+    model: SegmentationModel, image: Tensor, label: Tensor, gamma: float
+) -> LossTerms:
     """Return the baseline's loss, cross entropy + gamma Dice; arguments as in ``training_loss``."""
     logits = model.decode(model.encode_image(image), label.shape[2:])
     cross_entropy, dice = segmentation_loss(logits, label)
@@ -95,7 +97,7 @@ def training_loss(
     output = model.denoiser(z_t, z_i, t)
     target = model.parametrisation.target(z0, noise, a)
     latent = model.parametrisation.training_latent(output, z_t, a)
-    logits = model.decode(latent, label.shape[2:])
+    logits = model.decode(latent, label.shape[2:], model.encode_detail(image))
     cross_entropy, dice = segmentation_loss(logits, label, reviewed)
     error = (output - target) ** 2
     if reviewed is None:

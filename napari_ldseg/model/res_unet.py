@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .architecture import Architecture
+from .base import SegmentationModel
 from .blocks import crop_to_size, pad_to_stride
 
 
-class ResUNet(nn.Module):
+class ResUNet(SegmentationModel):
     """Residual U-Net of ``image_widths`` with one segmentation per image.
 
     The image embedding and the latent of the interface are the logits at full size, so all samples are
@@ -47,6 +48,6 @@ class ResUNet(nn.Module):
         """Return ``z_i``; noise and steps are ignored."""
         return z_i
 
-    def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
+    def decode(self, z: Tensor, size: tuple[int, ...], detail: Tensor | None = None) -> Tensor:
         """Crop the logits to ``size``."""
         return crop_to_size(z, size)

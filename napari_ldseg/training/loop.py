@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,17 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from ..checkpoint.file import Checkpoint, build_model
-from ..checkpoint.inherit import inherit
+from ..checkpoint.inherit import can_inherit, inherit
 from ..checkpoint.metadata import Metadata, TrainingRecord
 from ..datasets.case import Case
 from ..errors import LDSegError
 from ..evaluation.overlap import evaluate
+from ..inference.devices import resolve_device, training_precision
 from ..inference.distributed import device_name
+from ..model.base import SegmentationModel
 from ..model.blocks import CHANNELS_LAST
 from ..model.ldseg import LDSeg
 from ..model.losses import LossTerms, deterministic_loss, training_loss
-from ..model.res_unet import ResUNet
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
 from .log import Progress, RunLog
 from .run_folder import STATE, TrainingStopped
@@ -42,7 +42,7 @@ SECONDS_BETWEEN_STATES = 300
 class Objective(nn.Module):
     """The loss as one module, so that Fabric sees every network's gradient."""
 
-    def __init__(self, model: LDSeg | ResUNet, settings: TrainingSettings):
+    def __init__(self, model: SegmentationModel, settings: TrainingSettings):
         super().__init__()
         self.model, self.settings = model, settings
 
@@ -57,7 +57,7 @@ class Objective(nn.Module):
         """See ``training_loss``; ``label`` and ``reviewed`` are (batch, 1, *size), integer."""
         one_hot = F.one_hot(label[:, 0].long(), self.model.architecture.classes)
         one_hot = one_hot.movedim(-1, 1).float()
-        if isinstance(self.model, ResUNet):
+        if not isinstance(self.model, LDSeg):
             return deterministic_loss(self.model, image, one_hot, self.settings.gamma)
         weights = self.settings.gamma, self.settings.lambda_
         counted = None if reviewed is None else reviewed.float()
@@ -94,8 +94,8 @@ def train(
     fabric
         Devices and precision, launched; by default one device with ``settings.precision``.
     start
-        A checkpoint to start from, of the same architecture except for the number of classes: a class
-        takes over the weights of the one with its name, a new class starts from random ones.
+        A checkpoint to start from, of the same architecture except for the number of classes and details that
+        it does not have: a class takes over the weights of the one with its name, a new one starts from random ones.
     folder
         Where the log and, at every validation and every five minutes, the state are written.
     resume
@@ -115,15 +115,20 @@ def train(
     LDSegError
         If the loss becomes NaN, a case does not fit, or the folder cannot be written.
     """
-    fabric = fabric or Fabric(devices=1, precision=settings.precision)
+    identity = fingerprint(metadata, settings, training)
+    if fabric is None:
+        precision = training_precision(settings.precision, resolve_device())
+        fabric = Fabric(devices=1, precision=precision)  # type: ignore[arg-type]
+    precision = training_precision(settings.precision, fabric.device)
+    settings = settings.model_copy(update={"precision": precision})
     _check(metadata, training, settings, fabric, start)
     fabric.seed_everything(settings.seed, verbose=False)
     model = build_model(metadata)
     if start is not None:
         inherit(model, metadata, start)
     model.requires_grad_(True)
-    for network in settings.fixed:
-        getattr(model, network).requires_grad_(False)
+    for network in filter(None, (getattr(model, name) for name in settings.fixed)):
+        network.requires_grad_(False)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     origin = {n: w.detach().clone() for n, w in model.state_dict().items() if settings.blend < 1}
     if isinstance(model, LDSeg):
@@ -143,7 +148,6 @@ def train(
         "average": average,
     }
     parts["precision"] = fabric.strategy.precision
-    identity = fingerprint(metadata, settings, training)
     start_hash = (start.sha256 or "") if start else ""
     done = 0
     if folder is not None and resume and (folder / STATE).is_file():
@@ -224,10 +228,7 @@ def _check(
             f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "
             "training.batch_size a multiple of their number."
         )
-    if start is not None and (
-        replace(start.metadata.architecture, classes=metadata.architecture.classes)
-        != metadata.architecture
-    ):
+    if start is not None and not can_inherit(metadata, start.metadata):
         raise LDSegError(
             f"{start.metadata.name} has other networks than this configuration describes; start from "
             "a checkpoint of the same architecture."

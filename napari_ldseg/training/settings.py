@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-Network = Literal["label_encoder", "label_decoder", "image_encoder", "denoiser"]
+Network = Literal["label_encoder", "label_decoder", "image_encoder", "denoiser", "detail_encoder"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -39,7 +39,8 @@ class TrainingSettings(BaseModel):
     ``batch_size`` counts the samples of one update over all devices together. ``gamma`` and ``lambda_``
     weigh the Dice and the noise loss (2 and 1 in the paper). ``blend`` interpolates between the weights
     that the run starts from (0) and the trained ones (1): less than 1 forgets less (Wortsman et al.,
-    arXiv 2109.01903). ``fixed`` names networks that keep their weights. ``cache_gib`` bounds the memory for
+    arXiv 2109.01903). ``fixed`` names networks that keep their weights. ``precision`` is one of Lightning Fabric;
+    auto is bf16-mixed where the device has instructions for it, otherwise 32-true. ``cache_gib`` bounds the memory for
     prepared images on each node; what does not fit is read again.
     """
 
@@ -56,7 +57,7 @@ class TrainingSettings(BaseModel):
     gamma: NonNegativeFloat = 2.0
     lambda_: NonNegativeFloat = 1.0
     ema_decay: Fraction = 0.999
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     cache_gib: NonNegativeFloat = 4.0

@@ -12,6 +12,7 @@ from napari_ldseg.checkpoint.metadata import Intensity
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.overlap import evaluate, metrics
 from napari_ldseg.evaluation.steps import measure_label_steps, measure_posterior_steps
+from napari_ldseg.inference.distributed import make_fabric
 from napari_ldseg.model.schedule import NoiseSchedule
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.data import CaseDataset, JointBatches, prepare_case
@@ -61,6 +62,18 @@ def test_a_trained_checkpoint_says_how_it_was_made(trained, tmp_path):
     assert record.settings["augmentation.rotation"] == "0.0" and record.licence == "BSD-3-Clause"
     assert {"python", "torch", "monai", "napari-ldseg"} <= set(loaded.metadata.software)
     np.testing.assert_array_equal(evaluate(loaded, cases[:2]), evaluate(checkpoint, cases[:2]))
+
+
+@pytest.mark.parametrize(("known", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_bfloat16_is_only_chosen_where_it_is_fast(disc_metadata, known, precision, monkeypatch):
+    capabilities = {"avx512_bf16": known, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    given = settings(updates=1, precision="auto")
+    fabric = make_fabric("cpu", precision=given.precision)
+    assert fabric.strategy.precision.precision == precision
+    for chosen in (fabric, None):
+        checkpoint = train(disc_metadata(2), discs(2, 2), [], given, fabric=chosen)
+        assert checkpoint.metadata.training.settings["precision"] == precision
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

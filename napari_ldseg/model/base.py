@@ -1,0 +1,36 @@
+"""What every segmentation model offers to inference and training, whatever its networks are."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .architecture import Architecture
+
+
+class SegmentationModel(nn.Module):
+    """Images to samples of segmentations, in three steps: embed the image, sample latents, decode them.
+
+    A deterministic model returns the same latent for all noise. Any image size works.
+    """
+
+    architecture: Architecture
+
+    def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (latent_channels, *cells) for an image of spatial ``size``."""
+        raise NotImplementedError
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Map an image (batch, image_channels, *size), float, to its embedding z_i (batch, ...)."""
+        raise NotImplementedError
+
+    def encode_detail(self, image: Tensor) -> Tensor | None:
+        """Map an image to what ``decode`` takes of it besides the latent; None if that is nothing."""
+        return None
+
+    def sample(self, z_i: Tensor, noise: Tensor, steps: int) -> Tensor:
+        """Return latents shaped like ``noise`` (batch, *latent_shape) from embeddings, in ``steps`` steps."""
+        raise NotImplementedError
+
+    def decode(self, z: Tensor, size: tuple[int, ...], detail: Tensor | None = None) -> Tensor:
+        """Map latents to logits (batch, classes, *size), float32; ``detail`` is that of the samples' images."""
+        raise NotImplementedError
