@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -12,23 +10,16 @@ from .file import Checkpoint, build_model
 from .metadata import Metadata
 
 
-def can_inherit(metadata: Metadata, start: Metadata) -> bool:
-    """Whether ``inherit`` can take over the weights of ``start`` into the networks of ``metadata``."""
-    new, old = metadata.architecture, start.architecture
-    details = old.detail_channels or new.detail_channels
-    return replace(old, classes=new.classes, detail_channels=details) == new
-
-
 def inherit(model: SegmentationModel, metadata: Metadata, start: Checkpoint) -> None:
     """Copy the weights of ``start`` into ``model``, whose metadata is ``metadata``.
 
-    The architectures differ at most in the number of classes and in details, which ``start`` may lack. Weights of
-    one class (in the first layer of the label encoder and the last of the decoder) are copied to the class of the
-    same name; those of a new class and of new details are not changed.
+    The architectures differ at most in the number of classes. Weights of one class (in the first layer
+    of the label encoder and the last of the decoder) are copied to the class of the same name; those of
+    a new class are not changed.
     """
     old = [c.name for c in start.metadata.classes]
     new = [c.name for c in metadata.classes]
-    old_weights = model.state_dict() | start.model.state_dict()
+    old_weights = start.model.state_dict()
     if old == new:
         model.load_state_dict(old_weights)
         return

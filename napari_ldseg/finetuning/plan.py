@@ -30,7 +30,7 @@ WATCHED_IMAGES = 8
 NOT_RETRAINED = (
     "{} is a baseline without diffusion, which is not retrained here; choose an LDSeg model."
 )
-FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder", "detail_encoder")
+FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder")
 
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -138,7 +138,6 @@ class PosteriorSampler:
                 raise LDSegError(f"{scan.name} has no slice {frame}.")
         self._symmetries = symmetries(metadata, size)
         self._embeddings: dict[Frame, Tensor] = {}
-        self._details: dict[Frame, Tensor] = {}  # of checkpoints whose decoder takes some
         self._distances: dict[Hashable, float] = {}
         self._digest = hashlib.sha256()
         self._shrunk = False
@@ -249,7 +248,6 @@ class PosteriorSampler:
             posterior.scan.shape,
             frames,
             stacked_latents(posterior.latents, frames, posterior.n),
-            None if not self._details else torch.cat([self._details[frame] for frame in frames]),
             {**posterior.provenance, "samples": posterior.n},
         )
 
@@ -285,22 +283,20 @@ class PosteriorSampler:
             mean = torch.zeros(self.metadata.architecture.classes, *size)
             for first in range(0, len(self._symmetries), self._batch):
                 batch = self._symmetries[first : first + self._batch]
-                latents, detail = self._sample_turned(frame, batch, steps)
-                decoded = self._model.decode(latents, size, detail).softmax(1).float().cpu()
+                latents = self._sample_turned(frame, batch, steps)
+                decoded = self._model.decode(latents, size).softmax(1).float().cpu()
                 for symmetry, probabilities in zip(batch, decoded, strict=True):
                     mean += symmetry.undo(probabilities) / len(self._symmetries)
             self.posterior.set_label_map(frame, 0, self._map.restore(mean))
 
-    def _sample_turned(
-        self, frame: Frame, batch: Sequence[Symmetry], steps: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return z_l(0) of the first sample of the image in each of the symmetries, and its details."""
+    def _sample_turned(self, frame: Frame, batch: Sequence[Symmetry], steps: int) -> Tensor:
+        """Return z_l(0) of the first sample of the image in each of the symmetries."""
         if batch == [Symmetry(len(self._map.size))]:
-            return self._sample([(frame, 0)], steps), self._detail([frame])
+            return self._sample([(frame, 0)], steps)
         grid = self._input(frame, self._image(frame))
-        turned = torch.stack([symmetry.apply(grid) for symmetry in batch]).to(self._device)
-        z_i, detail = self._model.encode_image(turned), self._model.encode_detail(turned)
-        return self._sample_from(z_i, [0] * len(batch), steps), detail
+        turned = torch.stack([symmetry.apply(grid) for symmetry in batch])
+        z_i = self._model.encode_image(turned.to(self._device))
+        return self._sample_from(z_i, [0] * len(batch), steps)
 
     def _sampling_batch(self, steps: int) -> int:
         """Return how many latents to sample together: a multiple of the decoded batch."""
@@ -314,8 +310,7 @@ class PosteriorSampler:
     @torch.inference_mode()
     def _decode(self, batch: list[tuple[Frame, int]], latents: Tensor) -> None:
         """Decode ``latents`` and add them to the posterior."""
-        detail = self._detail([frame for frame, _ in batch])
-        decoded = self._model.decode(latents.to(self._device), self._map.size, detail)
+        decoded = self._model.decode(latents.to(self._device), self._map.size)
         for (frame, sample), latent, logits in zip(batch, latents, decoded, strict=True):
             probabilities = self._map.restore(logits.softmax(0))
             self.posterior.add(frame, sample, probabilities, latent)
@@ -324,21 +319,11 @@ class PosteriorSampler:
         if frame not in self._embeddings:
             image = self._image(frame)  # read once, as it may be on the disk
             grid = self._input(frame, image)
-            batch = grid[None].to(self._device)
-            self._embeddings[frame] = self._model.encode_image(batch).cpu()
-            detail = self._model.encode_detail(batch)
-            if detail is not None:
-                self._details[frame] = detail.cpu()
+            self._embeddings[frame] = self._model.encode_image(grid[None].to(self._device)).cpu()
             self._digest.update(np.ascontiguousarray(image).tobytes())
             self._measure_distance(frame, grid, self._embeddings[frame], self._map.content)
         self.posterior.provenance["image_sha256"] = self._digest.hexdigest()
         return self._embeddings[frame]
-
-    def _detail(self, frames: Sequence[Frame]) -> Tensor | None:
-        """Return the details of embedded frames for the decoder, on the device; None if it takes none."""
-        if not self._details:
-            return None
-        return torch.cat([self._details[frame] for frame in frames]).to(self._device)
 
     def _image(self, frame: Frame) -> np.ndarray:
         return np.asarray(self.scan.array[frame] if frame else self.scan.array)

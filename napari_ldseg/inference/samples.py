@@ -34,8 +34,6 @@ class Samples:
         Leading indices of the frames that were sampled, as in ``Posterior.planned_frames``.
     latents
         z_l(0), float32 (N, frames, latent_channels, *cells), on the CPU.
-    details
-        What the decoder takes of the images, (frames, detail_channels, *half size), or None.
     provenance
         That of the posterior: checkpoint, seed, steps and so on.
     window
@@ -48,7 +46,6 @@ class Samples:
     shape: tuple[int, ...]
     frames: tuple[Frame, ...]
     latents: Tensor
-    details: Tensor | None
     provenance: Mapping
     window: tuple[int, ...] | None = None
     _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
@@ -74,9 +71,7 @@ class Samples:
 
     @torch.inference_mode()
     def _decode_one(self, sample: int, frame: int) -> Tensor:
-        latent = self.latents[sample, frame][None]
-        detail = None if self.details is None else self.details[frame][None]
-        logits = self.model.decode(latent, self.mapping.size, detail)
+        logits = self.model.decode(self.latents[sample, frame][None], self.mapping.size)
         return self.mapping.restore(logits[0].softmax(0))
 
     def frame_labels(self, sample: int, frame: int) -> np.ndarray:

@@ -64,7 +64,7 @@ class TiledSampler(PosteriorSampler):
         self._done = 0
         self._tiles: dict[Frame, list[Tile]] = {}
         self._ranges: dict[Frame, IntensityRange] = {}
-        self._tile_features: dict[tuple[Frame, Tile], tuple[Tensor, Tensor | None]] = {}
+        self._tile_embeddings: dict[tuple[Frame, Tile], Tensor] = {}
         self._tile_latents: dict[tuple[Frame, int, Tile], Tensor] | None = {}
         super().__init__(*arguments, **settings)
         self._symmetries = self._symmetries[:1]  # each would take as long as all tiles of a sample
@@ -152,8 +152,7 @@ class TiledSampler(PosteriorSampler):
         frame = next(frame for frame, tiles in self._tiles.items() if tiles)
         tile = self._tiles[frame][0]
         started = time.perf_counter()
-        latents = self._sample_tiles(frame, [tile], 0, self.steps_for(n))
-        self._decode_tiles(frame, [tile], latents)
+        self._decode_tiles(self._sample_tiles(frame, [tile], 0, self.steps_for(n)))
         return (time.perf_counter() - started) * self.tile_count * (n + self.has_label_pass(n))
 
     def run(self, n: int) -> Iterator[Posterior]:
@@ -213,12 +212,10 @@ class TiledSampler(PosteriorSampler):
             tuple(b - a for a, b in zip(region.start, region.stop, strict=True)),
             self.posterior.planned_frames,
             torch.empty(n, 0, *cells),
-            None,
             {**self.posterior.provenance, "samples": n},
             grid=self.grid,
             tiles={frame: tuple(tiles) for frame, tiles in self._tiles.items()},
             tile_latents=dict(self._tile_latents),
-            tile_details={key: self._features(*key)[1] for key in keys},
             start=region.start[-len(self.grid.content) :],
             window=self.grid.content,
         )
@@ -260,7 +257,7 @@ class TiledSampler(PosteriorSampler):
             batch = tiles[done : done + self._batch]
             try:
                 latents = self._sample_tiles(frame, batch, sample, steps)
-                decoded = self._decode_tiles(frame, batch, latents)
+                decoded = self._decode_tiles(latents)
             except (RuntimeError, MemoryError) as error:
                 self._halve_batch(error)
                 continue
@@ -275,7 +272,7 @@ class TiledSampler(PosteriorSampler):
 
         def look(tile: Tile) -> Candidate:
             latents = self._sample_tiles(frame, [tile], 0, FINDING_STEPS)
-            decoded = self._decode_tiles(frame, [tile], latents)[0, 1:].sum(0)
+            decoded = self._decode_tiles(latents)[0, 1:].sum(0)
             return Candidate(tile, decoded[self.grid.in_window(tile)].numpy())
 
         def has_tissue(tile: Tile) -> bool:
@@ -283,7 +280,7 @@ class TiledSampler(PosteriorSampler):
             return bool((content > BLANK).mean() > LEAST_TISSUE)
 
         found = yield from find_structures(self.grid, look, has_tissue)
-        self._tile_features.clear()
+        self._tile_embeddings.clear()
         self._distances.clear()  # only the tiles that are segmented count
         self._kept_bytes = 0
         return found
@@ -291,7 +288,7 @@ class TiledSampler(PosteriorSampler):
     @torch.inference_mode()
     def _sample_tiles(self, frame: Frame, tiles: Sequence[Tile], sample: int, steps: int) -> Tensor:
         """Return z_l(0) of each tile, (tiles, latent_channels, *cells)."""
-        z_i = torch.cat([self._features(frame, tile)[0] for tile in tiles]).to(self._device)
+        z_i = torch.cat([self._tile_embedding(frame, tile) for tile in tiles]).to(self._device)
         shape = self._model.latent_shape(self.grid.window)
         noise = torch.stack(
             [field_noise(self.seed, sample, self.grid.first_cell(tile), shape) for tile in tiles]
@@ -300,12 +297,9 @@ class TiledSampler(PosteriorSampler):
         return self._model.sample(z_i, noise.to(self._device, dtype), steps)
 
     @torch.inference_mode()
-    def _decode_tiles(self, frame: Frame, tiles: Sequence[Tile], latents: Tensor) -> Tensor:
+    def _decode_tiles(self, latents: Tensor) -> Tensor:
         """Return the probabilities (tiles, classes, *window), on the CPU."""
-        details = [self._features(frame, tile)[1] for tile in tiles]
-        given = [detail for detail in details if detail is not None]
-        detail = torch.cat(given).to(self._device) if given else None
-        return self._model.decode(latents, self.grid.window, detail).softmax(1).float().cpu()
+        return self._model.decode(latents, self.grid.window).softmax(1).float().cpu()
 
     def tile_input(self, frame: Frame, tile: Tile) -> Tensor:
         """Return the networks' input for a tile, (image_channels, *window), 0 to 1."""
@@ -322,27 +316,22 @@ class TiledSampler(PosteriorSampler):
         image = self.scan.array[frame] if frame else self.scan.array
         return read_part(self._map, _ChannelsFirst(image, self.scan.channels), tile)
 
-    def _features(self, frame: Frame, tile: Tile) -> tuple[Tensor, Tensor | None]:
-        """Return a tile's image embedding, and its details if the decoder takes some, on the CPU."""
-        if (frame, tile) in self._tile_features:
-            return self._tile_features[frame, tile]
+    def _tile_embedding(self, frame: Frame, tile: Tile) -> Tensor:
+        if (frame, tile) in self._tile_embeddings:
+            return self._tile_embeddings[frame, tile]
         image = self.tile_input(frame, tile)
-        batch = image[None].to(self._device)
-        embedding, detail = self._model.encode_image(batch).cpu(), self._model.encode_detail(batch)
-        detail = None if detail is None else detail.cpu()
+        embedding = self._model.encode_image(image[None].to(self._device)).cpu()
         self._measure_distance((frame, tile), image, embedding, self.grid.in_window(tile))
-        self._kept_bytes += embedding.nbytes + (0 if detail is None else detail.nbytes)
+        self._kept_bytes += embedding.nbytes
         if self._kept_bytes < KEPT_BYTES:
-            self._tile_features[frame, tile] = embedding, detail
-        return embedding, detail
+            self._tile_embeddings[frame, tile] = embedding
+        return embedding
 
     def _keep_latent(self, key: tuple[Frame, int, Tile], latent: Tensor) -> None:
         if self._tile_latents is None:
             return
         self._tile_latents[key] = latent.float().cpu()
-        detail = self._features(key[0], key[2])[1]
-        size = self._tile_latents[key].nbytes + (0 if detail is None else detail.nbytes)
-        if len(self._tile_latents) * size > KEPT_BYTES:
+        if len(self._tile_latents) * self._tile_latents[key].nbytes > KEPT_BYTES:
             self._tile_latents = None
 
     def _tiles_before(self, frame: Frame) -> int:
@@ -360,8 +349,6 @@ class TiledSamples(Samples):
         The tiles of each frame.
     tile_latents
         z_l(0) per (frame, sample, tile), (latent_channels, *cells); ``latents`` is empty.
-    tile_details
-        What the decoder takes of each tile of a frame, (1, detail_channels, *half window), or None.
     start
         The first voxel of ``shape`` on the spatial axes of the image that was sampled.
     """
@@ -369,7 +356,6 @@ class TiledSamples(Samples):
     grid: TileGrid = field(kw_only=True)
     tiles: dict[Frame, tuple[Tile, ...]] = field(kw_only=True)
     tile_latents: dict[tuple[Frame, int, Tile], Tensor] = field(kw_only=True)
-    tile_details: dict[tuple[Frame, Tile], Tensor | None] = field(kw_only=True)
     start: tuple[int, ...] = field(kw_only=True)
 
     @torch.inference_mode()
@@ -393,10 +379,7 @@ class TiledSamples(Samples):
         device = next(self.model.parameters()).device
         for tile, box in boxes.items():
             latent = self.tile_latents[where, sample, tile][None].to(device)
-            detail = self.tile_details[where, tile]
-            detail = None if detail is None else detail.to(device)
-            logits = self.model.decode(latent, self.grid.window, detail)
-            probabilities = logits.softmax(1).float().cpu()
+            probabilities = self.model.decode(latent, self.grid.window).softmax(1).float().cpu()
             blending.add(box, weighted(self.grid, tile, probabilities[0]))
         return whole
 

@@ -51,9 +51,6 @@ class Architecture:
         1, 2 or 4: the label encoder sees the label averaged over this many pixels per axis, and the
         decoder's logits are upsampled linearly by it. ``label_widths`` then omits the first 0, 1 or 2
         levels.
-    detail_channels
-        Channels of the image's features at half size that the label decoder sees beside the latent, at its levels
-        of half and quarter size; 0 for a decoder that sees the latent alone, as in the paper.
 
     Raises
     ------
@@ -76,7 +73,6 @@ class Architecture:
     label_encoder: Encoder = "learned"
     image_encoder: Encoder = "learned"
     label_stride: int = 1
-    detail_channels: int = 0
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
@@ -85,7 +81,6 @@ class Architecture:
         _check_count("classes", self.classes, 2, MAX_CHANNELS)
         _check_count("latent_channels", self.latent_channels, 1, MAX_CHANNELS)
         _check_count("embedding_channels", self.embedding_channels, 1, MAX_CHANNELS)
-        _check_count("detail_channels", self.detail_channels, 0, MAX_CHANNELS)
         _check_count("denoiser_blocks", self.denoiser_blocks, 1, 8)
         for name in ("label_widths", "image_widths", "denoiser_widths"):
             widths = getattr(self, name)
@@ -108,8 +103,6 @@ class Architecture:
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout}")
         self._check_encoders()
-        if self.detail_channels and not self.detail_levels:
-            raise ValueError("the label decoder has no level of half or quarter size for details")
 
     def _check_encoders(self) -> None:
         for name in ("label_encoder", "image_encoder"):
@@ -135,12 +128,6 @@ class Architecture:
     def stride(self) -> int:
         """Voxels of the image per latent cell and axis (16 in the paper)."""
         return 2**self.downsamplings
-
-    @property
-    def detail_levels(self) -> dict[int, int]:
-        """The label decoder's levels, from the latent's 0 on, that have half or quarter size: their strides."""
-        strides = {level: self.stride >> level for level in range(len(self.label_widths))}
-        return {level: stride for level, stride in strides.items() if stride in (2, 4)}
 
     def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return (latent_channels, *latent size) for an image of spatial ``size``."""

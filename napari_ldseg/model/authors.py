@@ -37,7 +37,7 @@ def authors_networks(arch: Architecture, size: tuple[int, ...]) -> Networks:
         AuthorsImageEncoder(arch),
         AuthorsDenoiser(arch),
     )
-    for network in filter(None, networks):
+    for network in networks:
         for layer in network.modules():
             if isinstance(layer, GroupNorm):
                 layer.eps = KERAS_EPSILON

@@ -23,14 +23,10 @@ class SegmentationModel(nn.Module):
         """Map an image (batch, image_channels, *size), float, to its embedding z_i (batch, ...)."""
         raise NotImplementedError
 
-    def encode_detail(self, image: Tensor) -> Tensor | None:
-        """Map an image to what ``decode`` takes of it besides the latent; None if that is nothing."""
-        return None
-
     def sample(self, z_i: Tensor, noise: Tensor, steps: int) -> Tensor:
         """Return latents shaped like ``noise`` (batch, *latent_shape) from embeddings, in ``steps`` steps."""
         raise NotImplementedError
 
-    def decode(self, z: Tensor, size: tuple[int, ...], detail: Tensor | None = None) -> Tensor:
-        """Map latents to logits (batch, classes, *size), float32; ``detail`` is that of the samples' images."""
+    def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Map latents (batch, *latent_shape) to logits (batch, classes, *size), float32."""
         raise NotImplementedError

@@ -126,14 +126,6 @@ def time_embedding(t: Tensor, features: int = TIME_FEATURES) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
-    """Set a layer's weights to zero, so that what it adds begins as nothing, and return it."""
-    with torch.no_grad():
-        for weight in layer.parameters():
-            weight.zero_()
-    return layer
-
-
 def append_axes(x: Tensor, ndim: int) -> Tensor:
     """Append axes of length one until ``x`` has ``ndim`` axes."""
     return x.reshape(*x.shape, *(1,) * (ndim - x.ndim))

@@ -98,9 +98,9 @@ class CastNetwork(nn.Module):
         self.network = network.to(dtype).to(memory_format=memory_format)  # type: ignore[call-overload]
         self.dtype, self.memory_format = dtype, memory_format
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return the network's result, float32."""
-        result = self.network(*(x.to(self.dtype, memory_format=self.memory_format) for x in inputs))
+        result = self.network(x.to(self.dtype, memory_format=self.memory_format))
         return result.to(torch.float32, memory_format=torch.contiguous_format)
 
 

@@ -13,7 +13,6 @@ from .base import SegmentationModel
 from .blocks import append_axes, crop_to_size, pad_to_stride
 from .networks import (
     Denoiser,
-    DetailEncoder,
     ImageEncoder,
     LabelDecoder,
     LabelEncoder,
@@ -32,7 +31,6 @@ class Networks(NamedTuple):
     label_decoder: nn.Module
     image_encoder: nn.Module
     denoiser: nn.Module
-    detail_encoder: nn.Module | None = None
 
 
 def paper_networks(architecture: Architecture) -> Networks:
@@ -44,7 +42,6 @@ def paper_networks(architecture: Architecture) -> Networks:
         LabelDecoder(architecture),
         (ImageEncoder if learned_image else NearestImage)(architecture),
         Denoiser(architecture),
-        DetailEncoder(architecture) if architecture.detail_channels else None,
     )
 
 
@@ -71,7 +68,6 @@ class LDSeg(SegmentationModel):
         self.label_decoder = networks.label_decoder
         self.image_encoder = networks.image_encoder
         self.denoiser = networks.denoiser
-        self.detail_encoder = networks.detail_encoder
 
     def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return (latent_channels, *cells) for an image of spatial ``size``."""
@@ -85,18 +81,9 @@ class LDSeg(SegmentationModel):
         """Map an image (batch, image_channels, *size), float, to z_i (batch, embedding_channels, *cells)."""
         return self.image_encoder(self._pad(image))
 
-    def encode_detail(self, image: Tensor) -> Tensor | None:
-        """Map an image to (batch, detail_channels, *padded size / 2) for the decoder; None if it takes no details."""
-        return None if self.detail_encoder is None else self.detail_encoder(self._pad(image))
-
-    def decode(self, z: Tensor, size: tuple[int, ...], detail: Tensor | None = None) -> Tensor:
-        """Map a latent (batch, latent_channels, *cells) to logits (batch, classes, *size), float32.
-
-        ``detail`` is what ``encode_detail`` returns of the samples' images.
-        """
-        latent = z.to(self._dtype())
-        given = () if detail is None else (detail,)
-        return crop_to_size(self.label_decoder(latent, *given), size)
+    def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Map a latent (batch, latent_channels, *cells) to logits (batch, classes, *size), float32."""
+        return crop_to_size(self.label_decoder(z.to(self._dtype())), size)
 
     def diffuse(self, z0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Return z_l(t) = sqrt(abar) z_l(0) + sqrt(1 - abar) eps (eq. 11); ``t`` is (batch,)."""

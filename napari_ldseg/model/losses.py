@@ -97,7 +97,7 @@ def training_loss(
     output = model.denoiser(z_t, z_i, t)
     target = model.parametrisation.target(z0, noise, a)
     latent = model.parametrisation.training_latent(output, z_t, a)
-    logits = model.decode(latent, label.shape[2:], model.encode_detail(image))
+    logits = model.decode(latent, label.shape[2:])
     cross_entropy, dice = segmentation_loss(logits, label, reviewed)
     error = (output - target) ** 2
     if reviewed is None:

@@ -1,4 +1,4 @@
-"""The networks of LDSeg. Shapes are (batch, channels, *space); sizes divide by the stride."""
+"""The four networks of LDSeg. Shapes are (batch, channels, *space); sizes divide by the stride."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from .blocks import (
     ResidualBlock,
     SelfAttention,
     Upsample,
-    append_axes,
     conv,
     standardise,
     time_embedding,
-    zeroed,
 )
 
-# Share of the training images whose details are hidden, so that the latent still decides.
-HIDDEN_DETAILS = 0.3
 AVERAGE = {2: F.avg_pool2d, 3: F.avg_pool3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
 
@@ -69,30 +65,8 @@ class NearestImage(nn.Module):
         return _cell_centres(image, self.stride)
 
 
-class DetailEncoder(nn.Module):
-    """The source image (batch, image_channels, *size) to features at half size for the label decoder."""
-
-    def __init__(self, arch: Architecture):
-        super().__init__()
-        channels = arch.detail_channels
-        self.halve = conv(arch.dims, arch.image_channels, channels, stride=2)
-        self.block = ResidualBlock(arch.dims, channels, channels, arch.dropout)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return (batch, detail_channels, *size / 2); in training, zeros for some samples."""
-        features = self.block(self.halve(image))
-        if not self.training:
-            return features
-        shown = torch.rand(len(image), device=image.device) >= HIDDEN_DETAILS
-        return features * append_axes(shown.to(features.dtype), features.ndim)
-
-
 class LabelDecoder(nn.Module):
-    """f_ld: latent, and details of the image if it takes them, to class logits at full size.
-
-    The softmax gives the probabilities. The convolutions of the details begin with zeros, so that a decoder without
-    them can be trained on with them.
-    """
+    """f_ld: latent to class logits at full size (softmax gives the probabilities)."""
 
     def __init__(self, arch: Architecture):
         super().__init__()
@@ -106,23 +80,10 @@ class LabelDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.norm = GroupNorm(widths[-1])
         self.out = conv(arch.dims, widths[-1], arch.classes, 1)
-        self.details = nn.ModuleDict()
-        for level, stride in arch.detail_levels.items() if arch.detail_channels else ():
-            added = conv(arch.dims, arch.detail_channels, widths[level], stride=stride // 2)
-            self.details[str(level)] = zeroed(added)
 
-    def forward(self, z: Tensor, detail: Tensor | None = None) -> Tensor:
-        """Return logits (batch, classes, *size), size = stride times the latent's.
-
-        ``detail`` is (batch, detail_channels, *size / 2), or None for a decoder without details.
-        """
-        h = z
-        for index, layer in enumerate(self.layers):
-            level = str(index // 2)  # each has a layer that enters it and a residual block
-            if index % 2 and level in self.details:
-                h = h + self.details[level](detail)
-            h = layer(h)
-        logits = self.out(F.silu(self.norm(h))).float()
+    def forward(self, z: Tensor) -> Tensor:
+        """Return logits (batch, classes, *size), size = stride times the latent's."""
+        logits = self.out(F.silu(self.norm(self.layers(z)))).float()
         if self.stride == 1:
             return logits
         # With few channels, interpolation is several times faster in the contiguous layout.

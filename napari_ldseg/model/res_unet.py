@@ -48,6 +48,6 @@ class ResUNet(SegmentationModel):
         """Return ``z_i``; noise and steps are ignored."""
         return z_i
 
-    def decode(self, z: Tensor, size: tuple[int, ...], detail: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
         """Crop the logits to ``size``."""
         return crop_to_size(z, size)

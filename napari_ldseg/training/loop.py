@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from ..checkpoint.file import Checkpoint, build_model
-from ..checkpoint.inherit import can_inherit, inherit
+from ..checkpoint.inherit import inherit
 from ..checkpoint.metadata import Metadata, TrainingRecord
 from ..datasets.case import Case
 from ..errors import LDSegError
@@ -94,8 +95,8 @@ def train(
     fabric
         Devices and precision, launched; by default one device with ``settings.precision``.
     start
-        A checkpoint to start from, of the same architecture except for the number of classes and details that
-        it does not have: a class takes over the weights of the one with its name, a new one starts from random ones.
+        A checkpoint to start from, of the same architecture except for the number of classes: a class
+        takes over the weights of the one with its name, a new class starts from random ones.
     folder
         Where the log and, at every validation and every five minutes, the state are written.
     resume
@@ -127,8 +128,8 @@ def train(
     if start is not None:
         inherit(model, metadata, start)
     model.requires_grad_(True)
-    for network in filter(None, (getattr(model, name) for name in settings.fixed)):
-        network.requires_grad_(False)
+    for network in settings.fixed:
+        getattr(model, network).requires_grad_(False)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     origin = {n: w.detach().clone() for n, w in model.state_dict().items() if settings.blend < 1}
     if isinstance(model, LDSeg):
@@ -228,7 +229,10 @@ def _check(
             f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "
             "training.batch_size a multiple of their number."
         )
-    if start is not None and not can_inherit(metadata, start.metadata):
+    if start is not None and (
+        replace(start.metadata.architecture, classes=metadata.architecture.classes)
+        != metadata.architecture
+    ):
         raise LDSegError(
             f"{start.metadata.name} has other networks than this configuration describes; start from "
             "a checkpoint of the same architecture."

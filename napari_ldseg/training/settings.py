@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-Network = Literal["label_encoder", "label_decoder", "image_encoder", "denoiser", "detail_encoder"]
+Network = Literal["label_encoder", "label_decoder", "image_encoder", "denoiser"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -16,7 +16,6 @@ from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.segment import make_sampler, segment
 from napari_ldseg.inference.tiled import TiledSampler
 from napari_ldseg.inference.tiles import image_part, read_part, restore_part, tile_grid
-from napari_ldseg.model.base import SegmentationModel
 from napari_ldseg.scans.scan import Scan, default_affine
 
 CLOSE = {"atol": 2e-5, "rtol": 0}
@@ -58,7 +57,7 @@ def test_a_large_image_is_segmented_in_tiles_whatever_their_order_and_the_memory
     assert_same(segment(checkpoint, Scan(lazy), 3, seed=1), full)
     decode, refused = checkpoint.model.decode, []
 
-    def scarce(z, size, detail=None):
+    def scarce(z, size):
         if len(z) > 1:
             refused.append(len(z))
             raise torch.OutOfMemoryError("out of memory")
@@ -181,7 +180,7 @@ def test_every_frame_of_a_4d_scan_is_a_volume_with_the_same_noise(tiny_checkpoin
     np.testing.assert_array_equal(large.voxel_counts(), 2 * large.voxel_counts() // 2)
 
 
-class Imagining(SegmentationModel):
+class Imagining(nn.Module):
     """Labels bright voxels, and draws a ball into the middle of every tile without any."""
 
     def __init__(self):
@@ -197,7 +196,7 @@ class Imagining(SegmentationModel):
     def sample(self, z_i, noise, steps):
         return z_i + 0.02 * noise
 
-    def decode(self, z, size, detail=None):
+    def decode(self, z, size):
         ball = torch.zeros(size)
         ball[tuple(slice(n // 2 - 3, n // 2 + 3) for n in size)] = 1
         bright = (z > 0.9).float()
