@@ -1,0 +1,78 @@
+"""DiffDGSS: the frozen image diffusion network and the interpreter as one model, and their losses."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..blocks import append_axes, crop_to_size, pad_to_stride
+from ..schedule import NoiseSchedule
+from .image_unet import ImageUNet
+from .interpreter import Interpreter
+from .inversion import Noise, features_over_times
+from .sizes import DiffDGSSSizes
+
+
+class DiffDGSS(nn.Module):
+    """Segmentation from diffusion features (DiffDGSSv2, IEEE TMI 45(2), 668-680, 2026).
+
+    Any image size works: images are padded to the stride by repeating the border.
+    """
+
+    def __init__(self, sizes: DiffDGSSSizes):
+        super().__init__()
+        self.sizes = sizes
+        self.schedule = NoiseSchedule(sizes.schedule_length, "cosine")
+        self.diffusion = ImageUNet(sizes)
+        self.interpreter = Interpreter(sizes)
+
+    def diffusion_loss(self, image: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Return the mean squared error of the predicted clean image, a scalar.
+
+        ``image`` and ``noise`` are (batch, channels, *size), ``t`` (batch,) are times 0..T-1.
+        """
+        a = append_axes(self.schedule.alpha_bars(t), image.ndim)
+        noised = a.sqrt() * image + (1 - a).sqrt() * noise
+        return F.mse_loss(self.diffusion(noised, t), image)
+
+    def logits_at(self, image: Tensor, k: int, noise: Noise | None = None) -> Tensor:
+        """Return the expert's logits (batch, classes, *size) at the k-th time alone.
+
+        The diffusion network is not trained by this: its features carry no gradient.
+        """
+        sizes, padded = self.sizes, pad_to_stride(image, self.sizes.stride)
+        start = 0 if sizes.inversion == "chained" else k
+        times = sizes.times[start : k + 1]
+        with torch.no_grad():
+            over_times = features_over_times(
+                self.diffusion, padded, times, self.schedule, sizes.inversion, noise
+            )
+            features = next(islice(over_times, k - start, None))
+        return crop_to_size(self._expert(features, k), image.shape[2:])
+
+    def logits_over_times(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+        """Return the expert's logits of all K times, (batch, K, classes, *size), without gradient.
+
+        Features are made and used one time after the other.
+        """
+        sizes, padded = self.sizes, pad_to_stride(image, self.sizes.stride)
+        with torch.no_grad():
+            over_times = features_over_times(
+                self.diffusion, padded, sizes.times, self.schedule, sizes.inversion, noise
+            )
+            logits = [
+                crop_to_size(self._expert(features, k), image.shape[2:])
+                for k, features in enumerate(over_times)
+            ]
+        return torch.stack(logits, dim=1)
+
+    def forward(self, image: Tensor, noise: Noise | None = None) -> Tensor:
+        """Return logits (batch, classes, *size), float32; only the weights over times have a gradient."""
+        return self.interpreter.weighting(self.logits_over_times(image, noise))
+
+    def _expert(self, features: list[Tensor], k: int) -> Tensor:
+        index = torch.full((len(features[0]),), k, device=features[0].device)
+        return self.interpreter.expert(features, index)
