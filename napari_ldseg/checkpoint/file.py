@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from ..errors import LDSegError
 from ..model.authors import authors_networks
+from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.res_unet import ResUNet
 from ..model.schedule import NoiseSchedule
@@ -30,15 +31,17 @@ class Checkpoint:
     """
 
     metadata: Metadata
-    model: LDSeg | ResUNet
+    model: LDSeg | ResUNet | DiffDGSS
     path: Path | None = None
     sha256: str | None = None
 
 
-def build_model(metadata: Metadata) -> LDSeg | ResUNet:
+def build_model(metadata: Metadata) -> LDSeg | ResUNet | DiffDGSS:
     """Return the untrained networks that ``metadata`` describes."""
     if metadata.networks == "res-unet":
         return ResUNet(metadata.architecture)
+    if metadata.diffdgss is not None:
+        return DiffDGSS(metadata.diffdgss, metadata.architecture)
     schedule = NoiseSchedule(metadata.schedule_length, metadata.schedule)
     networks = None
     if metadata.networks == "authors":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.res_unet import ResUNet
 from .file import Checkpoint, build_model
 from .metadata import Metadata
 
 
-def inherit(model: LDSeg | ResUNet, metadata: Metadata, start: Checkpoint) -> None:
+def inherit(model: LDSeg | ResUNet | DiffDGSS, metadata: Metadata, start: Checkpoint) -> None:
     """Copy the weights of ``start`` into ``model``, whose metadata is ``metadata``.
 
     The architectures differ at most in the number of classes. Weights of one class (in the first layer
@@ -47,6 +48,8 @@ def _class_axes(metadata: Metadata) -> dict[str, int | None]:
         fields["architecture"] |= {"classes": classes}
         fields["classes"] = [{"name": str(i), "colour": "#000000"} for i in range(classes)]
         fields["calibration"] = None
+        if fields["diffdgss"] is not None:
+            fields["diffdgss"] |= {"classes": classes}
         with torch.device("meta"):
             return build_model(Metadata.model_validate(fields)).state_dict()
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.metadata import Metadata
+from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.res_unet import ResUNet
 from .posterior import Frame, most_probable
@@ -44,7 +45,7 @@ class Samples:
     """
 
     metadata: Metadata
-    model: LDSeg | ResUNet
+    model: LDSeg | ResUNet | DiffDGSS
     mapping: GridMap
     shape: tuple[int, ...]
     frames: tuple[Frame, ...]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..architecture import Architecture
 from ..blocks import append_axes, crop_to_size, pad_to_stride
 from ..schedule import NoiseSchedule
 from .image_unet import ImageUNet
@@ -15,16 +16,22 @@ from .interpreter import Interpreter
 from .inversion import Noise, features_over_times
 from .sizes import DiffDGSSSizes
 
+SURE = 10.0  # logits of the background in the surround
+
 
 class DiffDGSS(nn.Module):
     """Segmentation from diffusion features (DiffDGSSv2, IEEE TMI 45(2), 668-680, 2026).
 
     Any image size works: images are padded to the stride by repeating the border.
+
+    It also has the interface of ``LDSeg`` for inference: the image embedding is the logits of all K
+    times, and a sample is the segmentation of one time, so that the spread of samples is that over times.
     """
 
-    def __init__(self, sizes: DiffDGSSSizes):
+    def __init__(self, sizes: DiffDGSSSizes, architecture: Architecture | None = None):
         super().__init__()
         self.sizes = sizes
+        self.architecture = architecture or Architecture(2, sizes.image_channels, sizes.classes)
         self.schedule = NoiseSchedule(sizes.schedule_length, "cosine")
         self.diffusion = ImageUNet(sizes)
         self.interpreter = Interpreter(sizes)
@@ -72,6 +79,36 @@ class DiffDGSS(nn.Module):
     def forward(self, image: Tensor, noise: Noise | None = None) -> Tensor:
         """Return logits (batch, classes, *size), float32; only the weights over times have a gradient."""
         return self.interpreter.weighting(self.logits_over_times(image, noise))
+
+    def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """Return (classes, *size)."""
+        return (self.sizes.classes, *size)
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """Map an image (batch, channels, *size) in [0, 1] to the logits of all times (batch, K classes, *size).
+
+        Where every channel is 0 is surround: the networks see the mean there, and the result is background.
+        """
+        inside = image.amax(1, keepdim=True) > 0
+        logits = self.logits_over_times((2 * image - 1) * inside)
+        background = torch.full((self.sizes.classes, 1, 1), -SURE, device=image.device)
+        background[0] = SURE
+        return torch.where(inside[:, None], logits, background).flatten(1, 2)
+
+    def sample(self, z_i: Tensor, noise: Tensor, steps: int) -> Tensor:
+        """Return logits (batch, classes, *size): in one step the weighted sum over times, else those of one
+        time, which the noise (batch, classes, *size) chooses with equal probability.
+        """
+        logits = z_i.unflatten(1, (-1, self.sizes.classes))
+        if steps == 1:
+            return self.interpreter.weighting(logits)
+        chosen = torch.special.ndtr(noise.flatten(1)[:, 0].double()) * len(self.sizes.times)
+        index = chosen.long().clamp(max=len(self.sizes.times) - 1)
+        return logits[torch.arange(len(logits), device=logits.device), index.to(logits.device)]
+
+    def decode(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Return the logits ``z`` (batch, classes, *size) as float32."""
+        return crop_to_size(z, size).float()
 
     def _expert(self, features: list[Tensor], k: int) -> Tensor:
         index = torch.full((len(features[0]),), k, device=features[0].device)
