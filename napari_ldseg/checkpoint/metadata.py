@@ -295,6 +295,10 @@ class Metadata(_Schema):
             raise ValueError("diffdgss networks, and no others, need their sizes in diffdgss")
         if self.diffdgss is not None:
             _check_diffdgss(self.diffdgss, arch, self.intensity)
+            if self.schedule_length != self.diffdgss.schedule_length or self.schedule != "cosine":
+                raise ValueError(
+                    "the schedule must be the cosine of diffdgss.schedule_length times"
+                )
         if self.networks == "authors":
             check_authors(arch, self.grid.size or ())
         return self

@@ -27,6 +27,8 @@ from ..errors import LDSegError
 from ..evaluation.overlap import evaluate
 from ..inference.distributed import device_name
 from ..model.blocks import CHANNELS_LAST
+from ..model.diffdgss.losses import diffdgss_loss, stage_of
+from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.losses import LossTerms, deterministic_loss, training_loss
 from ..model.res_unet import ResUNet
@@ -42,9 +44,10 @@ SECONDS_BETWEEN_STATES = 300
 class Objective(nn.Module):
     """The loss as one module, so that Fabric sees every network's gradient."""
 
-    def __init__(self, model: LDSeg | ResUNet, settings: TrainingSettings):
+    def __init__(self, model: LDSeg | ResUNet | DiffDGSS, settings: TrainingSettings):
         super().__init__()
         self.model, self.settings = model, settings
+        self.update = 1
 
     def forward(
         self,
@@ -60,6 +63,12 @@ class Objective(nn.Module):
         if isinstance(self.model, ResUNet):
             return deterministic_loss(self.model, image, one_hot, self.settings.gamma)
         weights = self.settings.gamma, self.settings.lambda_
+        if isinstance(self.model, DiffDGSS):
+            stage = stage_of(self.update, self.settings.updates, self.settings.diffusion_updates)
+            masks = None if reviewed is None else reviewed.float()
+            return diffdgss_loss(
+                self.model, image, one_hot, time, noise, stage, self.settings.gamma, masks
+            )
         counted = None if reviewed is None else reviewed.float()
         return training_loss(self.model, image, one_hot, time, noise, *weights, counted)
 
@@ -171,6 +180,7 @@ def train(
         if isinstance(batch, LDSegError):
             raise batch
         batch = {name: fabric.to_device(value) for name, value in batch.items()}
+        objective.update = update
         terms = wrapped(**batch)
         fabric.backward(terms.total)
         shared = torch.stack([*(t.detach().float() for t in terms), _flag(stop(), terms.total)])
@@ -190,11 +200,14 @@ def train(
         optimiser.zero_grad()
         rates.step()
         average.update_parameters(model)
+        if isinstance(model, DiffDGSS) and update == settings.diffusion_updates:
+            # The interpreter learns the features of the weights that are kept.
+            model.diffusion.load_state_dict(average.module.diffusion.state_dict())
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
         progress = Progress(update, settings.updates, LossTerms(*values), rate, left)  # type: ignore[arg-type]
         last = update == settings.updates
         measured = last or update % settings.validate_every == 0
-        if validation and measured:
+        if validation and measured and update > settings.diffusion_updates:
             validated = _checkpoint(metadata, average.module, origin, settings, update, start)
             dsc = _validation_dsc(validated, validation, fabric)
             progress = progress._replace(validation_dsc=dsc)
@@ -219,6 +232,13 @@ def _check(
 ) -> None:
     if not training:
         raise LDSegError("There are no training cases; add some images with labels.")
+    if settings.diffusion_updates and metadata.networks != "diffdgss":
+        raise LDSegError("training.diffusion_updates is for diffdgss networks only; remove it.")
+    if settings.diffusion_updates >= settings.updates:
+        raise LDSegError(
+            "training.diffusion_updates leaves no updates for the interpreter; make it smaller than "
+            "training.updates."
+        )
     if settings.batch_size % fabric.world_size:
         raise LDSegError(
             f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "
@@ -243,7 +263,9 @@ def _loader(
 ) -> Iterator[dict[str, Tensor] | LDSegError]:
     readers = max(1, settings.workers) * max(1, fabric.world_size // _nodes(fabric))
     cache = settings.cache_gib * 2**30 / readers
-    dataset = CaseDataset(metadata, cases, settings.augmentation, settings.seed, cache)
+    dataset = CaseDataset(
+        metadata, cases, settings.augmentation, settings.seed, cache, settings.patch
+    )
     batches = JointBatches(
         len(dataset),
         settings.batch_size,
@@ -276,9 +298,12 @@ def _flag(value: bool, like: Tensor) -> Tensor:
 
 
 def _rate(update: int, settings: TrainingSettings) -> float:
-    """Linear warm-up, then a cosine to 1 % of the rate."""
+    """Linear warm-up, then a cosine to 1 % of the rate, in each of the stages."""
+    first, length = settings.diffusion_updates, settings.updates
+    if first:
+        update, length = (update, first) if update < first else (update - first, length - first)
     warm = min(1.0, (update + 1) / settings.warmup)
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, update / settings.updates))))
+    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, update / max(length, 1)))))
 
 
 def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

@@ -28,6 +28,7 @@ FIELDS = {
     ),
     "grid": {"size": (64, 64), "keep_shape": True},
     "intensity": {"method": "fundus"},
+    "schedule_length": 4000,
     "label_steps": 1,
     "posterior_steps": 2,
     "training": {"data": "none", "licence": "CC0", "split": "none"},

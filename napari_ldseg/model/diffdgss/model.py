@@ -61,24 +61,28 @@ class DiffDGSS(nn.Module):
         return crop_to_size(self._expert(features, k), image.shape[2:])
 
     def logits_over_times(self, image: Tensor, noise: Noise | None = None) -> Tensor:
-        """Return the expert's logits of all K times, (batch, K, classes, *size), without gradient.
+        """Return the expert's logits of all K times, (batch, K, classes, *size).
 
-        Features are made and used one time after the other.
+        Features are made and used one time after the other; they carry no gradient.
         """
         sizes, padded = self.sizes, pad_to_stride(image, self.sizes.stride)
-        with torch.no_grad():
-            over_times = features_over_times(
-                self.diffusion, padded, sizes.times, self.schedule, sizes.inversion, noise
-            )
-            logits = [
-                crop_to_size(self._expert(features, k), image.shape[2:])
-                for k, features in enumerate(over_times)
-            ]
+        over_times = features_over_times(
+            self.diffusion, padded, sizes.times, self.schedule, sizes.inversion, noise
+        )
+        logits = []
+        for k in range(len(sizes.times)):
+            with torch.no_grad():
+                features = next(over_times)
+            logits.append(crop_to_size(self._expert(features, k), image.shape[2:]))
         return torch.stack(logits, dim=1)
 
     def forward(self, image: Tensor, noise: Noise | None = None) -> Tensor:
-        """Return logits (batch, classes, *size), float32; only the weights over times have a gradient."""
+        """Return logits (batch, classes, *size), float32; the diffusion network has no gradient."""
         return self.interpreter.weighting(self.logits_over_times(image, noise))
+
+    def centred(self, image: Tensor) -> Tensor:
+        """Map an image (batch, channels, *size) in [0, 1] to [-1, 1], and what is 0 in every channel to 0."""
+        return (2 * image - 1) * (image.amax(1, keepdim=True) > 0)
 
     def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return (classes, *size)."""
@@ -90,7 +94,7 @@ class DiffDGSS(nn.Module):
         Where every channel is 0 is surround: the networks see the mean there, and the result is background.
         """
         inside = image.amax(1, keepdim=True) > 0
-        logits = self.logits_over_times((2 * image - 1) * inside)
+        logits = self.logits_over_times(self.centred(image))
         background = torch.full((self.sizes.classes, 1, 1), -SURE, device=image.device)
         background[0] = SURE
         return torch.where(inside[:, None], logits, background).flatten(1, 2)
