@@ -85,13 +85,14 @@ def train_diffusion(
     state: Path,
     patch: int,
     batch: int,
+    power: float = 1.0,
 ) -> float:
-    """Train the image diffusion network on images alone."""
+    """Train the image diffusion network on images alone, at times T u^power with u uniform."""
     patches = Patches(cases, patch, batch, seed)
 
     def loss(update: int) -> Tensor:
         image, _, _ = patches.batch_of(update)
-        t = torch.randint(0, model.sizes.schedule_length, (len(image),))
+        t = (model.sizes.schedule_length * torch.rand(len(image)) ** power).long()
         return model.diffusion_loss(image, t, torch.randn_like(image))
 
     return fit(model.diffusion, loss, updates, 1e-3, seed, state, 0.995)
@@ -105,18 +106,24 @@ def train_interpreter(
     state: Path,
     patch: int,
     batch: int,
+    frozen: bool = True,
 ) -> float:
-    """Train the expert, each update at one random time, then the weights over times."""
+    """Train the expert, each update at one random time, then the weights over times.
+
+    Where the diffusion network is not ``frozen`` it is trained with the expert.
+    """
     patches = Patches(cases, patch, batch, seed + 100)
-    model.diffusion.requires_grad_(False)
+    model.diffusion.requires_grad_(not frozen)
     model.interpreter.train()
 
     def expert_loss(update: int) -> Tensor:
         image, label, inside = patches.batch_of(update)
         k = int(torch.randint(len(model.sizes.times), (1,)))
-        return _loss(model.logits_at(image, k, _noise(image)), label, inside, model.sizes.classes)
+        logits = model.logits_at(image, k, _noise(image), frozen)
+        return _loss(logits, label, inside, model.sizes.classes)
 
-    seconds = fit(model.interpreter.expert, expert_loss, updates, 3e-3, seed, state)
+    trained = model.interpreter.expert if frozen else model
+    seconds = fit(trained, expert_loss, updates, 3e-3, seed, state)
     if len(model.sizes.times) > 1:
         model.interpreter.expert.requires_grad_(False).eval()
 

@@ -64,10 +64,17 @@ class Objective(nn.Module):
             return deterministic_loss(self.model, image, one_hot, self.settings.gamma)
         weights = self.settings.gamma, self.settings.lambda_
         if isinstance(self.model, DiffDGSS):
-            stage = stage_of(self.update, self.settings.updates, self.settings.diffusion_updates)
-            masks = None if reviewed is None else reviewed.float()
+            given = self.settings
             return diffdgss_loss(
-                self.model, image, one_hot, time, noise, stage, self.settings.gamma, masks
+                self.model,
+                image,
+                one_hot,
+                time,
+                noise,
+                stage_of(self.update, given.updates, given.diffusion_updates),
+                given.gamma,
+                None if reviewed is None else reviewed.float(),
+                frozen=not given.end_to_end,
             )
         counted = None if reviewed is None else reviewed.float()
         return training_loss(self.model, image, one_hot, time, noise, *weights, counted)

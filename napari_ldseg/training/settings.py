@@ -52,13 +52,15 @@ class TrainingSettings(BaseModel):
     arXiv 2109.01903). ``fixed`` names networks that keep their weights. ``cache_gib`` bounds the memory for
     prepared images on each node; what does not fit is read again. Every update sees random square parts of
     ``patch`` pixels per axis of the images, or with 0 complete images. Of a DiffDGSS model, the first
-    ``diffusion_updates`` of the ``updates`` train the diffusion network on images alone.
+    ``diffusion_updates`` of the ``updates`` train the diffusion network on images alone; the others leave it as
+    it is, as in the paper, unless they are ``end_to_end``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     updates: PositiveInt = 2000
     diffusion_updates: NonNegativeInt = 0
+    end_to_end: bool = False
     patch: Annotated[int, Field(ge=0, le=4096)] = 0
     batch_size: PositiveInt = 8
     learning_rate: PositiveFloat = 1e-3

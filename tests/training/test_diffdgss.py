@@ -127,3 +127,14 @@ def test_settings_that_leave_no_interpreter_or_are_for_other_networks_are_refuse
         train(metadata, CASES, [], TrainingSettings(**SETTINGS | {"diffusion_updates": 9}))
     with pytest.raises(LDSegError, match="diffdgss networks only"):
         train(disc_metadata(2), CASES, [], TrainingSettings(**SETTINGS))
+
+
+def test_end_to_end_training_also_changes_the_diffusion_network(metadata):
+    frozen, end_to_end = (
+        train(metadata, CASES, [], TrainingSettings(**SETTINGS | {"end_to_end": value}))
+        for value in (False, True)
+    )
+    pairs = zip(
+        frozen.model.diffusion.parameters(), end_to_end.model.diffusion.parameters(), strict=True
+    )
+    assert not all(torch.equal(a, b) for a, b in pairs)

@@ -36,6 +36,7 @@ def diffdgss_loss(
     stage: Stage,
     gamma: float = 1.0,
     counted: Tensor | None = None,
+    frozen: bool = True,
 ) -> LossTerms:
     """Return the loss of one update.
 
@@ -58,6 +59,8 @@ def diffdgss_loss(
         Weight of the Dice loss.
     counted
         1 for the pixels that count in the segmentation's loss, (batch, 1, *size); None for all.
+    frozen
+        Whether the expert's stage leaves the diffusion network as it is.
     """
     image = model.centred(image)
     if stage == "diffusion":
@@ -65,7 +68,7 @@ def diffdgss_loss(
         zero = torch.zeros_like(error)
         return LossTerms(error, zero, zero, error)
     if stage == "expert":
-        logits = model.logits_at(image, int(t[0]) % len(model.sizes.times))
+        logits = model.logits_at(image, int(t[0]) % len(model.sizes.times), frozen=frozen)
     else:
         logits = model(image)
     cross_entropy, dice = segmentation_loss(logits, label, counted)

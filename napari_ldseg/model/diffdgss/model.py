@@ -45,15 +45,17 @@ class DiffDGSS(nn.Module):
         noised = a.sqrt() * image + (1 - a).sqrt() * noise
         return F.mse_loss(self.diffusion(noised, t), image)
 
-    def logits_at(self, image: Tensor, k: int, noise: Noise | None = None) -> Tensor:
+    def logits_at(
+        self, image: Tensor, k: int, noise: Noise | None = None, frozen: bool = True
+    ) -> Tensor:
         """Return the expert's logits (batch, classes, *size) at the k-th time alone.
 
-        The diffusion network is not trained by this: its features carry no gradient.
+        The diffusion network is not trained by this where it is ``frozen``: its features carry no gradient.
         """
         sizes, padded = self.sizes, pad_to_stride(image, self.sizes.stride)
         start = 0 if sizes.inversion == "chained" else k
         times = sizes.times[start : k + 1]
-        with torch.no_grad():
+        with torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
             over_times = features_over_times(
                 self.diffusion, padded, times, self.schedule, sizes.inversion, noise
             )
