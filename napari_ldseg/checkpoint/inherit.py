@@ -17,7 +17,7 @@ def inherit(model: LDSeg | ResUNet | DiffDGSS, metadata: Metadata, start: Checkp
 
     The architectures differ at most in the number of classes. Weights of one class (in the first layer
     of the label encoder and the last of the decoder) are copied to the class of the same name; those of
-    a new class are not changed.
+    a new class are not changed. The last layers of a DiffDGSS interpreter are not copied if the classes differ.
     """
     old = [c.name for c in start.metadata.classes]
     new = [c.name for c in metadata.classes]
@@ -34,7 +34,9 @@ def inherit(model: LDSeg | ResUNet | DiffDGSS, metadata: Metadata, start: Checkp
             axis = axes[name]
             if axis is None:
                 weight.copy_(old_weights[name])
-            else:
+            elif (
+                metadata.networks != "diffdgss"
+            ):  # whose last layers have several channels per class
                 for target, source in pairs:
                     weight.select(axis, target).copy_(old_weights[name].select(axis, source))
 

@@ -43,7 +43,7 @@ def fundus_intensities(image: NDArray) -> NDArray[np.float32]:
     return np.where(inside, np.maximum((standardised + 1) / 2, SMALLEST_INSIDE), 0)
 
 
-def standardised_fundus(image: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+def standardised_fundus(image: NDArray, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return (3, height, width) in [-1, 1] for (height, width, 3) of 0 to 255: each channel's mean inside the field of view is 0, its SD 1/3.
 
     The surround is 0, so that it looks the same for every camera.

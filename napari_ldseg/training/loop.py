@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -209,7 +209,8 @@ def train(
         average.update_parameters(model)
         if isinstance(model, DiffDGSS) and update == settings.diffusion_updates:
             # The interpreter learns the features of the weights that are kept.
-            model.diffusion.load_state_dict(average.module.diffusion.state_dict())
+            kept = cast(DiffDGSS, average.module).diffusion.state_dict()
+            model.diffusion.load_state_dict(kept)
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
         progress = Progress(update, settings.updates, LossTerms(*values), rate, left)  # type: ignore[arg-type]
         last = update == settings.updates
@@ -251,14 +252,17 @@ def _check(
             f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "
             "training.batch_size a multiple of their number."
         )
-    if start is not None and (
-        replace(start.metadata.architecture, classes=metadata.architecture.classes)
-        != metadata.architecture
-    ):
+    if start is not None and _sizes(start.metadata, metadata) != _sizes(metadata, metadata):
         raise LDSegError(
             f"{start.metadata.name} has other networks than this configuration describes; start from "
             "a checkpoint of the same architecture."
         )
+
+
+def _sizes(metadata: Metadata, wanted: Metadata) -> tuple[object, ...]:
+    """Return the sizes of the networks of ``metadata`` with the number of classes of ``wanted``."""
+    classes, own = wanted.architecture.classes, metadata.diffdgss
+    return replace(metadata.architecture, classes=classes), own and replace(own, classes=classes)
 
 
 def _loader(

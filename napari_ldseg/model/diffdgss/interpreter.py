@@ -60,8 +60,8 @@ class TimeWeighting(nn.Module):
     def __init__(self, times: int, classes: int):
         super().__init__()
         self.weigh = conv(2, times * classes, times, 1)
-        nn.init.zeros_(self.weigh.weight)
-        nn.init.zeros_(self.weigh.bias)
+        for weights in self.weigh.parameters():
+            nn.init.zeros_(weights)
 
     def forward(self, logits: Tensor) -> Tensor:
         """Map (batch, K, classes, *size) to the weighted sum (batch, classes, *size)."""
