@@ -135,7 +135,7 @@ def train_interpreter(
         seconds += fit(
             model.interpreter.weighting,
             weighting_loss,
-            max(updates // 20, 1),
+            max(updates // 40, 1),
             3e-2,
             seed,
             weighting,
