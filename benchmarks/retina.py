@@ -1,6 +1,7 @@
 """Retinal vessels on a camera that was left out: DiffDGSS, its ablations, and a plain U-Net.
 
 python benchmarks/retina.py run -o FOLDER --task TASK --method METHOD [--seed 0]
+python benchmarks/retina.py uncertainty -o FOLDER --task TASK --method METHOD
 python benchmarks/retina.py table -o FOLDER [--json docs/data/retina.json]
 
 LDSEG_DATA/retina, every photograph brought to 768 pixels. TASK is a camera to leave out (``stare``,
@@ -42,6 +43,7 @@ LOW_NOISE_POWER = (
     3.0  # times T u^3: after 2000 updates at uniform times fine vessels were still blurred
 )
 DIFFUSION_CAMERAS = ("drive", "drishti")
+DROPOUT_PASSES = 4
 THRESHOLDS = np.arange(1, 100) / 100
 
 METHODS: dict[str, dict[str, Any] | None] = {
@@ -250,6 +252,46 @@ def run(folder: Path, task: str, method: str, seed: int) -> None:
     print(facts, means(result), flush=True)
 
 
+def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
+    """Measure how well each candidate finds the wrong pixels of every third test photograph (AUROC)."""
+    training, _, test = cases_of(task)
+    _, _, model = trained(folder, task, method, seed, training)
+    if model is None:
+        raise SystemExit("only of DiffDGSS")
+    threshold = json.loads((folder / f"{task}-{method}-{seed}.json").read_text())["threshold"]
+    rows = []
+    for case in test[::3]:
+        image, (h, w) = _padded(case), case.inside.shape
+        with torch.no_grad():
+            logits = model.logits_over_times(image)
+            p = model.interpreter.weighting(logits).softmax(1)[0, 1]
+            times = logits.softmax(2)[0, :, 1]
+            model.interpreter.expert.train()
+            passes = [model(image).softmax(1)[0, 1] for _ in range(DROPOUT_PASSES)]
+            model.interpreter.expert.eval()
+        maps = {
+            "predictive SD": (p * (1 - p)).sqrt(),
+            "spread over times": times.std(0, correction=0),
+            "spread over dropout": torch.stack(passes).std(0, correction=0),
+        }
+        wrong = (p.numpy()[:h, :w] > threshold) != (case.label > 0)
+        found = {
+            n: auroc(m.numpy()[:h, :w][case.inside], wrong[case.inside]) for n, m in maps.items()
+        }
+        rows.append(found)
+        print(case.name, {k: round(v, 4) for k, v in found.items()}, flush=True)
+    facts = {
+        "kind": "uncertainty",
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "threshold": threshold,
+    }
+    name = f"uncertainty-{task}-{method}-{seed}.json"
+    cases = {c.name: r for c, r in zip(test[::3], rows, strict=True)}
+    (folder / name).write_text(json.dumps(facts | {"cases": cases}, indent=1))
+
+
 def means(result: dict[str, Any]) -> dict[str, float]:
     """Return the mean of every metric over the photographs."""
     rows = list(result["cases"].values())
@@ -282,7 +324,7 @@ def table(folder: Path, json_file: Path | None) -> None:
 def main() -> None:
     """Run one row or print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=("run", "table", "diffusion"))
+    parser.add_argument("action", choices=("run", "table", "diffusion", "uncertainty"))
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--task", choices=(*VESSEL_CAMERAS, "in-camera", "disc-cup"))
     parser.add_argument("--method", choices=list(METHODS))
@@ -295,7 +337,8 @@ def main() -> None:
     elif arguments.action == "diffusion":
         diffusion_of(arguments.output, SIZES)
     else:
-        run(arguments.output, arguments.task, arguments.method, arguments.seed)
+        action = uncertainty if arguments.action == "uncertainty" else run
+        action(arguments.output, arguments.task, arguments.method, arguments.seed)
 
 
 if __name__ == "__main__":
