@@ -85,14 +85,13 @@ def train_diffusion(
     state: Path,
     patch: int,
     batch: int,
-    power: float = 1.0,
 ) -> float:
-    """Train the image diffusion network on images alone, at times T u^power with u uniform."""
+    """Train the image diffusion network on images alone."""
     patches = Patches(cases, patch, batch, seed)
 
     def loss(update: int) -> Tensor:
         image, _, _ = patches.batch_of(update)
-        t = (model.sizes.schedule_length * torch.rand(len(image)) ** power).long()
+        t = torch.randint(0, model.sizes.schedule_length, (len(image),))
         return model.diffusion_loss(image, t, torch.randn_like(image))
 
     return fit(model.diffusion, loss, updates, 1e-3, seed, state, 0.995)
