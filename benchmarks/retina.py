@@ -243,7 +243,8 @@ def run(folder: Path, task: str, method: str, seed: int) -> None:
 
 def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
     """Measure how well each candidate finds the wrong pixels of every fifth test photograph (AUROC),
-    and F1 of each time alone at the threshold of all."""
+    and F1 of each time alone at the threshold of all.
+    """
     training, _, test = cases_of(task)
     _, _, model = trained(folder, task, method, seed, training)
     if model is None:
