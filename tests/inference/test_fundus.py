@@ -14,7 +14,7 @@ def photograph(brightness: float = 1.0, surround: int = 14) -> tuple[np.ndarray,
     shade = (100 + 20 * np.sin(columns / 9.0)) * brightness
     image[disc] = (shade[..., None] * [1.4, 0.8, 0.3])[disc].astype(np.uint8)
     vessel = disc & (abs(rows - 94) < 4) & (columns < 110)
-    image[vessel] = int(30 * brightness)
+    image[vessel] = int(15 * brightness)
     return image, disc
 
 
