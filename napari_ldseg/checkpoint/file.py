@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from ..errors import LDSegError
 from ..model.authors import authors_networks
 from ..model.base import SegmentationModel
+from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.res_unet import ResUNet
 from ..model.schedule import NoiseSchedule
@@ -40,6 +41,8 @@ def build_model(metadata: Metadata) -> SegmentationModel:
     """Return the untrained networks that ``metadata`` describes."""
     if metadata.networks == "res-unet":
         return ResUNet(metadata.architecture)
+    if metadata.diffdgss is not None:
+        return DiffDGSS(metadata.diffdgss, metadata.architecture)
     schedule = NoiseSchedule(metadata.schedule_length, metadata.schedule)
     networks = None
     if metadata.networks == "authors":

@@ -15,7 +15,7 @@ def inherit(model: SegmentationModel, metadata: Metadata, start: Checkpoint) -> 
 
     The architectures differ at most in the number of classes. Weights of one class (in the first layer
     of the label encoder and the last of the decoder) are copied to the class of the same name; those of
-    a new class are not changed.
+    a new class are not changed. The last layers of a DiffDGSS interpreter are not copied if the classes differ.
     """
     old = [c.name for c in start.metadata.classes]
     new = [c.name for c in metadata.classes]
@@ -32,7 +32,9 @@ def inherit(model: SegmentationModel, metadata: Metadata, start: Checkpoint) -> 
             axis = axes[name]
             if axis is None:
                 weight.copy_(old_weights[name])
-            else:
+            elif (
+                metadata.networks != "diffdgss"
+            ):  # whose last layers have several channels per class
                 for target, source in pairs:
                     weight.select(axis, target).copy_(old_weights[name].select(axis, source))
 
@@ -46,6 +48,8 @@ def _class_axes(metadata: Metadata) -> dict[str, int | None]:
         fields["architecture"] |= {"classes": classes}
         fields["classes"] = [{"name": str(i), "colour": "#000000"} for i in range(classes)]
         fields["calibration"] = None
+        if fields["diffdgss"] is not None:
+            fields["diffdgss"] |= {"classes": classes}
         with torch.device("meta"):
             return build_model(Metadata.model_validate(fields)).state_dict()
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ..model.architecture import Architecture
 from ..model.authors_sizes import check_authors
+from ..model.diffdgss.sizes import DiffDGSSSizes
 from ..utils.text import nfc
 
 Text = Annotated[str, Field(max_length=2000)]
@@ -46,7 +47,8 @@ class Grid(_Schema):
     """The voxel grid of the networks, with axes in the checkpoint's orientation.
 
     Either every image is resized to ``size`` voxels, or resampled to ``spacing`` mm per voxel and
-    then padded around the centre to at least ``minimum_size``. ``linear`` resampling applies a low-pass
+    then padded around the centre to at least ``minimum_size``. With ``keep_shape`` an image is resized to fit
+    into ``size`` without being distorted, and padded around the centre. ``linear`` resampling applies a low-pass
     filter where it shrinks; ``corners`` aligns the centres of the corner voxels and does not filter
     (scipy's zoom); ``nearest`` takes the voxel at floor(index * ratio) (as OpenCV).
     """
@@ -55,6 +57,7 @@ class Grid(_Schema):
     spacing: tuple[Millimetres, ...] | None = None
     minimum_size: tuple[Cells, ...] | None = None
     resampling: Literal["linear", "corners", "nearest"] = "linear"
+    keep_shape: bool = False
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Grid:
@@ -62,6 +65,8 @@ class Grid(_Schema):
             raise ValueError("the grid needs either a size or a spacing")
         if self.size is not None and self.minimum_size is not None:
             raise ValueError("a grid of fixed size takes no minimum size")
+        if self.keep_shape and self.size is None:
+            raise ValueError("keep_shape needs a grid of fixed size")
         if math.prod(self.size or self.minimum_size or ()) > MAX_GRID_VOXELS:
             raise ValueError("the grid is too large")
         return self
@@ -72,9 +77,10 @@ class Intensity(_Schema):
 
     ``min-max`` maps the extremes to 0 and 1, ``percentile`` the two percentiles, and clips. They are
     those of each channel, or of all channels ``jointly``, after the resampling or ``before_resampling``.
+    ``fundus`` is for colour photographs of the retina: see ``inference.fundus``.
     """
 
-    method: Literal["min-max", "percentile"] = "percentile"
+    method: Literal["min-max", "percentile", "fundus"] = "percentile"
     lower: Annotated[float, Field(ge=0, lt=50)] = 0.5
     upper: Annotated[float, Field(gt=50, le=100)] = 99.5
     jointly: bool = False
@@ -216,6 +222,9 @@ class Metadata(_Schema):
     overlapping tiles, because structures are everywhere; ``"find"`` searches for the structures with
     tiles and segments around them, because the training images are crops around a structure. None is
     the default of ``inference.checks.larger_images``.
+
+    ``networks`` is the model family. The sizes of ``"diffdgss"`` networks are in ``diffdgss``; of their
+    ``architecture`` only dimensions, channels and classes are used.
     """
 
     format_version: Literal[1] = 1
@@ -223,8 +232,9 @@ class Metadata(_Schema):
     description: Text
     architecture: Architecture
     networks: Annotated[
-        Literal["ldseg", "authors", "res-unet"], BeforeValidator(_renamed_networks)
+        Literal["ldseg", "authors", "res-unet", "diffdgss"], BeforeValidator(_renamed_networks)
     ] = "ldseg"
+    diffdgss: DiffDGSSSizes | None = None
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "cosine"
     schedule_length: Annotated[int, Field(ge=2, le=100_000)] = 1000
@@ -281,6 +291,25 @@ class Metadata(_Schema):
         factors = None if self.calibration is None else self.calibration.volume_factors
         if factors is not None and len(factors) != arch.classes - 1:
             raise ValueError(f"{len(factors)} volume factors for {arch.classes - 1} classes")
+        if (self.diffdgss is not None) != (self.networks == "diffdgss"):
+            raise ValueError("diffdgss networks, and no others, need their sizes in diffdgss")
+        if self.diffdgss is not None:
+            _check_diffdgss(self.diffdgss, arch, self.intensity)
+            if self.schedule_length != self.diffdgss.schedule_length or self.schedule != "cosine":
+                raise ValueError(
+                    "the schedule must be the cosine of diffdgss.schedule_length times"
+                )
         if self.networks == "authors":
             check_authors(arch, self.grid.size or ())
         return self
+
+
+def _check_diffdgss(sizes: DiffDGSSSizes, arch: Architecture, intensity: Intensity) -> None:
+    if arch.dims != 2:
+        raise ValueError("diffdgss networks are 2D")
+    if (sizes.image_channels, sizes.classes) != (arch.image_channels, arch.classes):
+        raise ValueError("the channels and classes of diffdgss must be those of the architecture")
+    if sizes.inversion == "noised":
+        raise ValueError("noised features are for comparisons; choose the anchored inversion")
+    if intensity.method == "fundus" and arch.image_channels != 3:
+        raise ValueError("fundus intensities need three channels (red, green, blue)")

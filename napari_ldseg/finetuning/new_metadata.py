@@ -84,6 +84,7 @@ def new_metadata(
         | {
             "name": config.name,
             "architecture": architecture,
+            "diffdgss": old.diffdgss and replace(old.diffdgss, classes=len(config.classes)),
             "classes": config.classes,
             "grid": _grid(old, [*seen, *held_out]),
             "field_of_view": field_of_view(old, seen),

@@ -30,6 +30,7 @@ WATCHED_IMAGES = 8
 NOT_RETRAINED = (
     "{} is a baseline without diffusion, which is not retrained here; choose an LDSeg model."
 )
+PATCH, COLOUR = 128, 0.15
 FIXED: tuple[Network, ...] = ("label_encoder", "label_decoder")
 
 
@@ -125,7 +126,8 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
 
     If both have the same classes, image encoder and denoiser are trained, and the result is ``BLEND`` of the
     way from the base's weights to the trained ones, so that little of the base is forgotten
-    (``benchmarks/forgetting.py``). With other classes, or without a base, all weights are trained.
+    (``benchmarks/forgetting.py``). With other classes, or without a base, all weights are trained. Of a DiffDGSS
+    model, the interpreter is trained.
     """
     scratch = base is None
     same = base is not None and [c.name for c in base.classes] == [c.name for c in metadata.classes]
@@ -136,7 +138,7 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
         axes = base.training.mirrored_axes(base.architecture.dims)
         augmentation = augmentation.model_copy(update={"flip_axes": axes, "rotation": turned})
     updates = {"quick": 160 if flat else 120, "thorough": 1200 if flat else 800}[pace]
-    return TrainingSettings(
+    settings = TrainingSettings(
         updates=updates * (4 if scratch else 1),
         batch_size=8 if flat else 2,
         learning_rate=2e-3 if scratch else 5e-4 if same else 1e-3,
@@ -148,6 +150,12 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
         fixed=FIXED if same else (),
         augmentation=augmentation,
     )
+    if metadata.networks != "diffdgss":
+        return settings
+    # The interpreter alone, on parts of the images: the features hold for other cameras.
+    changes = {"fixed": ("diffusion",), "blend": 1.0, "patch": PATCH, "batch_size": 4}
+    coloured = augmentation.model_copy(update={"shift": 0.0, "colour": COLOUR})
+    return settings.model_copy(update=changes | {"precision": "32-true", "augmentation": coloured})
 
 
 def expected_seconds(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..checkpoint.metadata import MAX_GRID_VOXELS, Metadata
 from ..errors import LDSegError
+from .fundus import fundus_intensities
 from .orientation import orientation_change
 
 LINEAR = {2: "bilinear", 3: "trilinear"}
@@ -184,10 +185,14 @@ def grid_map(metadata: Metadata, shape: tuple[int, ...], affine: np.ndarray) -> 
     grid = metadata.grid
     if grid.size is not None:
         inner = tuple(grid.size)
+        if grid.keep_shape:
+            factor = min(m / n for m, n in zip(inner, oriented, strict=True))
+            inner = tuple(max(1, round(n * factor)) for n in oriented)
     else:
         extent = [n * spacing[axis] for n, axis in zip(oriented, order, strict=True)]
         inner = tuple(max(1, round(e / s)) for e, s in zip(extent, grid.spacing or (), strict=True))
-    size = tuple(max(n, m) for n, m in zip(inner, grid.minimum_size or inner, strict=True))
+    least = grid.size or grid.minimum_size or inner
+    size = tuple(max(n, m) for n, m in zip(inner, least, strict=True))
     if float(np.prod(size, dtype=float)) > MAX_GRID_VOXELS:
         raise LDSegError(
             f"The image is too large for {metadata.name} at its voxel size of {grid.spacing} mm; "
@@ -242,6 +247,8 @@ def normalise(
     Raises LDSegError if a channel is constant, unless ``blank_allowed``.
     """
     rule = metadata.intensity
+    if rule.method == "fundus" and (image.max() > image.min() or blank_allowed):
+        return fundus_intensities(image)
     result = np.empty_like(image, dtype=np.float32)
     parts = (
         zip(result[None], image[None], strict=True)

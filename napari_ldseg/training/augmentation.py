@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from monai.transforms import (
     Compose,
     MapTransform,
@@ -34,6 +35,7 @@ def build_augmentation(settings: Augmentation, dims: int) -> Compose:
     changes = [
         _spatial(settings, dims),
         RandStainJitterd(settings.stain) if settings.stain else None,
+        RandColourd(settings.colour) if settings.colour else None,
         RandAdjustContrastd("image", prob=0.5, gamma=(1 - settings.contrast, 1 + settings.contrast))
         if settings.contrast
         else None,
@@ -87,3 +89,30 @@ class RandStainJitterd(Randomizable, MapTransform):
         stains = rgb2hed(np.moveaxis(image, 0, -1)) * self._factors
         changed = np.moveaxis(hed2rgb(stains), -1, 0).astype(np.float32)
         return dict(data) | {"image": torch.from_numpy(np.ascontiguousarray(changed))}
+
+
+class RandColourd(Randomizable, MapTransform):
+    """Change the colours and the light of an image (channels, y, x) in [0, 1] as another camera would.
+
+    A random matrix I + ``strength`` N(0, 1) mixes the deviations of the channels from 0.5, and a smooth field
+    of SD ``strength`` / 2 is added.
+    """
+
+    def __init__(self, strength: float):
+        super().__init__(["image"])
+        self.strength = strength
+        self._mix, self._light = np.eye(1), np.zeros((3, 3))
+
+    def randomize(self, data: Any = None) -> None:
+        """Draw the matrix for ``data`` channels, and the field."""
+        self._mix = np.eye(data) + self.R.normal(0, self.strength, (data, data))
+        self._light = self.R.normal(0, self.strength / 2, (3, 3))
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return ``data`` with its image changed."""
+        image = torch.as_tensor(data["image"])
+        self.randomize(len(image))
+        mixed = torch.einsum("ij,jyx->iyx", torch.from_numpy(self._mix).float(), image - 0.5)
+        light = torch.from_numpy(self._light).float()[None, None]
+        light = F.interpolate(light, image.shape[1:], mode="bicubic", align_corners=True)[0]
+        return dict(data) | {"image": (mixed + light + 0.5).clamp(0, 1)}

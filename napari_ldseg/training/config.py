@@ -24,6 +24,7 @@ from ..datasets.settings import DataSettings
 from ..errors import LDSegError
 from ..inference.checks import field_of_view, training_size
 from ..model.architecture import Architecture
+from ..model.diffdgss.sizes import DiffDGSSSizes
 from ..utils.atomic import atomic_write
 from ..utils.colours import class_colour
 from ..utils.records import not_utf8
@@ -78,9 +79,10 @@ class TrainingConfig(BaseModel):
     grid, intensity, parametrisation, schedule
         As in ``checkpoint.metadata.Metadata``.
     networks
-        ``ldseg``, or ``res-unet`` for the deterministic baseline.
+        ``ldseg``, ``diffdgss``, or ``res-unet`` for the deterministic baseline.
     architecture
-        Fields of ``model.architecture.Architecture``; dimensions, channels and classes are known.
+        Fields of ``model.architecture.Architecture``, or for ``diffdgss`` of
+        ``model.diffdgss.sizes.DiffDGSSSizes``; dimensions, channels and classes are known.
     training
         Length, optimiser, loss weights, augmentation.
     """
@@ -98,7 +100,7 @@ class TrainingConfig(BaseModel):
     grid: Grid
     intensity: Intensity = Intensity()
     larger_images: LargerImages | None = None
-    networks: Literal["ldseg", "res-unet"] = "ldseg"
+    networks: Literal["ldseg", "res-unet", "diffdgss"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "linear"
     architecture: dict[str, Any] = {}
@@ -134,9 +136,13 @@ class TrainingConfig(BaseModel):
             given = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in self.architecture.items()
             }
-            unknown = set(given) - {field.name for field in fields(Architecture)}
-            if unknown:
-                raise ValueError(f"there is no setting architecture.{min(unknown)}")
+            sizes, schedule, length = None, self.schedule, 1000
+            if self.networks == "diffdgss":
+                own = {k: known[k] for k in ("image_channels", "classes")}
+                _check_names(given, DiffDGSSSizes)
+                sizes = TypeAdapter(DiffDGSSSizes).validate_python(own | given)
+                given, schedule, length = {}, "cosine", sizes.schedule_length
+            _check_names(given, Architecture)
             if "denoiser_widths" in given:
                 known["denoiser_attention"] = tuple(range(1, len(given["denoiser_widths"])))
             architecture = TypeAdapter(Architecture).validate_python(known | given)
@@ -145,8 +151,10 @@ class TrainingConfig(BaseModel):
                 description=self.description or self.name,
                 architecture=architecture,
                 networks=self.networks,
+                diffdgss=sizes,
                 parametrisation=self.parametrisation,
-                schedule=self.schedule,
+                schedule=schedule,
+                schedule_length=length,
                 channels=self.channels,
                 classes=self.classes,
                 orientation=(self.orientation or "SPL") if dims == 3 else self.orientation,
@@ -218,6 +226,12 @@ def write_config(config: TrainingConfig, path: Path) -> None:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     with atomic_write(path, ".part") as temporary:
         temporary.write_text(MADE_BY + text, encoding="utf-8")
+
+
+def _check_names(given: dict[str, Any], sizes: type) -> None:
+    unknown = set(given) - {field.name for field in fields(sizes)}
+    if unknown:
+        raise ValueError(f"there is no setting architecture.{min(unknown)}")
 
 
 def _first(error: Exception) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from ..checkpoint.metadata import Metadata
 from ..datasets.case import Case, check_label
 from ..datasets.slices import single_images
 from ..errors import LDSegError
+from ..inference.fundus import SMALLEST_INSIDE
 from ..inference.preprocessing import grid_map, normalise, preprocess
 from .augmentation import build_augmentation
 from .settings import Augmentation
@@ -27,7 +30,8 @@ class CaseDataset(Dataset):
     Each is a dict of ``image`` (channels, *size) float32 in [0, 1], ``label`` (1, *size) uint8, the
     diffusion ``time`` 0..T-1 and the ``noise`` (latent_channels, *cells); all of them depend only on
     (seed, epoch, index). If any of ``cases`` is partly annotated, each also has ``reviewed``
-    (1, *size) uint8. Of several readers one is drawn. ``cache_bytes`` bounds the memory for prepared
+    (1, *size) uint8. With ``patch`` they are random square parts of so many pixels per axis, whose centres
+    show something. Of fundus photographs the field of view is what counts. Of several readers one is drawn. ``cache_bytes`` bounds the memory for prepared
     cases. Each slice of a case ``by_slice`` is a separate image.
     """
 
@@ -38,10 +42,12 @@ class CaseDataset(Dataset):
         augmentation: Augmentation,
         seed: int,
         cache_bytes: float = float("inf"),
+        patch: int = 0,
     ):
         self.metadata, self.seed = metadata, seed
         self._change = build_augmentation(augmentation, metadata.architecture.dims)
         self._partial = any(case.read_reviewed is not None for case in cases)
+        self._fundus, self._patch = metadata.intensity.method == "fundus", patch
         self._cache: dict[int, Prepared] = {}
         self._free_bytes, self._full = cache_bytes, False
         # Of each image: its case, and the number of the case's first image.
@@ -62,19 +68,37 @@ class CaseDataset(Dataset):
             # Moved with the label; outside the image it becomes 0: everything counts there.
             missing = np.zeros_like(label) if reviewed is None else 1 - reviewed[None]
             label = np.concatenate([label, missing])
+        if self._fundus:
+            label = np.concatenate([label, image.any(0, keepdims=True).astype(np.uint8)])
+        if self._patch:
+            # Larger first, so that the changes seldom reach over its border.
+            image, label = _random_part(image, label, self._patch, np.random.default_rng(state))
         changed = self._change({"image": torch.from_numpy(image), "label": torch.from_numpy(label)})
-        generator = torch.Generator().manual_seed(int(state[1]))
-        shape = self.metadata.architecture.latent_shape(image.shape[1:])
         moved = _bare(changed["label"]).to(torch.uint8)
-        # Like any image: strong noise narrows the range of what it is added to.
         noisy = _bare(changed["image"]).float().numpy()
-        known = {"reviewed": 1 - moved[1:]} if self._partial else {}
+        if self._patch:
+            moved, noisy = (_centre(values, self._patch) for values in (moved, noisy))
+        generator = torch.Generator().manual_seed(int(state[1]))
+        shape = self._noise_shape(noisy.shape[1:])
+        known = {"reviewed": 1 - moved[1:2]} if self._partial else {}
+        if self._fundus:
+            inside = moved[-1:]
+            known = {"reviewed": inside * known.get("reviewed", torch.ones_like(inside))}
+            noisy = np.clip(noisy, SMALLEST_INSIDE, 1) * inside.numpy()
+        else:
+            # Like any image: strong noise narrows the range of what it is added to.
+            noisy = normalise(self.metadata, noisy, blank_allowed=True)
         return known | {
-            "image": torch.from_numpy(normalise(self.metadata, noisy, blank_allowed=True)),
+            "image": torch.from_numpy(noisy),
             "label": moved[:1],
             "time": torch.randint(self.metadata.schedule_length, (), generator=generator),
             "noise": torch.randn(shape, generator=generator),
         }
+
+    def _noise_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        arch = self.metadata.architecture
+        images = self.metadata.networks == "diffdgss"  # it denoises images, not latents
+        return (arch.image_channels, *size) if images else arch.latent_shape(size)
 
     def _prepared(self, index: int) -> Prepared:
         if index in self._cache:
@@ -96,6 +120,30 @@ class CaseDataset(Dataset):
         if not self._full:
             self._cache[index] = prepared
             self._free_bytes -= size
+
+
+def _random_part(
+    image: np.ndarray, label: np.ndarray, patch: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the same part of 1.5 ``patch`` per axis of both (channels, *size), padded with zeros.
+
+    Its centre is a random pixel where the image is not 0, as its padding and surround are.
+    """
+    length, size = math.ceil(1.5 * patch), image.shape[1:]
+    shown = np.flatnonzero(image.any(0))
+    chosen = int(shown[rng.integers(len(shown))]) if len(shown) else 0
+    starts = [int(c) - length // 2 for c in np.unravel_index(chosen, size)]
+    pads = [(max(0, -s), max(0, s + length - n)) for s, n in zip(starts, size, strict=True)]
+    part = tuple(slice(s + a, s + a + length) for s, (a, _) in zip(starts, pads, strict=True))
+    padded = (np.pad(values, ((0, 0), *pads)) for values in (image, label))
+    cut_image, cut_label = (np.ascontiguousarray(v[(slice(None), *part)]) for v in padded)
+    return cut_image, cut_label
+
+
+def _centre(values: Any, patch: int) -> Any:
+    """Return the central ``patch`` of each axis of space of an array or tensor (channels, *size)."""
+    starts = [(n - patch) // 2 for n in values.shape[1:]]
+    return values[(slice(None), *(slice(s, s + patch) for s in starts))]
 
 
 def _bare(tensor: Tensor) -> Tensor:

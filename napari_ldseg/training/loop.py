@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from ..inference.devices import resolve_device, training_precision
 from ..inference.distributed import device_name
 from ..model.base import SegmentationModel
 from ..model.blocks import CHANNELS_LAST
+from ..model.diffdgss.losses import diffdgss_loss, stage_of
+from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.losses import LossTerms, deterministic_loss, training_loss
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
@@ -46,6 +48,7 @@ class Objective(nn.Module):
     def __init__(self, model: SegmentationModel, settings: TrainingSettings):
         super().__init__()
         self.model, self.settings = model, settings
+        self.update = 1
 
     def forward(
         self,
@@ -58,6 +61,19 @@ class Objective(nn.Module):
         """See ``training_loss``; ``label`` and ``reviewed`` are (batch, 1, *size), integer."""
         one_hot = F.one_hot(label[:, 0].long(), self.model.architecture.classes)
         one_hot = one_hot.movedim(-1, 1).float()
+        if isinstance(self.model, DiffDGSS):
+            given = self.settings
+            return diffdgss_loss(
+                self.model,
+                image,
+                one_hot,
+                time,
+                noise,
+                stage_of(self.update, given.updates, given.diffusion_updates),
+                given.gamma,
+                None if reviewed is None else reviewed.float(),
+                frozen=not given.end_to_end,
+            )
         if not isinstance(self.model, LDSeg):
             return deterministic_loss(self.model, image, one_hot, self.settings.gamma)
         weights = self.settings.gamma, self.settings.lambda_
@@ -176,6 +192,7 @@ def train(
         if isinstance(batch, LDSegError):
             raise batch
         batch = {name: fabric.to_device(value) for name, value in batch.items()}
+        objective.update = update
         terms = wrapped(**batch)
         fabric.backward(terms.total)
         shared = torch.stack([*(t.detach().float() for t in terms), _flag(stop(), terms.total)])
@@ -195,11 +212,15 @@ def train(
         optimiser.zero_grad()
         rates.step()
         average.update_parameters(model)
+        if isinstance(model, DiffDGSS) and update == settings.diffusion_updates:
+            # The interpreter learns the features of the weights that are kept.
+            kept = cast(DiffDGSS, average.module).diffusion.state_dict()
+            model.diffusion.load_state_dict(kept)
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
         progress = Progress(update, settings.updates, LossTerms(*values), rate, left)  # type: ignore[arg-type]
         last = update == settings.updates
         measured = last or update % settings.validate_every == 0
-        if validation and measured:
+        if validation and measured and update > settings.diffusion_updates:
             validated = _checkpoint(metadata, average.module, origin, settings, update, start)
             dsc = _validation_dsc(validated, validation, fabric)
             progress = progress._replace(validation_dsc=dsc)
@@ -224,19 +245,29 @@ def _check(
 ) -> None:
     if not training:
         raise LDSegError("There are no training cases; add some images with labels.")
+    if settings.diffusion_updates and metadata.networks != "diffdgss":
+        raise LDSegError("training.diffusion_updates is for diffdgss networks only; remove it.")
+    if settings.diffusion_updates >= settings.updates:
+        raise LDSegError(
+            "training.diffusion_updates leaves no updates for the interpreter; make it smaller than "
+            "training.updates."
+        )
     if settings.batch_size % fabric.world_size:
         raise LDSegError(
             f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "
             "training.batch_size a multiple of their number."
         )
-    if start is not None and (
-        replace(start.metadata.architecture, classes=metadata.architecture.classes)
-        != metadata.architecture
-    ):
+    if start is not None and _sizes(start.metadata, metadata) != _sizes(metadata, metadata):
         raise LDSegError(
             f"{start.metadata.name} has other networks than this configuration describes; start from "
             "a checkpoint of the same architecture."
         )
+
+
+def _sizes(metadata: Metadata, wanted: Metadata) -> tuple[object, ...]:
+    """Return the sizes of the networks of ``metadata`` with the number of classes of ``wanted``."""
+    classes, own = wanted.architecture.classes, metadata.diffdgss
+    return replace(metadata.architecture, classes=classes), own and replace(own, classes=classes)
 
 
 def _loader(
@@ -248,7 +279,9 @@ def _loader(
 ) -> Iterator[dict[str, Tensor] | LDSegError]:
     readers = max(1, settings.workers) * max(1, fabric.world_size // _nodes(fabric))
     cache = settings.cache_gib * 2**30 / readers
-    dataset = CaseDataset(metadata, cases, settings.augmentation, settings.seed, cache)
+    dataset = CaseDataset(
+        metadata, cases, settings.augmentation, settings.seed, cache, settings.patch
+    )
     batches = JointBatches(
         len(dataset),
         settings.batch_size,
@@ -281,9 +314,12 @@ def _flag(value: bool, like: Tensor) -> Tensor:
 
 
 def _rate(update: int, settings: TrainingSettings) -> float:
-    """Linear warm-up, then a cosine to 1 % of the rate."""
+    """Linear warm-up, then a cosine to 1 % of the rate, in each of the stages."""
+    first, length = settings.diffusion_updates, settings.updates
+    if first:
+        update, length = (update, first) if update < first else (update - first, length - first)
     warm = min(1.0, (update + 1) / settings.warmup)
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, update / settings.updates))))
+    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, update / max(length, 1)))))
 
 
 def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

@@ -26,6 +26,8 @@ def measure_steps(
     """Return ``checkpoint`` with the numbers of steps that it needs, measured on some of ``cases``."""
     if checkpoint.metadata.networks == "res-unet":
         return _with(checkpoint, label_steps=1, posterior_steps=1)
+    if checkpoint.metadata.networks == "diffdgss":
+        return _with(checkpoint, label_steps=1, posterior_steps=2)
     reporter.report("measuring", "Measuring the number of steps …")
     spread, _ = measure_posterior_steps(
         checkpoint,

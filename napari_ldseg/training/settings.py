@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
-Network = Literal["label_encoder", "label_decoder", "image_encoder", "denoiser"]
+Network = Literal["label_encoder", "label_decoder", "image_encoder", "denoiser", "diffusion"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -16,7 +24,8 @@ class Augmentation(BaseModel):
     Angles are in radians, ``scale`` is a fraction, ``shift``, ``elastic`` (the largest displacement) and
     ``blur`` (an SD) are voxels of the networks' grid, ``noise`` is the largest SD on the [0, 1] image,
     ``contrast`` the largest change of gamma, ``stain`` the largest relative change of each stain of an
-    H&E image (hematoxylin, eosin). ``flip_axes`` count from 0 on the networks' grid. Zero switches a
+    H&E image (hematoxylin, eosin), ``colour`` the SD of the change of each channel's share of each channel
+    and twice that of a gradient of light, as of another camera. ``flip_axes`` count from 0 on the networks' grid. Zero switches a
     change off.
     """
 
@@ -31,6 +40,7 @@ class Augmentation(BaseModel):
     contrast: Fraction = 0.3
     blur: NonNegativeFloat = 1.0
     stain: Fraction = 0.0
+    colour: Fraction = 0.0
 
 
 class TrainingSettings(BaseModel):
@@ -41,12 +51,18 @@ class TrainingSettings(BaseModel):
     that the run starts from (0) and the trained ones (1): less than 1 forgets less (Wortsman et al.,
     arXiv 2109.01903). ``fixed`` names networks that keep their weights. ``precision`` is one of Lightning Fabric;
     auto is bf16-mixed where the device has instructions for it, otherwise 32-true. ``cache_gib`` bounds the memory for
-    prepared images on each node; what does not fit is read again.
+    prepared images on each node; what does not fit is read again. Every update sees random square parts of
+    ``patch`` pixels per axis of the images, or with 0 complete images. Of a DiffDGSS model, the first
+    ``diffusion_updates`` of the ``updates`` train the diffusion network on images alone; the others leave it as
+    it is, as in the paper, unless they are ``end_to_end``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     updates: PositiveInt = 2000
+    diffusion_updates: NonNegativeInt = 0
+    end_to_end: bool = False
+    patch: Annotated[int, Field(ge=0, le=4096)] = 0
     batch_size: PositiveInt = 8
     learning_rate: PositiveFloat = 1e-3
     warmup: PositiveInt = 50

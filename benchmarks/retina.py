@@ -1,0 +1,338 @@
+"""Retinal vessels on a camera that was left out: DiffDGSS, its ablations, and a plain U-Net.
+
+python benchmarks/retina.py run -o FOLDER --task TASK --method METHOD [--seed 0]
+python benchmarks/retina.py uncertainty -o FOLDER --task TASK --method METHOD
+python benchmarks/retina.py table -o FOLDER [--json docs/data/retina.json]
+
+LDSEG_DATA/retina, every photograph brought to 768 pixels. TASK is a camera to leave out (``stare``,
+``chase``, ``drive``: trained on the other two), ``in-camera`` (trained on four fifths of each camera's
+patients, tested on the others) or ``disc-cup`` (Drishti-GS1). METHOD is one of the rows below. ``run``
+trains what is missing, measures, and writes one JSON file; a stopped run continues.
+
+The diffusion network is trained on images of DRIVE and Drishti-GS1 alone, so that neither STARE nor
+CHASE was seen when it is left out. The threshold is the best one on two photographs of each source
+camera that were not trained on. F1, AUC-PR and HD95 are means over photographs, inside the field of view.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fundus_data import VESSEL_CAMERAS, Fundus, read_camera, split
+from retina_training import train_diffusion, train_interpreter, train_unet
+from scipy import ndimage
+from torch import Tensor
+
+from napari_ldseg.model.diffdgss.image_unet import ImageUNet
+from napari_ldseg.model.diffdgss.model import DiffDGSS
+from napari_ldseg.model.diffdgss.sizes import DiffDGSSSizes
+
+SIZES = DiffDGSSSizes()
+PATCH, BATCH = 128, 4
+DIFFUSION_UPDATES, UPDATES = 2000, 1000
+DIFFUSION_CAMERAS = ("drive", "drishti")
+DROPOUT_PASSES, UNCERTAINTY_EVERY = 4, 5
+THRESHOLDS = np.arange(1, 100) / 100
+
+METHODS: dict[str, dict[str, Any] | None] = {
+    "anchored": {},
+    "fine-tuned": {"times": (50,)},
+    "chained": {"inversion": "chained"},
+    "noised": {"inversion": "noised"},
+    "single-time": {"times": (50,)},
+    "no-frequency": {"frequency_aware": False},
+    "unet": None,
+    "unet-pretrained": None,
+}
+
+Predict = Callable[[Fundus], np.ndarray]
+
+
+def cases_of(task: str) -> tuple[list[Fundus], list[Fundus], list[Fundus]]:
+    """Return (training, validation, test) photographs of a task."""
+    if task == "disc-cup":
+        source, test = split(read_camera("drishti", 384))
+        return source[2:], source[:2], test
+    if task == "in-camera":
+        parts = [split(read_camera(c)) for c in VESSEL_CAMERAS]
+        sources, test = [p[0] for p in parts], [c for p in parts for c in p[1]]
+    else:
+        sources = [read_camera(c) for c in VESSEL_CAMERAS if c != task]
+        test = read_camera(task)
+    return [c for s in sources for c in s[2:]], [c for s in sources for c in s[:2]], test
+
+
+def diffusion_of(folder: Path, sizes: DiffDGSSSizes) -> tuple[DiffDGSS, float]:
+    """Return a model with the shared diffusion network, trained if that was not done yet."""
+    torch.manual_seed(0)
+    model = DiffDGSS(sizes)
+    cases = [c for camera in DIFFUSION_CAMERAS for c in read_camera(camera)]
+    state = folder / "diffusion.pt"
+    return model, train_diffusion(model, cases, DIFFUSION_UPDATES, 0, state, PATCH, BATCH)
+
+
+def trained(
+    folder: Path, task: str, method: str, seed: int, cases: list[Fundus]
+) -> tuple[Predict, dict[str, Any], DiffDGSS | None]:
+    """Return what segments a photograph, facts about the training, and the model if it is a DiffDGSS."""
+    state = folder / f"{task}-{method}-{seed}.pt".replace(" ", "-")
+    classes = 3 if task == "disc-cup" else 2
+    changes = METHODS[method]
+    if changes is None:
+        torch.manual_seed(seed)
+        network = ImageUNet(SIZES, classes)
+        if method == "unet-pretrained":
+            start = diffusion_of(folder, SIZES)[0].diffusion.state_dict()
+            own = network.state_dict()
+            network.load_state_dict(
+                own | {k: v for k, v in start.items() if v.shape == own[k].shape}
+            )
+        seconds = train_unet(network, cases, classes, UPDATES, seed, state, PATCH, BATCH)
+        network.eval()
+        facts = {"weights": _count(network), "seconds": seconds}
+        return _predictor(lambda x: network(x, torch.zeros(1))), facts, None
+    model, diffusion_seconds = diffusion_of(folder, SIZES)
+    sizes = replace(SIZES, classes=classes, **changes)
+    torch.manual_seed(seed)
+    built = DiffDGSS(sizes)
+    built.diffusion.load_state_dict(model.diffusion.state_dict())
+    frozen = method != "fine-tuned"
+    seconds = train_interpreter(built, cases, UPDATES, seed, state, PATCH, BATCH, frozen)
+    built.eval()
+    facts = {
+        "weights": _count(built),
+        "interpreter_weights": _count(built.interpreter),
+        "seconds": seconds,
+        "diffusion_seconds": diffusion_seconds,
+    }
+
+    def logits(image: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return built(image, lambda t: torch.randn(image.shape, generator=generator))
+
+    return _predictor(logits), facts, built
+
+
+def _predictor(logits: Callable[[Tensor], Tensor]) -> Predict:
+    def predict(case: Fundus) -> np.ndarray:
+        image = _padded(case)
+        h, w = case.inside.shape
+        with torch.no_grad():
+            return logits(image).softmax(1)[0, :, :h, :w].numpy()
+
+    return predict
+
+
+def _padded(case: Fundus) -> Tensor:
+    """Return (1, 3, height, width) with the sizes padded to the networks' stride."""
+    h, w = case.inside.shape
+    pads = ((0, 0), (0, -h % SIZES.stride), (0, -w % SIZES.stride))
+    return torch.from_numpy(np.pad(case.image, pads))[None]
+
+
+def measure(predict: Predict, validation: list[Fundus], test: list[Fundus]) -> dict[str, Any]:
+    """Return the chosen threshold and, per photograph, F1, AUC-PR and HD95."""
+    probabilities, truths = [], []
+    for case in validation:
+        probabilities.append(predict(case)[1][case.inside])
+        truths.append(case.label[case.inside] > 0)
+    curve = f1_curve(np.concatenate(probabilities), np.concatenate(truths))
+    threshold = float(THRESHOLDS[np.argmax(curve)])
+    rows = {}
+    for case in test:
+        began = time.monotonic()
+        p = predict(case)[1]
+        seconds = time.monotonic() - began
+        truth = (case.label > 0) & case.inside
+        found = (p > threshold) & case.inside
+        inside_p, inside_truth = p[case.inside], truth[case.inside]
+        rows[case.name] = {
+            "f1": dice(found, truth),
+            "best_f1": float(f1_curve(inside_p, inside_truth).max()),
+            "auc_pr": auc_pr(inside_p, inside_truth),
+            "hd95": hd95(found, truth),
+            "doubt_auroc": auroc(
+                np.sqrt(inside_p * (1 - inside_p)), found[case.inside] != inside_truth
+            ),
+            "seconds": seconds,
+        }
+        print(case.name, {k: round(v, 4) for k, v in rows[case.name].items()}, flush=True)
+    return {"threshold": threshold, "validation_f1": float(curve.max()), "cases": rows}
+
+
+def measure_disc(predict: Predict, test: list[Fundus]) -> dict[str, Any]:
+    """Return Dice and HD95 of disc (with cup) and cup per photograph."""
+    rows = {}
+    for case in test:
+        found = np.where(case.inside, predict(case).argmax(0), 0)
+        row = {}
+        for name, first in (("disc", 1), ("cup", 2)):
+            row[f"{name}_dice"] = dice(found >= first, case.label >= first)
+            row[f"{name}_hd95"] = hd95(found >= first, case.label >= first)
+        rows[case.name] = row
+        print(case.name, {k: round(v, 4) for k, v in row.items()}, flush=True)
+    return {"cases": rows}
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the Dice coefficient, which is F1, of two masks."""
+    return float(2 * (a & b).sum() / max(a.sum() + b.sum(), 1))
+
+
+def f1_curve(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return F1 over all pixels at each of ``THRESHOLDS``."""
+    bins = np.searchsorted(THRESHOLDS, p, side="left")  # how many thresholds lie below p
+    counts = [np.bincount(bins[truth == v], minlength=len(THRESHOLDS) + 1) for v in (True, False)]
+    true, false = (c[::-1].cumsum()[::-1][1:] for c in counts)
+    return 2 * true / np.maximum(true + false + truth.sum(), 1)
+
+
+def auc_pr(p: np.ndarray, truth: np.ndarray) -> float:
+    """Return the average precision."""
+    order = np.argsort(-p, kind="stable")
+    hits = truth[order]
+    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    return float(precision[hits].mean())
+
+
+def auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Return the probability that a positive has a higher score than a negative."""
+    from scipy.stats import rankdata
+
+    ranks, n = rankdata(score), positive.sum()
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
+
+
+def hd95(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the larger 95th percentile of the two directed surface distances, in pixels."""
+    edges = [m & ~ndimage.binary_erosion(m) for m in (a, b)]
+    if not all(e.any() for e in edges):
+        return float("nan")
+    far = [ndimage.distance_transform_edt(~edges[1 - k])[edges[k]] for k in (0, 1)]
+    return float(max(np.percentile(f, 95) for f in far))
+
+
+def _count(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def run(folder: Path, task: str, method: str, seed: int) -> None:
+    """Train and measure one row."""
+    training, validation, test = cases_of(task)
+    if task == "chase" and METHODS[method] is not None:
+        test = test[::2]  # one eye of each child: K times as slow as a U-Net
+    predict, facts, _ = trained(folder, task, method, seed, training)
+    result = (
+        measure_disc(predict, test) if task == "disc-cup" else measure(predict, validation, test)
+    )
+    facts |= {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    facts |= {"task": task, "method": method, "seed": seed, "updates": UPDATES}
+    name = f"{task}-{method}-{seed}.json".replace(" ", "-")
+    (folder / name).write_text(json.dumps(facts | result, indent=1))
+    print(facts, means(result), flush=True)
+
+
+def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
+    """Measure how well each candidate finds the wrong pixels of every fifth test photograph (AUROC),
+    and F1 of each time alone at the threshold of all.
+    """
+    training, _, test = cases_of(task)
+    _, _, model = trained(folder, task, method, seed, training)
+    if model is None:
+        raise SystemExit("only of DiffDGSS")
+    threshold = json.loads((folder / f"{task}-{method}-{seed}.json").read_text())["threshold"]
+    rows = []
+    for case in test[::UNCERTAINTY_EVERY]:
+        image, (h, w) = _padded(case), case.inside.shape
+        with torch.no_grad():
+            logits = model.logits_over_times(image)
+            p = model.interpreter.weighting(logits).softmax(1)[0, 1]
+            times = logits.softmax(2)[0, :, 1]
+            model.interpreter.expert.train()
+            passes = [model(image).softmax(1)[0, 1] for _ in range(DROPOUT_PASSES)]
+            model.interpreter.expert.eval()
+        maps = {
+            "predictive SD": (p * (1 - p)).sqrt(),
+            "spread over times": times.std(0, correction=0),
+            "spread over dropout": torch.stack(passes).std(0, correction=0),
+        }
+        wrong = (p.numpy()[:h, :w] > threshold) != (case.label > 0)
+        found = {
+            n: auroc(m.numpy()[:h, :w][case.inside], wrong[case.inside]) for n, m in maps.items()
+        }
+        for t, one in zip(model.sizes.times, times.numpy()[:, :h, :w], strict=True):
+            found[f"f1 at t = {t}"] = dice((one > threshold) & case.inside, case.label > 0)
+        rows.append(found)
+        print(case.name, {k: round(v, 4) for k, v in found.items()}, flush=True)
+    facts = {
+        "kind": "uncertainty",
+        "task": task,
+        "method": method,
+        "seed": seed,
+        "threshold": threshold,
+    }
+    name = f"uncertainty-{task}-{method}-{seed}.json"
+    cases = {c.name: r for c, r in zip(test[::UNCERTAINTY_EVERY], rows, strict=True)}
+    (folder / name).write_text(json.dumps(facts | {"cases": cases}, indent=1))
+
+
+def means(result: dict[str, Any]) -> dict[str, float]:
+    """Return the mean of every metric over the photographs."""
+    rows = list(result["cases"].values())
+    return {name: float(np.nanmean([r[name] for r in rows])) for name in rows[0]}
+
+
+def table(folder: Path, json_file: Path | None) -> None:
+    """Print all rows in ``folder`` and write them as one JSON file."""
+    rows = []
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text())
+        cameras = {"all": result}
+        if result["task"] == "in-camera":
+            for camera in VESSEL_CAMERAS:
+                chosen = {k: v for k, v in result["cases"].items() if k.startswith(camera)}
+                cameras[camera] = {"cases": chosen}
+        for camera, part in cameras.items():
+            facts = {k: v for k, v in result.items() if k != "cases"}
+            rows.append(facts | {"camera": camera, "photographs": len(part["cases"])} | means(part))
+    for row in rows:
+        print(
+            " | ".join(
+                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()
+            )
+        )
+    if json_file is not None:
+        json_file.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def main() -> None:
+    """Run one row or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=("run", "table", "diffusion", "uncertainty"))
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--task", choices=(*VESSEL_CAMERAS, "in-camera", "disc-cup"))
+    parser.add_argument("--method", choices=list(METHODS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    if arguments.action == "table":
+        table(arguments.output, arguments.json)
+    elif arguments.action == "diffusion":
+        diffusion_of(arguments.output, SIZES)
+    else:
+        action = uncertainty if arguments.action == "uncertainty" else run
+        action(arguments.output, arguments.task, arguments.method, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()
