@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,13 @@ class Segment(InferTask):
         LDSegError.
         """
         request = parse_request(params, [info.name for info in self.model.metadata.classes])
+        clock = [time.monotonic()]
         try:
             checkpoint = self._loaded.get(self.model.path)
             scan = read_request_image(image, self.model.metadata.architecture.image_channels)
+            clock.append(time.monotonic())
             reply = answer(checkpoint, scan, request, label, self._device)
+            clock.append(time.monotonic())
             files = write_reply(reply, folder, request)
             if params.get("dicom_seg"):
                 from ...export.formats import export_labels
@@ -69,7 +74,10 @@ class Segment(InferTask):
             raise LDSegError(
                 f"Out of memory on {image.name}; ask for fewer samples or send the part around the structure."
             ) from error
-        return files, {**reply.params, "model": self.model.name}
+        clock.append(time.monotonic())
+        seconds = [round(b - a, 4) for a, b in pairwise(clock)]
+        latencies = dict(zip(("read", "infer", "write"), seconds, strict=True))
+        return files, {**reply.params, "model": self.model.name, "latencies": latencies}
 
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """Segment ``request["image"]``, as MONAI Label calls its tasks."""
