@@ -69,7 +69,7 @@ def make_images(folder: Path) -> list[bytes]:
     folder.mkdir()
     image = nib.load(SCAN)
     data = np.asarray(image.dataobj)
-    data = data.reshape(data.shape[:2] + (-1,))[..., :1]
+    data = data.reshape((*data.shape[:2], -1))[..., :1]
     checkpoint = load_checkpoint(bundled_checkpoints()[MODEL])
     expected = []
     for number in range(IMAGES):

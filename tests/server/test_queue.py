@@ -73,8 +73,8 @@ def test_whatever_a_job_raises_is_its_own_result(jobs):
 
 def test_one_model_is_in_memory_and_a_changed_file_is_read_again(tiny_checkpoint, tmp_path):
     first, second = (tmp_path / f"{name}.safetensors" for name in ("first", "second"))
-    save_checkpoint(first, tiny_checkpoint())
-    save_checkpoint(second, tiny_checkpoint(3))
+    save_checkpoint(tiny_checkpoint(), first)
+    save_checkpoint(tiny_checkpoint(3), second)
     loaded = LoadedModel()
     model = loaded.get(first).model
     assert loaded.get(first).model is model
@@ -83,5 +83,5 @@ def test_one_model_is_in_memory_and_a_changed_file_is_read_again(tiny_checkpoint
     assert loaded.get(second).metadata.architecture.dims == 3
     gc.collect()
     assert gone() is None and loaded.path == second
-    save_checkpoint(second, tiny_checkpoint(2, 3))
+    save_checkpoint(tiny_checkpoint(2, 3), second)
     assert len(loaded.get(second).metadata.classes) == 3

@@ -153,7 +153,7 @@ def test_models_of_the_package_of_folders_and_adopted_ones_of_a_project(
 ):
     folder = tmp_path / "models"
     folder.mkdir()
-    save_checkpoint(folder / "my model.safetensors", tiny_checkpoint())
+    save_checkpoint(tiny_checkpoint(), folder / "my model.safetensors")
     shutil.copy(folder / "my model.safetensors", folder / "camus.safetensors")
     (folder / "broken.safetensors").write_bytes(b"no checkpoint")
     catalogue = Catalogue([folder], project.folder)
@@ -190,7 +190,7 @@ def test_final_labels_become_reviewed_cases_and_new_ones_replace_them(
 ):
     path, scan = image
     base = tmp_path / "base.safetensors"
-    save_checkpoint(base, tiny_checkpoint(3))
+    save_checkpoint(tiny_checkpoint(3), base)
     drawn = np.zeros(scan.shape, np.uint8)
     drawn[3:6] = 4
     label = write_like(tmp_path / "label.nii.gz", drawn, scan)

@@ -21,7 +21,7 @@ from ...utils.colours import class_colour
 from ..request import label_meanings
 from ..segmentation import labels_on, read_request_image
 
-UID = re.compile(r"[0-9.]{1,64}")
+UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 FINAL = "final"
 
 

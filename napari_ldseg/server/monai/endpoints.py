@@ -21,6 +21,7 @@ from fastapi.routing import APIRoute, request_response
 from monailabel.config import settings
 from monailabel.endpoints.activelearning import sample
 from monailabel.endpoints.user.auth import RBAC
+from monailabel.interfaces.exception import MONAILabelException
 from requests_toolbelt import MultipartEncoder
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -68,9 +69,12 @@ def _run_in_thread(route: APIRoute) -> None:
                 await value.body()  # it can only be read here
         if not limiter:
             limiter.append(CapacityLimiter(16) if together else _one_at_a_time())
-        return await anyio.to_thread.run_sync(
-            lambda: asyncio.run(endpoint(**values)), limiter=limiter[0]
-        )
+        try:
+            return await anyio.to_thread.run_sync(
+                lambda: asyncio.run(endpoint(**values)), limiter=limiter[0]
+            )
+        except Exception as error:
+            raise _http_error(error) from error
 
     route.dependant.call = threaded
     route.app = request_response(route.get_route_handler())
@@ -109,6 +113,10 @@ def _router(app: LDSegApp) -> APIRouter:
             return await _result(app.jobs.submit(partial(sample, strategy, params)), request)
         except Exception as error:
             raise _http_error(error) from error
+
+    @router.post("/train/")
+    async def train_all() -> None:
+        raise HTTPException(400, "Choose the model to train; not all of them suit the labels.")
 
     @router.put("/session/")
     async def create_session(request: Request, uncompress: bool = False, expiry: int = 0) -> Any:
@@ -229,6 +237,8 @@ def _http_error(error: Exception) -> HTTPException:
         return HTTPException(503, str(error), RETRY_AFTER)
     if isinstance(error, LDSegError):
         return HTTPException(400, str(error))
+    if isinstance(error, MONAILabelException):
+        return HTTPException(404, str(LDSegError(error.msg)))
     if isinstance(error, Cancelled):
         return HTTPException(CLIENT_GONE, "The client has gone.")
     if isinstance(error, ValueError):

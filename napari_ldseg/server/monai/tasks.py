@@ -15,6 +15,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from ...errors import LDSegError, is_out_of_memory
+from ...scans.files import stem_of
 from ..catalogue import Model
 from ..loaded import LoadedModel
 from ..next_case import next_case
@@ -158,7 +159,7 @@ class FineTune(TrainTask):
         labels = []
         for entry in datastore.datalist():
             image = Path(entry["image"])
-            name = image.name.removesuffix("".join(image.suffixes[-2:])) or image.stem
+            name = stem_of(image)
             info = datastore.get_label_info(name, FINAL) or {}
             info = info.get("label_info") or info.get("params", {}).get("label_info")
             meanings = label_meanings(info, classes)
