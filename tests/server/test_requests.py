@@ -1,6 +1,7 @@
 """From what a client sends to what it gets back, without MONAI Label."""
 
 import shutil
+import time
 from dataclasses import replace
 
 import nibabel as nib
@@ -141,7 +142,7 @@ def test_a_request_that_is_no_longer_wanted_stops_between_samples(checkpoint, im
     request = parse_request({"N": 1000}, CLASSES)
     job = jobs.submit(lambda: answer(checkpoint, scan, request, device="cpu"))
     while not job.future.running():
-        pass
+        time.sleep(0.01)
     job.cancel()
     with pytest.raises(Cancelled):
         job.future.result(30)
