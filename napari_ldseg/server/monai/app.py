@@ -22,6 +22,7 @@ from ..loaded import LoadedModel
 from ..segmentation import read_request_image
 from ..uploads import MAX_UPLOAD_BYTES
 from .datastore import Pacs
+from .endpoints import install
 from .tasks import POINTS, ExpectedError, FineTune, Segment, remember_error
 
 logger = logging.getLogger(__name__)
@@ -147,8 +148,6 @@ class LDSegApp(MONAILabelApp):
     def on_init_complete(self) -> None:
         """Take MONAI Label's slow endpoints over, and guard all of them."""
         super().on_init_complete()
-        from .endpoints import install
-
         install(self)
 
     def _examine(self, image_id: str, model: Model) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import anyio
 from anyio import CapacityLimiter
@@ -29,12 +29,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...errors import LDSegError
+from ..access import Access
 from ..guard import Guard
-from ..jobs import Busy, Cancelled, Job
+from ..jobs import Busy, Cancelled, Job, JobQueue
 from ..uploads import safe_name, save_session, save_upload
-
-if TYPE_CHECKING:
-    from .app import LDSegApp
 
 SECONDS_BETWEEN_LOOKS = 0.25
 RETRY_AFTER = {"Retry-After": "5"}
@@ -43,7 +41,32 @@ PROXY = "monailabel.endpoints.proxy"
 logger = logging.getLogger(__name__)
 
 
-def install(app: LDSegApp) -> None:
+class Served(Protocol):
+    """What the endpoints need of the app."""
+
+    access: Access
+    jobs: JobQueue
+    most_bytes: int
+
+    def sessions(self) -> Any:
+        """Return MONAI Label's sessions, None if they are off."""
+
+    def image_path(self, image_id: str) -> Path:
+        """Return the file or folder of an image of the datastore."""
+
+    def segment(
+        self,
+        model: str,
+        image: Path,
+        params: dict[str, Any],
+        folder: Path,
+        label: Path | None,
+        image_id: str,
+    ) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Segment an image; return the files written to ``folder`` and the reply's parameters."""
+
+
+def install(app: Served) -> None:
     """Put the endpoints of ``app`` before those of MONAI Label's server in this process, and the guard before all."""
     from monailabel.app import app as api
 
@@ -89,7 +112,7 @@ def _one_at_a_time() -> CapacityLimiter:
     return _limiters[0]
 
 
-def _router(app: LDSegApp) -> APIRouter:
+def _router(app: Served) -> APIRouter:
     user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
     router = APIRouter(prefix=settings.MONAI_LABEL_API_STR, dependencies=[user])
 
@@ -141,7 +164,7 @@ def _router(app: LDSegApp) -> APIRouter:
 
 
 async def _infer(
-    app: LDSegApp,
+    app: Served,
     model: str,
     request: Request,
     image: str,
@@ -217,7 +240,7 @@ def _response(files: dict[str, Path], params: dict[str, Any], output: str) -> Re
     return Response(encoded.to_string(), media_type=encoded.content_type)
 
 
-def _session_image(app: LDSegApp, session_id: str) -> Path:
+def _session_image(app: Served, session_id: str) -> Path:
     sessions = app.sessions()
     session = sessions.get_session(session_id) if sessions is not None else None
     if session is None:
