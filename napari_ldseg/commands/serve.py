@@ -20,7 +20,7 @@ NEEDS = (
     "MONAI Label is not installed here; make an environment for the server and run: pip install "
     "'napari-ldseg[server]'."
 )
-WORK = Path.home() / ".napari-ldseg-server"
+WORK = Path("~/.napari-ldseg-server")
 NEEDS_PASSWORD = (
     "A server for other computers needs --password-file, or MONAI_LABEL_AUTH_ENABLE=true with an OpenID "
     "provider; without either leave --host away."
@@ -65,6 +65,7 @@ def serve(
     Example: napari-ldseg serve studies/ --host 0.0.0.0 --password-file password.txt
     """
     with plain_errors():
+        work = work.expanduser()
         if find_spec("monailabel") is None:
             raise LDSegError(NEEDS)
         local = host in ("127.0.0.1", "localhost", "::1")
