@@ -108,7 +108,8 @@ def save_session(
     """
     images = folder / "image"
     images.mkdir()
-    left, saved = most, []
+    saved: list[Path] = []
+    left = most
     for number, (name, file) in enumerate(files):
         if number >= MAX_FILES:
             raise LDSegError(f"A session has more than {MAX_FILES} files; send fewer.")
