@@ -8,6 +8,7 @@ from .commands.evaluate import evaluate
 from .commands.import_keras import import_keras
 from .commands.info import info
 from .commands.segment import segment
+from .commands.serve import serve
 from .commands.train import train
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app.command("evaluate")(evaluate)
 app.command("segment")(segment)
 app.command("info")(info)
 app.command("import-keras")(import_keras)
+app.command("serve", context_settings={"allow_extra_args": True})(serve)
 
 
 if __name__ == "__main__":

@@ -56,10 +56,7 @@ def rank(
             scan = project.images.read(project.case(name))
             places[name] = embedding(checkpoint, scan)
             if name in names:
-                leading = scan.shape[: -checkpoint.metadata.architecture.dims]
-                frames = every_nth(list(np.ndindex(leading)), SLICES)
-                posterior = segment(checkpoint, scan, SAMPLES, device=device, frames=frames)
-                errors[name] = posterior.expected_error()
+                errors[name] = case_error(checkpoint, scan, device)
         except LDSegError as error:
             problems[name] = str(error)
         on_case()
@@ -76,6 +73,16 @@ def rank(
         order.append(Suggestion(best, errors[best], reason))
     failed = [Suggestion(n, 0.0, "", problems[n]) for n in names if n in problems]
     return order + failed
+
+
+def case_error(checkpoint: Checkpoint, scan: Scan, device: str = "auto") -> float:
+    """Return the expected error of ``scan``, 0 to 1; of a volume that a 2D model segments, of about 8 slices.
+
+    Raises LDSegError as ``segment`` does.
+    """
+    leading = scan.shape[: -checkpoint.metadata.architecture.dims]
+    frames = every_nth(list(np.ndindex(leading)), SLICES)
+    return segment(checkpoint, scan, SAMPLES, device=device, frames=frames).expected_error()
 
 
 def embedding(checkpoint: Checkpoint, scan: Scan) -> np.ndarray:

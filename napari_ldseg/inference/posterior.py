@@ -274,20 +274,11 @@ class Posterior:
     def expected_error(self) -> float:
         """Return one minus the Dice of the label map that the model's probabilities predict, 0 to 1.
 
-        1 - mean over classes of 2 sum(p_c [label = c]) / sum(p_c + [label = c]), with p the mean
-        probability, over the foreground classes in the label map; 1 if it has none. Use it to rank
-        cases; as a measure of the error it is only as good as the calibration of p. Of ten scores it
-        ranked the errors best, averaged over three models; ``benchmarks/expected_error.py`` compares them.
+        See ``expected_error_of``, of the label map and the mean probability. Use it to rank cases; as a
+        measure of the error it is only as good as the calibration of p. Of ten scores it ranked the errors
+        best, averaged over three models; ``benchmarks/expected_error.py`` compares them.
         """
-        labels, probability = self.labels, self.mean_probability
-        dice = []
-        for c in range(1, len(probability)):
-            mask = labels == c
-            if mask.any():
-                overlap = float(probability[c][mask].sum(dtype=np.float64))
-                total = float(probability[c].sum(dtype=np.float64)) + int(mask.sum())
-                dice.append(2 * overlap / total)
-        return 1 - float(np.mean(dice)) if dice else 1.0
+        return expected_error_of(self.labels, self.mean_probability)
 
     def summary(self) -> dict:
         """Return the classes with their sizes, the warning, the expected error, the mean SDs and the provenance.
@@ -335,6 +326,22 @@ class Posterior:
                 "calibrated": self.not_calibrated is None,
             },
         }
+
+
+def expected_error_of(labels: np.ndarray, probability: np.ndarray) -> float:
+    """Return one minus the Dice that ``probability`` predicts for ``labels``, 0 to 1.
+
+    1 - mean over classes of 2 sum(p_c [label = c]) / sum(p_c + [label = c]), with p the mean probability
+    (classes, *shape), over the foreground classes in the label map; 1 if it has none.
+    """
+    dice = []
+    for c in range(1, len(probability)):
+        mask = labels == c
+        if mask.any():
+            overlap = float(probability[c][mask].sum(dtype=np.float64))
+            total = float(probability[c].sum(dtype=np.float64)) + int(mask.sum())
+            dice.append(2 * overlap / total)
+    return 1 - float(np.mean(dice)) if dice else 1.0
 
 
 def most_probable(probabilities: Tensor) -> Tensor:

@@ -1,0 +1,198 @@
+"""Many clients at a server on this computer: is any request lost or mixed up, does its memory grow, what does it cost.
+
+python benchmarks/server_load.py [--clients 50] [--requests 500] [--report FILE]
+
+Needs the extra ``server``. Each client has an image of its own, and every reply is compared with a local run. Cost is
+the time from sending a request to having its labels, minus the time of the sampling in it, measured with one client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from email.parser import BytesParser
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import psutil
+
+from napari_ldseg import bundled_checkpoints, load_checkpoint, read_scan, segment
+
+MODEL = "echo-phantom"
+ROOT = Path(__file__).parents[1]
+SCAN = ROOT / "sample_data" / "echo_phantom.nii.gz"
+VOLUME, VOLUME_MODEL = ROOT / "sample_data" / "mri_phantom.nii.gz", "mri-phantom"
+IMAGES = 10  # different ones
+STARTING_SECONDS = 600
+REPEATS = 5
+
+
+def main() -> None:
+    """Start a server, load it, and print what was found as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--report", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        expected = make_images(folder / "studies")
+        process, url = start(folder)
+        try:
+            found = {
+                "seconds of cost, one image of 512 x 512": cost(url, "large", MODEL),
+                "seconds of cost, one volume": cost(url, "volume", VOLUME_MODEL),
+                **load(url, process, expected, options.clients, options.requests),
+            }
+        finally:
+            process.terminate()
+            process.wait()
+    text = json.dumps(found, indent=1)
+    print(text)
+    if options.report:
+        options.report.write_text(text + "\n")
+
+
+def make_images(folder: Path) -> list[bytes]:
+    """Write different images, one of 512 x 512 and a volume; return the labels of the first ones, made here."""
+    folder.mkdir()
+    image = nib.load(SCAN)
+    data = np.asarray(image.dataobj)
+    data = data.reshape((*data.shape[:2], -1))[..., :1]
+    checkpoint = load_checkpoint(bundled_checkpoints()[MODEL])
+    expected = []
+    for number in range(IMAGES):
+        path = folder / f"image-{number}.nii.gz"
+        shifted = np.roll(data, 3 * number, axis=0)
+        nib.save(nib.Nifti1Image(shifted, image.affine, image.header), path)
+        labels = segment(checkpoint, read_scan(path), 1, seed=number, device="cpu").labels
+        expected.append(labels.tobytes())
+    factors = [-(-512 // n) for n in data.shape[:2]]
+    large = np.kron(data, np.ones((*factors, 1), data.dtype))[:512, :512]
+    nib.save(nib.Nifti1Image(large, image.affine / max(factors)), folder / "large.nii.gz")
+    (folder / "volume.nii.gz").write_bytes(VOLUME.read_bytes())
+    return expected
+
+
+def start(folder: Path) -> tuple[subprocess.Popen, str]:
+    """Start a server on the images in ``folder``; return it and its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "napari_ldseg", "serve", str(folder / "studies")]
+    command += ["--port", str(port), "--work", str(folder / "work"), "--device", "cpu"]
+    log = (folder / "log").open("w")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + STARTING_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/info/").read()
+            return process, url
+        except OSError:
+            if process.poll() is not None or time.monotonic() > end:
+                raise SystemExit((folder / "log").read_text()) from None
+            time.sleep(0.5)
+
+
+def infer(url: str, image: str, model: str, **params: int) -> tuple[bytes, dict]:
+    """Ask for a segmentation; return the file of the labels and the parameters of the reply."""
+    boundary = "xxxx-part-xxxx"
+    body = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n'
+    body += f"{json.dumps(params)}\r\n--{boundary}--\r\n"
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    address = f"{url}/infer/{model}?image={image}"
+    request = urllib.request.Request(address, body.encode(), headers)
+    with urllib.request.urlopen(request) as reply:
+        kind, content = reply.headers["Content-Type"], reply.read()
+    message = BytesParser().parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + content)
+    params_part, image_part = message.get_payload()
+    return image_part.get_payload(decode=True), json.loads(params_part.get_payload(decode=True))
+
+
+def cost(url: str, image: str, model: str) -> float:
+    """Return the median seconds that a request takes beside its sampling."""
+    infer(url, image, model, samples=1)
+    found = []
+    for _ in range(REPEATS):
+        began = time.monotonic()
+        _, params = infer(url, image, model, samples=1)
+        found.append(time.monotonic() - began - params["latencies"]["infer"])
+    return round(statistics.median(found), 3)
+
+
+def load(
+    url: str, process: subprocess.Popen, expected: list[bytes], clients: int, requests: int
+) -> dict:
+    """Let the clients send requests at the same time; count what comes back and watch the server's memory."""
+    counts = {"right": 0, "wrong": 0, "lost": 0, "sent again as the server was busy": 0}
+    guard, memory = threading.Lock(), []
+    left = iter(range(requests))
+
+    def client() -> None:
+        while True:
+            with guard:
+                number = next(left, None)
+                if number is not None and number % 10 == 0:
+                    memory.append(psutil.Process(process.pid).memory_info().rss / 2**20)
+            if number is None:
+                return
+            outcome = ask(number % IMAGES)
+            with guard:
+                counts[outcome] += 1
+
+    def ask(number: int) -> str:
+        while True:
+            try:
+                labels, params = infer(url, f"image-{number}", MODEL, samples=1, seed=number)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    return "lost"
+                with guard:
+                    counts["sent again as the server was busy"] += 1
+                time.sleep(1)
+                continue
+            except OSError:
+                return "lost"
+            same = labels_in(labels) == expected[number] and params["provenance"]["seed"] == number
+            return "right" if same else "wrong"
+
+    began = time.monotonic()
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    half = len(memory) // 2
+    return {
+        "clients": clients,
+        "requests": requests,
+        **counts,
+        "seconds": round(time.monotonic() - began, 1),
+        "server MiB, first tenth of the requests": round(max(memory[: max(1, len(memory) // 10)])),
+        "server MiB, largest of the first half": round(max(memory[:half])),
+        "server MiB, largest of the second half": round(max(memory[half:])),
+    }
+
+
+def labels_in(content: bytes) -> bytes:
+    """Return the voxels of a NIfTI file of labels in the order of a local run."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.nii.gz"
+        path.write_bytes(content)
+        return np.asarray(read_scan(path).array).astype(np.uint8).tobytes()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The bounded queue in front of the one device: a job waits, runs, and is dropped when its client goes."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import LDSegError
+
+WAITING = 64  # jobs that may wait; one more is refused
+_current = threading.local()
+
+
+class Busy(LDSegError):
+    """The queue is full; the client may try again."""
+
+
+class Cancelled(Exception):
+    """The job is no longer wanted."""
+
+
+@dataclass
+class Job:
+    """One piece of work; ``future`` has its result."""
+
+    work: Callable[[], Any]
+    future: Future = field(default_factory=Future)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Drop the job if it waits, and ask it to stop if it runs."""
+        self.cancelled.set()
+        self.future.cancel()
+
+
+def check_cancelled() -> None:
+    """Raise Cancelled if the job that runs in this thread is no longer wanted; outside of jobs do nothing."""
+    job: Job | None = getattr(_current, "job", None)
+    if job is not None and job.cancelled.is_set():
+        raise Cancelled
+
+
+class JobQueue:
+    """Runs jobs one after the other in a thread of its own, in the order in which they came.
+
+    Whatever a job raises is its own result: the thread goes on with the next one.
+
+    Parameters
+    ----------
+    waiting
+        How many jobs may wait, besides the one that runs.
+    """
+
+    def __init__(self, waiting: int = WAITING):
+        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._waiting = waiting
+        self._guard = threading.Lock()
+        self._count = 0
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    @property
+    def load(self) -> int:
+        """How many jobs wait or run."""
+        return self._count
+
+    def submit(self, work: Callable[[], Any]) -> Job:
+        """Queue ``work``, a function without parameters, and return its job.
+
+        Raises
+        ------
+        Busy
+            If the queue is full.
+        """
+        with self._guard:
+            if self._count > self._waiting:
+                raise Busy(
+                    f"The server is busy: {self._waiting} requests are waiting; try again in a minute."
+                )
+            self._count += 1
+        job = Job(work)
+        self._jobs.put(job)
+        return job
+
+    def close(self) -> None:
+        """End the thread after the jobs that were queued."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._do(job)
+            finally:
+                with self._guard:
+                    self._count -= 1
+            del job  # else its result stays in memory until the next one
+
+    @staticmethod
+    def _do(job: Job) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
+        _current.job = job
+        try:
+            result = job.work()
+        except BaseException as error:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+        finally:
+            _current.job = None

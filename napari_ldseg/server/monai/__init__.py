@@ -1,0 +1,1 @@
+"""The side of the server that needs MONAI Label: its app, tasks, datastore and endpoints."""

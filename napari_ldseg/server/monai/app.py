@@ -1,0 +1,164 @@
+"""The app that MONAI Label runs: its models, strategies and trainers, and what makes its server safe."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.tasks.activelearning.random import Random
+
+from ...checkpoint.metadata import ClassInfo
+from ...errors import LDSegError
+from ...finetuning.ranking import SAMPLES, case_error
+from ..access import Access
+from ..catalogue import Catalogue, Model
+from ..guard import leaves_folder
+from ..jobs import WAITING, JobQueue
+from ..loaded import LoadedModel
+from ..segmentation import read_request_image
+from ..uploads import MAX_UPLOAD_BYTES
+from .datastore import Pacs
+from .endpoints import install
+from .tasks import POINTS, ExpectedError, FineTune, Segment, remember_error
+
+logger = logging.getLogger(__name__)
+
+
+class LDSegApp(MONAILabelApp):
+    """LDSeg as an app of MONAI Label.
+
+    Its ``--conf`` settings: ``models`` (folders with checkpoints, separated by commas), ``bundled`` (true or false),
+    ``project`` (the folder of what is trained here), ``device``, ``password_file``, ``max_upload_mib``, ``waiting``
+    (how many requests may wait), ``points`` (whether models are also listed as ones that take points).
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: dict[str, str]):
+        conf = conf or {}
+        folders = [Path(name) for name in conf.get("models", "").split(",") if name]
+        self.project = Path(conf.get("project") or Path(app_dir) / "model" / "project")
+        self.catalogue = Catalogue(folders, self.project, conf.get("bundled", "true") != "false")
+        self.loaded, self.jobs = LoadedModel(), JobQueue(int(conf.get("waiting", WAITING)))
+        self.most_bytes = int(float(conf.get("max_upload_mib", 0)) * 2**20) or MAX_UPLOAD_BYTES
+        self._device, self._points = conf.get("device", "auto"), conf.get("points") != "false"
+        password = conf.get("password_file")
+        self.access = Access(
+            Path(password).read_text(encoding="utf-8").strip() if password else None,
+            settings.MONAI_LABEL_AUTH_ENABLE,
+            tuple(str(site).rstrip("/") for site in settings.MONAI_LABEL_CORS_ORIGINS),
+        )
+        super().__init__(
+            app_dir,
+            studies,
+            conf,
+            name="LDSeg",
+            description="Segmentation by latent diffusion, with uncertainty. For research only.",
+        )
+
+    def init_infers(self) -> dict[str, Segment]:
+        """Return a task for each model, and one more for points."""
+        tasks: dict[str, Segment] = {}
+        for name, model in self.catalogue.models().items():
+            tasks[name] = Segment(model, self.loaded, self._device, points=False)
+            if self._points:
+                tasks[name + POINTS] = Segment(model, self.loaded, self._device, points=True)
+        return tasks
+
+    def init_trainers(self) -> dict[str, FineTune]:
+        """Return a trainer for each model."""
+        models = self.catalogue.models().items()
+        return {name: FineTune(model, self.project, self._device) for name, model in models}
+
+    def init_strategies(self) -> dict[str, Any]:
+        """Return the strategies; the first one is what clients propose."""
+        return {
+            "expected_error": ExpectedError(self.catalogue.models, self._examine),
+            "random": Random(),
+        }
+
+    def _init_dicomweb_datastore(self) -> Pacs:
+        made = super()._init_dicomweb_datastore()
+        made.__class__ = Pacs  # MONAI Label names its class in the method that reads all settings
+        made.known_classes = self._known_classes
+        return made
+
+    def _download_dcmqi_tools(self) -> None:
+        """Download nothing: ``export.dicom`` writes the Segmentations."""
+
+    def info(self) -> dict[str, Any]:
+        """Return what clients show, with the models that there are now."""
+        self._infers, self._trainers = self.init_infers(), self.init_trainers()
+        return super().info()
+
+    def segment(
+        self,
+        model: str,
+        image: Path,
+        params: dict[str, Any],
+        folder: Path,
+        label: Path | None = None,
+        image_id: str = "",
+    ) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Segment a file with a model; see ``Segment.run``. One of the datastore has an ``image_id``.
+
+        Raises
+        ------
+        LDSegError
+            If there is no such model, or as ``Segment.run``.
+        """
+        task = self._infers.get(model) or self.init_infers().get(model)
+        if task is None:
+            raise LDSegError(f"There is no model {model}; choose one of {', '.join(self._infers)}.")
+        files, answered = task.run(image, params, folder, label)
+        if image_id and label is None and answered["samples"] >= SAMPLES:
+            remember_error(self.datastore(), image_id, task.model, answered["expected_error"])
+        if image_id and params.get("save_label"):
+            tag = str(params.get("label_tag") or "original")
+            if leaves_folder(tag):
+                raise LDSegError(f"The tag {tag} must be a plain name.")
+            info = {"model": model, "params": answered}
+            answered["label_id"] = self.datastore().save_label(
+                image_id, str(files["labels"]), tag, info
+            )
+        return files, answered
+
+    def infer(self, request: dict[str, Any], datastore: Any = None) -> dict[str, Any]:
+        """Segment an image of the datastore and keep its label, as a batch of MONAI Label asks for."""
+        image = str(request.get("image", ""))
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.image_path(image)
+            _, params = self.segment(
+                str(request.get("model")), path, request, Path(folder), image_id=image
+            )
+        return {"label": params.get("label_id"), "tag": "original", "file": None, "params": params}
+
+    def image_path(self, image_id: str) -> Path:
+        """Return the file or folder of an image of the datastore. Raises LDSegError if there is none."""
+        datastore = self.datastore()
+        if isinstance(datastore, Pacs):
+            return datastore.series_folder(image_id)
+        path = "" if leaves_folder(image_id) else datastore.get_image_uri(image_id)
+        if not path:
+            raise LDSegError(f"There is no image {image_id} in the datastore.")
+        return Path(path)
+
+    def on_init_complete(self) -> None:
+        """Take MONAI Label's slow endpoints over, and guard all of them."""
+        super().on_init_complete()
+        install(self)
+
+    def _examine(self, image_id: str, model: Model) -> float:
+        checkpoint = self.loaded.get(model.path)
+        scan = read_request_image(
+            self.image_path(image_id), model.metadata.architecture.image_channels
+        )
+        error = case_error(checkpoint, scan, self._device)
+        remember_error(self.datastore(), image_id, model, error)
+        return error
+
+    def _known_classes(self) -> dict[str, ClassInfo]:
+        models = self.catalogue.models().values()
+        return {info.name: info for model in models for info in model.metadata.classes[1:]}

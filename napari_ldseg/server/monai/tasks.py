@@ -1,0 +1,180 @@
+"""The tasks that MONAI Label's clients see: a model to segment with, to train, and which case is next."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+
+from ...errors import LDSegError, is_out_of_memory
+from ...scans.files import stem_of
+from ..catalogue import Model
+from ..loaded import LoadedModel
+from ..next_case import next_case
+from ..request import DEFAULT_SAMPLES, label_meanings, parse_request
+from ..segmentation import answer, read_request_image, write_reply
+from ..training import FinalLabel, adopt, take_in, train
+
+FINAL = "final"
+POINTS = "-points"  # the ending of a model's second name
+logger = logging.getLogger(__name__)
+
+
+class Segment(InferTask):
+    """A checkpoint. With ``points``, as the kind of model for which viewers let the user set points."""
+
+    def __init__(self, model: Model, loaded: LoadedModel, device: str, points: bool):
+        labels = {"background": 0, **model.labels} if points else model.labels
+        super().__init__(
+            type="deepedit" if points else "segmentation",
+            labels=labels,
+            dimension=model.metadata.architecture.dims,
+            description=model.metadata.description,
+            config={"samples": DEFAULT_SAMPLES, "steps": 0, "seed": 0},
+        )
+        self.model, self._loaded, self._device = model, loaded, device
+
+    def is_valid(self) -> bool:
+        """Return whether the model can be used."""
+        return True
+
+    def run(
+        self, image: Path, params: dict[str, Any], folder: Path, label: Path | None = None
+    ) -> tuple[dict[str, Path], dict[str, Any]]:
+        """Segment the file ``image``; return the files written to ``folder``, and the reply's parameters.
+
+        For a DICOM image and ``dicom_seg`` in ``params``, there is a DICOM Segmentation among the files. Raises
+        LDSegError.
+        """
+        request = parse_request(params, [info.name for info in self.model.metadata.classes])
+        clock = [time.monotonic()]
+        try:
+            checkpoint = self._loaded.get(self.model.path)
+            scan = read_request_image(image, self.model.metadata.architecture.image_channels)
+            clock.append(time.monotonic())
+            reply = answer(checkpoint, scan, request, label, self._device)
+            clock.append(time.monotonic())
+            files = write_reply(reply, folder, request)
+            if params.get("dicom_seg"):
+                from ...export.formats import export_labels
+
+                files["dicom_seg"] = folder / "labels.dcm"
+                export_labels(files["dicom_seg"], reply.result, "dicom-seg")
+        except (MemoryError, RuntimeError) as error:
+            self._loaded.evict()
+            if not is_out_of_memory(error):
+                raise
+            raise LDSegError(
+                f"Out of memory on {image.name}; ask for fewer samples or send the part around the structure."
+            ) from error
+        clock.append(time.monotonic())
+        seconds = [round(b - a, 4) for a, b in pairwise(clock)]
+        latencies = dict(zip(("read", "infer", "write"), seconds, strict=True))
+        return files, {**reply.params, "model": self.model.name, "latencies": latencies}
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Segment ``request["image"]``, as MONAI Label calls its tasks."""
+        files, params = self.run(Path(request["image"]), request, Path(tempfile.mkdtemp()))
+        return str(files["labels"]), params
+
+
+class ExpectedError(Strategy):
+    """The unlabelled image with the highest expected error; examines some with each request.
+
+    Parameters
+    ----------
+    models
+        Returns the models by name; the request's ``model`` is one, by default the first.
+    examine
+        Returns the expected error of an image of the datastore with a model.
+    """
+
+    def __init__(
+        self, models: Callable[[], dict[str, Model]], examine: Callable[[str, Model], float]
+    ):
+        super().__init__("The image with the highest expected error")
+        self._models, self._examine = models, examine
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
+        """Return the next image's ``id`` and expected error; None if all are labelled."""
+        models = self._models()
+        name = str(request.get("model") or next(iter(models))).removesuffix(POINTS)
+        if name not in models:
+            raise LDSegError(f"There is no model {name}; choose one of {', '.join(models)}.")
+        model = models[name]
+        unlabelled = datastore.get_unlabeled_images()
+        found = {image: known_error(datastore, image, model) for image in unlabelled}
+        known = {image: error for image, error in found.items() if error is not None}
+        chosen = next_case(unlabelled, known, lambda image: self._examine(image, model))
+        if chosen is None:
+            return None
+        return {
+            "id": chosen.name,
+            "expected_error": chosen.expected_error,
+            "known": chosen.known,
+            "unlabelled": chosen.unlabelled,
+            "model": name,
+        }
+
+
+def known_error(datastore: Any, image: str, model: Model) -> float | None:
+    """Return the expected error that ``remember_error`` stored for this very model; None if there is none."""
+    stored = datastore.get_image_info(image).get("ldseg", {})
+    stat = model.path.stat()
+    same = stored.get("model") == [model.name, stat.st_mtime_ns, stat.st_size]
+    return stored.get("expected_error") if same else None
+
+
+def remember_error(datastore: Any, image: str, model: Model, error: float) -> None:
+    """Store an image's expected error with it in the datastore."""
+    stat = model.path.stat()
+    stamp = [model.name, stat.st_mtime_ns, stat.st_size]
+    datastore.update_image_info(image, {"ldseg": {"model": stamp, "expected_error": error}})
+
+
+class FineTune(TrainTask):
+    """Fine-tuning of a model on the final labels; with ``adopt`` in the request, using what was trained."""
+
+    def __init__(self, model: Model, project: Path, device: str):
+        super().__init__(f"Fine-tune {model.name} on the final labels")
+        self._model, self._project, self._device = model, project, device
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings that clients show: ``adopt`` is the name of a trained model to use from now on."""
+        return {"pace": ["quick", "thorough"], "updates": 0, "adopt": ""}
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
+        """Train, or adopt; return what came of it. Raises LDSegError."""
+        if request.get("adopt"):
+            return adopt(self._project, str(request["adopt"]))
+        classes = [info.name for info in self._model.metadata.classes]
+        labels = []
+        for entry in datastore.datalist():
+            image = Path(entry["image"])
+            name = stem_of(image)
+            info = datastore.get_label_info(name, FINAL) or {}
+            info = info.get("label_info") or info.get("params", {}).get("label_info")
+            meanings = label_meanings(info, classes)
+            labels.append(FinalLabel(name, image, Path(entry["label"]), meanings))
+        cases, problems = take_in(self._project, labels, self._model.path)
+        for problem in problems:
+            logger.warning(problem)
+        pace = request.get("pace") if request.get("pace") in ("quick", "thorough") else "quick"
+        updates = int(request.get("updates") or 0) or None
+        return train(
+            self._project,
+            self._model.path,
+            cases,
+            pace=pace,  # type: ignore[arg-type]
+            updates=updates,
+            device=self._device,
+            report=logger.info,
+        ) | {"left_out": problems}

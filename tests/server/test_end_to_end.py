@@ -1,0 +1,126 @@
+"""MONAI Label's own client against the server, each in a process of its own; needs the extra ``server``."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("monailabel")
+from monailabel.client import MONAILabelClient
+from monailabel.client.client import MONAILabelClientException
+
+from napari_ldseg import bundled_checkpoints, load_checkpoint, read_scan, segment
+from napari_ldseg.scans.files import read_labels, write_like
+
+SCAN = Path(__file__).parents[2] / "sample_data" / "mri_phantom.nii.gz"
+MODEL = "mri-phantom"
+STARTING_SECONDS = 240
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A running server with two images; its client and the folder of the images."""
+    folder = tmp_path_factory.mktemp("server")
+    studies, port = folder / "studies", free_port()
+    studies.mkdir()
+    for name in ("first", "second"):
+        shutil.copy(SCAN, studies / f"{name}.nii.gz")
+    command = [sys.executable, "-m", "napari_ldseg", "serve", str(studies), "--port", str(port)]
+    command += ["--work", str(folder / "work"), "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + STARTING_SECONDS
+    while True:
+        try:
+            urllib.request.urlopen(f"{url}/info/").read()
+            break
+        except OSError:
+            assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.5)
+    yield MONAILabelClient(url, tmpdir=str(folder)), studies
+    process.terminate()
+    process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def local():
+    """The same image segmented here."""
+    return segment(
+        load_checkpoint(bundled_checkpoints()[MODEL]), read_scan(SCAN), 3, seed=5, device="cpu"
+    )
+
+
+def test_models_are_listed_with_their_classes(server):
+    models = server[0].info()["models"]
+    assert set(bundled_checkpoints()) <= set(models)
+    assert models[MODEL]["labels"] and models[f"{MODEL}-points"]["type"] == "deepedit"
+
+
+def test_labels_and_their_summary_are_those_of_a_local_run(server, local):
+    file, params = server[0].infer(MODEL, "first", {"N": 3, "seed": 5})
+    np.testing.assert_array_equal(read_labels(file).array, local.labels)
+    expected = json.loads(json.dumps(local.summary()))
+    for part in ("classes", "calibrated", "expected_error", "warning", "unit"):
+        assert params[part] == expected[part]
+    assert params["provenance"]["seed"] == 5 and params["provenance"]["samples"] == 3
+
+
+def test_a_session_is_segmented_and_leaves_nothing_behind(server, local, tmp_path):
+    client, _ = server
+    session = client.create_session(str(SCAN))
+    image = Path(session["session_info"]["image"])
+    assert image.exists()
+    file, _ = client.infer(MODEL, "", {"samples": 3, "seed": 5}, session_id=session["session_id"])
+    np.testing.assert_array_equal(read_labels(file).array, local.labels)
+    client.remove_session(session["session_id"])
+    assert not image.exists()
+
+
+def test_points_and_scribbles_change_the_labels(server, local, tmp_path):
+    client, _ = server
+    scan = local.scan
+    inside = np.argwhere(local.labels == 1)[0]
+    scribble = np.zeros(scan.shape, np.uint8)
+    scribble[tuple(inside)] = 255
+    path = write_like(tmp_path / "scribble.nii.gz", scribble, scan)
+    file, params = client.infer(MODEL, "first", {"N": 3, "seed": 5}, label_in=str(path))
+    assert read_labels(file).array[tuple(inside)] == 0
+    assert params["conditioned"]["strokes"] == 1 and not params["calibrated"]["intervals"]
+
+
+def test_the_next_case_is_the_one_with_the_highest_expected_error(server):
+    found = server[0].next_sample("expected_error", {"model": MODEL})
+    assert found["id"] in ("first", "second") and 0 <= found["expected_error"] <= 1
+    assert found["known"] == found["unlabelled"] == 2
+
+
+def test_bad_requests_are_sentences_and_the_server_stays(server, tmp_path):
+    client, _ = server
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(SCAN.read_bytes()[:5000])
+    for image, file, params, status in (
+        ("", str(broken), {}, "400"),
+        ("nothing", None, {}, "400"),
+        ("../../etc/passwd", None, {}, "400"),
+        ("first", None, {"N": 0}, "400"),
+        ("first", None, {"label_info": 3, "background": [[999, 0, 0]]}, "400"),
+    ):
+        with pytest.raises(MONAILabelClientException) as error:
+            client.infer(MODEL, image, params, file=file)
+        assert f"Status: {status}" in error.value.msg and "detail" in error.value.msg
+    assert client.info()["name"] == "LDSeg"
