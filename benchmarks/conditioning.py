@@ -161,7 +161,8 @@ def measure(model: str, cases: list[Case], cache: Path | None) -> Iterator[dict]
             cpu[name] = cpu.get(name, 0.0) + time.process_time() - started
         patients = [case.patient for case in cases[:number]]
         painting = np.array(curves["painting"])
-        result: dict = {"cases": [case.name for case in cases[:number]], "methods": {}}
+        result: dict = {"cases": [case.name for case in cases[:number]], "start": "label map"}
+        result["methods"] = {}
         for name, values in curves.items():
             gains = [
                 mean_by_patient(list(gain), patients) for gain in (np.array(values) - painting).T

@@ -207,8 +207,10 @@ class Window:
     @property
     def _sizes(self) -> list[int]:
         """The brush sizes to try: that which the tab has set, then the usual one."""
-        set_by_tab = self.tab is not None and self.layer.brush_size != self.size
-        return [int(self.layer.brush_size)] * set_by_tab + [self.size]
+        pen = self.tab.reviewer._pen if self._has_pen else None
+        set_by_tab = int(self.layer.brush_size) if pen is None else pen._size
+        own = self.tab is not None and set_by_tab != self.size
+        return [set_by_tab] * own + [self.size]
 
     def _take(self, value: int, size: int) -> None:
         """Take the brush of the right size with the right class, by keys."""
