@@ -203,11 +203,14 @@ def keep(model: str, result: dict) -> None:
 
 
 def plot(results: dict) -> None:
-    """Draw the curves of each model."""
+    """Draw the curves of the methods that all models have."""
+    common = set.intersection(*(set(result["methods"]) for result in results.values()))
     figure = Figure(figsize=(3.2 * len(results), 3), layout="constrained")
     for i, (model, result) in enumerate(results.items()):
         axes = figure.add_subplot(1, len(results), i + 1)
         for name, values in result["methods"].items():
+            if name not in common:
+                continue
             axes.plot(STROKES, values["dsc"], "o-", ms=3, label=name)
         axes.set_title(f"{model}, {len(result['cases'])} cases", fontsize=9)
         axes.set_xlabel("brush strokes")
