@@ -7,12 +7,13 @@ the expert's class and inside the expert's structure; its radius is 2.5 % of the
 least one pixel. The known voxels are those that a stroke changed. Each method has its own strokes,
 because its errors are its own; painted voxels are kept exactly by all:
 
-- painting: the label map of the samples' mean probability changes where it is painted only;
-- paint and keep: the label map of an ordinary run (one sample, the model's few steps), run again after each
-  stroke and the painted voxels kept; the model does not see them, so the rest stays as it was;
+- painting: the label map changes where it is painted only. Paint and keep, an ordinary run after each stroke
+  with the painted voxels kept, is the same: the model does not see them, and its label map is one estimate;
 - weights, global and local: samples are weighted by their likelihood at the strokes, the same everywhere or
   with an influence that falls with the distance from the strokes as in the product;
 - conditioning: ``inference/conditioning.py``.
+
+As in the product, the last three change the label map only where they change the samples' most probable class.
 
 Cases are held out, one per patient: the test cases, or the validation cases where there are none. Writes
 docs/data/conditioning.json; with --plot a plot of what is in it, docs/images/conditioning.png.
@@ -44,7 +45,6 @@ from napari_ldseg.inference.evidence import evidence_from_labels
 from napari_ldseg.inference.posterior import most_probable
 from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.samples import Samples
-from napari_ldseg.inference.segment import segment
 from napari_ldseg.utils.atomic import atomic_write
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -57,19 +57,25 @@ BRUSH = 0.025  # radius, share of the shorter side of a slice
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def draw(case: Case, model: str, cache: Path | None) -> tuple[PosteriorSampler, Samples]:
-    """Return the sampler of a case and its samples, from ``cache`` if they are there."""
+def draw(case: Case, model: str, cache: Path | None) -> tuple[Samples, np.ndarray]:
+    """Return the samples of a case and its label map, from ``cache`` if they are there."""
     sampler = PosteriorSampler(load_checkpoint(find_checkpoint(model)), case.read_scan())
+    posterior = sampler.posterior
     file = cache / f"{model}-{case.name}.pt" if cache else None
     if file is None or not file.is_file():
         for _ in sampler.run(SAMPLES):
             pass
+        labels = posterior.labels
         if file is not None:
-            torch.save(sampler.posterior.latents, file)
+            torch.save((posterior.latents, torch.from_numpy(labels)), file)
     else:
-        sampler.posterior.latents.update(torch.load(file, weights_only=True))
-        sampler.posterior.counts[...] = SAMPLES
-    return sampler, sampler.samples()
+        latents, stored = torch.load(file, weights_only=True)
+        posterior.latents.update(latents)
+        posterior.counts[...] = SAMPLES
+        labels = stored.numpy()
+    samples = sampler.samples()
+    assert samples is not None
+    return samples, labels
 
 
 def stroke(labels: np.ndarray, expert: np.ndarray) -> tuple[np.ndarray, int] | None:
@@ -96,14 +102,12 @@ def stroke(labels: np.ndarray, expert: np.ndarray) -> tuple[np.ndarray, int] | N
     return painted.reshape(labels.shape), c
 
 
-def methods(case: Case, sampler: PosteriorSampler, samples: Samples) -> dict[str, Method]:
-    """Return the methods for one case."""
+def methods(samples: Samples, label_map: np.ndarray) -> dict[str, Method]:
+    """Return the methods for one case with its ``samples`` and the ``label_map`` before corrections."""
     probabilities = torch.stack([samples.probabilities(i, 0) for i in range(samples.n)])
     mean = most_probable(probabilities.mean(0)).numpy()
     classes, dims = probabilities.shape[1], mean.ndim
     conditioner = Conditioner(samples, probabilities.mean(0).numpy())
-    checkpoint = load_checkpoint(find_checkpoint(samples.metadata.name))
-    run = segment(checkpoint, sampler.scan, 1).labels
 
     def weighted(labels: np.ndarray, known: np.ndarray, local: bool) -> np.ndarray:
         scores = torch.zeros(len(probabilities), *mean.shape)
@@ -116,16 +120,18 @@ def methods(case: Case, sampler: PosteriorSampler, samples: Samples) -> dict[str
             near = falloff(ndimage.distance_transform_edt(away) / reach) if local else 1 / 3
             kernel = torch.as_tensor(near, dtype=torch.float32).expand(mean.shape)
             scores += torch.tensordot(likelihood, kernel, 0)
-        return most_probable((scores.softmax(0)[:, None] * probabilities).sum(0)).numpy()
+        after = most_probable((scores.softmax(0)[:, None] * probabilities).sum(0)).numpy()
+        return np.where(after == mean, label_map, after)
+
+    def conditioned(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+        evidence = evidence_from_labels(labels, known, classes, dims)
+        return conditioner.condition(evidence, labels=np.where(known, labels, label_map)).labels
 
     return {
-        "painting": lambda labels, known: mean,
-        "paint and keep": lambda labels, known: run,
+        "painting": lambda labels, known: label_map,
         "weights, global": lambda labels, known: weighted(labels, known, False),
         "weights, local": lambda labels, known: weighted(labels, known, True),
-        "conditioning": lambda labels, known: (
-            conditioner.condition(evidence_from_labels(labels, known, classes, dims)).labels
-        ),
+        "conditioning": conditioned,
     }
 
 
@@ -146,16 +152,17 @@ def measure(model: str, cases: list[Case], cache: Path | None) -> Iterator[dict]
     curves: dict[str, list[list[float]]] = {}
     cpu: dict[str, float] = {}
     for number, case in enumerate(cases, start=1):
-        sampler, samples = draw(case, model, cache)
+        samples, label_map = draw(case, model, cache)
         expert = np.asarray(case.read_label()).astype(np.uint8)
-        for name, method in methods(case, sampler, samples).items():
+        for name, method in methods(samples, label_map).items():
             started = time.process_time()
             classes = len(samples.metadata.classes)
             curves.setdefault(name, []).append(list(curve(method, expert, classes)))
             cpu[name] = cpu.get(name, 0.0) + time.process_time() - started
         patients = [case.patient for case in cases[:number]]
         painting = np.array(curves["painting"])
-        result: dict = {"cases": [case.name for case in cases[:number]], "methods": {}}
+        result: dict = {"cases": [case.name for case in cases[:number]], "start": "label map"}
+        result["methods"] = {}
         for name, values in curves.items():
             gains = [
                 mean_by_patient(list(gain), patients) for gain in (np.array(values) - painting).T
@@ -196,11 +203,14 @@ def keep(model: str, result: dict) -> None:
 
 
 def plot(results: dict) -> None:
-    """Draw the curves of each model."""
+    """Draw the curves of the methods that all models have."""
+    common = set.intersection(*(set(result["methods"]) for result in results.values()))
     figure = Figure(figsize=(3.2 * len(results), 3), layout="constrained")
     for i, (model, result) in enumerate(results.items()):
         axes = figure.add_subplot(1, len(results), i + 1)
         for name, values in result["methods"].items():
+            if name not in common:
+                continue
             axes.plot(STROKES, values["dsc"], "o-", ms=3, label=name)
         axes.set_title(f"{model}, {len(result['cases'])} cases", fontsize=9)
         axes.set_xlabel("brush strokes")

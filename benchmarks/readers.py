@@ -12,10 +12,12 @@ Brush alone: slice after slice. When all have been seen, the limit is halved and
 
 Review tab: Period goes to the first region. If nothing that is wrong reaches into the window, Y. Else, where
 two strokes or more are needed, the reader looks at the pictures of the distinct outlines, as long as the last look
-helped, and takes the one that leaves fewest strokes, if it saves one and is nearer to the expert; draws strokes, in a volume also in the next slices of the region as
-long as there is something wrong; presses Y. After the first region that was corrected the reader tries the
-update (U), takes it if the mean DSC becomes larger, and goes on asking for it as long as it did. When the tab
-says that what is left is small, the reader goes on by brush alone.
+helped, and takes the one that leaves fewest strokes, if it saves one and is nearer to the expert; draws lines and
+strokes, whichever repairs more, in a volume also in the next slices of the region as long as there is something
+wrong; presses Y. When the tab says that what is left is small, the reader goes on as by brush alone, with lines.
+
+The reader does not ask for the update (U): after a stroke that follows a complete piece of errors, or a corrected
+region, it makes the labels worse more often than better.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from skimage.segmentation import find_boundaries
 
 from napari_ldseg.widgets.review.samples_part import MOST_SHOWN
 
-ROUNDS, MARGIN = 6, 2
+ROUNDS, MARGIN, MOST_LINES = 6, 2, 20
 PICTURE = 3 * 2.0 * 96 / 2.54  # three fixations, in pixels of an outline
 ALT = Qt.KeyboardModifier.AltModifier
 
@@ -64,13 +66,13 @@ class Reader:
     def by_review(self) -> dict[str, int]:
         """Correct with the Review tab until the target; return what was used."""
         window = self.window
-        used = dict.fromkeys(("regions", "accepted", "alternatives", "updates", "rejected"), 0)
+        used = dict.fromkeys(("regions", "accepted", "alternatives"), 0)
         _, tab = window.viewer.window.add_plugin_dock_widget("napari-ldseg", "LDSeg: Review")
         window.tab = tab
         hand, reviewer = window.hand, tab.reviewer
         hand.wait(lambda: not reviewer.busy and bool(reviewer.regions), "The search for regions")
         hand.wait(lambda: tab.browser.decoded, "Decoding the samples")
-        asks = chooses = True
+        chooses = True
         hand.key(Qt.Key.Key_Period)
         while reviewer.region is not None and not reviewer.ended and not window.done:
             used["regions"] += 1
@@ -91,8 +93,6 @@ class Reader:
             if window.done:
                 break
             hand.key(Qt.Key.Key_Y)
-            if asks:
-                asks = self._update(tab, near, used)
         used["brush_after"] = not window.done
         if not window.done:
             self.by_brush()
@@ -108,10 +108,14 @@ class Reader:
 
     def _repair(self, near: np.ndarray | None = None) -> None:
         """Draw strokes at the errors in the slice shown until there is none, or until the target."""
+        lines = MOST_LINES if self.window.tab is not None else 0
         while not self.window.done:
             pieces = self.window.pieces(near)
             if not pieces:
                 return
+            if lines and self.window.line(int(pieces[0][1].sum()), near):
+                lines -= 1
+                continue
             if self.searching:  # from the top down
                 pieces.sort(key=lambda one: int(np.flatnonzero(one[1].any(1))[0]))
             self.window.stroke(*pieces[0])
@@ -175,26 +179,4 @@ class Reader:
         for _ in range(best + 1):
             window.hand.key(Qt.Key.Key_Right, ALT)
         window.hand.key(Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
-        return True
-
-    def _update(self, tab: Any, near: np.ndarray, used: dict[str, int]) -> bool:
-        """Ask for an update and take it if it is better; return whether it was."""
-        window, hand, updater = self.window, self.window.hand, tab.updater
-        hand.key(Qt.Key.Key_U)
-        hand.wait(lambda: not updater.busy, "The update")
-        if updater.proposal is None:
-            return False
-        used["updates"] += 1
-        self._look(near)
-        hand.think()
-        new = window.layer.data.copy()
-        new[updater.proposal.update.indices] = updater.proposal.update.labels
-        if window.brush.dsc(new) <= window.dsc():
-            used["rejected"] += 1
-            hand.key(Qt.Key.Key_U, ALT)
-            return False
-        hand.key(Qt.Key.Key_U)
-        hand.wait(lambda: not tab.reviewer.busy, "The search for regions")
-        if tab.reviewer.region is None:
-            hand.key(Qt.Key.Key_Period)
         return True

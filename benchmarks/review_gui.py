@@ -10,7 +10,8 @@ brush alone and with the Review tab, each in a new window, with real mouse and k
 A stroke is the same in all ways (``strokes.py``): the class of a piece of errors in the slice shown, dragged
 along the piece on the centres at which the brush stays inside the expert's structure, where it repairs most. The
 brush is ``BRUSH`` voxels wide; where the Review tab has set another size, that one, as long as it can repair
-something. A piece counts if the brush can repair it, and if it has at least ``LEAST`` of the area of a
+something. With the tab, a line along an edge of the expert's (key A) is drawn instead where it repairs more than the
+largest stroke. A piece counts if the brush can repair it, and if it has at least ``LEAST`` of the area of a
 brush of ``BRUSH``, the limit of visibility; half of that in each further round. Class and brush size are set by
 napari's keys, or by the tab's.
 
@@ -20,7 +21,8 @@ reach it without a correction are left out. All ways end with the action that re
 
 All constants of the readers were set before the first measurement; two rules of the reader with the Review tab
 were changed after the first case: an outline is taken only if it is nearer to the expert's label, and no more are
-looked at after one that did not help. How long people look is an assumption: the totals are given with 0, 1 and 2
+looked at after one that did not help. Lines, and that the reader does not ask for updates, were decided on other
+validation cases (``CHOSEN_ON``), offline. How long people look is an assumption: the totals are given with 0, 1 and 2
 times the looking time. Cases that OUTPUT already has are kept; each is
 written as soon as it is measured.
 """
@@ -45,9 +47,10 @@ from qtpy.QtCore import QPoint, QPointF, QSettings, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from readers import Reader
-from strokes import Brush
+from strokes import Brush, edge_lines
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
+from napari_ldseg.correction.border import redraw_border
 from napari_ldseg.datasets.case import Case
 from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.machine import describe_machine
@@ -63,8 +66,9 @@ CASES = {"camus": 3, "glas": 1, "hippocampus": 1}
 BRUSH = {"camus": 5, "glas": 9, "hippocampus": 3}
 SAMPLES, WITHIN, LEAST, SEED = 10, 0.02, 0.25, 0
 LEAST_ON_SCREEN, EDGE = 10, 4  # pixels: the brush, and the margin of the canvas
+CHOSEN_ON = "camus", range(3, 10)  # places in the random order of the cases
 WAYS = "brush", "review"
-COUNTS = "presses", "keys", "strokes", "wheel", "decisions", "looks"
+COUNTS = "presses", "keys", "strokes", "lines", "wheel", "decisions", "looks"
 READERS = "oracle", "searching"
 Piece = tuple[int, np.ndarray]
 
@@ -166,21 +170,64 @@ class Window:
         if np.array_equal(before, self.layer.data):
             raise SystemExit("A stroke changed nothing.")
 
+    def line(self, least: int, near: np.ndarray | None) -> bool:
+        """Draw the line along an edge in the slice shown that repairs most; not if less than ``least`` voxels."""
+        frame, where = self.frame, self._visible()
+        if near is not None:
+            where &= near
+        labels, expert, free = self.layer.data[frame], self.expert[frame], ~self._reviewed()[frame]
+        best, chosen = least - 1, None
+        for value, path in edge_lines(labels, expert, self._classes, where):
+            change = redraw_border(labels, np.array(path, float), value)
+            at = tuple(i[free[change.indices]] for i in change.indices)
+            after = change.after[free[change.indices]]
+            gain = int((after == expert[at]).sum()) - int((labels[at] == expert[at]).sum())
+            if gain > best:
+                best, chosen = gain, (value, path)
+        if chosen is None:
+            return False
+        self.hand.think()
+        self._take_class(chosen[0])
+        if not self._has_pen:
+            self.hand.key(Qt.Key.Key_A)
+        self._zoom_to(chosen[1])
+        before = self.layer.data.copy()
+        self.hand.stroke(self._pixels(chosen[1]))
+        self.hand.counts["lines"] += 1
+        return not np.array_equal(before, self.layer.data)
+
+    def _reviewed(self) -> np.ndarray:
+        recorder = project_of(self.viewer).labels.recorder_of(self.layer)
+        return recorder.masks().reviewed
+
+    @property
+    def _has_pen(self) -> bool:
+        return self.tab is not None and "paint" in vars(self.layer)
+
     @property
     def _sizes(self) -> list[int]:
         """The brush sizes to try: that which the tab has set, then the usual one."""
-        set_by_tab = self.tab is not None and self.layer.brush_size != self.size
-        return [int(self.layer.brush_size)] * set_by_tab + [self.size]
+        pen = self.tab.reviewer._pen if self._has_pen else None
+        set_by_tab = int(self.layer.brush_size) if pen is None else pen._size
+        own = self.tab is not None and set_by_tab != self.size
+        return [set_by_tab] * own + [self.size]
 
     def _take(self, value: int, size: int) -> None:
         """Take the brush of the right size with the right class, by keys."""
-        region = None if self.tab is None else self.tab.reviewer.region
         if self.layer.mode != "paint":
             self.hand.key(Qt.Key.Key_2)
+        self._take_class(value)
+        if self._has_pen:
+            self.hand.key(Qt.Key.Key_A)
         while self.layer.brush_size != size:
             smaller = self.layer.brush_size > size
             self.hand.key(Qt.Key.Key_BracketLeft if smaller else Qt.Key.Key_BracketRight)
+
+    def _take_class(self, value: int) -> None:
+        region = None if self.tab is None else self.tab.reviewer.region
         if region is not None and value != self.layer.selected_label and value in region.classes:
+            if self.layer.mode != "paint":
+                self.hand.key(Qt.Key.Key_2)
             self.hand.key(Qt.Key.Key_C)
         while self.layer.selected_label != value:
             smaller = self.layer.selected_label > value

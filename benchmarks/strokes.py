@@ -1,4 +1,4 @@
-"""Where a brush has to go to make labels those of an expert: pieces of errors, and a stroke along one."""
+"""Where a brush has to go to make labels those of an expert: pieces of errors, a stroke, a line along an edge."""
 
 from __future__ import annotations
 
@@ -93,7 +93,41 @@ class Brush:
         return [tuple(int(i) for i in place) for place in line]
 
 
-def farthest(cost: np.ndarray, start: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the reachable pixel with the longest way from ``start``."""
+def edge_lines(
+    labels: np.ndarray, expert: np.ndarray, classes: int, where: np.ndarray
+) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Return lines along the expert's edges of the foreground classes: (class, pixels).
+
+    In ``where`` (bool, one slice), each runs on the outermost pixels of a structure from the first to the last
+    of them that touch an error of this class.
+    """
+    found = []
+    for c in range(1, classes):
+        inside = expert == c
+        edge = inside & ~ndimage.binary_erosion(inside, border_value=1) & where
+        wrong = (labels != expert) & (inside | (labels == c)) & where
+        beside = ndimage.binary_dilation(wrong) & edge
+        parts, count = ndimage.label(edge, CONNECTED)
+        for i in range(1, count + 1):
+            ends = beside & (parts == i)
+            if ends.sum() < 3:
+                continue
+            length = np.where(parts == i, 1.0, np.inf)
+            start = tuple(np.argwhere(ends)[0])
+            for _ in range(2):
+                other, start = start, farthest(length, start, ends)
+            finder = MCP_Geometric(length)
+            finder.find_costs([other])
+            way = np.array(finder.traceback(start))
+            if len(way) > 2:
+                line = approximate_polygon(way, STRAIGHT)
+                found.append((c, [tuple(int(i) for i in place) for place in line]))
+    return found
+
+
+def farthest(
+    cost: np.ndarray, start: tuple[int, ...], among: np.ndarray | bool = True
+) -> tuple[int, ...]:
+    """Return the reachable pixel, of those ``among``, with the longest way from ``start``."""
     costs, _ = MCP_Geometric(cost).find_costs([start])
-    return np.unravel_index(np.where(np.isfinite(costs), costs, -1).argmax(), costs.shape)
+    return np.unravel_index(np.where(np.isfinite(costs) & among, costs, -1).argmax(), costs.shape)

@@ -47,10 +47,12 @@ def conditioning_table(name: str) -> str:
     head = ("strokes", *map(str, strokes), f"gain at {strokes[-1]}")
     rows = []
     for key, title in METHODS.items():
+        if key not in model["methods"]:  # the same as painting, from the label map
+            continue
         method = model["methods"][key]
         gain = "" if key == "painting" else _with_interval(*method["gain"][-1])
         rows.append((title, *(f"{value:.3f}" for value in method["dsc"]), gain))
-    return f"{len(model['cases'])} cases:\n\n{_table(head, rows)}"
+    return f"{len(model['cases'])} cases, from the {model['start']}:\n\n{_table(head, rows)}"
 
 
 def alternatives_table() -> str:
@@ -71,7 +73,18 @@ def alternatives_table() -> str:
 
 def clicks_table() -> str:
     """Return what it takes to reach the expert's label by brush alone and with the Review tab, as Markdown."""
-    head = ("case", "DSC before", "target", "reader", "way", "presses", "keys", "strokes", "looks")
+    head = (
+        "case",
+        "DSC before",
+        "target",
+        "reader",
+        "way",
+        "presses",
+        "keys",
+        "strokes",
+        "of these lines",
+        "looks",
+    )
     times = tuple(f"s, looking x {factor}" for factor in LOOKING)
     rows = []
     for case in _read("review_gui")["cases"]:
@@ -80,7 +93,9 @@ def clicks_table() -> str:
             for way, title in (("brush", "brush alone"), ("review", "Review tab")):
                 cost = case[reader][way]
                 about = (name, f"{case['start']:.3f}", f"{case['target']:.3f}", reader, title)
-                counts = (str(cost[key]) for key in ("presses", "keys", "strokes", "looks"))
+                counts = (
+                    str(cost[key]) for key in ("presses", "keys", "strokes", "lines", "looks")
+                )
                 total = (f"{cost['hand_s'] + f * cost['looking_s']:.0f}" for f in LOOKING)
                 rows.append((*about, *counts, *total))
     return _table((*head, *times), rows)

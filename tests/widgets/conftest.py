@@ -189,8 +189,11 @@ def paint_at(viewer, layer: Labels, index, value):
     layer.mode = "pan_zoom"
 
 
-def drag(viewer, layer: Labels, start, stop, value, size=3, release=True):
-    """Paint with the mouse from voxel ``start`` to ``stop`` of the slice they lie in."""
+def drag(viewer, layer: Labels, start, stop, value, size=3, release=True, pause=0):
+    """Paint with the mouse from voxel ``start`` to ``stop`` of the slice they lie in.
+
+    vispy drops moves that follow each other within 10 ms; with a ``pause`` (ms) between them they all count.
+    """
     viewer.layers.selection.active = layer
     layer.mode = "paint"
     layer.selected_label = value
@@ -211,6 +214,7 @@ def drag(viewer, layer: Labels, start, stop, value, size=3, release=True):
             Qt.MouseButton.LeftButton,
             none,
         )
+        QTest.qWait(pause)
         QApplication.sendEvent(native, move)
     if release:
         QTest.mouseRelease(native, Qt.MouseButton.LeftButton, none, places[-1])

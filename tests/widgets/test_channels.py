@@ -127,7 +127,7 @@ def test_rows_only_for_such_a_model_and_a_sentence_for_every_mistake(
     widget.model.choose(model)
     first, second = widget.channels.rows
     second.value = one
-    assert_sentence(run(), "case_0000", "channel 0", "channel 1")
+    assert_sentence(run(), "case_0000 is chosen for both channel 0 and channel 1")
     second.value = None
     assert_sentence(run(), "channel 1")
     second.value = two

@@ -1,11 +1,12 @@
 """The Worklist tab: cases of a results folder and of the project, opened, corrected and signed off."""
 
 import time
+from threading import Event
 
 import nibabel as nib
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 
 from napari_ldseg.batch.worklist import (
@@ -145,6 +146,9 @@ def test_the_next_case_takes_the_place_of_the_one_before(viewer, qtbot, tab, lis
     QTest.keyClick(tab.cases, Qt.Key.Key_N)  # the first one is still to do
     wait_open(qtbot, tab, listed[0])
     assert tab.cases.chosen == listed[0] and len(viewer.layers) == 5
+    (labels,) = label_layers(viewer)
+    click_row(tab, listed[0])  # it is open already, and has no corrections
+    assert tab.worklist._opening is None and label_layers(viewer) == [labels]
 
 
 def test_the_next_case_is_read_before_it_is_opened(qtbot, tab, listed, monkeypatch):
@@ -236,10 +240,10 @@ def test_strokes_are_saved_when_the_next_case_opens_at_once(viewer, qtbot, tab, 
 def test_a_case_left_a_moment_ago_opens_with_its_corrections(
     viewer, qtbot, tab, listed, monkeypatch
 ):
-    add_case = Project.add_case
+    add_case, asked = Project.add_case, Event()
 
     def slowly(*args, **options):
-        time.sleep(2)
+        assert asked.wait(60)
         return add_case(*args, **options)
 
     monkeypatch.setattr(Project, "add_case", slowly)
@@ -250,6 +254,7 @@ def test_a_case_left_a_moment_ago_opens_with_its_corrections(
     data = labels.data.copy()
     tab.worklist.open_next()
     wait_open(qtbot, tab, listed[1])
+    QTimer.singleShot(300, asked.set)  # saved only after it was asked for
     again = open_case(qtbot, tab, listed[0])
     assert again is not labels and status(tab, listed[0]) == CORRECTED
     np.testing.assert_array_equal(again.data, data)

@@ -7,6 +7,7 @@ KEYS = {
     "previous": (",", "Go to the previous region"),
     "accept": ("Y", "What is shown is right here: take it, mark the region as reviewed and go on"),
     "correct": ("C", "Take the brush with the other class in doubt; once more changes the class"),
+    "border": ("A", "Draw along the true edge of the class; both sides of the line follow"),
     "skip": ("J", "Leave the region for later and go on"),
     "next_sample": ("Alt+Right", "Show the next alternative"),
     "previous_sample": ("Alt+Left", "Show the previous alternative, before the first the labels"),

@@ -56,6 +56,7 @@ class RegionsPart(QWidget):
         self.next = action_button("Next ›", "next", reviewer.next)
         self.accept = action_button("Accept", "accept", accept)
         self.correct = action_button("Correct", "correct", reviewer.correct)
+        self.border = action_button("Edge", "border", reviewer.draw_border)
         self.skip = action_button("Later", "skip", reviewer.skip)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
@@ -63,7 +64,11 @@ class RegionsPart(QWidget):
         column.addWidget(self.left)
         column.addWidget(self.table)
         column.addWidget(self.question)
-        for buttons in ((self.previous, self.next), (self.accept, self.correct, self.skip)):
+        for buttons in (
+            (self.previous, self.next),
+            (self.accept, self.skip),
+            (self.correct, self.border),
+        ):
             row = QHBoxLayout()
             for button in buttons:
                 row.addWidget(button)
@@ -89,7 +94,8 @@ class RegionsPart(QWidget):
             button.setEnabled(bool(regions))
         for button in (self.accept, self.skip):
             button.setEnabled(reviewer.region is not None)
-        self.correct.setEnabled(has_result)
+        for button in (self.correct, self.border):
+            button.setEnabled(has_result)
         self._fill()
 
     def _summary(self) -> str:

@@ -20,6 +20,7 @@ from ..common.layers import PREVIEW_KEY, REVIEWED_KEY, ignore_cursor_error
 from ..common.sizes import Unit, unit_of
 from ..project.state import project_of
 from ..project.tracked_labels import TrackedLabels
+from .border_pen import BorderPen
 from .camera import go_to
 from .outline import RegionOutline
 
@@ -46,6 +47,7 @@ class Reviewer(QObject):
         self._viewer = viewer
         self._project = project_of(viewer)
         self._outline = RegionOutline(viewer)
+        self._pen = BorderPen(self._on_border)
         self._work = Latest()
         self._error: np.ndarray | None = None
         self._left = self._total = 0.0  # in voxels
@@ -75,6 +77,7 @@ class Reviewer(QObject):
         self._watched = ()
         self._project.labels.result_changed.disconnect(self._on_result)
         self._project.changed.disconnect(self._refresh_states)
+        self._pen.detach()
         self._outline.hide()
 
     @property
@@ -134,6 +137,7 @@ class Reviewer(QObject):
         layer = self.layer
         if layer is None or not 0 <= number < len(self.regions):
             return
+        self._pen.detach()
         self.current = number
         region = self.regions[number]
         with ignore_cursor_error():
@@ -179,6 +183,7 @@ class Reviewer(QObject):
         region, layer = self.region, self.layer
         if layer is None:
             return
+        self._pen.detach()
         in_hand = layer.mode == "paint" and self._viewer.layers.selection.active == layer
         if region is not None and in_hand and layer.selected_label in region.classes:
             layer.selected_label = sum(region.classes) - layer.selected_label
@@ -188,6 +193,28 @@ class Reviewer(QObject):
         layer.mode = "paint"
         name = self.name_of(int(layer.selected_label))
         self.message.emit(f"Paint {name} with the brush; then press Accept.", False)
+
+    def draw_border(self) -> None:
+        """Take the pen that draws the true edge of the chosen class; put it away if it is in the hand."""
+        layer, target = self.layer, self.target
+        if layer is None or target is None:
+            return
+        if self._pen.layer is layer:
+            self._pen.detach()
+            self.message.emit("Paint with the brush.", False)
+            return
+        layer.visible = True
+        with ignore_cursor_error():
+            self._viewer.layers.selection.active = layer
+        recorder = target.recorder
+        self._pen.attach(layer, None if recorder is None else recorder.reviewed_at)
+        name = self.name_of(int(layer.selected_label))
+        self.message.emit(f"Draw along the true edge of {name}, just inside it.", False)
+
+    def _on_border(self, changed: int) -> None:
+        self.message.emit(
+            f"{changed:,} voxels follow the line; press Ctrl+Z to undo the line.", False
+        )
 
     def _step(self, by: int) -> None:
         order = list(range(len(self.regions)))
@@ -246,6 +273,7 @@ class Reviewer(QObject):
     ) -> None:
         """Review ``target``; then show the region at the voxel ``place``, if there is one."""
         self._outline.hide()
+        self._pen.detach()
         self.target, self.current = target, None
         self.regions, self.states, self._skipped = [], [], set()
         self.ended, self._brush = False, None if place is None else self._brush

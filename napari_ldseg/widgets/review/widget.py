@@ -56,6 +56,7 @@ class ReviewWidget(Tab):
             "previous": self.reviewer.previous,
             "accept": self.accept,
             "correct": self.reviewer.correct,
+            "border": self.reviewer.draw_border,
             "skip": self.reviewer.skip,
             "next_sample": lambda: self.browser.step(1),
             "previous_sample": lambda: self.browser.step(-1),
