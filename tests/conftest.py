@@ -20,10 +20,12 @@ from .discs import SIZES, WIDTHS
 WIDGETS = Path(__file__).parent / "widgets"
 SECONDS = {"slow": 8, "gui": 2}  # about what a test with this mark takes
 
+# No settings file of the user is read or written. Set before tests/widgets/conftest.py imports napari.
+os.environ["NAPARI_CONFIG"] = ""
+
 
 def pytest_configure():
-    """Keep napari from the user's settings, and of several pytest processes each to one core."""
-    os.environ["NAPARI_CONFIG"] = ""  # no settings file: none is read, none is written
+    """Keep each of several pytest processes to one core."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
 

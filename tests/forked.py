@@ -114,4 +114,9 @@ def _command(
     tempfile.tempdir = None  # the variables may name another one
     if main is None:
         from .quick_cli import app as main
+
+        # A command of several devices starts the others as it was started itself.
+        program = Path(__file__).with_name("quick_cli.py")
+        sys.argv, sys.modules["__main__"].__spec__ = [str(program), *arguments], None
+        os.environ |= {"PYTHONPATH": str(program.parents[1]), "OMP_NUM_THREADS": "1"}
     main(arguments)

@@ -363,24 +363,24 @@ def test_light_modules_import_neither_torch_nor_qt(name):
 
 
 @pytest.mark.slow
-def test_no_room_below_the_widgets_imports_qt():
+def test_rooms_import_no_later_one_and_those_below_the_widgets_no_qt():
+    """One interpreter imports the model, then the checkpoint, then all rooms below the widgets."""
     code = """
-import importlib, pkgutil
+import importlib, pkgutil, sys
+import napari_ldseg.model.ldseg
+print(*sys.modules, "|")
+import napari_ldseg.checkpoint.file
+print(*sys.modules, "|")
 for room in ("model", "checkpoint", "inference", "training"):
     package = importlib.import_module(f"napari_ldseg.{room}")
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
 """
-    modules = set(imported_by(code))
-    assert {"torch", "napari_ldseg.training.loop", "napari_ldseg.model.samplers"} <= modules
-    assert not {"qtpy", "napari", "PyQt5", "PyQt6", "PySide6", "napari_ldseg.widgets"} & modules
-
-
-@pytest.mark.slow
-def test_model_and_checkpoint_import_no_later_room():
+    words = " ".join(imported_by(code)).split("|")
+    model, checkpoint, everything = (set(part.split()) for part in words)
     later = {f"napari_ldseg.{room}" for room in ("inference", "training", "layers", "widgets")}
-    modules = set(imported_by("import napari_ldseg.checkpoint.file"))
-    assert "napari_ldseg.model.samplers" in modules
-    assert not later & modules
-    of_model = set(imported_by("import napari_ldseg.model.ldseg"))
-    assert not (later | {"napari_ldseg.checkpoint", "pydantic"}) & of_model
+    assert "napari_ldseg.model.samplers" in model
+    assert not (later | {"napari_ldseg.checkpoint", "pydantic"}) & model
+    assert "napari_ldseg.checkpoint.file" in checkpoint and not later & checkpoint
+    assert {"torch", "napari_ldseg.training.loop"} <= everything
+    assert not {"qtpy", "napari", "PyQt5", "PyQt6", "PySide6", "napari_ldseg.widgets"} & everything

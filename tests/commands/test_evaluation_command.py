@@ -153,6 +153,7 @@ def test_a_complete_report(data, saved, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_a_deterministic_network_alone_and_as_the_baseline(
     data, saved, tiny_metadata, tmp_path, assert_sentence
 ):
@@ -188,6 +189,7 @@ def test_the_same_command_gives_the_same_metrics(data, saved, tmp_path):
     assert first != metrics(tmp_path / "b", 2)
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_models_of_one_name_are_labelled_by_their_paths(data, tiny_checkpoint, tmp_path):
     made = tiny_checkpoint()
     first, second, third = (
@@ -242,6 +244,7 @@ def test_cases_are_drawn_by_the_seed(data, saved, tmp_path):
     assert names(0) in [list(n) for n in drawn]
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_volumes_are_measured_in_mm_on_their_own_grid(saved, tmp_path):
     """An oblique, anisotropic volume: HD95 in the file's millimetres."""
     folder = tmp_path / "volumes"
@@ -328,6 +331,7 @@ def test_several_readers(several_readers, saved, tmp_path):
     assert section.count('src="data:image/png;base64,') == 2
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_rank_correlation_of_empty_samples_and_empty_readers(
     several_readers, saved, tmp_path, monkeypatch
 ):
@@ -362,6 +366,7 @@ def test_rank_correlation_of_empty_samples_and_empty_readers(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_several_readers_of_one_volume(saved, tmp_path):
     """One case, three classes: the section has a slice of it and no correlation."""
     folder, out = tmp_path / "volumes", tmp_path / "report"
@@ -397,6 +402,7 @@ def test_colour_images_with_numbered_objects(saved, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_a_runs_folder_gives_the_held_out_cases(data, saved, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
@@ -431,6 +437,7 @@ def test_a_runs_folder_gives_the_held_out_cases(data, saved, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_before_and_after_calibration(data, saved, tmp_path):
     calibration = Calibration(
         samples=3, steps=4, split="validation", cases=25, temperature=2.0, volume_factors=(1e6,)

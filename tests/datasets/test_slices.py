@@ -196,6 +196,7 @@ def test_a_2d_model_learns_from_the_reviewed_slices_of_loops(tmp_path, base):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_garbage_in_slices_that_nobody_reviewed_changes_nothing(tmp_path, base):
     assert_unreviewed_counts_for_nothing(project_of_loops(tmp_path / "clean"), base, tmp_path)
 

@@ -91,7 +91,7 @@ def test_a_damaged_or_second_conversion_is_one_sentence(crops, folder, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_steps")
+@pytest.mark.usefixtures("few_steps", "without_plots")
 def test_a_run_with_several_readers_measures_their_agreement(folder, tmp_path):
     sizes = {key: list(value) for key, value in WIDTHS.items() if isinstance(value, tuple)}
     settings = {

@@ -290,6 +290,7 @@ def test_the_rest_of_a_partly_reviewed_case_is_the_base_s_prediction(tmp_path, b
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
     project = Project(tmp_path / "project", create=True)
     for i in range(10):
@@ -405,30 +406,35 @@ def _change_image(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "error, words",
-    [
+@pytest.mark.usefixtures("without_plots")
+def test_what_fails_during_a_run_is_reported_and_can_be_resumed(
+    project, base, monkeypatch, assert_sentence
+):
+    """Whatever failed, and however often: the run is taken up again where it failed."""
+    from napari_ldseg.finetuning import retrain
+
+    errors = [
         (OSError(28, "No space left on device"), "disk is full"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "Out of memory"),
         (MemoryError(), "Out of memory"),
         (LDSegError("The loss became NaN after 3 updates."), "became NaN"),
         (ValueError("odd"), "ValueError"),
-    ],
-)
-@pytest.mark.usefixtures("without_plots")
-def test_what_fails_during_a_run_is_reported_and_can_be_resumed(
-    project, base, error, words, monkeypatch, assert_sentence
-):
-    from napari_ldseg.finetuning import retrain
+    ]
+    left = iter(errors)
 
     def fail(*args, **kwargs):
-        raise error
+        raise next(left)[0]
 
     with monkeypatch.context() as broken:
         broken.setattr(retrain, "train", fail)
         folder, status = here(config_for(project, base))
-    assert status.phase == "failed"
-    assert_sentence(status.text, words)
+        assert status.phase == "failed"
+        assert_sentence(status.text, errors[0][1])
+        for _, words in errors[1:]:
+            assert process.main(folder) == 1
+            status = RunFolder(folder).status()
+            assert status.phase == "failed"
+            assert_sentence(status.text, words)
     assert process.main(folder) == 0
     assert (project.folder / "models" / "tiny-2.safetensors").exists()
 
@@ -483,6 +489,7 @@ def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_a_class_that_nothing_shows_is_reported(tmp_path, tiny_checkpoint):
     checkpoint = tiny_checkpoint(classes=3)
     described = checkpoint.metadata.model_copy(update={"classes": (*DISC, RING)})

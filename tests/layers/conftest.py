@@ -3,5 +3,6 @@
 from ..widgets.conftest import (  # noqa: F401
     private_settings,
     short_collections,
+    still_welcome,
     viewer,
 )

@@ -578,7 +578,7 @@ def test_the_room_needs_neither_qt_nor_napari_nor_torch():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("few_steps")
+@pytest.mark.usefixtures("few_steps", "without_plots")
 def test_a_project_is_trained_on_by_class_name_with_its_own_split(project, tmp_path):
     """Reviewed cases only; label values follow the names, whatever their order; the lock stays."""
     structure = ("ventricle", "atrium")

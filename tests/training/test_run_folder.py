@@ -49,6 +49,7 @@ def write_rods(folder, lengths):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_volumes_are_trained_in_any_orientation(tmp_path):
     path = configuration(write_rods(tmp_path, [40] * 6), orientation="LPS", **LONG)
     answer = run(path, tmp_path / "run")
@@ -87,6 +88,7 @@ def test_files_of_the_users_own_are_not_overwritten(tmp_path, assert_sentence):
         assert_sentence(last_line(answer), f"{name} of your own")
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_refused_resume_leaves_the_runs_settings(tmp_path, assert_sentence):
     folder = tmp_path / "run"
     assert run(configuration(write_discs(tmp_path, 12)), folder).exit_code == 0

@@ -1,13 +1,9 @@
 """A run from a configuration: its folder, kill and resume, two processes, and faults."""
 
 import json
-import os
 import resource
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,8 +28,6 @@ from napari_ldseg.utils.locking import exclusive_lock
 from ..discs import WIDTHS, disc, discs, equal, settings, write_discs
 from ..forked import Command, ranks
 
-ROOT = Path(__file__).parents[2]
-QUICK_CLI = Path(__file__).parents[1] / "quick_cli.py"
 pytestmark = pytest.mark.usefixtures("few_steps")
 AUGMENTED = {"rotation": 0.3, "noise": 0.02, "flip_axes": [0]}
 
@@ -119,6 +113,7 @@ def test_a_run_leaves_everything_in_its_folder(finished, data):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_killed_at_any_moment_a_resumed_run_ends_bit_for_bit_the_same(finished, data, tmp_path):
     path, folder = configuration(data, {"updates": 60}), tmp_path / "run"
     rng = np.random.default_rng(0)
@@ -177,17 +172,15 @@ def alone(tmp_path_factory, few_steps):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["option", "torchrun"])
+@pytest.mark.usefixtures("without_plots")
 def test_two_processes_learn_what_one_does(alone, tmp_path, launcher):
     """Same joint batches, gradients, log and validation; only one process writes."""
     path, alone = alone
     line = ["train", path, "-o", tmp_path / "two", "--accelerator", "cpu"]
     if launcher == "option":
-        line = [sys.executable, QUICK_CLI, *line, "--devices", "2"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        answer = subprocess.run(
-            [str(a) for a in line], env=environment, text=True, capture_output=True, timeout=240
-        )
-        codes, output = [answer.returncode], answer.stderr
+        process = Command(*line, "--devices", "2")
+        output = process.communicate(240)
+        codes = [process.returncode]
     else:
         codes, output = ranks(2, *line)
     assert not any(codes), output
@@ -259,6 +252,7 @@ def test_a_bad_held_out_case_is_named_before_the_training(tmp_path, part, assert
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_plots")
 def test_stopped_while_measuring_a_run_is_resumed_there(data, tmp_path, monkeypatch):
     path, folder = configuration(data), tmp_path / "run"
     came = []
@@ -370,6 +364,7 @@ def test_a_damaged_state_is_reported(data, tmp_path, assert_sentence):
         ({"training": {"batch_size": 3, "updates": 1}}, None),
     ],
 )
+@pytest.mark.usefixtures("without_plots")
 def test_a_wrong_configuration_is_one_sentence(data, tmp_path, changes, words, assert_sentence):
     path = configuration(data, **changes)
     answer = CliRunner().invoke(app, ["train", str(path), "-o", str(tmp_path / "run")])

@@ -55,8 +55,17 @@ def model_file(tiny_checkpoint, tmp_path):
     return make
 
 
+@pytest.fixture(scope="session")
+def still_welcome():
+    """Keep napari's welcome page, which no test shows, from being written anew at each of 170 shortcuts."""
+    page = "napari._qt.widgets.qt_welcome.QtWelcomeWidget.refresh"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, lambda self, event=None: None)
+        yield
+
+
 @pytest.fixture
-def viewer(known_plugins, make_napari_viewer):
+def viewer(known_plugins, still_welcome, make_napari_viewer):
     """A napari viewer in a real window."""
     viewer = make_napari_viewer(show=True)
     viewer.window._qt_window.resize(1200, 900)
