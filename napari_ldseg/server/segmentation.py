@@ -237,7 +237,7 @@ def _described(
 ) -> dict[str, Any]:
     """Return what of the summary is different for the conditioned result."""
     unit_size = scan.voxel_size / max(int(np.prod(scan.shape[: -scan.space])), 1)
-    classes = {
+    classes: dict[str, dict[str, Any]] = {
         name: {
             "size": float(np.count_nonzero(conditioned.labels == value) * unit_size),
             "sample_sizes": [],
