@@ -86,6 +86,7 @@ def serve(
         }
         command = [sys.executable, "-m", "monailabel.main", "start_server"]
         command += ["--app", str(app), "--studies", studies, "--host", host, "--port", str(port)]
+        command += ["--uvicorn_app", "napari_ldseg.server.monai.asgi:app"]
         for name, value in settings.items():
             command += ["--conf", name, value] if value else []
         command += context.args

@@ -24,7 +24,7 @@ TYPES = {"uint8": "uint8", "uint16": "uint16", "float32": "float"}
 ANATOMY = "Anatomic codes - DICOM master list"
 
 
-def write_labels(path: Path, result: Result) -> None:
+def write_labels(path: Path, result: Result, compressed: bool = True) -> None:
     """Write labels as a segmentation of 3D Slicer, one segment per class. Raises OSError and LDSegError."""
     data, affine = on_file_grid(result.stored_labels(), result.scan)
     fields = {
@@ -36,7 +36,8 @@ def write_labels(path: Path, result: Result) -> None:
     boxes = find_objects(data, max(result.classes, default=0))
     for number, (value, info) in enumerate(sorted(result.classes.items())):
         fields |= _segment(number, value, info, boxes[value - 1])
-    _write(path, data, affine, {**fields, "napari_ldseg": result.provenance_json()})
+    fields["napari_ldseg"] = result.provenance_json()
+    _write(path, data, affine, fields, compressed)
 
 
 def write_map(path: Path, array: np.ndarray, result: Result) -> None:
@@ -70,7 +71,13 @@ def _segment(number: int, value: int, info: ClassInfo, box: Any) -> dict[str, st
     return {f"Segment{number}_{key}": text for key, text in segment.items()}
 
 
-def _write(path: Path, data: np.ndarray, affine: np.ndarray, fields: dict[str, str]) -> None:
+def _write(
+    path: Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    fields: dict[str, str],
+    compressed: bool = True,
+) -> None:
     frames = data.ndim - 3
     affine = LPS @ affine
     # Field names and layout: https://teem.sourceforge.net/nrrd/format.html
@@ -83,13 +90,16 @@ def _write(path: Path, data: np.ndarray, affine: np.ndarray, fields: dict[str, s
         f"space directions: {' '.join([*map(_vector, affine[:3, :3].T), *['none'] * frames])}",
         f"kinds: {' '.join(['domain'] * 3 + ['list'] * frames)}",
         "endian: little",
-        "encoding: gzip",
+        f"encoding: {'gzip' if compressed else 'raw'}",
         f"space origin: {_vector(affine[:3, 3])}",
         *(f"{key}:={text}" for key, text in fields.items()),
     ]
     little = data.astype(data.dtype.newbyteorder("<"), copy=False)
     with atomic_write(path, ".nrrd") as temporary, temporary.open("wb") as file:
         file.write("\n".join([*header, "", ""]).encode())
+        if not compressed:
+            file.write(little.tobytes(order="F"))
+            return
         # Without a time, equal results are equal files.
         with gzip.GzipFile(
             fileobj=file, mode="wb", compresslevel=6, filename="", mtime=0

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checkpoint.file import Checkpoint
 from ..errors import LDSegError
+from ..export import nrrd_file
 from ..export.formats import export_labels, export_map
 from ..export.result import Result
 from ..inference.conditioning import ConditionedPosterior, Conditioner
@@ -136,7 +137,10 @@ def write_reply(reply: Reply, folder: Path, request: Request) -> dict[str, Path]
     """
     suffix = request.result_extension
     files = {"labels": folder / f"labels{suffix}"}
-    export_labels(files["labels"], reply.result, FORMATS[suffix])
+    if suffix == ".nrrd":  # the OHIF viewer reads no compressed ones
+        nrrd_file.write_labels(files["labels"], reply.result, compressed=False)
+    else:
+        export_labels(files["labels"], reply.result, FORMATS[suffix])
     for name, array in reply.maps.items():
         files[name] = folder / f"{name}{suffix.removeprefix('.seg')}"
         export_map(files[name], array, reply.result, FORMATS[suffix])

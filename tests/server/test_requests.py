@@ -78,6 +78,8 @@ def test_the_reply_is_what_a_local_run_gives_on_the_grid_of_the_file(
     local = segment(checkpoint, read_scan(path), 3, seed=4, device="cpu")
     files = write_reply(reply, tmp_path, request)
     labels = read_labels(files["labels"])
+    raw = b"encoding: raw" in files["labels"].read_bytes()
+    assert raw == (suffix == ".nrrd")  # the only encoding that the OHIF viewer reads
     np.testing.assert_array_equal(labels.array, local.labels)
     np.testing.assert_allclose(labels.affine, scan.affine, atol=1e-5)
     np.testing.assert_allclose(read_scan(files["sample_sd"]).array, local.sample_sd, atol=1e-6)
