@@ -62,8 +62,8 @@ def unpack(archive: Path, folder: Path, most: int = MAX_UPLOAD_BYTES) -> None:
     """
     folder.mkdir()
     try:
-        with zipfile.ZipFile(archive) as zipped:
-            members = [member for member in zipped.infolist() if not member.is_dir()]
+        with zipfile.ZipFile(archive) as archived:
+            members = [member for member in archived.infolist() if not member.is_dir()]
             if len(members) > MAX_FILES or sum(member.file_size for member in members) > most:
                 raise LDSegError(
                     f"{archive.name} holds more than {MAX_FILES} files or {most / 2**20:.0f} MiB; send a "
@@ -72,7 +72,7 @@ def unpack(archive: Path, folder: Path, most: int = MAX_UPLOAD_BYTES) -> None:
             for member in members:
                 path = inside(folder, member.filename)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with zipped.open(member) as source:
+                with archived.open(member) as source:
                     save_upload(source, path.parent, path.name, member.file_size)
     except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
         shutil.rmtree(folder, ignore_errors=True)

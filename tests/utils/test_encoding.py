@@ -20,7 +20,7 @@ def text_without_encoding(source):
             node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         )
         owner = getattr(getattr(node.func, "value", None), "id", "")
-        if name not in CALLS or owner in ("Image", "os", "dialog", "archive"):
+        if name not in CALLS or owner in ("Image", "os", "dialog", "archive", "archived"):
             continue
         words = [
             a.value

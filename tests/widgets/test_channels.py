@@ -140,6 +140,14 @@ def test_rows_only_for_such_a_model_and_a_sentence_for_every_mistake(
     assert not [layer for layer in viewer.layers if layer.name.startswith("labels")]
 
 
+def test_a_layer_on_another_grid_is_not_taken_for_a_channel(viewer, widget, model):
+    rng = np.random.default_rng(0)
+    widget.model.choose(model)
+    viewer.add_image(rng.random((4, 4, 4)), name="x_0001")
+    image = viewer.add_image(rng.random((8, 8, 8)), name="x_0000")
+    assert widget.channels.chosen == (image, None)
+
+
 def test_rows_follow_the_image_and_keep_what_the_user_chose(viewer, widget, model):
     rng = np.random.default_rng(0)
     widget.model.choose(model)
