@@ -32,9 +32,7 @@ def inherit(model: SegmentationModel, metadata: Metadata, start: Checkpoint) -> 
             axis = axes[name]
             if axis is None:
                 weight.copy_(old_weights[name])
-            elif (
-                metadata.networks != "diffdgss"
-            ):  # whose last layers have several channels per class
+            elif metadata.networks != "diffdgss":  # which has several channels per class
                 for target, source in pairs:
                     weight.select(axis, target).copy_(old_weights[name].select(axis, source))
 

@@ -15,6 +15,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from ...errors import LDSegError, is_out_of_memory
+from ...export.formats import export_labels
 from ...scans.files import stem_of
 from ..catalogue import Model
 from ..loaded import LoadedModel
@@ -22,8 +23,8 @@ from ..next_case import next_case
 from ..request import DEFAULT_SAMPLES, label_meanings, parse_request
 from ..segmentation import answer, read_request_image, write_reply
 from ..training import FinalLabel, adopt, take_in, train
+from .datastore import FINAL
 
-FINAL = "final"
 POINTS = "-points"  # the ending of a model's second name
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,6 @@ class Segment(InferTask):
             clock.append(time.monotonic())
             files = write_reply(reply, folder, request)
             if params.get("dicom_seg"):
-                from ...export.formats import export_labels
-
                 files["dicom_seg"] = folder / "labels.dcm"
                 export_labels(files["dicom_seg"], reply.result, "dicom-seg")
         except (MemoryError, RuntimeError) as error:
@@ -128,16 +127,19 @@ class ExpectedError(Strategy):
 def known_error(datastore: Any, image: str, model: Model) -> float | None:
     """Return the expected error that ``remember_error`` stored for this very model; None if there is none."""
     stored = datastore.get_image_info(image).get("ldseg", {})
-    stat = model.path.stat()
-    same = stored.get("model") == [model.name, stat.st_mtime_ns, stat.st_size]
-    return stored.get("expected_error") if same else None
+    return stored.get("expected_error") if stored.get("model") == _stamp(model) else None
 
 
 def remember_error(datastore: Any, image: str, model: Model, error: float) -> None:
     """Store an image's expected error with it in the datastore."""
+    stored = {"model": _stamp(model), "expected_error": error}
+    datastore.update_image_info(image, {"ldseg": stored})
+
+
+def _stamp(model: Model) -> list[str | int]:
+    """Return what tells this very model's file from another one of its name."""
     stat = model.path.stat()
-    stamp = [model.name, stat.st_mtime_ns, stat.st_size]
-    datastore.update_image_info(image, {"ldseg": {"model": stamp, "expected_error": error}})
+    return [model.name, stat.st_mtime_ns, stat.st_size]
 
 
 class FineTune(TrainTask):
