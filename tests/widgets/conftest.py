@@ -1,6 +1,9 @@
 """A real napari window with the Segment widget, and what a user does to it."""
 
 import gc
+import warnings
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +28,17 @@ def finished_workers():
     wait_for_workers_to_quit()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def kept_warning_filters():
+    """Keep superqt's workers from changing the filters of the whole process while napari hides a warning."""
+    quiet = SimpleNamespace(
+        warn=warnings.warn, catch_warnings=nullcontext, filterwarnings=lambda *filters: None
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("superqt.utils._qthreading.warnings", quiet)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def short_collections():
     """Keep what outlives a test out of the garbage collections, one per removed layer in napari.
@@ -34,6 +48,13 @@ def short_collections():
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
+
+
+@pytest.fixture(autouse=True)
+def bundled_models_not_compared(monkeypatch):
+    """Leave out the images' distances from the bundled models, which only test_similarity.py looks at."""
+    models = "napari_ldseg.widgets.common.model_distances.ModelDistances.ask"
+    monkeypatch.setattr(models, lambda self, models: None)
 
 
 @pytest.fixture(autouse=True)
