@@ -154,7 +154,8 @@ class TrainingRecord(_Schema):
 class Calibration(_Schema):
     """The calibration of a result's uncertainty, measured on validation cases.
 
-    It applies only to results of N = ``samples`` samples with K = ``steps`` steps of ``sampler``.
+    It applies only to results of N = ``samples`` samples with K = ``steps`` steps of ``sampler``. ``cases``
+    are independent: the number of patients, each of which counts once.
     ``inference.calibration`` defines ``temperature`` and ``volume_factors`` (one per class without the
     background). ``level`` is the nominal coverage of the intervals.
     """
@@ -171,7 +172,7 @@ class Calibration(_Schema):
     @model_validator(mode="after")
     def _enough_cases(self) -> Calibration:
         if self.volume_factors is not None and self.cases < MIN_CASES_FOR_INTERVALS:
-            raise ValueError(f"volume factors need at least {MIN_CASES_FOR_INTERVALS} cases")
+            raise ValueError(f"volume factors need at least {MIN_CASES_FOR_INTERVALS} patients")
         return self
 
     @property

@@ -83,14 +83,14 @@ def describe_calibration(calibration: Calibration | None) -> str:
     """Return a short description of a checkpoint's calibration."""
     if calibration is None:
         return "none: probabilities and volume intervals are not calibrated"
-    cases = "1 case" if calibration.cases == 1 else f"{calibration.cases} cases"
+    patients = "1 patient" if calibration.cases == 1 else f"{calibration.cases} patients"
     text = (
-        f"for {calibration.samples} samples with {calibration.steps} steps, on {cases}: "
+        f"for {calibration.samples} samples with {calibration.steps} steps, on {patients}: "
         f"temperature {calibration.temperature:.2f}, "
     )
     if calibration.volume_factors is None:
-        return f"{text}no volume intervals (too few cases)"
-    few = "" if calibration.claims_coverage else " (too few cases to promise their coverage)"
+        return f"{text}no volume intervals (too few patients)"
+    few = "" if calibration.claims_coverage else " (too few patients to promise their coverage)"
     return f"{text}{calibration.level:.0%} volume intervals{few}"
 
 

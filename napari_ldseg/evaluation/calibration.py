@@ -41,8 +41,9 @@ def measure_calibration(
 ) -> Calibration:
     """Return the calibration of results with ``n`` samples and ``steps`` steps.
 
-    One case of each patient is drawn at random, because the guarantee needs independent cases. Each is
-    sampled with a different seed, so that the factors do not depend on one noise.
+    All cases take part, and each patient counts once, however many cases it has: patients are
+    independent, their cases are not. Each case is sampled with a different seed, so that the factors do
+    not depend on one noise.
 
     Parameters
     ----------
@@ -71,26 +72,27 @@ def measure_calibration(
         raise LDSegError(
             "There are no validation cases to calibrate on; hold out some of the training cases."
         )
-    cases = _one_per_patient(cases)
     classes = checkpoint.metadata.architecture.classes
-    near, scores = [], []
+    near: dict[str, list[BoundaryVoxels]] = {}
+    scores: dict[str, list[np.ndarray]] = {}
     for seed, case in enumerate(cases):
         scan, expert = case.read()
         posterior = segment(checkpoint, scan, n, seed=seed, steps=steps, device=device)
         band = near_boundary(posterior.labels)
-        near.append(_subsample(posterior.mean_probability[:, band], expert[band]))
+        voxels = _subsample(posterior.mean_probability[:, band], expert[band])
+        near.setdefault(case.patient, []).append(voxels)
         mean, scale = volume_scale(posterior.voxel_counts())
         volume = np.bincount(expert.ravel().astype(np.int64), minlength=classes)
-        scores.append((np.abs(volume - mean) / scale)[1:])
+        scores.setdefault(case.patient, []).append((np.abs(volume - mean) / scale)[1:])
         on_case()
-    factors = conformal_factors(np.array(scores), LEVEL)
+    factors = conformal_factors([np.array(owned) for owned in scores.values()], LEVEL)
     return Calibration(
         samples=n,
         steps=posterior.provenance["steps"],
         sampler=posterior.provenance["sampler"],
         split=split,
-        cases=len(cases),
-        temperature=round(validated_temperature(near), 4),
+        cases=len(scores),
+        temperature=round(validated_temperature([_joined(owned) for owned in near.values()]), 4),
         level=LEVEL,
         volume_factors=None if factors is None else tuple(float(q) for q in factors),
     )
@@ -99,8 +101,8 @@ def measure_calibration(
 def validated_temperature(near: Sequence[BoundaryVoxels]) -> float:
     """Return ``fit_temperature(near)`` if it passes cross-validation, else 1.
 
-    Each fifth of the cases is evaluated with the temperature of the others: the mean gain in negative
-    log likelihood must be more than two standard errors. This avoids overfitting to few cases.
+    Each fifth of the patients is evaluated with the temperature of the others: the mean gain in negative
+    log likelihood must be more than two standard errors. This avoids overfitting to few patients.
     """
     near = [(p, label) for p, label in near if label.size]
     gains = []
@@ -121,7 +123,7 @@ def fit_temperature(near: Sequence[BoundaryVoxels]) -> float:
 
     Only voxels near the predicted boundary are used: the many voxels far from it are nearly all certain
     and correct and would dominate. The band depends on the prediction only, so T applies to a new case
-    without its label. Every case has the same weight. The sum is convex in 1 / T, so there is one
+    without its label. Every patient has the same weight. The sum is convex in 1 / T, so there is one
     minimum.
     """
     cases = [_logs(p, label) for p, label in near if label.size]
@@ -149,25 +151,30 @@ def _loss(logs: np.ndarray, label: np.ndarray, inverse: float) -> float:
     return float((logsumexp(inverse * logs, axis=0) - inverse * chosen).mean())
 
 
-def conformal_factors(scores: np.ndarray, level: float) -> np.ndarray | None:
-    """Return for each class the ceil((n + 1) level)-th smallest of ``scores`` (n, classes).
+def conformal_factors(scores: Sequence[np.ndarray], level: float) -> np.ndarray | None:
+    """Return the factor of each class from the ``scores`` (cases, classes) of each of n patients.
 
-    None below 19 cases, or if ceil((n + 1) level) > n.
+    The smallest score q so that the weights of all scores up to q are at least (n + 1) level, where each
+    of a patient's scores has the weight 1 / (its number of cases): hierarchical conformal prediction (Lee,
+    Barber and Willett, arXiv 2306.06342). With one case per patient, the ceil((n + 1) level)-th smallest.
+
+    None below 19 patients, or if (n + 1) level > n.
     """
     n = len(scores)
-    rank = math.ceil(round((n + 1) * level, 9))
-    if n < MIN_CASES_FOR_INTERVALS or rank > n:
+    needed = round((n + 1) * level, 9)
+    if n < MIN_CASES_FOR_INTERVALS or needed > n:
         return None
-    return np.sort(scores, axis=0)[rank - 1]
+    values = np.concatenate(scores)
+    weights = np.concatenate([np.full(len(owned), 1 / len(owned)) for owned in scores])
+    order = np.argsort(values, axis=0)
+    reached = np.cumsum(weights[order], axis=0).round(9) >= needed
+    return np.take_along_axis(values, order, 0)[reached.argmax(0), range(values.shape[1])]
 
 
-def _one_per_patient(cases: Sequence[Case]) -> list[Case]:
-    """Return one case of each patient, drawn at random with a fixed seed."""
-    patients: dict[str, list[Case]] = {}
-    for case in cases:
-        patients.setdefault(case.patient, []).append(case)
-    generator = np.random.default_rng(0)
-    return [owned[generator.integers(len(owned))] for owned in patients.values()]
+def _joined(owned: Sequence[BoundaryVoxels]) -> BoundaryVoxels:
+    """Return the voxels of all cases of a patient."""
+    probabilities, labels = zip(*owned, strict=True)
+    return np.concatenate(probabilities, axis=1), np.concatenate(labels)
 
 
 def _subsample(probability: np.ndarray, label: np.ndarray) -> BoundaryVoxels:

@@ -240,7 +240,7 @@ def _uncertainty(study: Study) -> Section:
     if calibration is not None and study.not_calibrated is None:
         text.append(
             "The checkpoint's calibration was measured on "
-            f"{count_text(calibration.cases, f'{calibration.split} case')}. On these cases the results "
+            f"{count_text(calibration.cases, f'{calibration.split} patient')}. On their cases the results "
             "after calibration are too optimistic."
         )
     elif calibration is not None:

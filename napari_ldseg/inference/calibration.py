@@ -10,7 +10,9 @@ and the scale of the volume over the samples, the interval is m - q s .. m + q s
 is the ceil((n + 1) level)-th smallest of the n validation cases' scores |V_expert - m| / s. If a new
 case is exchangeable with them (same kind of scans, same readers), its expert's volume is inside the
 interval with a probability between level and level + 1 / (n + 1) over the draw of all n + 1 cases, for
-any errors of the model. This holds for each class separately, not jointly.
+any errors of the model. This holds for each class separately, not jointly. Where a patient has several
+cases, each counts as a fraction of one (``evaluation.calibration.conformal_factors``), and the
+probability for a random case of a new patient is at least level.
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ def reason_not_calibrated(
 def reason_intervals_not_calibrated(calibration: Calibration, frames: int) -> str | None:
     """Return why the volume intervals are not calibrated although ``calibration`` applies; or None."""
     if calibration.volume_factors is None:
-        return f"{calibration.cases} validation cases are too few, {MIN_CASES_FOR_INTERVALS} are needed"
+        return f"{calibration.cases} validation patients are too few, {MIN_CASES_FOR_INTERVALS} are needed"
     if frames > 1:
         return "the model was calibrated on single images, this result is of several slices"
     return None
@@ -82,10 +84,10 @@ def describe_intervals(calibration: Calibration | None, reason: str | None) -> s
         return f"Not calibrated: {reason}."
     if not calibration.claims_coverage:
         return (
-            f"Calibrated, but on {calibration.cases} cases only: the coverage of the intervals is not "
+            f"Calibrated, but on {calibration.cases} patients only: the coverage of the intervals is not "
             "known."
         )
     return (
         f"Calibrated: the expert's volume is in the interval for {calibration.level:.0%} of cases like "
-        f"the {calibration.cases} it was measured on."
+        f"those of the {calibration.cases} patients it was measured on."
     )

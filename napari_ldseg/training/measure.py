@@ -101,7 +101,7 @@ def measure(
     if calibrate_on:
         patients = len({case.patient for case in calibrate_on})
         what = f"Calibrating on the validation cases of {patients} patients"
-        count = reporter.counter("measuring", what, patients)
+        count = reporter.counter("measuring", what, len(calibrate_on))
         calibration = measure_calibration(
             checkpoint, calibrate_on, SAMPLES, device=device, on_case=count
         )

@@ -110,7 +110,7 @@ def test_conformal_intervals_reach_their_level(n):
         samples = wrong[:, None] * generator.normal(1, 0.02, (n + 1, 10))
         mean, scale = np.array([volume_scale(s[:, None]) for s in samples]).squeeze(-1).T
         scores = np.abs(expert - mean) / scale
-        factors = conformal_factors(scores[:n, None], 0.95)
+        factors = conformal_factors(list(scores[:n, None, None]), 0.95)
         low, high = volume_interval(samples[n][:, None], factors)[0]
         inside += low <= expert[n] <= high
     assert binom.ppf(0.001, trials, 0.95) <= inside
@@ -118,12 +118,12 @@ def test_conformal_intervals_reach_their_level(n):
 
 
 def test_no_factors_from_fewer_than_nineteen_cases():
-    scores = np.arange(40.0)[:, None]
+    scores = np.arange(40.0)[:, None, None]
     assert conformal_factors(scores[:18], 0.95) is None
     assert conformal_factors(scores[:19], 0.95) == 18
     assert conformal_factors(scores, 0.95) == 38
     assert conformal_factors(scores, 0.99) is None
-    with pytest.raises(ValidationError, match="at least 19 cases"):
+    with pytest.raises(ValidationError, match="at least 19 patients"):
         calibration(cases=18)
     assert not calibration(cases=39).claims_coverage and calibration(cases=40).claims_coverage
 
@@ -162,7 +162,7 @@ def test_applied_where_samples_steps_and_sampler_match(tiny_checkpoint):
     summary = posterior.summary()
     assert summary["classes"]["class 1"]["interval"] == [low, high]
     assert summary["calibrated"]["intervals"] and summary["calibrated"]["probability"]
-    assert "95% of cases like the 40" in summary["calibrated"]["meaning"]
+    assert "95% of cases like those of the 40 patients" in summary["calibrated"]["meaning"]
     assert summary["provenance"]["calibrated"] is True
 
 
@@ -201,10 +201,10 @@ def test_few_cases_calibrate_probabilities_only(tiny_checkpoint):
     found = calibration(cases=12, volume_factors=None)
     posterior = segment(with_calibration(tiny_checkpoint(2), found), IMAGE, 4)
     assert posterior.calibrated_probability is not None
-    assert "12 validation cases are too few" in posterior.summary()["calibrated"]["meaning"]
+    assert "12 validation patients are too few" in posterior.summary()["calibrated"]["meaning"]
     between = with_calibration(tiny_checkpoint(2), calibration(cases=23))
     calibrated = segment(between, IMAGE, 4).summary()["calibrated"]
-    assert calibrated["intervals"] and "23 cases only" in calibrated["meaning"]
+    assert calibrated["intervals"] and "23 patients only" in calibrated["meaning"]
     assert "95" not in calibrated["meaning"]
 
 
@@ -226,7 +226,7 @@ def test_measured_stored_and_described(tiny_checkpoint, tmp_path, capsys):
     loaded = load_checkpoint(path)
     assert loaded.metadata.calibration == found
     describe(path)
-    assert "95% volume intervals (too few cases to promise" in capsys.readouterr().out
+    assert "95% volume intervals (too few patients to promise" in capsys.readouterr().out
     # The intervals hold for all of its 20 cases except the worst.
     held = [
         low <= expert.sum() <= high
@@ -235,6 +235,28 @@ def test_measured_stored_and_described(tiny_checkpoint, tmp_path, capsys):
         for ((low, high),) in [segment(loaded, scan, 3, seed=i).volume_intervals()]
     ]
     assert sum(held) >= 19
+
+
+def test_a_patient_with_many_cases_counts_once_and_all_of_its_cases_do():
+    """On simulated patients whose cases are alike, one patient in twenty with a hundred of them."""
+    generator = np.random.default_rng(3)
+    trials, inside = 2000, 0
+    for _ in range(trials):
+        patients = []
+        for _ in range(41):
+            many = generator.random() < 0.05
+            own = generator.normal(2 if many else 0, 1)
+            patients.append(np.abs(own + generator.normal(0, 0.3, (100 if many else 2, 1))))
+        (factor,) = conformal_factors(patients[:-1], 0.95)
+        inside += generator.choice(patients[-1].ravel()) <= factor
+    assert binom.ppf(0.001, trials, 0.95) <= inside <= binom.ppf(0.999, trials, 0.95 + 1 / 41)
+
+
+def test_factors_of_patients_with_several_cases():
+    scores = [np.array([[i], [100.0 + i]]) for i in range(40)]
+    # 41 * 0.95 = 38.95 = 20 of the lower ones and 38 halves of the higher ones, rounded up.
+    assert conformal_factors(scores, 0.95) == 137
+    assert conformal_factors(scores[:18], 0.95) is None
 
 
 def test_cases_of_one_patient_count_once(tiny_checkpoint):
