@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 
+from ..utils.quiet import hidden_warnings
 from .overlap import one_hot, present
 
 
@@ -49,9 +49,7 @@ def surface_metrics(
             "include_background": True,
             "spacing": [float(s) for s in spacing],
         }
-        with warnings.catch_warnings():
-            # MONAI 1.6 warns about an argument that it passes itself.
-            warnings.simplefilter("ignore", FutureWarning)
+        with hidden_warnings():  # MONAI 1.6 warns about an argument that it passes itself
             metrics[0, both] = compute_hausdorff_distance(a, b, percentile=95, **options)
             limits = [tolerance] * both.size
             metrics[1, both] = compute_surface_dice(a, b, limits, **options)

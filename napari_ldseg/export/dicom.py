@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from ..errors import LDSegError
 from ..scans.dicom.header import without_values
 from ..scans.scan import LPS
 from ..utils.atomic import atomic_write
+from ..utils.quiet import hidden_warnings
 from ..utils.text import one_line
 from .codes import PRIVATE_SCHEME, Coded, category_of, type_of
 from .result import SOFTWARE, Result, colour_of, on_file_grid
@@ -265,8 +265,7 @@ def _quiet(kind: Any, **arguments: Any) -> Any:
 def _plain_errors(source: Dataset) -> Iterator[None]:
     """Turn what highdicom and pydicom raise into an LDSegError that repeats no value of the header of ``source``."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is odd in the source's own attributes
+        with hidden_warnings():  # of what is odd in the source's own attributes
             yield
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         values = {name: str(source.get(name) or "") for name in CHECKED}

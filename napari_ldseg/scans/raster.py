@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import LDSegError
+from ..utils.quiet import hidden_warnings
 from ..utils.text import one_line
 from .colours import plain_samples
 from .memory import check_size
@@ -45,14 +45,13 @@ def _decoded(path: Path, palette_numbers: bool) -> tuple[np.ndarray, bool]:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # Only the format that the name gives: others may run programs or hold many frames.
-            with Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as file:
-                _check_header(path, file)
-                ImageOps.exif_transpose(file, in_place=True)
-                indices = file.mode in ("P", "PA") and not palette_numbers
-                array = np.asarray(file.convert("RGB") if indices else file)
+        # A large image has a warning. Only the format that the name gives: others may run programs or hold
+        # many frames.
+        with hidden_warnings(), Image.open(path, formats=[FORMATS[path.suffix.lower()]]) as file:
+            _check_header(path, file)
+            ImageOps.exif_transpose(file, in_place=True)
+            indices = file.mode in ("P", "PA") and not palette_numbers
+            array = np.asarray(file.convert("RGB") if indices else file)
     except LDSegError:
         raise
     except Image.DecompressionBombError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import LDSegError
+from ...utils.quiet import hidden_warnings
 from ...utils.text import nfc, one_line
 from ..memory import check_available_memory
 
@@ -119,8 +119,7 @@ def plain_dicom_errors(path: Path) -> Iterator[None]:
     Their warnings repeat the values of tags, so they are not shown.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with hidden_warnings():
             yield
     except LDSegError:
         raise
