@@ -30,7 +30,7 @@ test: $(VENV)/.test
 
 test-fast: $(VENV)/.test
 	@scripts/system-libraries
-	$(PYTEST) -m "not slow and not gui" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow and not gui" --ignore=tests/widgets $(PYTEST_ARGS)
 
 # The fast tests with the oldest versions that pyproject.toml allows, in a venv that is made anew each time.
 # Old packages use what the newest ones beside them deprecate.

@@ -119,6 +119,7 @@ def test_bundled_checkpoint_is_small_and_has_a_true_card(name):
     assert metadata.posterior_steps > metadata.label_steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["echo-phantom", "mri-phantom"])
 def test_bundled_phantom_models_segment_the_sample_scans(name):
     from napari_ldseg.evaluation.overlap import overlap

@@ -209,6 +209,7 @@ def test_no_cell_of_the_table_is_a_formula(tiny_checkpoint, run, scans, tmp_path
     assert again.exit_code == 0 and "1 already there" in again.stdout
 
 
+@pytest.mark.slow
 def test_finished_cases_are_skipped_until_something_changes(run, scans, tmp_path):
     out = tmp_path / "out"
     run(scans)

@@ -256,6 +256,7 @@ def test_the_highest_expected_error_goes_first_and_an_unknown_one_last(folder):
     assert names(entries_of_results(read_results(folder).cases, {})) == ["scan2", "scan0", "scan1"]
 
 
+@pytest.mark.slow
 def test_three_hundred_records_are_read_within_a_second_and_without_torch(folder):
     for i in range(300):
         for kind, suffix in (("records", "json"), ("labels", "nii.gz")):

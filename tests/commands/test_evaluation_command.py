@@ -244,6 +244,7 @@ def test_cases_are_drawn_by_the_seed(data, saved, tmp_path):
     assert names(0) in [list(n) for n in drawn]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_plots")
 def test_volumes_are_measured_in_mm_on_their_own_grid(saved, tmp_path):
     """An oblique, anisotropic volume: HD95 in the file's millimetres."""
@@ -331,6 +332,7 @@ def test_several_readers(several_readers, saved, tmp_path):
     assert section.count('src="data:image/png;base64,') == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_plots")
 def test_rank_correlation_of_empty_samples_and_empty_readers(
     several_readers, saved, tmp_path, monkeypatch
@@ -385,6 +387,7 @@ def test_several_readers_of_one_volume(saved, tmp_path):
     assert re.search(r"a: a, slice \d+\.", (out / "report.html").read_text())
 
 
+@pytest.mark.slow
 def test_colour_images_with_numbered_objects(saved, tmp_path):
     folder = tmp_path / "colour"
     for name in ("images", "labels"):

@@ -125,6 +125,7 @@ def test_the_metrics_of_a_case():
     assert found["single samples", None] == pytest.approx(1 / 9)
 
 
+@pytest.mark.slow
 def test_rank_correlation_by_patient():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 6, 24).astype(float)

@@ -461,6 +461,7 @@ def test_a_moved_project_is_trained_where_it_is(tmp_path, project, base):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_plots")
 def test_an_image_moved_while_training_can_be_located(tmp_path, base, monkeypatch):
     from skimage.io import imsave

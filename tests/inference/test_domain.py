@@ -129,6 +129,7 @@ def test_the_record_and_the_table_of_a_batch_have_the_warning(fitted, tmp_path):
     assert [("unlike the images that tiny" in row) for row in table].count(True) == 1
 
 
+@pytest.mark.slow
 def test_a_large_image_in_tiles_warns_as_well_unless_only_its_background_is_unlike(
     fitted, tmp_path
 ):

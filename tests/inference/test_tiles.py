@@ -42,6 +42,7 @@ def assert_same(one: Posterior, other: Posterior):
     np.testing.assert_allclose(one.sample_sd, other.sample_sd, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_large_image_is_segmented_in_tiles_whatever_their_order_and_the_memory(
     tiny_checkpoint, monkeypatch
 ):

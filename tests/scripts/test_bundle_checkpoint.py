@@ -107,6 +107,7 @@ def test_it_changes_at_most_once_per_release(repository, model, assert_sentence)
         bundle(first, repository.folder)
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_line_without_a_traceback(tmp_path):
     answer = subprocess.run(
         [sys.executable, bundle_checkpoint.__file__, str(tmp_path / "missing.safetensors")],

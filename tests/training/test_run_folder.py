@@ -88,6 +88,7 @@ def test_files_of_the_users_own_are_not_overwritten(tmp_path, assert_sentence):
         assert_sentence(last_line(answer), f"{name} of your own")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_plots")
 def test_a_refused_resume_leaves_the_runs_settings(tmp_path, assert_sentence):
     folder = tmp_path / "run"

@@ -51,6 +51,7 @@ def test_an_easy_task_is_learned(trained, tiny_checkpoint):
         assert np.nanmean(evaluate(checkpoint, cases, steps=steps)[:, 0]) > least
 
 
+@pytest.mark.slow
 def test_a_trained_checkpoint_says_how_it_was_made(trained, tmp_path):
     checkpoint, cases, losses = trained
     assert not checkpoint.model.training

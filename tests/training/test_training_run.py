@@ -361,7 +361,7 @@ def test_a_damaged_state_is_reported(data, tmp_path, assert_sentence):
         ({"architecture": {"label_widths": "big"}}, ("label_widths", "tuple")),
         ({"training": {"augmentation": {"flip_axes": [2]}}}, ("flip_axes", "2D")),
         ({"training": {"augmentation": {"stain": 0.1}}}, ("stain", "three channels")),
-        ({"training": {"batch_size": 3, "updates": 1}}, None),
+        pytest.param({"training": {"batch_size": 3, "updates": 1}}, None, marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.usefixtures("without_plots")
@@ -385,6 +385,7 @@ def test_files_that_are_no_configuration(tmp_path, assert_sentence):
         assert_sentence(error, "x.yaml")
 
 
+@pytest.mark.slow
 def test_the_baseline_learns_and_knows_no_spread(tiny_metadata):
     metadata = tiny_metadata(2, networks="res-unet", architecture={"image_widths": (8, 16, 16)})
     result = train(metadata, discs(2, 8), [], settings(updates=40, batch_size=8))
