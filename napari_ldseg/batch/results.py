@@ -80,6 +80,7 @@ class _Record(BaseModel):
     replaced: dict[str, list[str]] = {}
     classes: dict[str, _ClassSize] = {}
     expected_error: float | None = None
+    expected_error_ranking: str | None = None
     voxels: int = 0
     voxel_size: float = 0
     time_points: int = 0

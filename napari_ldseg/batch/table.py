@@ -16,7 +16,7 @@ from .results import CaseResults, known_names, was_made_with
 
 TABLE = "volumes.csv"
 BEFORE = ("case", "image", "expected_error", "corrected", "unit")
-AFTER = ("intervals calibrated", "intervals", "warning", "samples", "steps", "seed")
+AFTER = ("ranking", "intervals calibrated", "intervals", "warning", "samples", "steps", "seed")
 
 
 def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) -> Path:
@@ -24,9 +24,9 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
 
     Columns: case, image, ``Posterior.expected_error``, whether the label was corrected since, unit (mm3,
     mm2, or voxels if the voxel size is not known), for each class its volume in the label map and the
-    low and high end of its interval, whether the intervals are calibrated, their meaning, and a warning if
-    the image is unlike the training images. The row of
-    a corrected label (with these ``classes``, made with any settings) has the volumes of this label,
+    low and high end of its interval, a warning if the expected error does not rank cases, whether the
+    intervals are calibrated, their meaning, and a warning if the image is unlike the training images. The
+    row of a corrected label (with these ``classes``, made with any settings) has the volumes of this label,
     and its expected error and intervals are empty. The highest expected error goes first. A class with
     the name of another column is prefixed with "class ", and a text that a spreadsheet would take for a
     formula with an apostrophe.
@@ -90,6 +90,7 @@ def _row(
         "image": record["image"],
         "corrected": "no" if corrected is None else "yes",
         "unit": record["unit"],
+        "ranking": record.get("expected_error_ranking") or "",
         "warning": record.get("warning") or "",
         "samples": record["samples"],
         "steps": record["provenance"]["steps"],

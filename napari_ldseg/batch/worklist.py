@@ -33,7 +33,13 @@ MAX_RECORD_BYTES = 16 * 2**20
 # The fields of a record that ``Posterior.summary`` made.
 SUMMARY = (
     *("samples", "unit", "time_points", "classes", "calibrated", "warning"),
-    *("expected_error", "mean_sample_sd", "mean_predictive_sd", "provenance"),
+    *(
+        "expected_error",
+        "expected_error_ranking",
+        "mean_sample_sd",
+        "mean_predictive_sd",
+        "provenance",
+    ),
 )
 
 
@@ -94,6 +100,8 @@ class Entry:
         Changes whenever the case of the project was saved.
     result
         The result; None for an entry of the project alone.
+    ranking
+        Why the expected errors of the model are no order for its cases; None if they are, or that is not known.
     """
 
     name: str
@@ -102,6 +110,7 @@ class Entry:
     case: str | None
     version: str = ""
     result: Result | None = None
+    ranking: str | None = None
 
 
 def read_results(folder: Path) -> Results:
@@ -171,8 +180,16 @@ def load_preview(folder: Path, result: Result) -> tuple[Scan, np.ndarray]:
 def entries_of_project(records: Mapping[str, CaseRecord]) -> list[Entry]:
     """Return the cases of a project, the highest expected error first."""
     return _in_order(
-        Entry(name, _error_of(record), status_of(record), name, record.changed)
+        Entry(
+            name,
+            _number(latest.get("expected_error")),
+            status_of(record),
+            name,
+            record.changed,
+            ranking=_text(latest.get("expected_error_ranking")),
+        )
         for name, record in records.items()
+        for latest in [record.runs[-1] if record.runs else {}]
     )
 
 
@@ -200,7 +217,10 @@ def entries_of_results(results: Sequence[Result], records: Mapping[str, CaseReco
             record = records[case]
             own = status_of(record)
             status, version = status if own == TO_DO else own, record.changed
-        entries.append(Entry(result.name, result.expected_error, status, case, version, result))
+        ranking = _text(result.summary.get("expected_error_ranking"))
+        entries.append(
+            Entry(result.name, result.expected_error, status, case, version, result, ranking)
+        )
     return _in_order(entries)
 
 
@@ -229,16 +249,16 @@ def _in_order(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(entries, key=key)
 
 
-def _error_of(record: CaseRecord) -> float | None:
-    """Return the expected error of the latest run that the label of ``record`` came from."""
-    return _number(record.runs[-1].get("expected_error")) if record.runs else None
-
-
 def _number(value: object) -> float | None:
     """Return ``value`` if it is a number from 0 to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value) if 0 <= value <= 1 else None
+
+
+def _text(value: object) -> str | None:
+    """Return ``value`` as one line of printable text, if it is text."""
+    return one_line(value) if isinstance(value, str) and value else None
 
 
 def _result(folder: Path, name: str) -> Result | None:

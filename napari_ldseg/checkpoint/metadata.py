@@ -155,7 +155,9 @@ class Calibration(_Schema):
     """The calibration of a result's uncertainty, measured on validation cases.
 
     It applies only to results of N = ``samples`` samples with K = ``steps`` steps of ``sampler``. ``cases``
-    are independent: the number of patients, each of which counts once.
+    are independent: the number of patients, each of which counts once. ``rank_correlation`` is Spearman's, of
+    the cases' expected errors with their true errors (1 - mean DSC): how well a worklist is ordered; None if
+    it was not measured or there were too few patients.
     ``inference.calibration`` defines ``temperature`` and ``volume_factors`` (one per class without the
     background). ``level`` is the nominal coverage of the intervals.
     """
@@ -168,6 +170,7 @@ class Calibration(_Schema):
     temperature: Annotated[float, Field(ge=0.1, le=10)]
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95
     volume_factors: tuple[Annotated[float, Field(ge=0, le=1e6)], ...] | None = None
+    rank_correlation: Annotated[float, Field(ge=-1, le=1)] | None = None
 
     @model_validator(mode="after")
     def _enough_cases(self) -> Calibration:

@@ -70,16 +70,17 @@ def rank_correlation_by_patient(
     if number > 1:
         resamples = (np.repeat(np.arange(len(x)), w) for w in patient_weights(patients, seed))
         low, high = interval(
-            np.array([_spearman(x[i], y[i]) for i in resamples if _varies(x[i]) and _varies(y[i])])
+            np.array([spearman(x[i], y[i]) for i in resamples if _varies(x[i]) and _varies(y[i])])
         )
-    return Estimate(_spearman(x, y), low, high, len(x), number)
+    return Estimate(spearman(x, y), low, high, len(x), number)
 
 
 def _varies(values: np.ndarray) -> bool:
     return values.size > 1 and float(np.ptp(values)) > 0
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Spearman's rank correlation of two arrays (values,), -1 to 1; NaN if either is constant."""
     from scipy.stats import spearmanr  # takes a second to import
 
     return float(spearmanr(x, y).statistic)

@@ -13,11 +13,17 @@ from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
 from ..checkpoint.file import Checkpoint
-from ..checkpoint.metadata import MIN_CASES_FOR_INTERVALS, Calibration
+from ..checkpoint.metadata import (
+    MIN_CASES_FOR_COVERAGE,
+    MIN_CASES_FOR_INTERVALS,
+    Calibration,
+)
 from ..datasets.case import Case
 from ..errors import LDSegError
 from ..inference.calibration import SMALLEST_PROBABILITY, volume_scale
 from ..inference.segment import segment
+from .bootstrap import spearman
+from .overlap import mean_dsc
 from .uncertainty import near_boundary
 
 LEVEL = 0.95
@@ -75,6 +81,7 @@ def measure_calibration(
     classes = checkpoint.metadata.architecture.classes
     near: dict[str, list[BoundaryVoxels]] = {}
     scores: dict[str, list[np.ndarray]] = {}
+    expected, true = [], []
     for seed, case in enumerate(cases):
         scan, expert = case.read()
         posterior = segment(checkpoint, scan, n, seed=seed, steps=steps, device=device)
@@ -84,7 +91,12 @@ def measure_calibration(
         mean, scale = volume_scale(posterior.voxel_counts())
         volume = np.bincount(expert.ravel().astype(np.int64), minlength=classes)
         scores.setdefault(case.patient, []).append((np.abs(volume - mean) / scale)[1:])
+        expected.append(posterior.expected_error())
+        true.append(1 - mean_dsc(posterior.labels, expert, classes))
         on_case()
+    ranking = None
+    if len(scores) >= MIN_CASES_FOR_COVERAGE and np.ptp(expected) > 0 and np.ptp(true) > 0:
+        ranking = round(spearman(np.array(expected), np.array(true)), 3)
     factors = conformal_factors([np.array(owned) for owned in scores.values()], LEVEL)
     return Calibration(
         samples=n,
@@ -95,6 +107,7 @@ def measure_calibration(
         temperature=round(validated_temperature([_joined(owned) for owned in near.values()]), 4),
         level=LEVEL,
         volume_factors=None if factors is None else tuple(float(q) for q in factors),
+        rank_correlation=ranking,
     )
 
 

@@ -23,6 +23,7 @@ from ..checkpoint.metadata import MIN_CASES_FOR_INTERVALS, Calibration
 
 SMALLEST_PROBABILITY = 1e-6
 SMALLEST_SCALE = 0.02
+LEAST_RANK_CORRELATION = 0.5
 
 
 def apply_temperature(probability: np.ndarray, temperature: float) -> np.ndarray:
@@ -76,6 +77,17 @@ def reason_intervals_not_calibrated(calibration: Calibration, frames: int) -> st
     if frames > 1:
         return "the model was calibrated on single images, this result is of several slices"
     return None
+
+
+def describe_ranking(calibration: Calibration | None) -> str | None:
+    """Return why the expected error is no order for a worklist; None if it is one, or that was not measured."""
+    ranking = None if calibration is None else calibration.rank_correlation
+    if calibration is None or ranking is None or ranking >= LEAST_RANK_CORRELATION:
+        return None
+    return (
+        f"The expected error does not rank cases: its rank correlation with the true error was {ranking:.2f} "
+        f"on the cases of {calibration.cases} {calibration.split} patients."
+    )
 
 
 def describe_intervals(calibration: Calibration | None, reason: str | None) -> str:

@@ -21,6 +21,7 @@ from ..scans.scan import Scan
 from .calibration import (
     apply_temperature,
     describe_intervals,
+    describe_ranking,
     reason_intervals_not_calibrated,
     reason_not_calibrated,
     volume_interval,
@@ -318,6 +319,7 @@ class Posterior:
             },
             "warning": self.warning,
             "expected_error": self.expected_error(),
+            "expected_error_ranking": describe_ranking(self.calibration),
             "mean_sample_sd": None if sd is None else float(sd.mean()),
             "mean_predictive_sd": float(self.predictive_sd.mean()),
             "provenance": {

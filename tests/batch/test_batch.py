@@ -159,13 +159,15 @@ def test_results_are_on_the_scans_own_oblique_grid(run, scans, tmp_path):
 def test_calibrated_intervals_are_in_the_table(tiny_checkpoint, run, scans, tmp_path):
     bare = tiny_checkpoint(3)
     found = Calibration(
-        samples=3, steps=4, split="s", cases=40, temperature=1.5, volume_factors=(4.0,)
-    )
+        samples=3, steps=4, split="validation", cases=40, temperature=1.5, volume_factors=(4.0,)
+    ).model_copy(update={"rank_correlation": 0.25})
     metadata = bare.metadata.model_copy(update={"calibration": found})
     path = save_checkpoint(Checkpoint(metadata, bare.model), tmp_path / "c.safetensors")
     assert run(scans, model=path).exit_code == 0
     (first, *_) = rows(tmp_path / "out")
     assert first["intervals calibrated"] == "yes" and "95%" in first["intervals"]
+    assert first["ranking"].startswith("The expected error does not rank cases")
+    assert "was 0.25 on the cases of 40 validation patients" in first["ranking"]
     assert run(scans, model=path, n=4).exit_code == 0
     (first, *_) = rows(tmp_path / "out")
     assert (

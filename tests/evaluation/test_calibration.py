@@ -13,6 +13,7 @@ from napari_ldseg.checkpoint.metadata import Calibration
 from napari_ldseg.commands.info import describe
 from napari_ldseg.datasets.case import Case
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.evaluation import calibration as measuring
 from napari_ldseg.evaluation.calibration import (
     conformal_factors,
     fit_temperature,
@@ -20,7 +21,13 @@ from napari_ldseg.evaluation.calibration import (
     near_boundary,
     validated_temperature,
 )
-from napari_ldseg.inference.calibration import apply_temperature, volume_interval, volume_scale
+from napari_ldseg.inference.calibration import (
+    apply_temperature,
+    describe_ranking,
+    volume_interval,
+    volume_scale,
+)
+from napari_ldseg.inference.posterior import Posterior
 from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.scan import Scan
@@ -259,9 +266,23 @@ def test_factors_of_patients_with_several_cases():
     assert conformal_factors(scores[:18], 0.95) is None
 
 
+def test_how_well_the_expected_error_ranks_is_measured_and_stated(tiny_checkpoint, monkeypatch):
+    """On cases whose labels are the model's, more and more of them wrong, as it expects or not."""
+    known = iter(np.tile(np.arange(40) / 40, 2))
+    monkeypatch.setattr(Posterior, "expected_error", lambda posterior: next(known))
+    for order in (1, -1):
+        wrong = [0.01 * (i if order > 0 else 39 - i) for i in range(40)]
+        monkeypatch.setattr(measuring, "mean_dsc", lambda *_, wrong=wrong: 1 - wrong.pop(0))
+        found = measure_calibration(tiny_checkpoint(2), cases(40), 1, 2)
+        assert found.rank_correlation == order
+        said = describe_ranking(found)
+        assert said is None if order > 0 else "was -1.00 on the cases of 40 validation" in said
+    assert describe_ranking(None) is None and describe_ranking(calibration()) is None
+
+
 def test_cases_of_one_patient_count_once(tiny_checkpoint):
     found = measure_calibration(tiny_checkpoint(2), cases(24, patients=12), 2, 2)
-    assert found.cases == 12 and found.volume_factors is None
+    assert found.cases == 12 and found.volume_factors is None and found.rank_correlation is None
     with pytest.raises(LDSegError, match="no validation cases"):
         measure_calibration(tiny_checkpoint(2), [], 2)
 

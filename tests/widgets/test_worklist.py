@@ -1,5 +1,6 @@
 """The Worklist tab: cases of a results folder and of the project, opened, corrected and signed off."""
 
+import json
 import time
 from threading import Event
 
@@ -45,9 +46,19 @@ def oblique_scans(oblique_file):
     return paths
 
 
+RANKING = (
+    "The expected error does not rank cases: its rank correlation with the true error was 0.25."
+)
+
+
 @pytest.fixture
 def results(results_folder, oblique_scans):
-    return results_folder(oblique_scans)
+    """Results of a model whose expected errors are in no order."""
+    folder = results_folder(oblique_scans)
+    for path in folder.glob("records/*.json"):
+        record = json.loads(path.read_text()) | {"expected_error_ranking": RANKING}
+        path.write_text(json.dumps(record))
+    return folder
 
 
 @pytest.fixture
@@ -107,6 +118,7 @@ def test_a_click_opens_a_case_exactly_on_its_oblique_image(
     viewer, qtbot, tab, listed, results, oblique_scans
 ):
     name = listed[0]
+    assert tab.ranking.text() == RANKING and tab.ranking.isVisible()
     labels = open_case(qtbot, tab, name)
     (path,) = [p for p in oblique_scans if p.name.startswith(name)]
     image = tab.worklist._layers.image
