@@ -30,6 +30,8 @@ USE = {
     "glas": "Research on H&E-stained sections of the colon at 20x, fields of about 0.5 x 0.3 mm.",
     "lidc": "Research on how far readers disagree about a lung nodule, in CT crops centred on it.",
     "hippocampus": "Research on T1 MRI cropped around one hippocampus (about 35 x 50 x 36 mm).",
+    "retina-vessels": "Research on colour photographs of the retina, the optic disc or the macula in the centre.",
+    "retina-disc-cup": "Research on colour photographs of the retina that show the optic disc.",
 }
 KNOWN_FAILURES = {
     "camus": (
@@ -86,7 +88,6 @@ CITATION = {
 
 def card(metadata: Metadata) -> str:
     """Return the model card as Markdown."""
-    arch = metadata.architecture
     lines = [
         f"# {metadata.name}",
         "",
@@ -97,13 +98,7 @@ def card(metadata: Metadata) -> str:
         f"- **Data**: {metadata.training.data}",
         f"- **Licence**: {metadata.training.licence}",
         f"- **Split**: {metadata.training.split}",
-        f"- **Training**: {metadata.training.updates} updates of batch "
-        f"{metadata.training.settings['batch_size']}, {metadata.parametrisation} parametrisation, "
-        f"{metadata.schedule} schedule",
-        f"- **Networks**: {arch.dims}D, {arch.downsamplings} down-samplings, "
-        f"{arch.latent_channels} latent and {arch.embedding_channels} embedding channels",
-        f"- **Steps**: {metadata.label_steps} for a label map, {metadata.posterior_steps} for "
-        "samples whose spread is shown",
+        *_networks(metadata),
         f"- **Calibration**: {describe_calibration(metadata.calibration)}",
         f"- **Known failures**: {KNOWN_FAILURES[metadata.name]}",
         "",
@@ -122,6 +117,31 @@ def card(metadata: Metadata) -> str:
     if metadata.name in CITATION:
         lines += ["", CITATION[metadata.name]]
     return "\n".join(lines) + "\n"
+
+
+def _networks(metadata: Metadata) -> list[str]:
+    """Return the card's lines about training, networks and steps."""
+    arch, settings = metadata.architecture, metadata.training.settings
+    training = (
+        f"- **Training**: {metadata.training.updates} updates of batch {settings['batch_size']}"
+    )
+    if metadata.networks == "unet":
+        patch = settings["patch"]
+        parts = f" of parts of {patch} x {patch} pixels" if patch else ""
+        widths = ", ".join(map(str, arch.image_widths))
+        return [
+            training + parts,
+            f"- **Networks**: a {arch.dims}D U-Net of widths {widths}, on {arch.patch} x {arch.patch} pixels at once",
+            "- **Samples**: the U-Net is deterministic; the samples are its answers for the image mirrored and "
+            "turned, and the label map is their mean",
+        ]
+    return [
+        f"{training}, {metadata.parametrisation} parametrisation, {metadata.schedule} schedule",
+        f"- **Networks**: {arch.dims}D, {arch.downsamplings} down-samplings, "
+        f"{arch.latent_channels} latent and {arch.embedding_channels} embedding channels",
+        f"- **Steps**: {metadata.label_steps} for a label map, {metadata.posterior_steps} for "
+        "samples whose spread is shown",
+    ]
 
 
 def table() -> str:
