@@ -98,7 +98,8 @@ def train(
 ) -> Checkpoint:
     """Train the networks that ``metadata`` describes and return them with their EMA weights.
 
-    The result depends on the seed, not on the number of processes: each update's joint batch, its
+    The result depends on the seed, not on the number of processes, except of a U-Net, whose batch norms see each
+    process's share alone: each update's joint batch, its
     noise, times and augmentation are keyed by (seed, epoch, case), and the loss is a mean over samples.
 
     Parameters

@@ -5,12 +5,16 @@ import pytest
 import torch
 
 from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.inherit import inherit
 from napari_ldseg.checkpoint.metadata import Metadata
+from napari_ldseg.finetuning.plan import settings_for
 from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.model.fast import inference_copy
+from napari_ldseg.training.loop import train
 
 from ..model.test_fast import randomise
+from ..training.test_diffdgss import CASES
 from ..training.test_learning import UNET
 from .test_diffdgss import FIELDS, photograph  # noqa: F401
 
@@ -67,3 +71,30 @@ def test_the_faster_copy_gives_the_same_for_any_size(checkpoint):
 def test_metadata_that_does_not_fit_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         Metadata.model_validate(FIELDS | UNET | changes)
+
+
+def test_a_model_with_a_new_class_begins_with_the_known_ones(checkpoint):
+    known = checkpoint.metadata.classes
+    fields = checkpoint.metadata.model_dump()
+    fields["classes"] = (known[0], {"name": "optic disc", "colour": "#00ff00"}, known[1])
+    fields["architecture"] |= {"classes": 3}
+    larger = Metadata.model_validate(fields)
+    model = build_model(larger).eval()
+    inherit(model, larger, checkpoint)
+    image = torch.rand(1, 3, 32, 40)
+    with torch.inference_mode():
+        found, old = model.encode_image(image), checkpoint.model.encode_image(image)
+    torch.testing.assert_close(found[:, [0, 2]], old)
+
+
+def test_it_is_retrained_as_a_whole_on_parts_as_large_as_its_own(checkpoint):
+    record = checkpoint.metadata.training
+    base = checkpoint.metadata.model_copy(
+        update={"training": record.model_copy(update={"settings": TURNED | {"patch": 32}})}
+    )
+    given = settings_for("quick", base, base)
+    assert (given.patch, given.fixed) == (32, ())
+    settings = given.model_copy(update={"updates": 2, "warmup": 1})
+    made = train(base, CASES, [], settings, start=checkpoint)
+    pairs = zip(made.model.parameters(), checkpoint.model.parameters(), strict=True)
+    assert not any(torch.equal(a, b) for a, b in pairs)
