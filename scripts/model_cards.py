@@ -34,6 +34,16 @@ USE = {
     "retina-disc-cup": "Research on colour photographs of the retina that show the optic disc.",
 }
 KNOWN_FAILURES = {
+    "retina-vessels": (
+        "Trained on a CPU in minutes: the thinnest vessels are missed, more of them on another camera, and lesions and "
+        "reflections can be taken for vessels. Arteries and veins are not told apart. The photograph is made as small as 768 pixels. "
+        "Its training began from a model of the training photographs of two of its three cameras."
+    ),
+    "retina-disc-cup": (
+        "Trained on a CPU in minutes, on 34 photographs of one camera, centred on the optic disc, at 256 x 256 pixels: "
+        "outlines are not exact to the pixel. On other cameras, on swollen discs and beside large lesions it is not "
+        "known. The cup is an estimate from colour; its depth is not seen."
+    ),
     "camus": (
         "Other views than the apical 2- and 4-chamber view, Doppler overlays, and images that are not "
         "cropped to the sector. Trained on 128 x 128 pixels: outlines are not exact to the pixel of a "
@@ -65,6 +75,15 @@ KNOWN_FAILURES = {
     ),
 }
 CITATION = {
+    "retina-vessels": (
+        "Data: J. Staal et al., IEEE Transactions on Medical Imaging 23(4), 2004 (DRIVE); M. M. Fraz et al., IEEE Transactions "
+        "on Biomedical Engineering 59(9), 2012 (CHASE_DB1, CC BY 4.0); A. D. Hoover et al., IEEE Transactions on Medical Imaging "
+        "19(3), 2000 (STARE). DRIVE and STARE are for research only; so are the weights."
+    ),
+    "retina-disc-cup": (
+        "Data: J. Sivaswamy et al., Drishti-GS: retinal image dataset for optic nerve head (ONH) segmentation, ISBI "
+        "2014, and JSM Biomedical Imaging Data Papers 2(1), 2015. The data are for research only; so are the weights."
+    ),
     "camus": (
         "Data: S. Leclerc et al., Deep learning for segmentation using an open large-scale dataset in 2D "
         "echocardiography, IEEE Transactions on Medical Imaging 38(9), 2019. The weights are shared "

@@ -19,7 +19,16 @@ from napari_ldseg.layers.samples import sample_folder
 from napari_ldseg.scans.files import read_scan
 
 ROOT = Path(__file__).parents[1]
-NAMES = ("camus", "echo-phantom", "glas", "hippocampus", "lidc", "mri-phantom")
+NAMES = (
+    "camus",
+    "echo-phantom",
+    "glas",
+    "hippocampus",
+    "lidc",
+    "mri-phantom",
+    "retina-disc-cup",
+    "retina-vessels",
+)
 
 PROBE = """
 import json, sys
