@@ -2,12 +2,14 @@
 
 python benchmarks/retina.py run -o FOLDER --task TASK --method METHOD [--seed 0]
 python benchmarks/retina.py uncertainty -o FOLDER --task TASK --method METHOD
+python benchmarks/retina.py checkpoint -o FOLDER --task TASK --checkpoint FILE --split FILE
 python benchmarks/retina.py table -o FOLDER [--json docs/data/retina.json]
 
 LDSEG_DATA/retina, every photograph brought to 768 pixels. TASK is a camera to leave out (``stare``,
 ``chase``, ``drive``: trained on the other two), ``in-camera`` (trained on four fifths of each camera's
 patients, tested on the others) or ``disc-cup`` (Drishti-GS1). METHOD is one of the rows below. ``run``
-trains what is missing, measures, and writes one JSON file; a stopped run continues.
+trains what is missing, measures, and writes one JSON file; a stopped run continues. ``checkpoint`` measures a
+checkpoint of ``napari-ldseg train`` with the same metrics; its label map's probability is that of the plugin.
 
 The diffusion network is trained on images of DRIVE and Drishti-GS1 alone, so that neither STARE nor
 CHASE was seen when it is left out. The threshold is the best one on two photographs of each source
@@ -27,14 +29,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from fundus_data import VESSEL_CAMERAS, Fundus, read_camera, split
+from fundus_data import SIZE, VESSEL_CAMERAS, Fundus, read_camera, split
 from retina_training import train_diffusion, train_interpreter, train_unet
 from scipy import ndimage
 from torch import Tensor
 
+from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint
+from napari_ldseg.inference.fundus import SMALLEST_INSIDE
+from napari_ldseg.inference.symmetry import symmetries
 from napari_ldseg.model.diffdgss.image_unet import ImageUNet
 from napari_ldseg.model.diffdgss.model import DiffDGSS
 from napari_ldseg.model.diffdgss.sizes import DiffDGSSSizes
+from napari_ldseg.model.fast import inference_copy
 
 SIZES = DiffDGSSSizes()
 PATCH, BATCH = 128, 4
@@ -241,6 +247,51 @@ def run(folder: Path, task: str, method: str, seed: int) -> None:
     print(facts, means(result), flush=True)
 
 
+def measure_checkpoint(folder: Path, task: str, path: Path, split_file: Path) -> None:
+    """Measure a checkpoint on the camera that it was not trained on, or on its split's test part.
+
+    The threshold is the best one on the validation photographs of its split.
+    """
+    checkpoint, parts = load_checkpoint(path), json.loads(split_file.read_text())
+    every = {c.name: c for camera in VESSEL_CAMERAS for c in read_camera(camera)}
+    if task in VESSEL_CAMERAS:
+        test = [c for n, c in every.items() if n.startswith(task)]
+        assert not {c.name for c in test} & {n for part in parts.values() for n in part}
+    else:
+        test = [every[n] for n in parts["test"]]
+    result = measure(_plugin(checkpoint), [every[n] for n in parts["validation"]], test)
+    facts = {
+        "task": task,
+        "method": checkpoint.metadata.networks,
+        "seed": checkpoint.metadata.training.settings["seed"],
+        "weights": _count(checkpoint.model),
+        "updates": checkpoint.metadata.training.updates,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    (folder / f"{task}-{path.stem}.json").write_text(json.dumps(facts | result, indent=1))
+    print(facts, means(result), flush=True)
+
+
+def _plugin(checkpoint: Checkpoint) -> Predict:
+    """Return the probabilities of a checkpoint's label map: the mean over the symmetries."""
+    model = inference_copy(checkpoint.model)
+    turns = symmetries(checkpoint.metadata, (SIZE, SIZE))
+
+    @torch.inference_mode()
+    def predict(case: Fundus) -> np.ndarray:
+        h, w = case.inside.shape
+        shown = np.maximum((case.image + 1) / 2, SMALLEST_INSIDE) * case.inside
+        pads = [((SIZE - n) // 2, SIZE - n - (SIZE - n) // 2) for n in (h, w)]
+        grid = torch.from_numpy(np.pad(shown, ((0, 0), *pads)).astype("f4"))
+        mean = torch.zeros(len(checkpoint.metadata.classes), SIZE, SIZE)
+        for turn in turns:
+            mean += turn.undo(model.encode_image(turn.apply(grid)[None]).softmax(1)[0]) / len(turns)
+        (top, _), (left, _) = pads
+        return mean[:, top : top + h, left : left + w].numpy()
+
+    return predict
+
+
 def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
     """Measure how well each candidate finds the wrong pixels of every fifth test photograph (AUROC),
     and F1 of each time alone at the threshold of all.
@@ -317,16 +368,23 @@ def table(folder: Path, json_file: Path | None) -> None:
 def main() -> None:
     """Run one row or print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=("run", "table", "diffusion", "uncertainty"))
+    parser.add_argument(
+        "action", choices=("run", "table", "diffusion", "uncertainty", "checkpoint")
+    )
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--task", choices=(*VESSEL_CAMERAS, "in-camera", "disc-cup"))
     parser.add_argument("--method", choices=list(METHODS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--split", type=Path)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.action == "table":
         table(arguments.output, arguments.json)
+    elif arguments.action == "checkpoint":
+        given = arguments.task, arguments.checkpoint, arguments.split
+        measure_checkpoint(arguments.output, *given)
     elif arguments.action == "diffusion":
         diffusion_of(arguments.output, SIZES)
     else:

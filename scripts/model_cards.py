@@ -30,8 +30,20 @@ USE = {
     "glas": "Research on H&E-stained sections of the colon at 20x, fields of about 0.5 x 0.3 mm.",
     "lidc": "Research on how far readers disagree about a lung nodule, in CT crops centred on it.",
     "hippocampus": "Research on T1 MRI cropped around one hippocampus (about 35 x 50 x 36 mm).",
+    "retina-vessels": "Research on colour photographs of the retina, the optic disc or the macula in the centre.",
+    "retina-disc-cup": "Research on colour photographs of the retina that show the optic disc.",
 }
 KNOWN_FAILURES = {
+    "retina-vessels": (
+        "Trained on a CPU in minutes: the thinnest vessels are missed, more of them on another camera, and lesions and "
+        "reflections can be taken for vessels. Arteries and veins are not told apart. The photograph is made as small as 768 pixels. "
+        "Its training began from a model of the training photographs of two of its three cameras."
+    ),
+    "retina-disc-cup": (
+        "Trained on a CPU in minutes, on 34 photographs of one camera, centred on the optic disc, at 256 x 256 pixels: "
+        "outlines are not exact to the pixel. On other cameras, on swollen discs and beside large lesions it is not "
+        "known. The cup is an estimate from colour; its depth is not seen."
+    ),
     "camus": (
         "Other views than the apical 2- and 4-chamber view, Doppler overlays, and images that are not "
         "cropped to the sector. Trained on 128 x 128 pixels: outlines are not exact to the pixel of a "
@@ -63,6 +75,15 @@ KNOWN_FAILURES = {
     ),
 }
 CITATION = {
+    "retina-vessels": (
+        "Data: J. Staal et al., IEEE Transactions on Medical Imaging 23(4), 2004 (DRIVE); M. M. Fraz et al., IEEE Transactions "
+        "on Biomedical Engineering 59(9), 2012 (CHASE_DB1, CC BY 4.0); A. D. Hoover et al., IEEE Transactions on Medical Imaging "
+        "19(3), 2000 (STARE). DRIVE and STARE are for research only; so are the weights."
+    ),
+    "retina-disc-cup": (
+        "Data: J. Sivaswamy et al., Drishti-GS: retinal image dataset for optic nerve head (ONH) segmentation, ISBI "
+        "2014, and JSM Biomedical Imaging Data Papers 2(1), 2015. The data are for research only; so are the weights."
+    ),
     "camus": (
         "Data: S. Leclerc et al., Deep learning for segmentation using an open large-scale dataset in 2D "
         "echocardiography, IEEE Transactions on Medical Imaging 38(9), 2019. The weights are shared "
@@ -86,7 +107,6 @@ CITATION = {
 
 def card(metadata: Metadata) -> str:
     """Return the model card as Markdown."""
-    arch = metadata.architecture
     lines = [
         f"# {metadata.name}",
         "",
@@ -97,13 +117,7 @@ def card(metadata: Metadata) -> str:
         f"- **Data**: {metadata.training.data}",
         f"- **Licence**: {metadata.training.licence}",
         f"- **Split**: {metadata.training.split}",
-        f"- **Training**: {metadata.training.updates} updates of batch "
-        f"{metadata.training.settings['batch_size']}, {metadata.parametrisation} parametrisation, "
-        f"{metadata.schedule} schedule",
-        f"- **Networks**: {arch.dims}D, {arch.downsamplings} down-samplings, "
-        f"{arch.latent_channels} latent and {arch.embedding_channels} embedding channels",
-        f"- **Steps**: {metadata.label_steps} for a label map, {metadata.posterior_steps} for "
-        "samples whose spread is shown",
+        *_networks(metadata),
         f"- **Calibration**: {describe_calibration(metadata.calibration)}",
         f"- **Known failures**: {KNOWN_FAILURES[metadata.name]}",
         "",
@@ -122,6 +136,31 @@ def card(metadata: Metadata) -> str:
     if metadata.name in CITATION:
         lines += ["", CITATION[metadata.name]]
     return "\n".join(lines) + "\n"
+
+
+def _networks(metadata: Metadata) -> list[str]:
+    """Return the card's lines about training, networks and steps."""
+    arch, settings = metadata.architecture, metadata.training.settings
+    training = (
+        f"- **Training**: {metadata.training.updates} updates of batch {settings['batch_size']}"
+    )
+    if metadata.networks == "unet":
+        patch = settings["patch"]
+        parts = f" of parts of {patch} x {patch} pixels" if patch else ""
+        widths = ", ".join(map(str, arch.image_widths))
+        return [
+            training + parts,
+            f"- **Networks**: a {arch.dims}D U-Net of widths {widths}, on {arch.patch} x {arch.patch} pixels at once",
+            "- **Samples**: the U-Net is deterministic; the samples are its answers for the image mirrored and "
+            "turned, and the label map is their mean",
+        ]
+    return [
+        f"{training}, {metadata.parametrisation} parametrisation, {metadata.schedule} schedule",
+        f"- **Networks**: {arch.dims}D, {arch.downsamplings} down-samplings, "
+        f"{arch.latent_channels} latent and {arch.embedding_channels} embedding channels",
+        f"- **Steps**: {metadata.label_steps} for a label map, {metadata.posterior_steps} for "
+        "samples whose spread is shown",
+    ]
 
 
 def table() -> str:

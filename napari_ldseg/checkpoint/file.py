@@ -18,6 +18,7 @@ from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.res_unet import ResUNet
 from ..model.schedule import NoiseSchedule
+from ..model.unet import UNet
 from ..utils.atomic import atomic_write
 from ..utils.text import one_line
 from .header import METADATA_KEY, read_metadata
@@ -41,6 +42,8 @@ def build_model(metadata: Metadata) -> SegmentationModel:
     """Return the untrained networks that ``metadata`` describes."""
     if metadata.networks == "res-unet":
         return ResUNet(metadata.architecture)
+    if metadata.networks == "unet":
+        return UNet(metadata.architecture, metadata.intensity.method == "fundus")
     if metadata.diffdgss is not None:
         return DiffDGSS(metadata.diffdgss, metadata.architecture)
     schedule = NoiseSchedule(metadata.schedule_length, metadata.schedule)

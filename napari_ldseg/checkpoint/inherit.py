@@ -32,9 +32,11 @@ def inherit(model: SegmentationModel, metadata: Metadata, start: Checkpoint) -> 
             axis = axes[name]
             if axis is None:
                 weight.copy_(old_weights[name])
-            elif metadata.networks != "diffdgss":  # which has several channels per class
+            elif metadata.networks != "diffdgss":  # where a class has channels in several places
+                each = weight.shape[axis] // len(new)
                 for target, source in pairs:
-                    weight.select(axis, target).copy_(old_weights[name].select(axis, source))
+                    part = old_weights[name].narrow(axis, source * each, each)
+                    weight.narrow(axis, target * each, each).copy_(part)
 
 
 def _class_axes(metadata: Metadata) -> dict[str, int | None]:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LDSegError
-from ..model.authors import BatchNorm, NormedSkipAttention
-from ..model.blocks import GroupNorm, ResidualBlock, SelfAttention
+from ..model.authors import NormedSkipAttention
+from ..model.blocks import BatchNorm, GroupNorm, ResidualBlock, SelfAttention
 from .hdf5 import quoted
 
 # The layer that only this network's file has; a label decoder has none.

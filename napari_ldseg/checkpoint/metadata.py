@@ -236,7 +236,8 @@ class Metadata(_Schema):
     description: Text
     architecture: Architecture
     networks: Annotated[
-        Literal["ldseg", "authors", "res-unet", "diffdgss"], BeforeValidator(_renamed_networks)
+        Literal["ldseg", "authors", "res-unet", "unet", "diffdgss"],
+        BeforeValidator(_renamed_networks),
     ] = "ldseg"
     diffdgss: DiffDGSSSizes | None = None
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
@@ -262,6 +263,11 @@ class Metadata(_Schema):
     def steps_for(self, samples: int) -> int:
         """Return the number of sampling times K that ``samples`` samples are drawn with, unless another is given."""
         return self.label_steps if samples == 1 else self.posterior_steps
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether noise and steps have no effect on a sample."""
+        return self.networks in ("unet", "res-unet")
 
     @property
     def mean_dsc(self) -> tuple[float, int] | None:
@@ -297,6 +303,8 @@ class Metadata(_Schema):
             raise ValueError(f"{len(factors)} volume factors for {arch.classes - 1} classes")
         if (self.diffdgss is not None) != (self.networks == "diffdgss"):
             raise ValueError("diffdgss networks, and no others, need their sizes in diffdgss")
+        if arch.patch != 1 and self.networks != "unet":
+            raise ValueError("architecture.patch is for unet networks only")
         if self.diffdgss is not None:
             _check_diffdgss(self.diffdgss, arch, self.intensity)
             if self.schedule_length != self.diffdgss.schedule_length or self.schedule != "cosine":

@@ -23,8 +23,8 @@ class Model(NamedTuple):
 
     @property
     def deterministic(self) -> bool:
-        """Whether all samples of an image are equal."""
-        return self.checkpoint.metadata.networks == "res-unet"
+        """Whether noise and steps have no effect on a sample."""
+        return self.checkpoint.metadata.deterministic
 
 
 class Sampling(NamedTuple):

@@ -127,7 +127,7 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
     If both have the same classes, image encoder and denoiser are trained, and the result is ``BLEND`` of the
     way from the base's weights to the trained ones, so that little of the base is forgotten
     (``benchmarks/forgetting.py``). With other classes, or without a base, all weights are trained. Of a DiffDGSS
-    model, the interpreter is trained.
+    model, the interpreter is trained; of a U-Net, all weights, on parts of the images as large as its base's.
     """
     scratch = base is None
     same = base is not None and [c.name for c in base.classes] == [c.name for c in metadata.classes]
@@ -150,10 +150,12 @@ def settings_for(pace: Pace, metadata: Metadata, base: Metadata | None) -> Train
         fixed=FIXED if same else (),
         augmentation=augmentation,
     )
-    if metadata.networks != "diffdgss":
+    if base is None or metadata.networks not in ("diffdgss", "unet"):
         return settings
     # The interpreter alone, on parts of the images: the features hold for other cameras.
-    changes = {"fixed": ("diffusion",), "blend": 1.0, "patch": PATCH, "batch_size": 4}
+    fixed = ("diffusion",) if metadata.networks == "diffdgss" else ()
+    patch = int(base.training.settings.get("patch", 0)) or PATCH
+    changes = {"fixed": fixed, "blend": 1.0, "patch": patch, "batch_size": 4}
     coloured = augmentation.model_copy(update={"shift": 0.0, "colour": COLOUR})
     return settings.model_copy(update=changes | {"precision": "32-true", "augmentation": coloured})
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from ..checkpoint.file import Checkpoint
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError, is_out_of_memory
+from ..model.deterministic import Deterministic
 from ..model.fast import inference_copy
-from ..model.ldseg import LDSeg
 from ..scans.scan import Scan
 from .checks import (
     check_fit,
@@ -50,6 +50,8 @@ class PosteriorSampler:
     Sample i depends only on (image, checkpoint, settings, seed, i). A 2D checkpoint segments a volume or
     a video slice by slice along its leading axes; sample i has the same noise in every slice, so that
     the samples are consistent across slices.
+
+    The samples of a deterministic model are its answers for the image in each of the ``symmetries`` in turn.
 
     The label map is not that of the samples but an estimate with the checkpoint's ``label_steps``, the mean over
     the ``symmetries`` of its training images. So it is the same for any number of samples.
@@ -121,7 +123,7 @@ class PosteriorSampler:
         voxels = math.prod(size)
         self._precision = resolve_precision(self._device, voxels, precision)
         self._model = checkpoint.model
-        if not isinstance(checkpoint.model, LDSeg):
+        if not checkpoint.model.fast_networks:
             self._precision = "float32"
         elif self._device.type == "cpu":
             self._model = inference_copy(checkpoint.model, PRECISIONS[self._precision])
@@ -264,7 +266,19 @@ class PosteriorSampler:
     @torch.inference_mode()
     def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
         z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
+        if isinstance(self._model, Deterministic):
+            items = zip(z_i, batch, strict=True)
+            return torch.stack([self._in_symmetry(z, *item) for z, item in items])
         return self._sample_from(z_i, [sample for _, sample in batch], steps)
+
+    def _in_symmetry(self, z_i: Tensor, frame: Frame, sample: int) -> Tensor:
+        """Return a deterministic model's answer for the image in the sample's symmetry, turned back."""
+        number = sample % len(self._symmetries)
+        if number == 0:
+            return z_i
+        grid = self._input(frame, self._image(frame)).to(self._device)
+        turned = self._symmetries[number].apply(grid)
+        return self._symmetries[number].undo(self._model.encode_image(turned[None])[0])
 
     def _sample_from(self, z_i: Tensor, samples: Sequence[int], steps: int) -> Tensor:
         """Return z_l(0) of ``samples``, each with its image embedding."""

@@ -51,6 +51,9 @@ class Architecture:
         1, 2 or 4: the label encoder sees the label averaged over this many pixels per axis, and the
         decoder's logits are upsampled linearly by it. ``label_widths`` then omits the first 0, 1 or 2
         levels.
+    patch
+        1 or 2, in 2D: pixels per axis that the first layer of a ``unet`` folds into channels, and the last one
+        unfolds. 2 makes a network of the same widths four times as fast.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Architecture:
     label_encoder: Encoder = "learned"
     image_encoder: Encoder = "learned"
     label_stride: int = 1
+    patch: int = 1
 
     def __post_init__(self) -> None:
         if self.dims not in (2, 3):
@@ -89,6 +93,8 @@ class Architecture:
                 _check_count(name, width, 1, MAX_WIDTH)
         if self.label_stride not in (1, 2, 4):
             raise ValueError(f"label_stride must be 1, 2 or 4, not {self.label_stride}")
+        if self.patch not in (1, 2) or (self.patch == 2 and self.dims == 3):
+            raise ValueError(f"patch must be 1, or 2 in 2D, not {self.patch}")
         missing = self.label_stride.bit_length() - 1
         if len(self.label_widths) + missing != len(self.image_widths):
             raise ValueError(
@@ -127,7 +133,7 @@ class Architecture:
     @property
     def stride(self) -> int:
         """Voxels of the image per latent cell and axis (16 in the paper)."""
-        return 2**self.downsamplings
+        return self.patch * 2**self.downsamplings
 
     def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return (latent_channels, *latent size) for an image of spatial ``size``."""

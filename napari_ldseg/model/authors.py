@@ -14,12 +14,19 @@ from torch import Tensor, nn
 
 from .architecture import Architecture
 from .authors_sizes import CONV_GROUPS, HEADS, check_authors
-from .blocks import GroupNorm, ResidualBlock, SelfAttention, Upsample, conv, time_embedding
+from .blocks import (
+    NORM_EPSILON,
+    BatchNorm,
+    ConvBlock,
+    GroupNorm,
+    ResidualBlock,
+    SelfAttention,
+    Upsample,
+    conv,
+    time_embedding,
+)
 from .ldseg import Networks
 from .networks import integer_label
-
-KERAS_EPSILON = 1e-3
-KERAS_MOMENTUM = 0.01  # torch's momentum is 1 - Keras' momentum
 
 
 def authors_networks(arch: Architecture, size: tuple[int, ...]) -> Networks:
@@ -40,35 +47,8 @@ def authors_networks(arch: Architecture, size: tuple[int, ...]) -> Networks:
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, GroupNorm):
-                layer.eps = KERAS_EPSILON
+                layer.eps = NORM_EPSILON
     return networks
-
-
-class BatchNorm(nn.Module):
-    """Batch norm over all axes but the channels, in 2D and 3D, without torch's integer counter."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (batch, channels, *space)."""
-        return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            self.training,
-            KERAS_MOMENTUM,
-            KERAS_EPSILON,
-        )
 
 
 class NormedSkipAttention(SelfAttention):
@@ -81,23 +61,6 @@ class NormedSkipAttention(SelfAttention):
         """Map (batch, channels, *space) to the same shape."""
         normed = self.norm(x)
         return normed + self.mix(normed)
-
-
-class ConvBlock(nn.Module):
-    """Residual block of the label encoder and decoder, with batch norms and SiLU after the sum."""
-
-    def __init__(self, dims: int, inputs: int, outputs: int, dropout: float):
-        super().__init__()
-        self.conv1, self.norm1 = conv(dims, inputs, outputs), BatchNorm(outputs)
-        self.conv2, self.norm2 = conv(dims, outputs, outputs), BatchNorm(outputs)
-        self.dropout = nn.Dropout(dropout)
-        self.shortcut, self.shortcut_norm = conv(dims, inputs, outputs, 1), BatchNorm(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, inputs, *space) to (batch, outputs, *space)."""
-        h = F.silu(self.norm1(self.conv1(x)))
-        h = self.dropout(self.norm2(self.conv2(h)))
-        return F.silu(self.shortcut_norm(self.shortcut(x)) + h)
 
 
 class ImageBlock(nn.Module):
@@ -135,7 +98,7 @@ class AuthorsLabelEncoder(nn.Module):
         self.pyramid = nn.Sequential(*layers)
         width = widths[-1]
         self.out = conv(dims, width, 1, 1) if dims == 2 else EndPaddedConv(dims, width, 1, 2, 1)
-        self.norm = nn.LayerNorm(latent_shape, eps=KERAS_EPSILON)
+        self.norm = nn.LayerNorm(latent_shape, eps=NORM_EPSILON)
 
     def forward(self, label: Tensor) -> Tensor:
         """Map a one-hot label (batch, classes, *size) to z_l(0) (batch, 1, *latent size)."""

@@ -11,9 +11,15 @@ class SegmentationModel(nn.Module):
     """Images to samples of segmentations, in three steps: embed the image, sample latents, decode them.
 
     A deterministic model returns the same latent for all noise. Any image size works.
+
+    Attributes
+    ----------
+    fast_networks
+        Names of the networks of which ``model.fast`` makes faster copies, which may compute in bfloat16.
     """
 
     architecture: Architecture
+    fast_networks: tuple[str, ...] = ()
 
     def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return (latent_channels, *cells) for an image of spatial ``size``."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 TIME_FEATURES = 64
 LANES = 16  # float32 values in a vector register
+NORM_EPSILON, NORM_MOMENTUM = 1e-3, 0.01  # Keras' defaults; its momentum is 1 - torch's
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
@@ -71,6 +72,50 @@ class ResidualBlock(nn.Module):
             h = h + append_axes(self.time(F.silu(time)), h.ndim)
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
         return h + self.shortcut(x)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm over all axes but the channels, in 2D and 3D, without torch's integer counter."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (batch, channels, *space)."""
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            NORM_MOMENTUM,
+            NORM_EPSILON,
+        )
+
+
+class ConvBlock(nn.Module):
+    """Residual block with batch norms after the convolutions and SiLU after the sum."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, dropout: float):
+        super().__init__()
+        self.conv1, self.norm1 = conv(dims, inputs, outputs), BatchNorm(outputs)
+        self.conv2, self.norm2 = conv(dims, outputs, outputs), BatchNorm(outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.shortcut, self.shortcut_norm = conv(dims, inputs, outputs, 1), BatchNorm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, inputs, *space) to (batch, outputs, *space)."""
+        h = F.silu(self.norm1(self.conv1(x)))
+        h = self.dropout(self.norm2(self.conv2(h)))
+        return F.silu(self.shortcut_norm(self.shortcut(x)) + h)
 
 
 class SelfAttention(nn.Module):

@@ -14,7 +14,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -22,17 +22,16 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .authors import (
-    KERAS_EPSILON,
     AuthorsImageEncoder,
     AuthorsLabelDecoder,
-    BatchNorm,
-    ConvBlock,
     EndPaddedConv,
     ImageBlock,
     TransposedConv,
 )
-from .blocks import CHANNELS_LAST, Upsample
-from .ldseg import LDSeg
+from .base import SegmentationModel
+from .blocks import CHANNELS_LAST, NORM_EPSILON, BatchNorm, ConvBlock, Upsample
+
+Model = TypeVar("Model", bound=SegmentationModel)
 
 SLAB_VOXELS = {2: 2**17, 3: 2**21}  # full-size voxels per slab
 
@@ -45,12 +44,11 @@ NEAREST_TAPS = (((1, 0, 0), (0, 1, 1)), ((1, 1, 0), (0, 0, 1)))
 TRANSPOSED_TAPS = (((0, 0, 1), (1, 0, 0)), ((0, 1, 0),))
 
 
-def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
+def inference_copy(model: Model, dtype: torch.dtype = torch.float32) -> Model:
     """Return a model with the same results as ``model`` up to rounding, for inference only.
 
-    ``dtype`` is the precision of the image encoder and the label decoder; both still return float32.
-    The label encoder and the denoiser are those of ``model``, which must be in evaluation mode. The
-    faster networks of a frozen model are cached until its weights change.
+    ``dtype`` is the precision of its ``fast_networks``, which still return float32. The other networks are those
+    of ``model``, which must be in evaluation mode. The faster networks of a frozen model are cached until its weights change.
     """
     weights = list(itertools.chain(model.parameters(), model.buffers()))
     frozen = not any(w.requires_grad or w.is_inference() for w in weights)
@@ -67,15 +65,17 @@ def inference_copy(model: LDSeg, dtype: torch.dtype = torch.float32) -> LDSeg:
 
 
 # The fast networks of frozen models, with the state of the weights they were made from.
-_cache: weakref.WeakKeyDictionary[LDSeg, dict[torch.dtype, tuple[list, dict[str, nn.Module]]]]
+_cache: weakref.WeakKeyDictionary[
+    SegmentationModel, dict[torch.dtype, tuple[list, dict[str, nn.Module]]]
+]
 _cache = weakref.WeakKeyDictionary()
 
 
-def _fast_networks(model: LDSeg, dtype: torch.dtype) -> dict[str, nn.Module]:
+def _fast_networks(model: SegmentationModel, dtype: torch.dtype) -> dict[str, nn.Module]:
     _raise_mmap_threshold()
     memory_format = CHANNELS_LAST[model.architecture.dims]
     networks: dict[str, nn.Module] = {}
-    for name in ("image_encoder", "label_decoder"):
+    for name in model.fast_networks:
         network = _fast_form(copy.deepcopy(getattr(model, name))).requires_grad_(False)
         networks[name] = CastNetwork(network, dtype, memory_format)
     return networks
@@ -272,7 +272,7 @@ def fold_batch_norm(conv: Any, norm: BatchNorm) -> nn.Module:
         conv.bias,
         norm.running_mean,
         norm.running_var,
-        KERAS_EPSILON,
+        NORM_EPSILON,
         norm.weight,
         norm.bias,
     )

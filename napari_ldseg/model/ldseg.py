@@ -52,6 +52,8 @@ class LDSeg(SegmentationModel):
     results are cropped. ``networks`` defaults to ``paper_networks``.
     """
 
+    fast_networks = ("image_encoder", "label_decoder")
+
     def __init__(
         self,
         architecture: Architecture,

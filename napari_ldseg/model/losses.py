@@ -51,11 +51,15 @@ def _mean_where(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def deterministic_loss(
-    model: SegmentationModel, image: Tensor, label: Tensor, gamma: float
+    model: SegmentationModel,
+    image: Tensor,
+    label: Tensor,
+    gamma: float,
+    reviewed: Tensor | None = None,
 ) -> LossTerms:
-    """Return the baseline's loss, cross entropy + gamma Dice; arguments as in ``training_loss``."""
+    """Return a deterministic model's loss, cross entropy + gamma Dice; arguments as in ``training_loss``."""
     logits = model.decode(model.encode_image(image), label.shape[2:])
-    cross_entropy, dice = segmentation_loss(logits, label)
+    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
     return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.transforms import (
+    CenterSpatialCropd,
     Compose,
     MapTransform,
     Rand2DElasticd,
@@ -29,11 +30,15 @@ ELASTIC_CELL = 24.0
 ELASTIC_SIGMA = (6.0, 8.0)
 
 
-def build_augmentation(settings: Augmentation, dims: int) -> Compose:
-    """Return MONAI's transform of ``image`` (in [0, 1]) and ``label``, both channels first."""
+def build_augmentation(settings: Augmentation, dims: int, patch: int = 0) -> Compose:
+    """Return MONAI's transform of ``image`` (in [0, 1]) and ``label``, both channels first.
+
+    With ``patch`` it returns the central part of so many pixels per axis.
+    """
     blur = (0.2, max(0.2, settings.blur))
     changes = [
         _spatial(settings, dims),
+        CenterSpatialCropd(BOTH, [patch] * dims) if patch else None,
         RandStainJitterd(settings.stain) if settings.stain else None,
         RandColourd(settings.colour) if settings.colour else None,
         RandAdjustContrastd("image", prob=0.5, gamma=(1 - settings.contrast, 1 + settings.contrast))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +44,7 @@ class CaseDataset(Dataset):
         patch: int = 0,
     ):
         self.metadata, self.seed = metadata, seed
-        self._change = build_augmentation(augmentation, metadata.architecture.dims)
+        self._change = build_augmentation(augmentation, metadata.architecture.dims, patch)
         self._partial = any(case.read_reviewed is not None for case in cases)
         self._fundus, self._patch = metadata.intensity.method == "fundus", patch
         self._cache: dict[int, Prepared] = {}
@@ -76,8 +75,6 @@ class CaseDataset(Dataset):
         changed = self._change({"image": torch.from_numpy(image), "label": torch.from_numpy(label)})
         moved = _bare(changed["label"]).to(torch.uint8)
         noisy = _bare(changed["image"]).float().numpy()
-        if self._patch:
-            moved, noisy = (_centre(values, self._patch) for values in (moved, noisy))
         generator = torch.Generator().manual_seed(int(state[1]))
         shape = self._noise_shape(noisy.shape[1:])
         known = {"reviewed": 1 - moved[1:2]} if self._partial else {}
@@ -134,16 +131,9 @@ def _random_part(
     chosen = int(shown[rng.integers(len(shown))]) if len(shown) else 0
     starts = [int(c) - length // 2 for c in np.unravel_index(chosen, size)]
     pads = [(max(0, -s), max(0, s + length - n)) for s, n in zip(starts, size, strict=True)]
-    part = tuple(slice(s + a, s + a + length) for s, (a, _) in zip(starts, pads, strict=True))
-    padded = (np.pad(values, ((0, 0), *pads)) for values in (image, label))
-    cut_image, cut_label = (np.ascontiguousarray(v[(slice(None), *part)]) for v in padded)
+    part = (slice(None), *(slice(max(0, s), s + length) for s in starts))
+    cut_image, cut_label = (np.pad(values[part], ((0, 0), *pads)) for values in (image, label))
     return cut_image, cut_label
-
-
-def _centre(values: Any, patch: int) -> Any:
-    """Return the central ``patch`` of each axis of space of an array or tensor (channels, *size)."""
-    starts = [(n - patch) // 2 for n in values.shape[1:]]
-    return values[(slice(None), *(slice(s, s + patch) for s in starts))]
 
 
 def _bare(tensor: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from ..model.diffdgss.losses import diffdgss_loss, stage_of
 from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.losses import LossTerms, deterministic_loss, training_loss
+from ..model.unet import UNet
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
 from .log import Progress, RunLog
 from .run_folder import STATE, TrainingStopped
@@ -61,6 +62,7 @@ class Objective(nn.Module):
         """See ``training_loss``; ``label`` and ``reviewed`` are (batch, 1, *size), integer."""
         one_hot = F.one_hot(label[:, 0].long(), self.model.architecture.classes)
         one_hot = one_hot.movedim(-1, 1).float()
+        counted = None if reviewed is None else reviewed.float()
         if isinstance(self.model, DiffDGSS):
             given = self.settings
             return diffdgss_loss(
@@ -71,13 +73,12 @@ class Objective(nn.Module):
                 noise,
                 stage_of(self.update, given.updates, given.diffusion_updates),
                 given.gamma,
-                None if reviewed is None else reviewed.float(),
+                counted,
                 frozen=not given.end_to_end,
             )
         if not isinstance(self.model, LDSeg):
-            return deterministic_loss(self.model, image, one_hot, self.settings.gamma)
+            return deterministic_loss(self.model, image, one_hot, self.settings.gamma, counted)
         weights = self.settings.gamma, self.settings.lambda_
-        counted = None if reviewed is None else reviewed.float()
         return training_loss(self.model, image, one_hot, time, noise, *weights, counted)
 
 
@@ -97,7 +98,8 @@ def train(
 ) -> Checkpoint:
     """Train the networks that ``metadata`` describes and return them with their EMA weights.
 
-    The result depends on the seed, not on the number of processes: each update's joint batch, its
+    The result depends on the seed, not on the number of processes, except of a U-Net, whose batch norms see each
+    process's share alone: each update's joint batch, its
     noise, times and augmentation are keyed by (seed, epoch, case), and the loss is a mean over samples.
 
     Parameters
@@ -148,7 +150,7 @@ def train(
         getattr(model, network).requires_grad_(False)
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     origin = {n: w.detach().clone() for n, w in model.state_dict().items() if settings.blend < 1}
-    if isinstance(model, LDSeg):
+    if isinstance(model, LDSeg | UNet):
         layout = CHANNELS_LAST[metadata.architecture.dims]
         model.to(memory_format=layout)  # type: ignore[call-overload]
     objective = Objective(model, settings)

@@ -24,7 +24,7 @@ def measure_steps(
     checkpoint: Checkpoint, cases: Sequence[Case], device: str, reporter: Reporter
 ) -> Checkpoint:
     """Return ``checkpoint`` with the numbers of steps that it needs, measured on some of ``cases``."""
-    if checkpoint.metadata.networks == "res-unet":
+    if checkpoint.metadata.deterministic:
         return _with(checkpoint, label_steps=1, posterior_steps=1)
     if checkpoint.metadata.networks == "diffdgss":
         return _with(checkpoint, label_steps=1, posterior_steps=2)
@@ -87,7 +87,7 @@ def measure(
         per_case.append(evaluate(checkpoint, cases, n, device=device, on_case=count))
         found += metrics(per_case[-1], checkpoint, split, n, steps)
     disputed = [case for case in cases if len(case.read_labels) > 1]
-    if disputed and metadata.networks != "res-unet":
+    if disputed and not metadata.deterministic:
         what = f"Comparing {READER_SAMPLES} samples with the readers of {len(disputed)} cases"
         found += measure_agreement(
             checkpoint,

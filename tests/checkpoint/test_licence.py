@@ -58,4 +58,4 @@ def test_bundled_models():
         for name, path in bundled_checkpoints().items()
         if is_non_commercial(read_metadata(path).training.licence)
     }
-    assert found == {"camus", "glas"}
+    assert found == {"camus", "glas", "retina-disc-cup", "retina-vessels"}

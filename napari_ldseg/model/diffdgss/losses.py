@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..losses import LossTerms, segmentation_loss
+from ..surround import centred
 from .model import DiffDGSS
 
 Stage = Literal["diffusion", "expert", "weighting"]
@@ -62,7 +63,7 @@ def diffdgss_loss(
     frozen
         Whether the expert's stage leaves the diffusion network as it is.
     """
-    image = model.centred(image)
+    image = centred(image)
     if stage == "diffusion":
         error = model.diffusion_loss(image, t, noise)
         zero = torch.zeros_like(error)

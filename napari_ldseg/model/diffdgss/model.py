@@ -12,12 +12,11 @@ from ..architecture import Architecture
 from ..base import SegmentationModel
 from ..blocks import append_axes, crop_to_size, pad_to_stride
 from ..schedule import NoiseSchedule
+from ..surround import background_outside, centred
 from .image_unet import ImageUNet
 from .interpreter import Interpreter
 from .inversion import Noise, features_over_times
 from .sizes import DiffDGSSSizes
-
-SURE = 10.0  # logits of the background in the surround
 
 
 class DiffDGSS(SegmentationModel):
@@ -83,10 +82,6 @@ class DiffDGSS(SegmentationModel):
         """Return logits (batch, classes, *size), float32; the diffusion network has no gradient."""
         return self.interpreter.weighting(self.logits_over_times(image, noise))
 
-    def centred(self, image: Tensor) -> Tensor:
-        """Map an image (batch, channels, *size) in [0, 1] to [-1, 1], and what is 0 in every channel to 0."""
-        return (2 * image - 1) * (image.amax(1, keepdim=True) > 0)
-
     def latent_shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """Return (classes, *size)."""
         return (self.sizes.classes, *size)
@@ -96,11 +91,8 @@ class DiffDGSS(SegmentationModel):
 
         Where every channel is 0 is surround: the networks see the mean there, and the result is background.
         """
-        inside = image.amax(1, keepdim=True) > 0
-        logits = self.logits_over_times(self.centred(image))
-        background = torch.full((self.sizes.classes, 1, 1), -SURE, device=image.device)
-        background[0] = SURE
-        return torch.where(inside[:, None], logits, background).flatten(1, 2)
+        logits = self.logits_over_times(centred(image))
+        return background_outside(image, logits).flatten(1, 2)
 
     def sample(self, z_i: Tensor, noise: Tensor, steps: int) -> Tensor:
         """Return logits (batch, classes, *size): in one step the weighted sum over times, else those of one
