@@ -104,7 +104,7 @@ class Guard:
         """Answer as MONAI Label's clients expect it of ``/auth``."""
         path = scope["path"].rstrip("/")
         if path == "/auth":
-            await _reply(send, 200, {"enabled": True, "client_id": "", "realm": ""})
+            await answer_json(send, 200, {"enabled": True, "client_id": "", "realm": ""})
         elif path == "/auth/token" and scope["method"] == "POST":
             body = b""
             while len(body) <= MAX_SIGN_IN_BYTES:
@@ -116,9 +116,9 @@ class Guard:
             token = self._access.token(fields.get("password", [""])[0])
             if token is None:
                 await asyncio.sleep(SECONDS_AFTER_WRONG_PASSWORD)
-                await _reply(send, 401, {"detail": "The password is wrong."})
+                await answer_json(send, 401, {"detail": "The password is wrong."})
             else:
-                await _reply(send, 200, {"access_token": token, "token_type": "bearer"})
+                await answer_json(send, 200, {"access_token": token, "token_type": "bearer"})
         else:
             headers = dict(scope["headers"])
             given = headers.get(b"authorization", b"").decode("latin-1")
@@ -126,7 +126,7 @@ class Guard:
             if refusal is not None:
                 await _refuse(send, refusal)
             else:
-                await _reply(send, 200, {"username": "user"})
+                await answer_json(send, 200, {"username": "user"})
 
 
 def bad_name(path: str, query: bytes) -> Refusal | None:
@@ -145,10 +145,11 @@ def leaves_folder(name: str) -> bool:
 
 
 async def _refuse(send: Send, refusal: Refusal) -> None:
-    await _reply(send, refusal.status, {"detail": refusal.reason})
+    await answer_json(send, refusal.status, {"detail": refusal.reason})
 
 
-async def _reply(send: Send, status: int, content: dict[str, Any]) -> None:
+async def answer_json(send: Send, status: int, content: dict[str, Any]) -> None:
+    """Answer a request with JSON."""
     body = json.dumps(content).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:

@@ -25,9 +25,10 @@ class Cancelled(Exception):
 
 @dataclass
 class Job:
-    """One piece of work; ``future`` has its result."""
+    """One piece of work, in the order of ``number``; ``future`` has its result."""
 
     work: Callable[[], Any]
+    number: int = 0
     future: Future = field(default_factory=Future)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -59,7 +60,7 @@ class JobQueue:
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._waiting = waiting
         self._guard = threading.Lock()
-        self._count = 0
+        self._count = self._submitted = self._done = 0
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
@@ -82,9 +83,14 @@ class JobQueue:
                     f"The server is busy: {self._waiting} requests are waiting; try again in a minute."
                 )
             self._count += 1
-        job = Job(work)
-        self._jobs.put(job)
+            job = Job(work, self._submitted)
+            self._submitted += 1
+            self._jobs.put(job)
         return job
+
+    def before(self, job: Job) -> int:
+        """Return how many jobs come before ``job``, with the one that runs."""
+        return max(0, job.number - self._done)
 
     def close(self) -> None:
         """End the thread after the jobs that were queued."""
@@ -94,14 +100,15 @@ class JobQueue:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                self._do(job)
+                self._work(job)
             finally:
                 with self._guard:
                     self._count -= 1
+                    self._done += 1
             del job  # else its result stays in memory until the next one
 
     @staticmethod
-    def _do(job: Job) -> None:
+    def _work(job: Job) -> None:
         if not job.future.set_running_or_notify_cancel():
             return
         _current.job = job
