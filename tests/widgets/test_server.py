@@ -10,6 +10,8 @@ from superqt import QCollapsible
 from napari_ldseg import load_checkpoint, read_scan, save_checkpoint, segment
 from napari_ldseg.remote import server as server_module
 from napari_ldseg.server import guard as guard_module
+from napari_ldseg.widgets.common import device_choice
+from napari_ldseg.widgets.segment import widget as widget_module
 from napari_ldseg.widgets.segment.widget import SERVER
 
 from ..server.running import running
@@ -112,6 +114,15 @@ def test_cancel_keeps_the_samples_and_a_lost_server_keeps_the_layers(
     # This computer can still be used.
     widget.device.setCurrentIndex(0)
     assert widget.model.browse.isEnabled() and widget.model.combo.findText("hippocampus") >= 0
+
+
+def test_without_torch_only_a_server_is_offered(viewer, monkeypatch, request):
+    """Torch is there when the tests run, so the window is told that it is not."""
+    for module in (device_choice, widget_module):
+        monkeypatch.setattr(module, "can_compute", lambda: False)
+    widget = request.getfixturevalue("widget")
+    assert [widget.device.itemText(i) for i in range(widget.device.count())] == ["a server"]
+    assert widget.server.address.isVisible() and not widget.segment.isEnabled()
 
 
 def test_an_address_that_is_not_encrypted_is_refused(viewer, widget, connect):

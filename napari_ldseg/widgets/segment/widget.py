@@ -25,6 +25,7 @@ from ...errors import LDSegError
 from ...inference.checks import is_larger, larger_images
 from ...layers.channels import holds_channels, split_channels
 from ...layers.geometry import layer_scan
+from ...utils.installed import can_compute
 from ..common.class_labels import classes_of
 from ..common.device_choice import DeviceChoice
 from ..common.layers import RESULT_KEY, add_unselected
@@ -64,6 +65,7 @@ class SegmentWidget(Tab):
         self._connect()
         self._refresh()
         self._on_active()
+        self._list_models()
         self.device.list_accelerators()
 
     def _build_controls(self) -> None:
@@ -131,6 +133,8 @@ class SegmentWidget(Tab):
         settings.addRow(self.server)
         folded = QCollapsible("More settings", expandedIcon="▼", collapsedIcon="▶")
         folded.addWidget(more)
+        if not can_compute():
+            folded.expand(animate=False)
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment, 2)
         buttons.addWidget(self.cancel, 1)
@@ -218,9 +222,12 @@ class SegmentWidget(Tab):
         return self.device.name == SERVER
 
     def _on_device(self) -> None:
+        self.status.show_message("")
+        self._list_models()
+
+    def _list_models(self) -> None:
         """List the models of the server, or those of this computer."""
         self.server.setVisible(self._on_server)
-        self.status.show_message("")
         self.model.offer_server(self.server.models if self._on_server else None)
 
     def _on_model(self) -> None:
