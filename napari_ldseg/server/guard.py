@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -108,10 +109,8 @@ class Guard:
                 started = True
                 await send(message)
 
-        try:
+        with suppress(_Ended):
             await self._app(scope, counted, noted)
-        except _Ended:
-            pass
         if problem is not None and not started:
             await _refuse(send, problem)
 

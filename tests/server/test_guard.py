@@ -215,7 +215,7 @@ def test_an_archive_of_an_unusual_kind_is_refused_before_it_is_unpacked(tmp_path
             data[start] |= 1
     archive = tmp_path / "scan.zip"
     archive.write_bytes(data)
-    with pytest.raises(LDSegError, match="unusual way|is encrypted"):
+    with pytest.raises(LDSegError, match=r"unusual way|is encrypted"):
         unpack(archive, tmp_path / "unpacked")
     assert [path.name for path in tmp_path.iterdir()] == ["scan.zip"]
 

@@ -116,13 +116,14 @@ def test_cancel_keeps_the_samples_and_a_lost_server_keeps_the_layers(
     assert widget.model.browse.isEnabled() and widget.model.combo.findText("hippocampus") >= 0
 
 
-def test_without_torch_only_a_server_is_offered(viewer, monkeypatch, request):
+def test_without_torch_only_a_server_is_offered(qtbot, viewer, monkeypatch, request):
     """Torch is there when the tests run, so the window is told that it is not."""
     for module in (device_choice, widget_module):
         monkeypatch.setattr(module, "can_compute", lambda: False)
     widget = request.getfixturevalue("widget")
     assert [widget.device.itemText(i) for i in range(widget.device.count())] == ["a server"]
-    assert widget.server.address.isVisible() and not widget.segment.isEnabled()
+    qtbot.waitUntil(widget.server.address.isVisible)
+    assert not widget.segment.isEnabled()
 
 
 def test_an_address_that_is_not_encrypted_is_refused(viewer, widget, connect):

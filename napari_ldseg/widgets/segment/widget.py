@@ -66,6 +66,8 @@ class SegmentWidget(Tab):
         self._refresh()
         self._on_active()
         self._list_models()
+        if not can_compute():
+            self.more.expand(animate=False)
         self.device.list_accelerators()
 
     def _build_controls(self) -> None:
@@ -131,10 +133,8 @@ class SegmentWidget(Tab):
         settings.addRow("Seed", self.seed)
         settings.addRow("Device", self.device)
         settings.addRow(self.server)
-        folded = QCollapsible("More settings", expandedIcon="▼", collapsedIcon="▶")
+        self.more = folded = QCollapsible("More settings", expandedIcon="▼", collapsedIcon="▶")
         folded.addWidget(more)
-        if not can_compute():
-            folded.expand(animate=False)
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment, 2)
         buttons.addWidget(self.cancel, 1)
