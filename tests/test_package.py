@@ -85,6 +85,35 @@ def test_the_wheel_has_plugin_samples_and_checkpoints(tmp_path):
     assert_the_licences_of_the_weights_are_in(information)
 
 
+BLOCKED = """
+import importlib, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "monai", "lightning_fabric"):
+            raise ModuleNotFoundError(f"No module named {name}", name=name)
+sys.meta_path.insert(0, Missing())
+for tab in sys.argv[1:]:
+    importlib.import_module(f"napari_ldseg.widgets.{tab.lower()}.widget")
+from napari_ldseg.cli import app
+app(["segment", "scan.nii.gz", "-o", "results", "--model", "mri-phantom"])
+"""
+
+
+@pytest.mark.slow
+def test_without_torch_all_tabs_import_and_a_command_says_what_is_missing(tmp_path):
+    (tmp_path / "scan.nii.gz").symlink_to(ROOT / "sample_data" / "mri_phantom.nii.gz")
+    answer = subprocess.run(
+        [sys.executable, "-c", BLOCKED, *TABS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 2
+    assert "pip install 'napari-ldseg[local]'" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 TABS = ("Segment", "Review", "Correct", "Project", "Worklist", "Train", "View")
 
 

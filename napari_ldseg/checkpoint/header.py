@@ -59,3 +59,9 @@ def read_metadata(path: str | os.PathLike) -> Metadata:
         ) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise foreign from error
+
+
+def write_header(path: Path, metadata: Metadata) -> None:
+    """Write a file that has ``metadata`` but no weights: it can be read, but not loaded."""
+    header = json.dumps({"__metadata__": {METADATA_KEY: metadata.model_dump_json()}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from ..errors import LDSegError, is_out_of_memory, os_error_sentence
+from ..utils.installed import explained
 from ..utils.signals import INTERRUPTED
 from ..utils.text import clock
 
@@ -30,7 +31,7 @@ def plain_errors(exit_code: int = 1) -> Iterator[None]:
         raise
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
-    except (LDSegError, OSError, MemoryError, RuntimeError) as error:
+    except (LDSegError, OSError, MemoryError, RuntimeError, ImportError) as error:
         message = _message(error)
         if message is None:
             raise
@@ -44,6 +45,9 @@ def _message(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError):
         return os_error_sentence(error)
+    if isinstance(error, ImportError):
+        missing = explained(error)
+        return None if missing is None else str(missing)
     if is_out_of_memory(error):
         return (
             "Out of memory; close other programs, or use a smaller batch, smaller images or fewer "

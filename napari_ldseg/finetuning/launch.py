@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import LDSegError
 from ..training.run_folder import RunFolder, Status
 from ..utils.inside import inside, refuse_links_out
+from ..utils.installed import can_compute
 from ..utils.text import free_name
 from .config import FineTuningConfig, read_config, write_config
 
@@ -77,8 +78,10 @@ def start(config: FineTuningConfig) -> FineTuningRun:
     Raises
     ------
     LDSegError
-        If another run of the project is at work, or the folder cannot be written.
+        If another run of the project is at work, the folder cannot be written, or PyTorch is not installed.
     """
+    if not can_compute():
+        raise LDSegError("Training needs PyTorch; run: pip install 'napari-ldseg[local]'.")
     name = re.sub(r"[^\w.-]+", "-", config.name).strip("-.") or "model"
     name = f"{time.strftime('%Y-%m-%d-%H%M%S')}-{name}"
     others = inside(config.project, RUNS)

@@ -174,10 +174,7 @@ class Posterior:
     @property
     def predictive_sd(self) -> np.ndarray:
         """sqrt(p (1 - p)) of the mean probability p, maximum over classes, float32, 0 to 0.5."""
-        variance = torch.zeros(self.scan.shape)
-        for mean in self._mean:
-            torch.maximum(variance, mean * (1 - mean), out=variance)
-        return variance.sqrt_().numpy()
+        return predictive_sd_of(self._mean)
 
     @property
     def error_probability(self) -> np.ndarray:
@@ -328,6 +325,15 @@ class Posterior:
                 "calibrated": self.not_calibrated is None,
             },
         }
+
+
+def predictive_sd_of(probability: Tensor | np.ndarray) -> np.ndarray:
+    """Return sqrt(p (1 - p)) of ``probability`` (classes, *shape), 0 to 1, maximum over classes, float32."""
+    mean = torch.as_tensor(probability)
+    variance = torch.zeros(mean.shape[1:])
+    for p in mean:
+        torch.maximum(variance, p * (1 - p), out=variance)
+    return variance.sqrt_().numpy()
 
 
 def expected_error_of(labels: np.ndarray, probability: np.ndarray) -> float:

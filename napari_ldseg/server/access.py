@@ -62,14 +62,14 @@ class Access:
         host, origin, authorization
             The headers of these names, "" if they are missing.
         """
-        if origin and origin not in self.origins and urlsplit(origin).netloc != host:
+        if origin and origin not in self.origins and origin.partition("://")[2] != host:
             return Refusal(403, OTHER_SITE)
         if self.password is not None:
             return None if self._signed_in(authorization) else Refusal(401, SIGN_IN)
         if self.others_check:
             return None
         # The name is checked too, as a web page can make its own name lead to this computer.
-        name = (urlsplit(f"//{host}").hostname or "").lower()
+        name = host_name(host)
         if not is_local(client) or name not in LOCAL_NAMES:
             return Refusal(403, NOT_ALONE)
         return None
@@ -100,6 +100,14 @@ class Access:
     def _signature(self, end: str) -> str:
         key = hashlib.sha256(f"napari-ldseg {self.password}".encode()).digest()
         return hmac.new(key, end.encode(), hashlib.sha256).hexdigest()
+
+
+def host_name(host: str) -> str:
+    """Return the name in a ``Host`` header, in lower case; "" if there is none."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
 
 
 def is_local(client: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,10 +22,12 @@ NAMES = ("image", "id", "label", "tag", "session_id")  # parameters that become 
 CLOSED = ("/infer/wsi", "/reload")
 SECONDS_AFTER_WRONG_PASSWORD = 1.0
 MAX_SIGN_IN_BYTES = 2**14
+SECONDS_TO_SEND = 60.0  # that a client may need for the next piece of its request
+TOO_SLOW = Refusal(408, "The request did not arrive in time.")
 
 
-class _TooLarge(Exception):
-    """The body of the request is larger than allowed."""
+class _Ended(Exception):
+    """Nothing more is read of the request."""
 
 
 class Guard:
@@ -45,6 +48,9 @@ class Guard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if scope["type"] == "websocket":  # nothing here uses them
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -62,8 +68,7 @@ class Guard:
             headers.get("authorization", ""),
         )
         refusal = refusal or bad_name(scope["path"], scope.get("query_string", b""))
-        length = headers.get("content-length", "0")
-        if refusal is None and (not length.isdigit() or int(length) > self._most):
+        if refusal is None and not 0 <= announced(headers.get("content-length", "0")) <= self._most:
             refusal = self._too_large
         if refusal is not None:
             if refusal.status == 401 and headers.get("authorization"):
@@ -78,37 +83,50 @@ class Guard:
         return Refusal(413, f"The request is larger than the {allowed} that are allowed.")
 
     async def _bounded(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Call the application; refuse a body that turns out to be too large."""
-        left, started = self._most, False
+        """Call the application; refuse a body that turns out to be too large, or does not come."""
+        left, started, complete = self._most, False, False
+        problem: Refusal | None = None
 
         async def counted() -> Message:
-            nonlocal left
-            message = await receive()
+            nonlocal left, complete, problem
+            if complete:  # what comes now is that the client has gone, whenever that is
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), SECONDS_TO_SEND)
+            except TimeoutError as error:
+                problem = TOO_SLOW
+                raise _Ended from error
+            complete = not message.get("more_body", False)
             left -= len(message.get("body", b""))
             if left < 0:
-                raise _TooLarge
+                problem = self._too_large
+                raise _Ended
             return message
 
         async def noted(message: Message) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            if problem is None or started:
+                started = True
+                await send(message)
 
-        try:
+        with suppress(_Ended):
             await self._app(scope, counted, noted)
-        except _TooLarge:
-            if not started:
-                await _refuse(send, self._too_large)
+        if problem is not None and not started:
+            await _refuse(send, problem)
 
     async def _sign_in(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer as MONAI Label's clients expect it of ``/auth``."""
         path = scope["path"].rstrip("/")
         if path == "/auth":
-            await _reply(send, 200, {"enabled": True, "client_id": "", "realm": ""})
+            await answer_json(send, 200, {"enabled": True, "client_id": "", "realm": ""})
         elif path == "/auth/token" and scope["method"] == "POST":
             body = b""
             while len(body) <= MAX_SIGN_IN_BYTES:
-                message = await receive()
+                try:
+                    message = await asyncio.wait_for(receive(), SECONDS_TO_SEND)
+                except TimeoutError:
+                    await _refuse(send, TOO_SLOW)
+                    return
                 body += message.get("body", b"")
                 if not message.get("more_body", False):
                     break
@@ -116,9 +134,9 @@ class Guard:
             token = self._access.token(fields.get("password", [""])[0])
             if token is None:
                 await asyncio.sleep(SECONDS_AFTER_WRONG_PASSWORD)
-                await _reply(send, 401, {"detail": "The password is wrong."})
+                await answer_json(send, 401, {"detail": "The password is wrong."})
             else:
-                await _reply(send, 200, {"access_token": token, "token_type": "bearer"})
+                await answer_json(send, 200, {"access_token": token, "token_type": "bearer"})
         else:
             headers = dict(scope["headers"])
             given = headers.get(b"authorization", b"").decode("latin-1")
@@ -126,7 +144,12 @@ class Guard:
             if refusal is not None:
                 await _refuse(send, refusal)
             else:
-                await _reply(send, 200, {"username": "user"})
+                await answer_json(send, 200, {"username": "user"})
+
+
+def announced(length: str) -> int:
+    """Return the number in a ``Content-Length`` header; -1 if it is none."""
+    return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else -1
 
 
 def bad_name(path: str, query: bytes) -> Refusal | None:
@@ -145,15 +168,16 @@ def leaves_folder(name: str) -> bool:
 
 
 async def _refuse(send: Send, refusal: Refusal) -> None:
-    await _reply(send, refusal.status, {"detail": refusal.reason})
+    await answer_json(send, refusal.status, {"detail": refusal.reason})
 
 
-async def _reply(send: Send, status: int, content: dict[str, Any]) -> None:
+async def answer_json(send: Send, status: int, content: dict[str, Any]) -> None:
+    """Answer a request with JSON."""
     body = json.dumps(content).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b'Basic realm="LDSeg"'))
-    if status == 413:
+    if status in (408, 413):
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

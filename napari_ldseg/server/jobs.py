@@ -25,9 +25,10 @@ class Cancelled(Exception):
 
 @dataclass
 class Job:
-    """One piece of work; ``future`` has its result."""
+    """One piece of work, in the order of ``number``; ``future`` has its result."""
 
     work: Callable[[], Any]
+    number: int = 0
     future: Future = field(default_factory=Future)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -59,14 +60,14 @@ class JobQueue:
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._waiting = waiting
         self._guard = threading.Lock()
-        self._count = 0
+        self._submitted, self._open = 0, set[int]()  # the numbers of the jobs that wait or run
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
     @property
     def load(self) -> int:
         """How many jobs wait or run."""
-        return self._count
+        return len(self._open)
 
     def submit(self, work: Callable[[], Any]) -> Job:
         """Queue ``work``, a function without parameters, and return its job.
@@ -77,14 +78,20 @@ class JobQueue:
             If the queue is full.
         """
         with self._guard:
-            if self._count > self._waiting:
+            if len(self._open) > self._waiting:
                 raise Busy(
                     f"The server is busy: {self._waiting} requests are waiting; try again in a minute."
                 )
-            self._count += 1
-        job = Job(work)
-        self._jobs.put(job)
+            job = Job(work, self._submitted)
+            self._submitted += 1
+            self._open.add(job.number)
+            self._jobs.put(job)
+        job.future.add_done_callback(lambda future: self._open.discard(job.number))
         return job
+
+    def before(self, job: Job) -> int:
+        """Return how many jobs come before ``job``, with the one that runs."""
+        return sum(number < job.number for number in self._open.copy())
 
     def close(self) -> None:
         """End the thread after the jobs that were queued."""
@@ -93,11 +100,7 @@ class JobQueue:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            try:
-                self._do(job)
-            finally:
-                with self._guard:
-                    self._count -= 1
+            self._do(job)
             del job  # else its result stays in memory until the next one
 
     @staticmethod

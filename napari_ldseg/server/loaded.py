@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from ..checkpoint.file import Checkpoint, load_checkpoint
+from ..errors import LDSegError, is_out_of_memory
 
 
 class LoadedModel:
@@ -46,6 +49,20 @@ class LoadedModel:
             self._checkpoint.model.to("cpu")
         self._checkpoint = self._stamp = None
         free_device_memory()
+
+
+@contextmanager
+def evicted_when_out_of_memory(loaded: LoadedModel, image: str) -> Iterator[None]:
+    """Free the model's memory when what is done with it fails; raise LDSegError if there was too little."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        loaded.evict()
+        if not is_out_of_memory(error):
+            raise
+        raise LDSegError(
+            f"Out of memory on {image}; ask for fewer samples or send the part around the structure."
+        ) from error
 
 
 def free_device_memory() -> None:

@@ -16,7 +16,7 @@ from ..export.formats import export_labels, export_map
 from ..export.result import Result
 from ..inference.conditioning import ConditionedPosterior, Conditioner
 from ..inference.evidence import Evidence, evidence_from_labels
-from ..inference.posterior import Posterior, expected_error_of
+from ..inference.posterior import Posterior, expected_error_of, predictive_sd_of
 from ..inference.sampler import PosteriorSampler
 from ..inference.segment import make_sampler
 from ..inference.tiled import TiledSampler
@@ -122,7 +122,7 @@ def answer(
         labels = conditioned.labels
         params |= _described(conditioned, params, scan)
         maps = {
-            name: _predictive_sd(conditioned.mean_probability)
+            name: predictive_sd_of(conditioned.mean_probability)
             for name in request.maps
             if name == "predictive_sd"
         }
@@ -230,10 +230,6 @@ def _condition(sampler: PosteriorSampler, evidence: Evidence) -> ConditionedPost
 def _maps(posterior: Posterior, request: Request) -> dict[str, np.ndarray]:
     arrays = {name: getattr(posterior, name) for name in request.maps}
     return {name: array for name, array in arrays.items() if array is not None}
-
-
-def _predictive_sd(mean: np.ndarray) -> np.ndarray:
-    return np.sqrt((mean * (1 - mean)).max(0))
 
 
 def _described(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -12,11 +13,11 @@ from typing import IO
 from ..errors import LDSegError
 from ..scans.files import suffix_of
 from ..utils.inside import inside
+from ..utils.unzip import checked_members, copy_blocks
 
 MAX_UPLOAD_BYTES = 2 * 2**30
 MAX_FILES = 20_000  # in a session: the slices of a series
 NAME = re.compile(r"[\w][\w.() +-]{0,199}")
-_CHUNK = 2**20
 
 
 def is_plain_name(name: str) -> bool:
@@ -39,15 +40,11 @@ def save_upload(file: IO[bytes], folder: Path, name: str, most: int = MAX_UPLOAD
     LDSegError
         If it has more than ``most`` bytes, or ``name`` leads outside ``folder``.
     """
-    path, left = inside(folder, name), most
+    path = inside(folder, name)
     with path.open("wb") as target:
-        while chunk := file.read(_CHUNK):
-            left -= len(chunk)
-            if left < 0:
-                raise LDSegError(
-                    f"{name} is larger than the {most / 2**20:.0f} MiB that are allowed."
-                )
-            target.write(chunk)
+        copy_blocks(file, target, most)
+        if file.read(1):
+            raise LDSegError(f"{name} is larger than the {most / 2**20:.0f} MiB that are allowed.")
     return path
 
 
@@ -57,24 +54,19 @@ def unpack(archive: Path, folder: Path, most: int = MAX_UPLOAD_BYTES) -> None:
     Raises
     ------
     LDSegError
-        If it is damaged, holds more than ``most`` bytes or ``MAX_FILES`` files, or a name leads outside
+        If it is damaged, encrypted, holds more than ``most`` bytes or ``MAX_FILES`` files, or a name leads outside
         ``folder``. Then nothing stays of it.
     """
     folder.mkdir()
     try:
         with zipfile.ZipFile(archive) as archived:
-            members = [member for member in archived.infolist() if not member.is_dir()]
-            if len(members) > MAX_FILES or sum(member.file_size for member in members) > most:
-                raise LDSegError(
-                    f"{archive.name} holds more than {MAX_FILES} files or {most / 2**20:.0f} MiB; send a "
-                    "smaller one."
-                )
-            for member in members:
+            advice = "send a plain, smaller one"
+            for member in checked_members(archived, archive.name, MAX_FILES, most, advice):
                 path = inside(folder, member.filename)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with archived.open(member) as source:
                     save_upload(source, path.parent, path.name, member.file_size)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise LDSegError(f"{archive.name} cannot be unpacked: {error}.") from error
     except LDSegError:

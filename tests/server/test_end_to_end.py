@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,10 @@ from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 
 from napari_ldseg import bundled_checkpoints, load_checkpoint, read_scan, segment
+from napari_ldseg.checkpoint.header import read_metadata
+from napari_ldseg.inference.progress import RunSettings
+from napari_ldseg.inference.region import full_region
+from napari_ldseg.remote.server import Server
 from napari_ldseg.scans.files import read_labels, write_like
 
 SCAN = Path(__file__).parents[2] / "sample_data" / "mri_phantom.nii.gz"
@@ -78,6 +83,17 @@ def test_labels_and_their_summary_are_those_of_a_local_run(server, local):
     for part in ("classes", "calibrated", "expected_error", "warning", "unit"):
         assert params[part] == expected[part]
     assert params["provenance"]["seed"] == 5 and params["provenance"]["samples"] == 3
+
+
+def test_napari_gets_the_samples_as_they_come(server, local):
+    with closing(Server(server[0]._server_url)) as client:
+        model = client.models()[MODEL]
+        scan, settings = local.scan, RunSettings(3, None, 5)
+        progress = list(client.run(model, read_metadata(model), scan, full_region(scan), settings))
+    view = progress[-1].view
+    for name in ("labels", "sample_sd", "predictive_sd", "error_probability", "runner_up"):
+        np.testing.assert_array_equal(getattr(view, name), getattr(local, name))
+    assert view.summary["provenance"]["server"] == server[0]._server_url
 
 
 def test_a_session_is_segmented_and_leaves_nothing_behind(server, local, tmp_path):

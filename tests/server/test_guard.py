@@ -35,9 +35,11 @@ def ask(guard, path="/info/", query="", client="127.0.0.1", body=b"", method="GE
         "client": (client, 1234),
         "headers": [(k.encode(), v.encode()) for k, v in (LOCAL | headers).items()],
     }
-    parts = [body[i : i + 100] for i in range(0, len(body), 100)] or [b""]
+    parts = [body[i : i + 100] for i in range(0, len(body or b""), 100)] or [b""]
 
     async def receive():
+        if body is None:
+            await asyncio.sleep(60)
         part = parts.pop(0)
         return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
@@ -46,6 +48,15 @@ def ask(guard, path="/info/", query="", client="127.0.0.1", body=b"", method="GE
 
     asyncio.run(guard(scope, receive, send))
     return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+async def apologetic(scope, receive, send):
+    """An application that answers whatever goes wrong itself, as web frameworks do."""
+    try:
+        await reached(scope, receive, send)
+    except Exception:
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
 
 
 async def reached(scope, receive, send):
@@ -121,11 +132,40 @@ def test_ordinary_names_are_not_refused():
     )
 
 
-def test_a_request_has_a_largest_size_whatever_its_header_gives():
-    guard = Guard(reached, Access(), most=1000)
+@pytest.mark.parametrize("app", [reached, apologetic])
+def test_a_request_has_a_largest_size_whatever_its_header_gives(app):
+    guard = Guard(app, Access(), most=1000)
     assert ask(guard, body=b"x" * 1000)[0] == 200
     for headers in ({"content-length": "1001"}, {}, {"content-length": "3"}):
         assert ask(guard, body=b"x" * 1001, **headers)[0] == 413
+    for length in ("\xb2", "-1", "", "9" * 5000):
+        assert ask(guard, **{"content-length": length})[0] == 413
+
+
+def test_headers_that_are_no_addresses_are_refused():
+    guard = Guard(reached, Access())
+    for headers in ({"host": "["}, {"host": ""}, {"origin": "http://["}, {"origin": "null"}):
+        assert ask(guard, **headers)[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/infer/camus", "/auth/token"])
+def test_a_client_that_sends_nothing_does_not_stay(path, monkeypatch):
+    monkeypatch.setattr(guard_module, "SECONDS_TO_SEND", 0.05)
+    given = "Basic " + base64.b64encode(f"anna:{PASSWORD}".encode()).decode()
+    status, _ = ask(
+        Guard(apologetic, Access(PASSWORD)), path, body=None, method="POST", authorization=given
+    )
+    assert status == 408
+
+
+def test_a_websocket_is_closed():
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+
+    asyncio.run(Guard(reached, Access())({"type": "websocket"}, None, send))
+    assert sent == ["websocket.close"]
 
 
 def zipped(files):
@@ -161,6 +201,22 @@ def test_an_archive_that_leaves_its_folder_or_is_too_large_is_refused(tmp_path, 
     archive.write_bytes(zipped(files).getvalue())
     with pytest.raises(LDSegError):
         unpack(archive, tmp_path / "unpacked", most=1_000_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.zip"]
+
+
+@pytest.mark.parametrize("kind", ["lzma", "encrypted"])
+def test_an_archive_of_an_unusual_kind_is_refused_before_it_is_unpacked(tmp_path, kind):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_LZMA if kind == "lzma" else 0) as archived:
+        archived.writestr("scan.nii", b"x" * 100)
+    data = bytearray(content.getvalue())
+    if kind == "encrypted":
+        for start in (6, data.index(b"PK\1\2") + 8):
+            data[start] |= 1
+    archive = tmp_path / "scan.zip"
+    archive.write_bytes(data)
+    with pytest.raises(LDSegError, match=r"unusual way|is encrypted"):
+        unpack(archive, tmp_path / "unpacked")
     assert [path.name for path in tmp_path.iterdir()] == ["scan.zip"]
 
 

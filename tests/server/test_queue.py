@@ -62,6 +62,20 @@ def test_a_cancelled_job_stops_or_is_never_begun(jobs):
     assert jobs.load <= 1
 
 
+def test_jobs_whose_clients_have_gone_take_no_place(jobs):
+    go = threading.Event()
+    jobs.submit(go.wait)
+    gone = [jobs.submit(lambda: 0) for _ in range(2)]
+    with pytest.raises(Busy):
+        jobs.submit(lambda: 1)
+    for job in gone:
+        job.cancel()
+    stayed = jobs.submit(lambda: 2)
+    assert jobs.before(stayed) == 1 and jobs.load == 2
+    go.set()
+    assert stayed.future.result(SECONDS) == 2
+
+
 def test_whatever_a_job_raises_is_its_own_result(jobs):
     def fails():
         raise MemoryError

@@ -122,9 +122,10 @@ def test_an_accelerator_with_a_long_name_is_offered_in_full(qtbot, viewer, reque
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
     viewer.add_image(image_2d())
     widget = request.getfixturevalue("widget")
-    qtbot.waitUntil(lambda: widget.device.count() == 3)
+    qtbot.waitUntil(lambda: widget.device.count() == 4)
     widget.findChild(QCollapsible).expand(animate=False)
-    assert [widget.device.itemText(i) for i in range(3)] == ["automatic", "CPU", f"GPU: {name}"]
+    listed = [widget.device.itemText(i) for i in range(4)]
+    assert listed == ["automatic", "CPU", f"GPU: {name}", "a server"]
     widget.device.setCurrentIndex(2)
     assert widget.device.name == "cuda:0"
     area = widget.findChild(QScrollArea)

@@ -12,13 +12,11 @@ from pathlib import Path
 
 from ...errors import LDSegError
 from ...utils.text import one_line
+from ...utils.unzip import checked_members, copy_blocks
 from .header import MAGIC, MAGIC_AT
 
 MAX_MEMBERS = 20_000
 MAX_BYTES = 16 * 2**30
-# The two that the zipfile module expands block by block; a few bytes of the others can become gigabytes.
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-BLOCK = 2**20
 _folders: list[Path] = []
 
 
@@ -57,20 +55,9 @@ def remove_unpacked() -> None:
 @functools.lru_cache(maxsize=8)
 def _unpacked(path: Path, time: int, size: int) -> Path:
     with zipfile.ZipFile(path) as archive:
-        members = [info for info in archive.infolist() if not info.is_dir()]
-        total = sum(info.file_size for info in members)
-        if len(members) > MAX_MEMBERS:
-            raise LDSegError(
-                f"{path.name} holds more than {MAX_MEMBERS} files; unpack it yourself."
-            )
-        if total > min(MAX_BYTES, shutil.disk_usage(tempfile.gettempdir()).free):
-            raise LDSegError(
-                f"{path.name} would need {total / 2**30:.1f} GiB of temporary space; unpack it yourself."
-            )
-        if any(info.flag_bits & 1 for info in members):
-            raise LDSegError(f"{path.name} is encrypted; unpack it yourself.")
-        if any(info.compress_type not in METHODS for info in members):
-            raise LDSegError(f"{path.name} is compressed in an unusual way; unpack it yourself.")
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        most = min(MAX_BYTES, free)
+        members = checked_members(archive, path.name, MAX_MEMBERS, most, "unpack it yourself")
         if not _folders:
             atexit.register(remove_unpacked)
         folder = Path(tempfile.mkdtemp(prefix="napari-ldseg-"))  # for this user alone
@@ -96,8 +83,5 @@ def _copy(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> bool
             return False
         with target.open("xb") as output:
             output.write(head)
-            left = info.file_size - len(head)
-            while left > 0 and (block := file.read(min(BLOCK, left))):
-                output.write(block)
-                left -= len(block)
+            copy_blocks(file, output, info.file_size - len(head))
     return True

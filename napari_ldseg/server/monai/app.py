@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class LDSegApp(MONAILabelApp):
         self.catalogue = Catalogue(folders, self.project, conf.get("bundled", "true") != "false")
         self.loaded, self.jobs = LoadedModel(), JobQueue(int(conf.get("waiting", WAITING)))
         self.most_bytes = int(float(conf.get("max_upload_mib", 0)) * 2**20) or MAX_UPLOAD_BYTES
-        self._device, self._points = conf.get("device", "auto"), conf.get("points") != "false"
+        self.device, self._points = conf.get("device", "auto"), conf.get("points") != "false"
         password = conf.get("password_file")
         self.access = Access(
             Path(password).read_text(encoding="utf-8").strip() if password else None,
@@ -62,15 +63,15 @@ class LDSegApp(MONAILabelApp):
         """Return a task for each model, and one more for points."""
         tasks: dict[str, Segment] = {}
         for name, model in self.catalogue.models().items():
-            tasks[name] = Segment(model, self.loaded, self._device, points=False)
+            tasks[name] = Segment(model, self.loaded, self.device, points=False)
             if self._points:
-                tasks[name + POINTS] = Segment(model, self.loaded, self._device, points=True)
+                tasks[name + POINTS] = Segment(model, self.loaded, self.device, points=True)
         return tasks
 
     def init_trainers(self) -> dict[str, FineTune]:
         """Return a trainer for each model."""
         models = self.catalogue.models().items()
-        return {name: FineTune(model, self.project, self._device) for name, model in models}
+        return {name: FineTune(model, self.project, self.device) for name, model in models}
 
     def init_strategies(self) -> dict[str, Any]:
         """Return the strategies; the first one is what clients propose."""
@@ -135,6 +136,29 @@ class LDSegApp(MONAILabelApp):
             )
         return {"label": params.get("label_id"), "tag": "original", "file": None, "params": params}
 
+    def models(self) -> dict[str, Model]:
+        """Return the models that there are now."""
+        return self.catalogue.models()
+
+    def keep(self, file: Path) -> str:
+        """Keep a copy of ``file`` as a session of MONAI Label; return its id. Raises LDSegError if these are off."""
+        sessions = self.sessions()
+        if sessions is None:
+            raise LDSegError("The server keeps no images (MONAI_LABEL_SESSIONS is off).")
+        return sessions.add_session(str(file), 0, session_id=str(uuid.uuid4()))[0]
+
+    def kept(self, session: str) -> Path | None:
+        """Return the file of a session; None if it is not there (any more)."""
+        sessions = self.sessions()
+        found = sessions.get_session(session) if sessions is not None else None
+        return None if found is None else Path(found.image)
+
+    def drop(self, session: str) -> None:
+        """Delete a session."""
+        sessions = self.sessions()
+        if sessions is not None:
+            sessions.remove_session(session)
+
     def image_path(self, image_id: str) -> Path:
         """Return the file or folder of an image of the datastore. Raises LDSegError if there is none."""
         datastore = self.datastore()
@@ -155,7 +179,7 @@ class LDSegApp(MONAILabelApp):
         scan = read_request_image(
             self.image_path(image_id), model.metadata.architecture.image_channels
         )
-        error = case_error(checkpoint, scan, self._device)
+        error = case_error(checkpoint, scan, self.device)
         remember_error(self.datastore(), image_id, model, error)
         return error
 

@@ -31,7 +31,9 @@ from starlette.responses import Response
 from ...errors import LDSegError
 from ..access import Access
 from ..guard import Guard
-from ..jobs import Busy, Cancelled, Job, JobQueue
+from ..jobs import Busy, Cancelled, Job
+from ..streaming import PREFIX, Streaming
+from ..streaming import Served as Client
 from ..uploads import safe_name, save_session, save_upload
 
 SECONDS_BETWEEN_LOOKS = 0.25
@@ -41,12 +43,10 @@ PROXY = "monailabel.endpoints.proxy"
 logger = logging.getLogger(__name__)
 
 
-class Served(Protocol):
+class Served(Client, Protocol):
     """What the endpoints need of the app."""
 
     access: Access
-    jobs: JobQueue
-    most_bytes: int
 
     def sessions(self) -> Any:
         """Return MONAI Label's sessions, None if they are off."""
@@ -115,6 +115,7 @@ def _one_at_a_time() -> CapacityLimiter:
 def _router(app: Served) -> APIRouter:
     user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
     router = APIRouter(prefix=settings.MONAI_LABEL_API_STR, dependencies=[user])
+    streaming = Streaming(app)
 
     @router.post("/infer/{model}")
     async def infer(
@@ -160,7 +161,23 @@ def _router(app: Served) -> APIRouter:
             await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
         return {"session_id": session_id, "session_info": info.to_json()}
 
+    @router.api_route(PREFIX + "{rest:path}", methods=["GET", "PUT", "POST", "DELETE"])
+    async def napari(rest: str) -> Response:
+        return _Handed(streaming)
+
     return router
+
+
+class _Handed(Response):
+    """A reply that an ASGI application gives."""
+
+    def __init__(self, application: Streaming):
+        super().__init__()
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let the application answer."""
+        await self._application(scope, receive, send)
 
 
 async def _infer(

@@ -14,11 +14,11 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
-from ...errors import LDSegError, is_out_of_memory
+from ...errors import LDSegError
 from ...export.formats import export_labels
 from ...scans.files import stem_of
 from ..catalogue import Model
-from ..loaded import LoadedModel
+from ..loaded import LoadedModel, evicted_when_out_of_memory
 from ..next_case import next_case
 from ..request import DEFAULT_SAMPLES, label_meanings, parse_request
 from ..segmentation import answer, read_request_image, write_reply
@@ -57,7 +57,7 @@ class Segment(InferTask):
         """
         request = parse_request(params, [info.name for info in self.model.metadata.classes])
         clock = [time.monotonic()]
-        try:
+        with evicted_when_out_of_memory(self._loaded, image.name):
             checkpoint = self._loaded.get(self.model.path)
             scan = read_request_image(image, self.model.metadata.architecture.image_channels)
             clock.append(time.monotonic())
@@ -67,13 +67,6 @@ class Segment(InferTask):
             if params.get("dicom_seg"):
                 files["dicom_seg"] = folder / "labels.dcm"
                 export_labels(files["dicom_seg"], reply.result, "dicom-seg")
-        except (MemoryError, RuntimeError) as error:
-            self._loaded.evict()
-            if not is_out_of_memory(error):
-                raise
-            raise LDSegError(
-                f"Out of memory on {image.name}; ask for fewer samples or send the part around the structure."
-            ) from error
         clock.append(time.monotonic())
         seconds = [round(b - a, 4) for a, b in pairwise(clock)]
         latencies = dict(zip(("read", "infer", "write"), seconds, strict=True))

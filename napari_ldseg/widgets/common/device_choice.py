@@ -6,15 +6,21 @@ from napari.qt.threading import create_worker
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QWidget
 
+from ...utils.installed import can_compute
+
 
 class DeviceChoice(QComboBox):
-    """Automatic, the CPU and, after ``list_accelerators``, each accelerator of this machine."""
+    """Automatic, the CPU and, after ``list_accelerators``, each accelerator of this machine.
+
+    Empty where what computes is not installed.
+    """
 
     def __init__(self, parent: QWidget | None = None):
         super().__init__(parent)
-        self.addItem("automatic", "auto")
-        self.addItem("CPU", "cpu")
-        self._listed = False
+        self._listed = not can_compute()
+        if not self._listed:
+            self.addItem("automatic", "auto")
+            self.addItem("CPU", "cpu")
 
     def list_accelerators(self) -> None:
         """Find the accelerators in a worker thread, once."""
@@ -32,8 +38,8 @@ class DeviceChoice(QComboBox):
         return self.currentData()
 
     def _add(self, accelerators: list[tuple[str, str]]) -> None:
-        for label, name in accelerators:
-            self.addItem(label, name)
+        for position, (label, name) in enumerate(accelerators, start=2):  # after the CPU
+            self.insertItem(position, label, name)
 
 
 def find_accelerators() -> list[tuple[str, str]]:

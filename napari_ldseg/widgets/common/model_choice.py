@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,7 @@ class ModelChoice(QWidget):
         self._offered: Path | None = None
         self._scan: Scan | None = None
         self._preferred: Path | None = None
+        self._server: Mapping[str, Path] | None = None
         self._settled = False
         self._distances = ModelDistances(self)
         self._distances.changed.connect(self._on_distances)
@@ -103,11 +104,32 @@ class ModelChoice(QWidget):
         if path == self._offered:
             return
         before, self._offered = self.path, path
+        if self._server is not None:
+            return
         self.combo.blockSignals(True)
         self._fill()
         wanted = before if self._chosen or path is None else path
         self.combo.setCurrentIndex(max(0, self._row_of(wanted) if wanted is not None else 0))
         self.combo.blockSignals(False)
+        self._on_choice()
+
+    def offer_server(self, models: Mapping[str, Path] | None) -> None:
+        """List only the ``models`` of a server, by name; with None those of this computer again.
+
+        The model of the same name stays selected.
+        """
+        if models == self._server:
+            return
+        before, self._server = self.path, models
+        self.browse.setEnabled(models is None)
+        self.combo.blockSignals(True)
+        self._fill()
+        listed = [self.combo.itemData(row) or Path() for row in range(self.combo.count())]
+        same = [row for row, path in enumerate(listed) if before and path.stem == before.stem]
+        self._chosen = self._chosen and bool(same)
+        self.combo.setCurrentIndex(same[0] if same else -1)
+        self.combo.blockSignals(False)
+        self._select()
         self._on_choice()
 
     def prefer(self, path: Path) -> None:
@@ -161,7 +183,7 @@ class ModelChoice(QWidget):
     def _fitting(self, scan: Scan) -> list[tuple[bool, int, float, int]]:
         """Return the rows of the models that fit ``scan``, each behind what to sort by."""
         fitting = []
-        bundled = bundled_checkpoints().values()
+        bundled = (self._server or bundled_checkpoints()).values()
         for row in range(self.combo.count()):
             path = self.combo.itemData(row) or Path()
             try:
@@ -208,6 +230,10 @@ class ModelChoice(QWidget):
 
     def _fill(self) -> None:
         self.combo.clear()
+        if self._server is not None:
+            for name, path in self._server.items():
+                self.combo.addItem(name, path)
+            return
         bundled = bundled_checkpoints()
         if self._offered is not None and self._offered not in bundled.values():
             with suppress(LDSegError):
@@ -239,6 +265,8 @@ class ModelChoice(QWidget):
                     text += " For non-commercial use only."
             except LDSegError as error:
                 text = str(error)
+        elif self._server is not None and not self._server:
+            text = "The models of the server come here once it is connected, under Device."
         elif self._scan is not None and self.combo.count():
             text = f"None of these models was trained on images like {breakable(self._scan.name)}."
         if self.path is not None and self.metadata is not None and self._scan is not None:

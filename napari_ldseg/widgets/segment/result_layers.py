@@ -122,7 +122,7 @@ class ResultLayers:
             self._drop("sample_sd")
         if result.summary is not None:
             self._record(result.summary)
-        if result.samples is not None:
+        if result.error_probability is not None:
             self.latest = result
         first = active is None or not had_labels
         if first and not self.edit_kept and not _in_use(active) and self._present(self.labels):

@@ -4,39 +4,44 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...checkpoint.metadata import Metadata
+from ...checkpoint.header import read_metadata
 from ...errors import LDSegError
-from ...inference.region import Region, crop
+from ...inference.progress import Progress, RunSettings, View
+from ...inference.region import Region
+from ...remote.server import Server
 from ...scans.scan import Scan
-from ...utils.text import about
 
 if TYPE_CHECKING:
     # Both import torch, for which the window must not wait.
     from ...checkpoint.file import Checkpoint
-    from ...inference.sampler import PosteriorSampler
     from ...inference.samples import Samples
-    from ...inference.tiled import TiledSampler
-
-SECONDS_BETWEEN_RESULTS = 0.5
 
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How to sample: ``steps`` None is the checkpoint's own number; ``device`` as in ``choose_device``."""
+    """How to sample: ``steps`` None is the checkpoint's own number; ``device`` as in ``resolve_device``.
+
+    With a ``server``, ``checkpoint`` is one of its models, and the device is the server's.
+    """
 
     checkpoint: Path
     samples: int
     steps: int | None
     seed: int
     device: str
+    server: Server | None = None
+
+    @property
+    def asked(self) -> RunSettings:
+        """N, K and the seed."""
+        return RunSettings(self.samples, self.steps, self.seed)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,9 @@ class SamplingJob:
 class Result:
     """A result on the grid of the whole image: labels uint8, both SDs float32 from 0 to 0.5.
 
-    An SD is None if there is nothing new to show. Only the last result has the predictive SD, and what a
-    review needs: ``error_probability`` and ``runner_up`` as in ``Posterior``, and the samples of ``region``.
+    An SD is None if there is nothing new to show. Only the last result has the samples of ``region`` and, unless it
+    is from a server, the predictive SD and what a review needs: ``error_probability`` and ``runner_up``, as in
+    ``Posterior``.
     ``summary`` is that of ``Posterior``, None before the first sample is complete.
     """
 
@@ -97,7 +103,6 @@ class Snapshot:
     message: str
     fraction: float = 0.0
     result: Result | None = None
-    metadata: Metadata | None = None
     notice: str = ""
 
 
@@ -119,12 +124,12 @@ class CheckpointCache:
 
 
 def sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
-    """Run ``job``; yield snapshots and return the last one, whose result is valid even if stopped.
+    """Run ``job`` here or on its server; yield snapshots and return the last one, valid even if stopped.
 
     Raises
     ------
     LDSegError
-        If the checkpoint does not load or the sampling fails.
+        If the checkpoint does not load, the sampling fails, or the server does not answer any more.
     """
     try:
         return (yield from _sample(job, cache))
@@ -134,105 +139,87 @@ def sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, None
 
 
 def _sample(job: SamplingJob, cache: CheckpointCache) -> Generator[Snapshot, None, Snapshot]:
-    settings = job.settings
-    yield Snapshot("Loading the model …")
-    import torch
-
-    from ...inference.segment import make_sampler
-    from ...inference.tiled import TiledSampler
-
-    # One core stays free for the window; torch is very slow with more threads than free cores.
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
-    checkpoint = cache.get(settings.checkpoint)
-    metadata = checkpoint.metadata
-    scan = crop(job.scan, job.region)
-    sampler = make_sampler(
-        checkpoint, scan, seed=settings.seed, steps=settings.steps, device=settings.device
-    )
-    sampler.posterior.provenance["region"] = [job.region.start, job.region.stop]
-    if isinstance(sampler, TiledSampler):
-        yield from _prepare_tiles(job, sampler, metadata)
-        if job.stop.is_set():
-            return Snapshot("", metadata=metadata)
-    yield Snapshot("Drawing the first sample …", 0.0, None, metadata)
-    started = shown = time.monotonic()
-    pause = SECONDS_BETWEEN_RESULTS
-    snapshot = Snapshot("", metadata=metadata)
-    for posterior in sampler.run(settings.samples):
-        now = time.monotonic()
-        done = sampler.fraction(settings.samples)
-        last = posterior.n == settings.samples or job.stop.is_set()
-        result = None
-        if last or snapshot.fraction == 0 or now - shown > pause:
-            result, shown = _result(job, sampler, last), now
-            # Showing a large image takes long; most of the time is for sampling.
-            pause = max(SECONDS_BETWEEN_RESULTS, 10 * (time.monotonic() - now))
-        left = (now - started) / done * (1 - done)
-        message = _progress(posterior.n, settings.samples, left, sampler.notice)
-        snapshot = Snapshot(message, done, result, metadata, sampler.notice)
-        if last:
-            break
-        yield snapshot
-    sampler.release()
+    snapshot = Snapshot("")
+    for progress in _here(job, cache) if job.settings.server is None else _there(job):
+        view = progress.view
+        result = None if view is None else _result(job, view, progress.last)
+        snapshot = Snapshot(progress.message, progress.fraction, result, progress.notice)
+        if not progress.last:
+            yield snapshot
     return snapshot
 
 
-def _prepare_tiles(
-    job: SamplingJob, sampler: TiledSampler, metadata: Metadata
-) -> Generator[Snapshot, None, None]:
-    """Find what to segment in a large image; yield the progress and at last the projected time."""
-    sampler.focus = job.focus
-    for message in sampler.prepare():
-        if job.stop.is_set():
-            return
-        yield Snapshot(message, 0.0, None, metadata)
-    seconds = sampler.projected_seconds(job.settings.samples)
-    yield Snapshot(f"{sampler.tile_count} tiles, {about(seconds)}", 0.0, None, metadata)
+def _here(job: SamplingJob, cache: CheckpointCache) -> Iterator[Progress]:
+    yield Progress("Loading the model …")
+    import torch
+
+    from ...inference.running import run
+
+    # One core stays free for the window; torch is very slow with more threads than free cores.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
+    yield from run(
+        cache.get(job.settings.checkpoint),
+        job.scan,
+        job.region,
+        job.settings.asked,
+        device=job.settings.device,
+        focus=job.focus,
+        stopped=job.stop.is_set,
+    )
 
 
-def _result(job: SamplingJob, sampler: PosteriorSampler, last: bool) -> Result:
-    posterior = sampler.posterior
-    complete = posterior.n > 0
+def _there(job: SamplingJob) -> Iterator[Progress]:
+    server, checkpoint = job.settings.server, job.settings.checkpoint
+    assert server is not None
+    yield Progress(f"Asking {server.name} …")
+    yield from server.run(
+        checkpoint,
+        read_metadata(checkpoint),
+        job.scan,
+        job.region,
+        job.settings.asked,
+        focus=job.focus,
+        stopped=job.stop.is_set,
+    )
+
+
+def _result(job: SamplingJob, view: View, last: bool) -> Result:
+    """Return ``view`` on the grid of the whole image."""
+    complete = view.summary is not None
     # Before the first sample is complete, an earlier result stays wherever nothing is labelled yet.
-    labelled = slice(None) if complete else posterior.labelled
+    labelled = slice(None) if complete else view.labelled
     if last and not complete and "labels" in job.base:
-        labelled = np.zeros_like(posterior.labelled)
+        labelled = np.zeros_like(view.labelled)
 
-    def on_whole_image(name: str, part: np.ndarray) -> np.ndarray:
+    def on_whole_image(name: str, part: np.ndarray | None) -> np.ndarray | None:
+        if part is None:
+            return None
         base = job.base.get(name)
         full = np.zeros(job.scan.shape, part.dtype) if base is None else base.copy()
         full[job.region.slices][labelled] = part[labelled]
         return full
 
-    sd = posterior.sample_sd
+    labels = on_whole_image("labels", view.labels)
+    assert labels is not None
+    sd = view.sample_sd
     if sd is None and last and complete and job.partial and "sample_sd" in job.base:
-        sd = np.zeros(posterior.scan.shape, np.float32)
-    whole = last and complete
+        sd = np.zeros(view.labels.shape, np.float32)
     return Result(
-        on_whole_image("labels", posterior.labels),
-        None if sd is None else on_whole_image("sample_sd", sd),
-        on_whole_image("predictive_sd", posterior.predictive_sd) if whole else None,
-        {**posterior.summary(), "part_of_image": job.partial} if complete else None,
+        labels,
+        on_whole_image("sample_sd", sd),
+        on_whole_image("predictive_sd", view.predictive_sd),
+        None if view.summary is None else {**view.summary, "part_of_image": job.partial},
         last,
-        on_whole_image("error_probability", posterior.error_probability) if whole else None,
-        on_whole_image("runner_up", posterior.runner_up) if whole else None,
-        sampler.samples() if whole else None,
-        _sampled_region(job, sampler),
+        on_whole_image("error_probability", view.error_probability),
+        on_whole_image("runner_up", view.runner_up),
+        view.samples,
+        _on_whole_image(job, view.region),
     )
 
 
-def _sampled_region(job: SamplingJob, sampler: PosteriorSampler) -> Region:
-    """Return the part of the whole image that the samples are of."""
-    part = sampler.sampled_region()
+def _on_whole_image(job: SamplingJob, part: Region) -> Region:
     shift = job.region.start
     return Region(
         tuple(a + b for a, b in zip(part.start, shift, strict=True)),
         tuple(a + b for a, b in zip(part.stop, shift, strict=True)),
     )
-
-
-def _progress(done: int, total: int, seconds_left: float, notice: str) -> str:
-    text = f"{done} of {total} samples"
-    if seconds_left >= 1:
-        text += f" · {about(seconds_left)} left"
-    return f"{text} · {notice}" if notice else text

@@ -250,7 +250,8 @@ class Session(QObject):
             return f"{message} Your labels were kept; see below what the new ones would change."
         if snapshot.notice:
             message += f" {snapshot.notice[0].upper()}{snapshot.notice[1:]}."
-        if snapshot.result.last and snapshot.result.samples is None:
+        there = self._job is not None and self._job.settings.server is not None
+        if snapshot.result.last and snapshot.result.samples is None and not there:
             message += " The samples are too many to browse; draw a box to browse those of a part."
         if self._current is not None and self._current.edit_kept:
             message += " Your labels were kept; the new ones are in a separate layer."

@@ -25,6 +25,7 @@ from ...errors import LDSegError
 from ...inference.checks import is_larger, larger_images
 from ...layers.channels import holds_channels, split_channels
 from ...layers.geometry import layer_scan
+from ...utils.installed import can_compute
 from ..common.class_labels import classes_of
 from ..common.device_choice import DeviceChoice
 from ..common.layers import RESULT_KEY, add_unselected
@@ -39,9 +40,11 @@ from ..train.state import training_of
 from .channel_choice import ChannelChoice
 from .pixel_size_part import PixelSizePart
 from .sampling import SamplingSettings, Snapshot
+from .server_part import ServerPart
 from .session import Choices, Session
 
 OPEN_FIRST = "Open a scan first: File > Open, or File > Open Sample > LDSeg."
+SERVER = "server"  # among the devices
 DISCLAIMER = "For research only; not for diagnosis or treatment."
 
 
@@ -62,6 +65,9 @@ class SegmentWidget(Tab):
         self._connect()
         self._refresh()
         self._on_active()
+        self._list_models()
+        if not can_compute():
+            self.more.expand(animate=False)
         self.device.list_accelerators()
 
     def _build_controls(self) -> None:
@@ -94,6 +100,8 @@ class SegmentWidget(Tab):
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("The same seed gives the same result")
         self.device = DeviceChoice()
+        self.device.addItem("a server", SERVER)
+        self.server = ServerPart()
         self.segment = QPushButton("Segment")
         self.segment.setToolTip("Segment the image several times, once per sample")
         self.segment.setStyleSheet(PROMINENT)
@@ -124,7 +132,8 @@ class SegmentWidget(Tab):
         settings.addRow("Steps", self.steps)
         settings.addRow("Seed", self.seed)
         settings.addRow("Device", self.device)
-        folded = QCollapsible("More settings", expandedIcon="▼", collapsedIcon="▶")
+        settings.addRow(self.server)
+        self.more = folded = QCollapsible("More settings", expandedIcon="▼", collapsedIcon="▶")
         folded.addWidget(more)
         buttons = QHBoxLayout()
         buttons.addWidget(self.segment, 2)
@@ -160,6 +169,9 @@ class SegmentWidget(Tab):
         self.pixel_size.failed.connect(self.show_error)
         self.model.changed.connect(self._on_model)
         self.model.failed.connect(self.show_error)
+        self.device.currentIndexChanged.connect(self._on_device)
+        self.server.changed.connect(self._on_device)
+        self.server.failed.connect(self.show_error)
         self.segment.clicked.connect(self._on_segment)
         self.cancel.clicked.connect(self._on_cancel)
         self.save_result.message.connect(self.status.show_message)
@@ -175,6 +187,7 @@ class SegmentWidget(Tab):
         """Stop a run."""
         self.model.shut_down()
         self.session.shut_down()
+        self.server.shut_down()
 
     def hideEvent(self, event: QHideEvent | None) -> None:
         """Stop a run when the whole window closes, not when only the dock is hidden."""
@@ -204,8 +217,21 @@ class SegmentWidget(Tab):
         scan = layer_scan(image)
         return scan.space >= metadata.architecture.dims and is_larger(metadata, scan)
 
+    @property
+    def _on_server(self) -> bool:
+        return self.device.name == SERVER
+
+    def _on_device(self) -> None:
+        self.status.show_message("")
+        self._list_models()
+
+    def _list_models(self) -> None:
+        """List the models of the server, or those of this computer."""
+        self.server.setVisible(self._on_server)
+        self.model.offer_server(self.server.models if self._on_server else None)
+
     def _on_model(self) -> None:
-        if self.image.value is not None and self.model.path is not None:
+        if self.image.value is not None and self.model.path is not None and not self._on_server:
             self.training.note_use(self.model.path)
         self._refresh()
 
@@ -335,7 +361,8 @@ class SegmentWidget(Tab):
         ready = self.image.value is not None and self.model.path is not None
         self.segment.setEnabled(ready and not running)
         self.pixel_size.show_for(self.image.value)
-        self.pixel_size.setEnabled(not running)
+        for part in (self.pixel_size, self.device, self.server):
+            part.setEnabled(not running)
         self.cancel.setEnabled(running)
         self.progress.setVisible(running)
         if self.image.value is None and not running and not self.status.text():
@@ -353,6 +380,7 @@ class SegmentWidget(Tab):
             steps=self.steps.value() or None,
             seed=self.seed.value(),
             device=self.device.name,
+            server=self.server.server if self._on_server else None,
         )
         this_slice_only = self.this_slice.isVisible() and self.this_slice.isChecked()
         try:
