@@ -67,6 +67,7 @@ def main() -> None:
             compare_segmentation(client, options.model, uid, labels, pacs_url)
             if not options.no_browser:
                 options.output.mkdir(parents=True, exist_ok=True)
+                send_exported(series, options.model, folder / "results", pacs_url)
                 take_pictures(url, header.StudyInstanceUID, options.model, options.output)
         finally:
             for process in (server, pacs):
@@ -113,6 +114,17 @@ def compare_segmentation(
     print("segments in Orthanc:", named, list(counts.values()) == expected.tolist())
 
 
+def send_exported(series: Path, model: str, results: Path, pacs_url: str) -> None:
+    """Segment the series with the command line, and store its DICOM files in Orthanc."""
+    command = [sys.executable, "-m", "napari_ldseg", "segment", str(series), "-o", str(results)]
+    command += ["--model", model, "-n", "2", "--accelerator", "cpu", "--format", "dicom-seg"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, env=environment)
+    for file in sorted(results.rglob("*.dcm")):
+        print("exported:", file.name, pydicom.dcmread(file, stop_before_pixels=True).Modality)
+        ask(f"{pacs_url}/instances", file.read_bytes())
+
+
 def take_pictures(url: str, study: str, model: str, output: Path) -> None:
     """Open the study in OHIF, run the model from its panel, and save what the window shows."""
     with sync_playwright() as playwright:
@@ -126,6 +138,11 @@ def take_pictures(url: str, study: str, model: str, output: Path) -> None:
         page.goto(f"{url}/ohif/monai-label?StudyInstanceUIDs={study}")
         run_from_panel(page, url, model)
         page.screenshot(path=output / "server-ohif.png")
+        page.goto(f"{url}/ohif/viewer?StudyInstanceUIDs={study}")
+        page.get_by_text(re.compile("LDSeg|[Ss]egmentation")).last.wait_for()
+        page.wait_for_timeout(8000)
+        open_segmentation(page)
+        page.screenshot(path=output / "server-ohif-seg.png")
         browser.close()
 
 
@@ -134,6 +151,7 @@ def run_from_panel(page: Page, url: str, model: str) -> None:
     address = page.locator("#monailabelServerURL")
     address.wait_for()
     page.wait_for_timeout(5000)  # the volume is loaded
+    page.get_by_text("Confirm and Hide").click()
     address.fill(f"{url}/")
     page.locator(".settingsTable .actionButton").click()
     chooser = page.locator(".modelSelector select").first
@@ -144,6 +162,22 @@ def run_from_panel(page: Page, url: str, model: str) -> None:
         page.locator(".modelSelector .actionButton").first.click()
     print("reply to the viewer:", answer.value.status)
     page.wait_for_timeout(8000)
+
+
+def open_segmentation(page: Page) -> None:
+    """Open the study's newest segmentation from the list of series."""
+    page.get_by_text(re.compile("Segmentation, ")).last.dblclick()
+    page.wait_for_timeout(8000)
+    yes = page.get_by_role("button", name="Yes")
+    print("asked whether to open it:", yes.count() > 0)
+    if yes.count():
+        yes.first.click()
+        page.wait_for_timeout(8000)
+    page.mouse.move(850, 450)
+    for _ in range(20):  # to the middle
+        page.mouse.wheel(0, 100)
+        page.wait_for_timeout(200)
+    page.wait_for_timeout(2000)
 
 
 def start_orthanc(folder: Path) -> tuple[subprocess.Popen, str]:
