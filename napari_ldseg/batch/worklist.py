@@ -33,13 +33,8 @@ MAX_RECORD_BYTES = 16 * 2**20
 # The fields of a record that ``Posterior.summary`` made.
 SUMMARY = (
     *("samples", "unit", "time_points", "classes", "calibrated", "warning"),
-    *(
-        "expected_error",
-        "expected_error_ranking",
-        "mean_sample_sd",
-        "mean_predictive_sd",
-        "provenance",
-    ),
+    *("expected_error", "expected_error_ranking"),
+    *("mean_sample_sd", "mean_predictive_sd", "provenance"),
 )
 
 

@@ -117,7 +117,7 @@ def test_cancel_keeps_the_samples_and_a_lost_server_keeps_the_layers(
 
 
 def test_without_torch_only_a_server_is_offered(qtbot, viewer, monkeypatch, request):
-    """Torch is there when the tests run, so the window is told that it is not."""
+    """As if PyTorch were not installed."""
     for module in (device_choice, widget_module):
         monkeypatch.setattr(module, "can_compute", lambda: False)
     widget = request.getfixturevalue("widget")
