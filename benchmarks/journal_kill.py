@@ -73,8 +73,8 @@ def kill_once(folder: Path, seconds: float) -> tuple[float, int]:
         killed = time.time()
         process.kill()
         process.wait()
-    lines = [line.split() for line in log.read_text().splitlines()[1:] if " " in line]
-    times = [float(when) for _, when in lines if "." in when]
+    whole = log.read_text().split("\n")[1:-1]  # the kill may cut the last line
+    times = [float(line.split()[1]) for line in whole]
     project = Project(folder)
     cases = project.cases()
     kept = 0

@@ -15,7 +15,7 @@ from ..scans.dicom.header import DICOM_SUFFIXES, is_dicom
 from ..scans.dicom.series import ZIP_SUFFIX, series_at
 from ..scans.files import SUFFIXES, stem_of, suffix_of
 from ..scans.zarr_image import ZARR_SUFFIXES
-from ..utils.text import one_line
+from ..utils.text import count_text, one_line
 
 KINDS = ("labels", "sample_sd", "predictive_sd")
 
@@ -78,8 +78,9 @@ def find_images(
     for text, files in in_sub_folders.items():
         if count := len(set(files) - set(paths)):
             pattern = Path(glob.escape(text)) / "**" / "*"
-            images = "1 image" if count == 1 else f"{count} images"
-            skipped.append(f"{images} in sub-folders of {text}: give the pattern '{pattern}'")
+            skipped.append(
+                f"{count_text(count, 'image')} in sub-folders of {text}: give the pattern '{pattern}'"
+            )
     if not paths and skipped:
         raise LDSegError(f"There are no images to segment except {'; '.join(skipped)}.")
     if not paths:

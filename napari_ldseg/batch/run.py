@@ -20,7 +20,7 @@ from ..inference.tiled import TiledSampler
 from ..scans.channels import ImageFiles, read_image
 from ..scans.files import image_hash
 from ..utils.locking import exclusive_lock
-from ..utils.text import about, one_line
+from ..utils.text import about, count_text, one_line
 from .exports import export_case
 from .inputs import Input, name_images
 from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
@@ -296,7 +296,7 @@ def _prepare_tiles(sampler: TiledSampler, item: Input, samples: int, callbacks: 
         if callbacks.stop():
             raise Stopped
     seconds = sampler.projected_seconds(samples)
-    tiles = f"{sampler.tile_count} tile{'s' if sampler.tile_count > 1 else ''}"
+    tiles = f"{count_text(sampler.tile_count, 'tile')}"
     callbacks.log(f"{one_line(item.name)}: {tiles}, {about(seconds)}")
 
 

@@ -10,7 +10,7 @@ import typer
 from ..checkpoint.bundled import find_checkpoint
 from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Calibration, Domain
-from ..utils.text import one_line
+from ..utils.text import count_text, one_line
 from .console import plain_errors
 
 MANY_NUMBERS = {"domain": {"mean", "factor"}}
@@ -83,9 +83,8 @@ def describe_calibration(calibration: Calibration | None) -> str:
     """Return a short description of a checkpoint's calibration."""
     if calibration is None:
         return "none: probabilities and volume intervals are not calibrated"
-    patients = "1 patient" if calibration.cases == 1 else f"{calibration.cases} patients"
     text = (
-        f"for {calibration.samples} samples with {calibration.steps} steps, on {patients}: "
+        f"for {calibration.samples} samples with {calibration.steps} steps, on {count_text(calibration.cases, 'patient')}: "
         f"temperature {calibration.temperature:.2f}, "
     )
     if calibration.volume_factors is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..utils.text import count_text
 from . import plots
 from .alternatives import ALTERNATIVES, BETWEEN_READERS, BETWEEN_SAMPLES, DISTANCE, READINGS
 from .bootstrap import Estimate
@@ -13,7 +14,6 @@ from .section import (
     Section,
     Table,
     classes_of,
-    count_text,
     estimate_text,
     sampling_text,
 )

@@ -45,11 +45,6 @@ class Section:
     plots: tuple[Plot, ...] = ()
 
 
-def count_text(number: int, what: str) -> str:
-    """Return "1 case" or "2 cases"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
 def estimate_text(estimate: Estimate | None, digits: int = 3) -> str:
     """Return a value with its interval, such as 0.822 (0.801 to 0.840); "-" for None."""
     if estimate is None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..checkpoint.metadata import MIN_CASES_FOR_COVERAGE
+from ..utils.text import count_text
 from . import plots
 from .bootstrap import Estimate
 from .observations import ALL_CLASSES, Key
@@ -16,7 +17,6 @@ from .section import (
     Section,
     Table,
     classes_of,
-    count_text,
     estimate_text,
     example_panels,
     sampling_text,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..evaluation.bootstrap import mean_by_patient
 from ..utils.records import read_record
+from ..utils.text import count_text
 
 COMPARISON = "comparison.json"
 FEWEST_CASES = 8
@@ -96,7 +97,7 @@ class Comparison(BaseModel):
         gain = mean_by_patient([c.gain or 0.0 for c in compared], [c.patient for c in compared])
         low, high = (gain.low, gain.high) if gain else (None, None)
         if count < FEWEST_CASES or low is None or high is None:
-            cases = "1 case was" if count == 1 else f"{count} cases were"
+            cases = f"{count_text(count, 'case')} {'was' if count == 1 else 'were'}"
             return Verdict(
                 "too few",
                 f"Too few to tell: {cases} held out, and {FEWEST_CASES} of several patients are needed. Look "

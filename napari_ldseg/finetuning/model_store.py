@@ -20,6 +20,7 @@ from ..utils.atomic import atomic_write
 from ..utils.hashing import sha256_of
 from ..utils.inside import inside
 from ..utils.records import read_record, write_record
+from ..utils.text import count_text
 from .comparison import Comparison, read_comparison
 from .launch import MODELS, runs
 
@@ -276,12 +277,8 @@ def _described(metadata: Metadata) -> dict[str, str]:
         "steps for labels, for uncertainty": f"{metadata.label_steps}, {metadata.posterior_steps}",
     }
     for metric in metadata.metrics:
-        what = f"{metric.name} {metric.class_name} ({metric.split}, {_count(metric.samples, 'sample')}, "
-        what += f"{_count(metric.steps, 'step')})"
-        rows[what] = f"{metric.value:.3f} ({_count(metric.cases, 'case')})"
+        what = f"{metric.name} {metric.class_name} ({metric.split}, {count_text(metric.samples, 'sample')}, "
+        what += f"{count_text(metric.steps, 'step')})"
+        rows[what] = f"{metric.value:.3f} ({count_text(metric.cases, 'case')})"
     rows |= {f"setting {name}": f"{value}" for name, value in record.settings.items()}
     return rows
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"

@@ -31,6 +31,7 @@ from ..inference.running import run
 from ..remote.content import progress_message, region_from, scan_from
 from ..remote.wire import Message, pack, unpack
 from ..scans.scan import Scan
+from ..utils.text import count_text
 from .catalogue import Model
 from .guard import Message as Event
 from .guard import Receive, Send, answer_json
@@ -182,7 +183,7 @@ class Streaming:
 
     def _waiting(self, job: Job) -> str:
         before = self._served.jobs.before(job)
-        return f"Waiting: {before} request{'s' if before != 1 else ''} before this one …"
+        return f"Waiting: {count_text(before, 'request')} before this one …"
 
     def _run(self, model: Model, path: Path, asked: dict[str, Any], news: _News) -> None:
         """Do the run, in the thread of the queue."""

@@ -14,6 +14,7 @@ from ..evaluation.calibration import measure_calibration
 from ..evaluation.overlap import evaluate, metrics
 from ..evaluation.readers import READER_SAMPLES, measure_agreement
 from ..evaluation.steps import measure_label_steps, measure_posterior_steps
+from ..utils.text import count_text
 from .reporter import Reporter
 
 SAMPLES = 10
@@ -81,7 +82,7 @@ def measure(
     per_case = []
     for n in samples:
         steps = metadata.steps_for(n)
-        drawn = f"{n} sample{'s' if n > 1 else ''} in {steps} step{'s' if steps > 1 else ''}"
+        drawn = f"{count_text(n, 'sample')} in {count_text(steps, 'step')}"
         what = f"Segmenting {len(cases)} {split} cases, {drawn}"
         count = reporter.counter("measuring", what, len(cases))
         per_case.append(evaluate(checkpoint, cases, n, device=device, on_case=count))

@@ -1,4 +1,4 @@
-"""Short texts: one printable line, one Unicode form, free names, durations."""
+"""Short texts: one printable line, one Unicode form, free names, numbers of things, durations."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ def free_name(wanted: str, is_taken: Callable[[str], bool], numbered: str = "{}-
     """Return ``wanted``, or, where it is taken, with the first free number from 2 on: scan-2."""
     names = chain([wanted], (numbered.format(wanted, number) for number in count(2)))
     return next(name for name in names if not is_taken(name))
+
+
+def count_text(number: int, what: str) -> str:
+    """Return "1 case" or "2 cases"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def about(seconds: float) -> str:

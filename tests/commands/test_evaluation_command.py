@@ -455,7 +455,7 @@ def test_before_and_after_calibration(data, saved, tmp_path):
     assert before != after
     # The interval is so wide that it contains every volume.
     assert metric_row(found, metric="coverage", detail="calibrated")["value"] == 1
-    assert "25 validation cases" in (out / "report.html").read_text()
+    assert "25 validation patients" in (out / "report.html").read_text()
     assert evaluate(path, data, "-o", out, "--samples", 2).exit_code == 0
     found = report(out)
     assert [r["detail"] for r in found["reliability"]] == [None]

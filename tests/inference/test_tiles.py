@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from torch import nn
 
 from napari_ldseg.checkpoint.file import Checkpoint
 from napari_ldseg.checkpoint.metadata import FieldOfView, Grid, TrainingSize
@@ -16,6 +15,7 @@ from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.segment import make_sampler, segment
 from napari_ldseg.inference.tiled import TiledSampler
 from napari_ldseg.inference.tiles import image_part, read_part, restore_part, tile_grid
+from napari_ldseg.model.base import SegmentationModel
 from napari_ldseg.scans.scan import Scan, default_affine
 
 CLOSE = {"atol": 2e-5, "rtol": 0}
@@ -181,12 +181,12 @@ def test_every_frame_of_a_4d_scan_is_a_volume_with_the_same_noise(tiny_checkpoin
     np.testing.assert_array_equal(large.voxel_counts(), 2 * large.voxel_counts() // 2)
 
 
-class Imagining(nn.Module):
+class Imagining(SegmentationModel):
     """Labels bright voxels, and draws a ball into the middle of every tile without any."""
 
     def __init__(self):
         super().__init__()
-        self.nothing = nn.Parameter(torch.zeros(1), requires_grad=False)
+        self.nothing = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
 
     def latent_shape(self, size):
         return (1, *size)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import LDSegError
-from ...utils.text import nfc
+from ...utils.text import count_text, nfc
 from .archive import unpacked
 from .frames import PLACE_KEYWORDS, frame_planes, stacks_of
 from .header import (
@@ -165,8 +165,7 @@ def series_of_folder(folder: Path, log: Log = lambda text: None) -> list[Series]
         elif header.kind != DIRECTORY:
             skipped += 1
     if skipped:
-        files = "1 DICOM file" if skipped == 1 else f"{skipped} DICOM files"
-        log(f"Skipped {files} without an image that can be segmented.")
+        log(f"Skipped {count_text(skipped, 'DICOM file')} without an image that can be segmented.")
     _check_in_one_folder(headers)
     found = []
     by_series: dict[tuple, list[Header]] = {}

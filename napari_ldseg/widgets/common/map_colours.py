@@ -10,7 +10,7 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 from qtpy.QtGui import QColor
 
 MAX_OPACITY = 0.7  # so that the image stays visible
-RAMPS = ("inferno", "viridis")  # both rise evenly in lightness
+RAMPS = ("inferno", "viridis", "magenta")  # all rise evenly in lightness
 CLEAR = 20.0  # CIEDE2000 between an outline and the map below it
 SEEN = 0.3  # from this share of the range on, a map's colour is strong enough to hide an outline
 

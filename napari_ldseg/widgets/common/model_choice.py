@@ -27,6 +27,7 @@ from ...errors import LDSegError
 from ...inference.checks import check_fit, extent_mismatch
 from ...inference.similarity import unlike_training
 from ...scans.scan import Scan
+from ...utils.text import count_text
 from .keras_import import import_in_background
 from .model_distances import ModelDistances
 from .style import breakable, narrowed
@@ -333,4 +334,4 @@ def _described(metadata: Metadata) -> str:
     if accuracy is None:
         return f"{purpose} Its accuracy has not been measured."
     dsc, cases = accuracy
-    return f"{purpose} Mean DSC {dsc:.2f} on {cases} held-out case{'s' if cases != 1 else ''}."
+    return f"{purpose} Mean DSC {dsc:.2f} on {count_text(cases, 'held-out case')}."

@@ -24,6 +24,7 @@ from ...errors import LDSegError
 from ...project.exchange import Layout, Outcome, export, import_from
 from ...project.folder import REMOVED, Project
 from ...project.schema import CaseRecord
+from ...utils.text import count_text
 from ..common.layers import unwrapped
 from .case_list import CaseList
 from .review_box import ReviewBox
@@ -240,7 +241,7 @@ def _export(project: Project, folder: Path, layout: Layout) -> str:
 
 
 def _report(verb: str, outcome: Outcome) -> str:
-    text = f"{verb} {outcome.done} case{'s' if outcome.done != 1 else ''}."
+    text = f"{verb} {count_text(outcome.done, 'case')}."
     if outcome.left_out:
         reasons = " ".join(outcome.left_out[:LEFT_OUT_SHOWN])
         text += f" {len(outcome.left_out)} left out: {reasons}"

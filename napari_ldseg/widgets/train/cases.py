@@ -11,6 +11,7 @@ from superqt.utils import signals_blocked
 
 from ...finetuning.comparison import FEWEST_CASES
 from ...finetuning.plan import SelectableCase
+from ...utils.text import count_text
 from ..common.style import QUIET, ReadingTable
 
 MAX_ROWS = 8
@@ -107,14 +108,14 @@ class TrainingCases(QWidget):
         unusable = sum(bool(c.problem) for c in self._candidates)
         parts = []
         if self.chosen:
-            parts.append(f"{_count(training, 'training case')}.")
+            parts.append(f"{count_text(training, 'training case')}.")
             if not held_out:
                 parts.append(
                     "No case is held out, so the new model cannot be compared with the old one."
                 )
             else:
                 few = f" ({FEWEST_CASES} are needed for a verdict)"
-                parts.append(f"{_count(held_out, 'case')} held out to compare the models")
+                parts.append(f"{count_text(held_out, 'case')} held out to compare the models")
                 parts[-1] += f"{few if held_out < FEWEST_CASES else ''}."
         patients = {c.patient for c in self.chosen}
         if len(patients) == 1 < len(self.chosen):
@@ -122,10 +123,8 @@ class TrainingCases(QWidget):
                 f"All are of the patient {patients.pop()}; if that is wrong, correct it in the Project tab."
             )
         if unusable:
-            parts.append(f"{_count(unusable, 'case')} cannot be used; point at one to read why.")
+            parts.append(
+                f"{count_text(unusable, 'case')} cannot be used; point at one to read why."
+            )
         self.summary.setText(" ".join(parts))
         self.summary.setVisible(bool(parts))
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
