@@ -301,9 +301,10 @@ class ProjectState(QObject):
     ) -> None:
         self.busy = what
         worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        for ending in (worker.returned, worker.errored):  # "finished" comes after what is reported
+            ending.connect(self._on_finished)
         worker.returned.connect(then)
         worker.errored.connect(self._on_error)
-        worker.finished.connect(self._on_finished)
         self._worker = worker
         worker.start()
         self.changed.emit()
@@ -318,7 +319,7 @@ class ProjectState(QObject):
         else:
             self.failed.emit(f"Unexpected error: {type(error).__name__}: {error}.")
 
-    def _on_finished(self) -> None:
+    def _on_finished(self, outcome: object) -> None:
         self.busy = ""
         self.changed.emit()
 
