@@ -408,13 +408,13 @@ def test_import_and_export_by_clicks(
     settle(viewer)
     qtbot.waitUntil(lambda: panel.export.isEnabled(), timeout=5000)
     monkeypatch.setattr(f"{DIALOG}.getExistingDirectory", lambda *a, **k: str(tmp_path / "out"))
-    free_when_reported = []
+    busy_when_reported = []
     panel.project_state.done.connect(
-        lambda text: free_when_reported.append(panel.import_cases.isEnabled())
+        lambda text: busy_when_reported.append(panel.project_state.busy)
     )
     panel.export.menu().actions()[0].trigger()
     qtbot.waitUntil(lambda: panel.status.text() == "Exported 1 case.", timeout=5000)
-    assert free_when_reported == [True]
+    assert busy_when_reported == [""] and panel.import_cases.isEnabled()
     assert json.loads((tmp_path / "out" / "dataset.json").read_text())["numTraining"] == 1
     click(panel.import_cases)
     qtbot.waitUntil(lambda: panel.status.text() == "Imported 1 case.", timeout=5000)

@@ -52,7 +52,7 @@ def test_two_layers_are_compared_and_the_overlay_is_in_its_place(qtbot, viewer, 
     part.compare.click()
     result = compared(qtbot, tab)
     scan = layer_scan(first)
-    expected = compare(first.data, second.data, scan.spacing)
+    expected = compare(first.data, second.data, scan.spacing, scan.voxel_size)
     assert result.comparison.classes == expected.classes
     assert part.table.item(0, 1).text() == f"{expected.classes[0].dsc:.3f}"
     assert part.table.item(0, 2).text() == f"{expected.classes[0].hd95:.1f}"

@@ -301,10 +301,8 @@ class ProjectState(QObject):
     ) -> None:
         self.busy = what
         worker = create_worker(work, _start_thread=False, _ignore_errors=True)
-        for ending in (worker.returned, worker.errored):  # "finished" comes after what is reported
-            ending.connect(self._on_finished)
-        worker.returned.connect(then)
-        worker.errored.connect(self._on_error)
+        worker.returned.connect(partial(self._end, then))
+        worker.errored.connect(partial(self._end, self._on_error))
         self._worker = worker
         worker.start()
         self.changed.emit()
@@ -319,8 +317,9 @@ class ProjectState(QObject):
         else:
             self.failed.emit(f"Unexpected error: {type(error).__name__}: {error}.")
 
-    def _on_finished(self, outcome: object) -> None:
+    def _end(self, then: Callable[[Any], None], outcome: Any) -> None:
         self.busy = ""
+        then(outcome)
         self.changed.emit()
 
     def _on_classes_changed(self, tracked: TrackedLabels) -> None:
