@@ -232,6 +232,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder for the samples' latents")
     parser.add_argument("--plot", action="store_true", help="only draw what was measured before")
     arguments = parser.parse_args()
+    if arguments.cache:
+        arguments.cache.mkdir(parents=True, exist_ok=True)
     for model in () if arguments.plot else arguments.models:
         held_out = forgetting.held_out(model)[arguments.first :][: arguments.cases]
         for result in measure(model, held_out, arguments.cache):

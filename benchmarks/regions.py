@@ -177,6 +177,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "data" / "regions.json")
     arguments = parser.parse_args()
+    if arguments.cache:
+        arguments.cache.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("LDSEG_DATA", str(ROOT.parent / "shared" / "data"))
     models = {
         name: measure_model(name, arguments.cases, arguments.cache) for name in arguments.models

@@ -18,6 +18,7 @@ from napari_ldseg.remote.connection import PasswordNeeded
 from napari_ldseg.remote.server import Server
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.server import guard as guard_module
+from napari_ldseg.server.jobs import Cancelled
 
 from .running import running
 
@@ -130,7 +131,11 @@ def test_a_scan_that_the_server_has_forgotten_is_sent_again(server, served):
     assert last.last and last.view.summary["samples"] == 3 and served[0].sent == 2
 
 
-def test_stopping_closes_the_connection_and_keeps_what_came(server, served):
+def test_stopping_ends_the_run_on_the_server_and_keeps_what_came(server, served, monkeypatch):
+    jobs, submit = [], served[0].jobs.submit
+    monkeypatch.setattr(
+        served[0].jobs, "submit", lambda work: jobs.append(submit(work)) or jobs[-1]
+    )
     stop, seen = threading.Event(), []
     model = server.models()["flat"]
     metadata = read_metadata(model)
@@ -143,7 +148,7 @@ def test_stopping_closes_the_connection_and_keeps_what_came(server, served):
             stop.set()
     assert seen[-1].last and seen[-1].view.error_probability is not None
     assert 1 <= seen[-1].view.summary["samples"] < 1000
-    # The server has ended the run too, so that the next one does not wait for it.
+    assert isinstance(jobs[0].future.exception(timeout=30), Cancelled)
     *_, last = run(server, "flat", scan)
     assert last.view.summary["samples"] == 3 and served[0].jobs.load <= 1
 
