@@ -24,7 +24,7 @@ import skimage.data
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from fit_domain import cases_of  # noqa: E402
+from refit_checkpoint import cases_of  # noqa: E402
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints  # noqa: E402
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint  # noqa: E402

@@ -1,14 +1,17 @@
-"""Store in bundled checkpoints what their training images look like, and their size; the weights stay.
+"""Measure bundled checkpoints anew for what is stored beside their weights, which stay.
 
-fit_domain.py [MODEL ...]: by default all bundled models. The data are found as their configurations in models/ say
-(LDSEG_DATA, LIDC_READERS); of the phantoms as many as needed are made anew. Writes the models' cards, too.
+refit_checkpoint.py domain [MODEL ...]: what the training images look like, and their size.
+refit_checkpoint.py calibration [MODEL ...]: the calibration on the validation cases.
+
+By default all bundled models (without the phantoms for the calibration). The data are found as their configurations
+in models/ say (LDSEG_DATA, LIDC_READERS); of the phantoms as many as needed are made anew. Writes the cards, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,14 +24,18 @@ from phantoms import echo_phantom, mri_phantom
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Metadata
+from napari_ldseg.commands.info import describe_calibration
 from napari_ldseg.datasets.case import Case
+from napari_ldseg.datasets.slices import one_image
 from napari_ldseg.datasets.split import load_or_draw_split
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.evaluation.calibration import measure_calibration
 from napari_ldseg.inference.checks import training_size
 from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.domain import with_domain
+from napari_ldseg.training.measure import SAMPLES
 from napari_ldseg.training.reporter import Reporter
 
 PHANTOMS = {"echo-phantom": echo_phantom, "mri-phantom": mri_phantom}
@@ -54,8 +61,25 @@ def cases_of(name: str) -> dict[str, list[Case]]:
     return {part: split.cases(part, cases) for part in ("training", "validation", "test")}
 
 
-def fit(path: Path) -> Checkpoint:
-    """Fit the domain of the checkpoint at ``path``, write it into the file, and return what was written.
+def with_new_domain(checkpoint: Checkpoint) -> Checkpoint:
+    """Return ``checkpoint`` with the domain and sizes of its training images. Raises LDSegError as ``cases_of``."""
+    parts = cases_of(checkpoint.metadata.name)
+    reporter = Reporter(None, stop=lambda: False)
+    fitted = with_domain(checkpoint, parts["training"], parts["validation"], "cpu", reporter)
+    return replace(fitted, metadata=_with_sizes(fitted.metadata, parts["training"]))
+
+
+def with_new_calibration(checkpoint: Checkpoint) -> Checkpoint:
+    """Return ``checkpoint`` calibrated on its validation cases. Raises LDSegError as ``cases_of``."""
+    cases = cases_of(checkpoint.metadata.name)["validation"]
+    images = [one_image(case) for case in cases if case.read_reviewed is None]
+    calibration = measure_calibration(checkpoint, images, SAMPLES, device="cpu")
+    metadata = checkpoint.metadata.model_copy(update={"calibration": calibration})
+    return replace(checkpoint, metadata=metadata)
+
+
+def rewrite(path: Path, refit: Callable[[Checkpoint], Checkpoint]) -> Metadata:
+    """Replace the checkpoint at ``path`` and its card by what ``refit`` makes of it; return the new metadata.
 
     Raises
     ------
@@ -63,10 +87,7 @@ def fit(path: Path) -> Checkpoint:
         If the data are not there, or the weights would not be the same afterwards.
     """
     before = load_checkpoint(path)
-    parts = cases_of(before.metadata.name)
-    reporter = Reporter(None, stop=lambda: False)
-    fitted = with_domain(before, parts["training"], parts["validation"], "cpu", reporter)
-    written = replace(fitted, metadata=_with_sizes(fitted.metadata, parts["training"]))
+    written = refit(before)
     new = path.with_suffix(".new")
     try:
         save_checkpoint(written, new)
@@ -77,7 +98,7 @@ def fit(path: Path) -> Checkpoint:
     finally:
         new.unlink(missing_ok=True)
     path.with_suffix(".md").write_text(card(after.metadata), encoding="utf-8")
-    return after
+    return after.metadata
 
 
 def _with_sizes(metadata: Metadata, training: Sequence[Case]) -> Metadata:
@@ -107,28 +128,44 @@ def _same_weights(before: Checkpoint, after: Checkpoint) -> bool:
     return old.keys() == new.keys() and all(torch.equal(old[key], new[key]) for key in old)
 
 
+def describe(metadata: Metadata, part: str) -> str:
+    """Return one line on what was stored."""
+    if part == "calibration":
+        return describe_calibration(metadata.calibration)
+    domain = metadata.domain
+    assert domain is not None
+    size = len(domain.model_dump_json()) / 1000
+    return (
+        f"{domain.images} training images, {len(domain.mean)} features, usual up to {domain.limit:g}, "
+        f"{size:.0f} kB"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fit the domains of the models that the command line names."""
+    """Measure the models that the command line names."""
     bundled = bundled_checkpoints()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="by default all")
-    for name in parser.parse_args(arguments).models or bundled:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=REFIT)
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    given = parser.parse_args(arguments)
+    labelled = [name for name in bundled if name not in PHANTOMS]
+    for name in given.models or (bundled if given.part == "domain" else labelled):
         try:
             if name not in bundled:
                 raise LDSegError(f"no bundled model has this name; these do: {', '.join(bundled)}.")
-            found = fit(bundled[name])
+            if given.part == "calibration" and name in PHANTOMS:
+                raise LDSegError("its phantoms are made without labels here; train it anew.")
+            metadata = rewrite(bundled[name], REFIT[given.part])
         except (LDSegError, OSError) as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
-        domain = found.metadata.domain
-        assert domain is not None
-        size = len(domain.model_dump_json()) / 1000
-        print(
-            f"{name}: {domain.images} training images, {len(domain.mean)} features, usual up to "
-            f"{domain.limit:g}, {size:.0f} kB."
-        )
+        print(f"{name}: {describe(metadata, given.part)}", flush=True)
     return 0
 
+
+REFIT = {"domain": with_new_domain, "calibration": with_new_calibration}
 
 if __name__ == "__main__":
     sys.exit(main())
