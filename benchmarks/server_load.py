@@ -3,7 +3,8 @@
 python benchmarks/server_load.py [--clients 50] [--requests 500] [--report FILE]
 
 Needs the extra ``server``. Each client has an image of its own, and every reply is compared with a local run. Cost is
-the time from sending a request to having its labels, minus the time of the sampling in it, measured with one client.
+the time from sending a request to having its labels, minus the time of the sampling in it, measured with one client;
+for napari's stream, which sends its samples on the way, minus the time of the same run in this process.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
 from email.parser import BytesParser
 from pathlib import Path
 
@@ -28,6 +31,11 @@ import numpy as np
 import psutil
 
 from napari_ldseg import bundled_checkpoints, load_checkpoint, read_scan, segment
+from napari_ldseg.checkpoint.header import read_metadata
+from napari_ldseg.inference.progress import Progress, RunSettings
+from napari_ldseg.inference.region import full_region
+from napari_ldseg.inference.running import run
+from napari_ldseg.remote.server import Server
 
 MODEL = "echo-phantom"
 ROOT = Path(__file__).parents[1]
@@ -53,6 +61,10 @@ def main() -> None:
             found = {
                 "seconds of cost, one image of 512 x 512": cost(url, "large", MODEL),
                 "seconds of cost, one volume": cost(url, "volume", VOLUME_MODEL),
+                "of napari's stream, one image": stream_cost(
+                    url, folder / "studies/large.nii.gz", MODEL
+                ),
+                "of napari's stream, one volume": stream_cost(url, VOLUME, VOLUME_MODEL),
                 **load(url, process, expected, options.clients, options.requests),
             }
         finally:
@@ -130,6 +142,33 @@ def cost(url: str, image: str, model: str) -> float:
         _, params = infer(url, image, model, samples=1)
         found.append(time.monotonic() - began - params["latencies"]["infer"])
     return round(statistics.median(found), 3)
+
+
+def stream_cost(url: str, path: Path, name: str) -> dict[str, float]:
+    """Return what a run of 10 samples costs more than here: the first one, which sends the image, and a later one."""
+    scan, checkpoint = read_scan(path), load_checkpoint(bundled_checkpoints()[name])
+    region, settings = full_region(scan), RunSettings(10, None, 0)
+    with closing(Server(url)) as server:
+        model = server.models()[name]
+        metadata = read_metadata(model)
+        there, here = [], []
+        for _ in range(REPEATS + 1):
+            there.append(seconds_of(server.run(model, metadata, scan, region, settings)))
+            here.append(seconds_of(run(checkpoint, scan, region, settings, device="cpu")))
+    local = statistics.median(here)
+    return {
+        "seconds here": round(local, 3),
+        "first": round(there[0] - local, 3),
+        "later": round(statistics.median(there[1:]) - local, 3),
+    }
+
+
+def seconds_of(steps: Iterator[Progress]) -> float:
+    """Return the seconds until the last of ``steps``."""
+    began = time.monotonic()
+    for _ in steps:
+        pass
+    return time.monotonic() - began
 
 
 def load(
