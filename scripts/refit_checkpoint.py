@@ -26,7 +26,6 @@ from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_check
 from napari_ldseg.checkpoint.metadata import Metadata
 from napari_ldseg.commands.info import describe_calibration
 from napari_ldseg.datasets.case import Case
-from napari_ldseg.datasets.slices import one_image
 from napari_ldseg.datasets.split import load_or_draw_split
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.calibration import measure_calibration
@@ -35,7 +34,7 @@ from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.domain import with_domain
-from napari_ldseg.training.measure import SAMPLES
+from napari_ldseg.training.measure import SAMPLES, calibration_cases
 from napari_ldseg.training.reporter import Reporter
 
 PHANTOMS = {"echo-phantom": echo_phantom, "mri-phantom": mri_phantom}
@@ -71,11 +70,13 @@ def with_new_domain(checkpoint: Checkpoint) -> Checkpoint:
 
 def with_new_calibration(checkpoint: Checkpoint) -> Checkpoint:
     """Return ``checkpoint`` calibrated on its validation cases. Raises LDSegError as ``cases_of``."""
-    cases = cases_of(checkpoint.metadata.name)["validation"]
-    images = [one_image(case) for case in cases if case.read_reviewed is None]
+    images = calibration_cases(cases_of(checkpoint.metadata.name)["validation"])
     calibration = measure_calibration(checkpoint, images, SAMPLES, device="cpu")
     metadata = checkpoint.metadata.model_copy(update={"calibration": calibration})
     return replace(checkpoint, metadata=metadata)
+
+
+REFIT = {"domain": with_new_domain, "calibration": with_new_calibration}
 
 
 def rewrite(path: Path, refit: Callable[[Checkpoint], Checkpoint]) -> Metadata:
@@ -164,8 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {describe(metadata, given.part)}", flush=True)
     return 0
 
-
-REFIT = {"domain": with_new_domain, "calibration": with_new_calibration}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -296,7 +296,7 @@ def _prepare_tiles(sampler: TiledSampler, item: Input, samples: int, callbacks: 
         if callbacks.stop():
             raise Stopped
     seconds = sampler.projected_seconds(samples)
-    tiles = f"{count_text(sampler.tile_count, 'tile')}"
+    tiles = count_text(sampler.tile_count, "tile")
     callbacks.log(f"{one_line(item.name)}: {tiles}, {about(seconds)}")
 
 

@@ -109,6 +109,11 @@ def measure(
     return _with(checkpoint, metrics=found, calibration=calibration), per_case[0]
 
 
+def calibration_cases(validation: Sequence[Case]) -> list[Case]:
+    """Return the validation cases to calibrate on, single images: those that are labelled completely."""
+    return [one_image(case) for case in validation if case.read_reviewed is None]
+
+
 def evenly_spaced(cases: Sequence[Case], most: int) -> list[Case]:
     """Return ``most`` of ``cases``, the first and the last among them; all if there are no more."""
     chosen = np.unique(np.linspace(0, len(cases) - 1, min(most, len(cases))).astype(int))

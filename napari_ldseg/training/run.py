@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from ..checkpoint.file import load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metadata
 from ..datasets.case import Case
-from ..datasets.slices import by_slice, one_image, sample_slices, single_images
+from ..datasets.slices import by_slice, sample_slices, single_images
 from ..datasets.split import Split, load_or_draw_split
 from ..errors import LDSegError
 from ..inference.checks import outside_field_of_view
@@ -25,7 +25,7 @@ from .data import prepare_case
 from .domain import with_domain
 from .log import Progress
 from .loop import train
-from .measure import SAMPLES, evenly_spaced, measure, measure_steps
+from .measure import SAMPLES, calibration_cases, evenly_spaced, measure, measure_steps
 from .plots import save_contact_sheet, save_curves
 from .reporter import Reporter
 from .run_folder import LOG, STATE, STATUS, RunFolder
@@ -174,7 +174,7 @@ def _run(
         "test" if test else "validation",
         device,
         reporter,
-        calibrate_on=[one_image(case) for case in validation if case.read_reviewed is None],
+        calibrate_on=calibration_cases(validation),
     )
     reporter.check()
     shown = evenly_spaced(validation, SHOWN_CASES)
