@@ -36,6 +36,7 @@ from ..model.losses import LossTerms, deterministic_loss, training_loss
 from ..model.unet import UNet
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
 from .log import Progress, RunLog
+from .precision import SmallConvolutionsInFloat32
 from .run_folder import STATE, TrainingStopped
 from .settings import TrainingSettings
 from .state import fingerprint, load_state, save_state
@@ -60,6 +61,12 @@ class Objective(nn.Module):
         reviewed: Tensor | None = None,
     ) -> LossTerms:
         """See ``training_loss``; ``label`` and ``reviewed`` are (batch, 1, *size), integer."""
+        with SmallConvolutionsInFloat32():
+            return self._loss(image, label, time, noise, reviewed)
+
+    def _loss(
+        self, image: Tensor, label: Tensor, time: Tensor, noise: Tensor, reviewed: Tensor | None
+    ) -> LossTerms:
         one_hot = F.one_hot(label[:, 0].long(), self.model.architecture.classes)
         one_hot = one_hot.movedim(-1, 1).float()
         counted = None if reviewed is None else reviewed.float()
