@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Encoder = Literal["learned", "nearest"]
+ImageEncoder = Literal["learned", "nearest"]
+LabelEncoder = Literal["learned", "nearest", "signed-distance"]
 
 MAX_WIDTH = 1024
 MAX_LEVELS = 7
@@ -46,7 +47,8 @@ class Architecture:
     label_encoder, image_encoder
         ``"learned"``, or ``"nearest"`` for the paper's ablation: the embedding is the label or image
         itself, down-sampled to the nearest pixel. A label embedding then has one latent channel (the
-        integer label) or one per class (one-hot); an image embedding has the image's channels.
+        integer label) or one per class (one-hot); an image embedding has the image's channels. The label encoder
+        ``"signed-distance"`` has one latent channel per class: the distance to the class's boundary.
     label_stride
         1, 2 or 4: the label encoder sees the label averaged over this many pixels per axis, and the
         decoder's logits are upsampled linearly by it. ``label_widths`` then omits the first 0, 1 or 2
@@ -73,8 +75,8 @@ class Architecture:
     denoiser_attention: tuple[int, ...] = (1, 2)
     image_attention: bool = True
     dropout: float = 0.2
-    label_encoder: Encoder = "learned"
-    image_encoder: Encoder = "learned"
+    label_encoder: LabelEncoder = "learned"
+    image_encoder: ImageEncoder = "learned"
     label_stride: int = 1
     patch: int = 1
 
@@ -111,12 +113,18 @@ class Architecture:
         self._check_encoders()
 
     def _check_encoders(self) -> None:
-        for name in ("label_encoder", "image_encoder"):
-            if getattr(self, name) not in get_args(Encoder):
-                raise ValueError(f"{name} must be 'learned' or 'nearest'")
+        for name, kinds in (("label_encoder", LabelEncoder), ("image_encoder", ImageEncoder)):
+            if getattr(self, name) not in get_args(kinds):
+                *others, last = map(repr, get_args(kinds))
+                raise ValueError(f"{name} must be {', '.join(others)} or {last}")
         if self.label_encoder == "nearest" and self.latent_channels not in (1, self.classes):
             raise ValueError(
                 f"a down-sampled label has 1 or {self.classes} latent channels, "
+                f"not {self.latent_channels}"
+            )
+        if self.label_encoder == "signed-distance" and self.latent_channels != self.classes:
+            raise ValueError(
+                f"signed distances have {self.classes} latent channels, one per class, "
                 f"not {self.latent_channels}"
             )
         if self.image_encoder == "nearest" and self.embedding_channels != self.image_channels:

@@ -18,10 +18,18 @@ from .networks import (
     LabelEncoder,
     NearestImage,
     NearestLabel,
+    SignedDistanceLabel,
 )
 from .parametrisation import PARAMETRISATIONS, Estimate
 from .samplers import StepNoise, ddim, ddpm
 from .schedule import NoiseSchedule
+
+LABEL_ENCODERS = {
+    "learned": LabelEncoder,
+    "nearest": NearestLabel,
+    "signed-distance": SignedDistanceLabel,
+}
+IMAGE_ENCODERS = {"learned": ImageEncoder, "nearest": NearestImage}
 
 
 class Networks(NamedTuple):
@@ -34,13 +42,11 @@ class Networks(NamedTuple):
 
 
 def paper_networks(architecture: Architecture) -> Networks:
-    """Return the project's own networks, or those of the paper's ablation."""
-    learned_label = architecture.label_encoder == "learned"
-    learned_image = architecture.image_encoder == "learned"
+    """Return the project's own networks, with the encoders that ``architecture`` names."""
     return Networks(
-        (LabelEncoder if learned_label else NearestLabel)(architecture),
+        LABEL_ENCODERS[architecture.label_encoder](architecture),
         LabelDecoder(architecture),
-        (ImageEncoder if learned_image else NearestImage)(architecture),
+        IMAGE_ENCODERS[architecture.image_encoder](architecture),
         Denoiser(architecture),
     )
 

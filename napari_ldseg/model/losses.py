@@ -63,6 +63,31 @@ def deterministic_loss(
     return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
 
 
+def autoencoder_loss(
+    model: LDSeg, label: Tensor, gamma: float, reviewed: Tensor | None = None
+) -> LossTerms:
+    """Return cross entropy + gamma Dice of the label that is encoded and decoded; arguments as in ``training_loss``."""
+    logits = model.decode(model.encode_label(label), label.shape[2:])
+    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
+    return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
+
+
+def diffusion_loss(
+    model: LDSeg,
+    image: Tensor,
+    label: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    lambda_: float = 1.0,
+    reviewed: Tensor | None = None,
+) -> LossTerms:
+    """Return lambda times the noise loss alone; arguments as in ``training_loss``."""
+    _, error = _denoise(model, image, label, t, noise)
+    noise_loss = _noise_loss(model, error, reviewed)
+    zero = torch.zeros_like(noise_loss)
+    return LossTerms(lambda_ * noise_loss, zero, zero, noise_loss)
+
+
 def training_loss(
     model: LDSeg,
     image: Tensor,
@@ -94,20 +119,30 @@ def training_loss(
         entropy and Dice ignore the others, and the noise loss weights each latent cell by the fraction
         of its voxels that are 1.
     """
+    latent, error = _denoise(model, image, label, t, noise)
+    logits = model.decode(latent, label.shape[2:])
+    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
+    noise_loss = _noise_loss(model, error, reviewed)
+    total = cross_entropy + gamma * dice + lambda_ * noise_loss
+    return LossTerms(total, cross_entropy, dice, noise_loss)
+
+
+def _denoise(
+    model: LDSeg, image: Tensor, label: Tensor, t: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the latent that the decoder is trained on and the denoiser's squared errors, both like ``noise``."""
     z0 = model.encode_label(label)
     z_i = model.encode_image(image)
     a = append_axes(model.schedule.alpha_bars(t), z0.ndim)
     z_t = model.diffuse(z0, t, noise)
     output = model.denoiser(z_t, z_i, t)
     target = model.parametrisation.target(z0, noise, a)
-    latent = model.parametrisation.training_latent(output, z_t, a)
-    logits = model.decode(latent, label.shape[2:])
-    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
-    error = (output - target) ** 2
+    return model.parametrisation.training_latent(output, z_t, a), (output - target) ** 2
+
+
+def _noise_loss(model: LDSeg, error: Tensor, reviewed: Tensor | None) -> Tensor:
+    """Return the mean of the squared errors, each cell weighted by the fraction of its voxels that are reviewed."""
     if reviewed is None:
-        noise_loss = torch.mean(error)
-    else:
-        padded = pad_to_stride(reviewed, model.architecture.stride)
-        noise_loss = _mean_where(error, F.interpolate(padded, error.shape[2:], mode="area"))
-    total = cross_entropy + gamma * dice + lambda_ * noise_loss
-    return LossTerms(total, cross_entropy, dice, noise_loss)
+        return torch.mean(error)
+    padded = pad_to_stride(reviewed, model.architecture.stride)
+    return _mean_where(error, F.interpolate(padded, error.shape[2:], mode="area"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor, nn
 
 from .architecture import Architecture
@@ -22,6 +24,7 @@ from .blocks import (
 
 AVERAGE = {2: F.avg_pool2d, 3: F.avg_pool3d}
 LINEAR = {2: "bilinear", 3: "trilinear"}
+TRUNCATION = 8  # cells, of signed distances
 
 
 class LabelEncoder(nn.Module):
@@ -51,6 +54,21 @@ class NearestLabel(nn.Module):
         """Return (batch, latent_channels, *latent size): one-hot, or the integer label as one channel."""
         cells = _cell_centres(label, self.stride)
         return standardise(cells.float() if self.one_hot else integer_label(cells))
+
+
+class SignedDistanceLabel(nn.Module):
+    """f_le without weights: each class's signed distance to its boundary, as SDF-DDPM has, standardised."""
+
+    def __init__(self, arch: Architecture):
+        super().__init__()
+        self.stride = arch.stride
+
+    def forward(self, label: Tensor) -> Tensor:
+        """Return (batch, classes, *latent size) with mean 0 and SD 1 per sample; without a gradient."""
+        cells = _cell_centres(label, self.stride)
+        values = integer_label(cells)[:, 0].cpu().numpy()
+        maps = np.array([signed_distances(value, label.shape[1]) for value in values])
+        return standardise(torch.from_numpy(maps).to(label.device))
 
 
 class NearestImage(nn.Module):
@@ -184,6 +202,25 @@ def _pyramid(dims: int, inputs: int, widths: tuple[int, ...], dropout: float) ->
 def integer_label(one_hot: Tensor) -> Tensor:
     """Return the label values of (batch, classes, *size) as one float channel (batch, 1, *size)."""
     return one_hot.argmax(1, keepdim=True).float()
+
+
+def signed_distances(label: np.ndarray, classes: int) -> np.ndarray:
+    """Return the distance to each class's boundary, float32 (classes, *space) in [-1, 1].
+
+    The boundary is half way between a cell of the class and its nearest neighbour of another one. Distances are
+    Euclidean in cells, positive inside, truncated at ``TRUNCATION`` cells and divided by it. A class that
+    ``label`` (*space) lacks is -1 everywhere, one that fills it is 1.
+    """
+    maps = np.empty((classes, *label.shape), np.float32)
+    for value in range(classes):
+        inside = label == value
+        if inside.all() or not inside.any():
+            maps[value] = 1 if inside.all() else -1
+            continue
+        # One of the two is 0 everywhere; the centres of neighbours across the boundary are 1/2 from it.
+        distance = distance_transform_edt(inside) - distance_transform_edt(~inside)
+        maps[value] = np.clip((distance - np.sign(distance) / 2) / TRUNCATION, -1, 1)
+    return maps
 
 
 def _cell_centres(x: Tensor, stride: int) -> Tensor:

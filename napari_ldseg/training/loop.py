@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +32,20 @@ from ..model.blocks import CHANNELS_LAST
 from ..model.diffdgss.losses import diffdgss_loss, stage_of
 from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
-from ..model.losses import LossTerms, deterministic_loss, training_loss
+from ..model.losses import (
+    LossTerms,
+    autoencoder_loss,
+    deterministic_loss,
+    diffusion_loss,
+    training_loss,
+)
 from ..model.unet import UNet
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
 from .log import Progress, RunLog
 from .precision import SmallConvolutionsInFloat32
 from .run_folder import STATE, TrainingStopped
 from .settings import TrainingSettings
+from .stages import begin_stage, check_stages, end_first_stage, first_stage, rate
 from .state import fingerprint, load_state, save_state
 
 SECONDS_BETWEEN_STATES = 300
@@ -70,8 +77,8 @@ class Objective(nn.Module):
         one_hot = F.one_hot(label[:, 0].long(), self.model.architecture.classes)
         one_hot = one_hot.movedim(-1, 1).float()
         counted = None if reviewed is None else reviewed.float()
+        given = self.settings
         if isinstance(self.model, DiffDGSS):
-            given = self.settings
             return diffdgss_loss(
                 self.model,
                 image,
@@ -84,8 +91,12 @@ class Objective(nn.Module):
                 frozen=not given.end_to_end,
             )
         if not isinstance(self.model, LDSeg):
-            return deterministic_loss(self.model, image, one_hot, self.settings.gamma, counted)
-        weights = self.settings.gamma, self.settings.lambda_
+            return deterministic_loss(self.model, image, one_hot, given.gamma, counted)
+        if self.update <= given.autoencoder_updates:
+            return autoencoder_loss(self.model, one_hot, given.gamma, counted)
+        if given.autoencoder_updates:
+            return diffusion_loss(self.model, image, one_hot, time, noise, given.lambda_, counted)
+        weights = given.gamma, given.lambda_
         return training_loss(self.model, image, one_hot, time, noise, *weights, counted)
 
 
@@ -164,7 +175,7 @@ def train(
     bare_optimiser = torch.optim.AdamW(
         trained, settings.learning_rate, weight_decay=settings.weight_decay
     )
-    rates = torch.optim.lr_scheduler.LambdaLR(bare_optimiser, lambda u: _rate(u, settings))
+    rates = torch.optim.lr_scheduler.LambdaLR(bare_optimiser, lambda u: rate(u, settings))
     wrapped, optimiser = fabric.setup(objective, bare_optimiser)
     average = AveragedModel(model, avg_fn=_ema(settings.ema_decay))
     parts: dict[str, Any] = {
@@ -195,6 +206,8 @@ def train(
     batches = iter(_loader(metadata, training, settings, fabric, done))
     began = written = time.monotonic()
     wrapped.train()
+    first = first_stage(settings)
+    begin_stage(model, metadata, settings, done + 1)
     for update in range(done + 1, settings.updates + 1):
         torch.manual_seed(_seed(settings.seed, update, fabric.global_rank))
         batch = next(batches)
@@ -216,20 +229,19 @@ def train(
             raise LDSegError(
                 f"The loss became NaN after {update} updates; lower the learning rate."
             )
-        rate = rates.get_last_lr()[0]
+        learning_rate = rates.get_last_lr()[0]
         optimiser.step()
         optimiser.zero_grad()
         rates.step()
         average.update_parameters(model)
-        if isinstance(model, DiffDGSS) and update == settings.diffusion_updates:
-            # The interpreter learns the features of the weights that are kept.
-            kept = cast(DiffDGSS, average.module).diffusion.state_dict()
-            model.diffusion.load_state_dict(kept)
+        if update == first:
+            end_first_stage(model, average)
+            begin_stage(model, metadata, settings, update + 1)
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
-        progress = Progress(update, settings.updates, LossTerms(*values), rate, left)  # type: ignore[arg-type]
+        progress = Progress(update, settings.updates, LossTerms(*values), learning_rate, left)  # type: ignore[arg-type]
         last = update == settings.updates
         measured = last or update % settings.validate_every == 0
-        if validation and measured and update > settings.diffusion_updates:
+        if validation and measured and update > first:
             validated = _checkpoint(metadata, average.module, origin, settings, update, start)
             dsc = _validation_dsc(validated, validation, fabric)
             progress = progress._replace(validation_dsc=dsc)
@@ -254,13 +266,7 @@ def _check(
 ) -> None:
     if not training:
         raise LDSegError("There are no training cases; add some images with labels.")
-    if settings.diffusion_updates and metadata.networks != "diffdgss":
-        raise LDSegError("training.diffusion_updates is for diffdgss networks only; remove it.")
-    if settings.diffusion_updates >= settings.updates:
-        raise LDSegError(
-            "training.diffusion_updates leaves no updates for the interpreter; make it smaller than "
-            "training.updates."
-        )
+    check_stages(metadata, settings, fabric.world_size)
     if settings.batch_size % fabric.world_size:
         raise LDSegError(
             f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "
@@ -320,15 +326,6 @@ def _seed(seed: int, update: int, rank: int) -> int:
 
 def _flag(value: bool, like: Tensor) -> Tensor:
     return torch.tensor(float(value), device=like.device)
-
-
-def _rate(update: int, settings: TrainingSettings) -> float:
-    """Linear warm-up, then a cosine to 1 % of the rate, in each of the stages."""
-    first, length = settings.diffusion_updates, settings.updates
-    if first:
-        update, length = (update, first) if update < first else (update - first, length - first)
-    warm = min(1.0, (update + 1) / settings.warmup)
-    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, update / max(length, 1)))))
 
 
 def _ema(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:

@@ -54,7 +54,9 @@ class TrainingSettings(BaseModel):
     prepared images on each node; what does not fit is read again. Every update sees random square parts of
     ``patch`` pixels per axis of the images, or with 0 complete images. Of a DiffDGSS model, the first
     ``diffusion_updates`` of the ``updates`` train the diffusion network on images alone; the others leave it as
-    it is, as in the paper, unless they are ``end_to_end``.
+    it is, as in the paper, unless they are ``end_to_end``. Of an LDSeg model, the first ``autoencoder_updates`` train
+    the label encoder and decoder alone by the segmentation loss, and the others image encoder and denoiser alone by
+    the noise loss; with 0 every update trains all four.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,7 @@ class TrainingSettings(BaseModel):
     updates: PositiveInt = 2000
     diffusion_updates: NonNegativeInt = 0
     end_to_end: bool = False
+    autoencoder_updates: NonNegativeInt = 0
     patch: Annotated[int, Field(ge=0, le=4096)] = 0
     batch_size: PositiveInt = 8
     learning_rate: PositiveFloat = 1e-3
