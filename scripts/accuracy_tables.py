@@ -187,7 +187,7 @@ def _averaged(report: dict[str, Any]) -> str:
 def _steps(report: dict[str, Any], metric: Metric) -> str:
     """Return K of a metric; a deterministic baseline has none."""
     baseline = report.get("baseline") or {}
-    deterministic = baseline.get("networks") == "res-unet"
+    deterministic = baseline.get("networks") in ("res-unet", "attention-unet")
     return "–" if deterministic and metric["model"] == baseline["label"] else f"{metric['steps']}"
 
 

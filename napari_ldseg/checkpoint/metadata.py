@@ -25,6 +25,9 @@ MIN_CASES_FOR_INTERVALS = 19
 MIN_CASES_FOR_COVERAGE = 40
 MAX_FEATURES = 160
 
+BASELINES = "res-unet", "attention-unet"
+DETERMINISTIC = "unet", *BASELINES
+
 
 def _renamed_networks(name: object) -> object:
     """Return the current name of the authors' networks, which the first checkpoints call "released"."""
@@ -236,7 +239,7 @@ class Metadata(_Schema):
     description: Text
     architecture: Architecture
     networks: Annotated[
-        Literal["ldseg", "authors", "res-unet", "unet", "diffdgss"],
+        Literal["ldseg", "authors", "res-unet", "attention-unet", "unet", "diffdgss"],
         BeforeValidator(_renamed_networks),
     ] = "ldseg"
     diffdgss: DiffDGSSSizes | None = None
@@ -267,7 +270,12 @@ class Metadata(_Schema):
     @property
     def deterministic(self) -> bool:
         """Whether noise and steps have no effect on a sample."""
-        return self.networks in ("unet", "res-unet")
+        return self.networks in DETERMINISTIC
+
+    @property
+    def baseline(self) -> bool:
+        """Whether the networks are for comparisons, and are not retrained."""
+        return self.networks in BASELINES
 
     @property
     def mean_dsc(self) -> tuple[float, int] | None:
@@ -305,6 +313,8 @@ class Metadata(_Schema):
             raise ValueError("diffdgss networks, and no others, need their sizes in diffdgss")
         if arch.patch != 1 and self.networks != "unet":
             raise ValueError("architecture.patch is for unet networks only")
+        if self.baseline and (arch.downsamplings == 0 or min(arch.image_widths) < 2):
+            raise ValueError(f"{self.networks} networks need at least two image_widths of 2 or more")
         if self.diffdgss is not None:
             _check_diffdgss(self.diffdgss, arch, self.intensity)
             if self.schedule_length != self.diffdgss.schedule_length or self.schedule != "cosine":

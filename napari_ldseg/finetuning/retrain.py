@@ -160,7 +160,7 @@ def _load(
     else:
         update_image_references(snapshot, config.project)
     base = load_checkpoint(config.base) if config.base else None
-    if base is not None and base.metadata.networks == "res-unet":
+    if base is not None and base.metadata.baseline:
         raise LDSegError(NOT_RETRAINED.format(base.metadata.name))
     dims = base.metadata.architecture.dims if base else None
     training, validation = read_snapshot(snapshot, [c.name for c in config.classes], dims)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..checkpoint.metadata import (
+    DETERMINISTIC,
     ClassInfo,
     Grid,
     Intensity,
@@ -79,7 +80,7 @@ class TrainingConfig(BaseModel):
     grid, intensity, parametrisation, schedule
         As in ``checkpoint.metadata.Metadata``.
     networks
-        ``ldseg``, ``diffdgss``, or the deterministic ``unet`` and ``res-unet``.
+        ``ldseg``, ``diffdgss``, or the deterministic ``unet``, ``res-unet`` and ``attention-unet``.
     architecture
         Fields of ``model.architecture.Architecture``, or for ``diffdgss`` of
         ``model.diffdgss.sizes.DiffDGSSSizes``; dimensions, channels and classes are known.
@@ -100,7 +101,7 @@ class TrainingConfig(BaseModel):
     grid: Grid
     intensity: Intensity = Intensity()
     larger_images: LargerImages | None = None
-    networks: Literal["ldseg", "res-unet", "unet", "diffdgss"] = "ldseg"
+    networks: Literal["ldseg", "res-unet", "attention-unet", "unet", "diffdgss"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "linear"
     architecture: dict[str, Any] = {}
@@ -143,7 +144,7 @@ class TrainingConfig(BaseModel):
                 sizes = TypeAdapter(DiffDGSSSizes).validate_python(own | given)
                 given, schedule, length = {}, "cosine", sizes.schedule_length
             _check_names(given, Architecture)
-            if self.networks in ("unet", "res-unet") and "image_widths" in given:
+            if self.networks in DETERMINISTIC and "image_widths" in given:
                 given.setdefault("label_widths", given["image_widths"])
             if "denoiser_widths" in given:
                 known["denoiser_attention"] = tuple(range(1, len(given["denoiser_widths"])))

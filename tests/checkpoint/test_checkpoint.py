@@ -18,6 +18,7 @@ from safetensors.torch import load, load_file, save
 
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.header import METADATA_KEY, read_metadata
+from napari_ldseg.checkpoint.metadata import BASELINES
 from napari_ldseg.errors import LDSegError
 
 
@@ -245,6 +246,14 @@ def test_hostile_metadata(saved, bad, name):
 def test_missing_part_of_the_metadata(saved, bad):
     for key in ("architecture", "grid", "training", "name"):
         bad(described(saved, lambda metadata, key=key: metadata.pop(key)), "strange name", key)
+
+
+@pytest.mark.parametrize("widths", [(8,), (1, 8)])
+@pytest.mark.parametrize("networks", BASELINES)
+def test_a_baseline_needs_levels_and_channels(tiny_metadata, networks, widths):
+    sizes = {"image_widths": widths, "label_widths": widths}
+    with pytest.raises(ValidationError, match=f"{networks} networks need at least two image_widths"):
+        tiny_metadata(networks=networks, architecture=sizes)
 
 
 def test_metadata_bounds(tiny_metadata):

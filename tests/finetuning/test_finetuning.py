@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import ClassInfo, Grid, TrainingRecord
+from napari_ldseg.checkpoint.metadata import BASELINES, ClassInfo, Grid, TrainingRecord
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning import launch, process
 from napari_ldseg.finetuning.case_snapshot import (
@@ -313,10 +313,11 @@ def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
     assert load_checkpoint(status.checkpoint).metadata.parent is None
 
 
+@pytest.mark.parametrize("networks", BASELINES)
 def test_a_baseline_without_diffusion_is_not_retrained(
-    tmp_path, project, tiny_metadata, assert_sentence
+    tmp_path, project, tiny_metadata, assert_sentence, networks
 ):
-    metadata = tiny_metadata(networks="res-unet", classes=2)
+    metadata = tiny_metadata(networks=networks, classes=2)
     metadata = metadata.model_copy(update={"classes": DISC})
     unet = Checkpoint(metadata, build_model(metadata))
     baseline = save_checkpoint(unet, tmp_path / "unet.safetensors")

@@ -12,7 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 import napari_ldseg.training.measure
-from napari_ldseg.checkpoint.file import load_checkpoint
+from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.metadata import BASELINES
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.overlap import metrics
@@ -386,9 +387,12 @@ def test_files_that_are_no_configuration(tmp_path, assert_sentence):
 
 
 @pytest.mark.slow
-def test_the_baseline_learns_and_knows_no_spread(tiny_metadata):
-    metadata = tiny_metadata(2, networks="res-unet", architecture={"image_widths": (8, 16, 16)})
-    result = train(metadata, discs(2, 8), [], settings(updates=40, batch_size=8))
+@pytest.mark.parametrize("networks", BASELINES)
+def test_a_baseline_learns_and_knows_no_spread(tiny_metadata, tmp_path, networks):
+    metadata = tiny_metadata(2, networks=networks, architecture={"image_widths": (8, 16, 16)})
+    trained = train(metadata, discs(2, 8), [], settings(updates=40, batch_size=8))
+    result = load_checkpoint(save_checkpoint(trained, tmp_path / "baseline.safetensors"))
+    assert result.metadata.deterministic and equal(result, trained)
     scan, truth = disc(2, 3)
     wide = Scan(np.pad(scan.array, ((0, 3), (0, 5)), mode="edge"))
     posterior = segment(result, wide, n=3)

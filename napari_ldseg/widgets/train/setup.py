@@ -175,7 +175,7 @@ class TrainingSetup(QWidget):
         problem = self._project.open_problem or self.cases.problem
         if self.model.metadata is None:
             problem = "Choose a model to start from."
-        elif self.model.metadata.networks == "res-unet" and not self.scratch.isChecked():
+        elif self.model.metadata.baseline and not self.scratch.isChecked():
             problem = NOT_RETRAINED.format(self.model.metadata.name)
         self.start.setEnabled(not problem)
         text = problem or self._class_change()
