@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from napari_ldseg import load_checkpoint
 from napari_ldseg.checkpoint.file import Checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.metadata import Metadata
+from napari_ldseg.datasets.case import Case
 from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.overlap import evaluate, metrics
 from napari_ldseg.project.labelled_cases import find_labelled_cases
-from napari_ldseg.training.config import read_config
+from napari_ldseg.training.config import TrainingConfig, read_config
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.run import CHECKPOINT, describe_split
 
@@ -33,12 +35,19 @@ def changed(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return config
 
 
-def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
-    """Return the trained checkpoint with its metrics on the held-out cases; from ``folder`` if it exists."""
-    path = folder / CHECKPOINT
-    if path.is_file():
-        return load_checkpoint(path)
-    folder.mkdir(exist_ok=True)
+class Prepared(NamedTuple):
+    """What a configuration trains, and the cases to measure on: those of ``part`` of the split."""
+
+    settings: TrainingConfig
+    metadata: Metadata
+    training: list[Case]
+    held_out: list[Case]
+    part: str
+
+
+def prepare(config: dict[str, Any], folder: Path) -> Prepared:
+    """Write ``config`` into ``folder`` and read it with its cases."""
+    folder.mkdir(parents=True, exist_ok=True)
     config_file = folder / "config.yaml"
     config_file.write_text(yaml.safe_dump(config))
     settings = read_config(config_file)
@@ -47,10 +56,21 @@ def train_row(config: dict[str, Any], folder: Path) -> Checkpoint:
     part = "test" if split.test else "validation"
     training, held_out = split.cases("training", cases), split.cases(part, cases)
     metadata = settings.metadata(training, describe_split(split, settings))
+    return Prepared(settings, metadata, training, held_out, part)
+
+
+def train_row(
+    config: dict[str, Any], folder: Path, measured_steps: tuple[int, ...] = STEPS
+) -> Checkpoint:
+    """Return the trained checkpoint with its metrics on the held-out cases; from ``folder`` if it exists."""
+    path = folder / CHECKPOINT
+    if path.is_file():
+        return load_checkpoint(path)
+    settings, metadata, training, held_out, part = prepare(config, folder)
     checkpoint = train(metadata, training, (), settings.training, folder=folder, resume=True)
     measured = [
         m
-        for k in STEPS
+        for k in measured_steps
         for m in metrics(evaluate(checkpoint, held_out, 1, k), checkpoint, part, 1, k)
     ]
     metadata = checkpoint.metadata.model_copy(update={"metrics": tuple(measured)})

@@ -314,7 +314,9 @@ class Metadata(_Schema):
         if arch.patch != 1 and self.networks != "unet":
             raise ValueError("architecture.patch is for unet networks only")
         if self.baseline and (arch.downsamplings == 0 or min(arch.image_widths) < 2):
-            raise ValueError(f"{self.networks} networks need at least two image_widths of 2 or more")
+            raise ValueError(
+                f"{self.networks} networks need at least two image_widths of 2 or more"
+            )
         if self.diffdgss is not None:
             _check_diffdgss(self.diffdgss, arch, self.intensity)
             if self.schedule_length != self.diffdgss.schedule_length or self.schedule != "cosine":

@@ -252,7 +252,9 @@ def test_missing_part_of_the_metadata(saved, bad):
 @pytest.mark.parametrize("networks", BASELINES)
 def test_a_baseline_needs_levels_and_channels(tiny_metadata, networks, widths):
     sizes = {"image_widths": widths, "label_widths": widths}
-    with pytest.raises(ValidationError, match=f"{networks} networks need at least two image_widths"):
+    with pytest.raises(
+        ValidationError, match=f"{networks} networks need at least two image_widths"
+    ):
         tiny_metadata(networks=networks, architecture=sizes)
 
 

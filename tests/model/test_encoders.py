@@ -34,7 +34,9 @@ def test_signed_distances_by_hand():
     label[0, 4:7] = 1
     label[0, 12:] = 2
     background, small, large, absent = signed_distances(label, 4)
-    np.testing.assert_allclose(small[0, :9] * 8, [-3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 0.5, -0.5, -1.5])
+    np.testing.assert_allclose(
+        small[0, :9] * 8, [-3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 0.5, -0.5, -1.5]
+    )
     np.testing.assert_allclose(large[0, 10:14] * 8, [-1.5, -0.5, 0.5, 1.5])
     np.testing.assert_allclose(background[0, 5:9] * 8, [-1.5, -0.5, 0.5, 1.5])
     assert (large[0, :4] == -1).all() and (large[0, 20:] == 1).all()  # truncated at 8 cells

@@ -1,5 +1,7 @@
 """LDSeg in two stages: the label encoder and decoder first, then the diffusion between them."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def test_first_the_autoencoder_is_trained_and_then_the_diffusion(disc_metadata):
 
     given = settings(**STAGES, lambda_=0.5, ema_decay=0.5, warmup=1)
     result = train(disc_metadata(2), discs(2, 4), [], given, fabric=spy, on_progress=remember)
-    changes = [networks_changed(*pair) for pair in zip(weights, weights[1:], strict=False)]
+    changes = [networks_changed(*pair) for pair in pairwise(weights)]
     assert changes == [AUTOENCODER] * 3 + [DIFFUSION] * 5
     for loss in losses[:4]:
         assert loss.noise == 0 and loss.total == pytest.approx(loss.cross_entropy + 2 * loss.dice)
