@@ -12,7 +12,7 @@ with noise of SD 0.1 and 0.2. "K needed" is the smallest K whose DSC is within 0
 (encode, K needed or 2 steps, decode) and peak resident memory, Python and PyTorch included, are those of one
 sample of a random image in a process of its own. Deterministic networks have one answer and no steps.
 
-Rows are kept in FOLDER as row.json and are not trained again; rivals.json has all of them.
+Rows are kept in FOLDER as row.json and are not trained again; the table and rivals.json have all of them.
 """
 
 from __future__ import annotations
@@ -245,6 +245,18 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return machine.table(heads, lines)
 
 
+def folder_of(name: str, output: Path) -> Path:
+    """Return the folder of the rival ``name``."""
+    return output / name.replace(" ", "-")
+
+
+def finished(output: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows in ``output`` that have been measured, also by earlier calls."""
+    files = {name: folder_of(name, output) / "row.json" for name in RIVALS}
+    rows = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    return {name: row for name, row in rows.items() if "figures" in row}
+
+
 def _three(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
@@ -271,18 +283,17 @@ def main() -> None:
     if arguments.output is None:
         parser.error("-o FOLDER is missing")
     output = arguments.output.resolve()
-    rows = {}
     for name in arguments.only:
-        folder = output / name.replace(" ", "-")
+        folder = folder_of(name, output)
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint, row = trained(name, folder, arguments.hours)
         cases = prepare(configuration(name, row["updates"]), folder).held_out[: arguments.cases]
         if row.get("figures", {}).get("cases") != len(cases):
             row["figures"] = measure(checkpoint, cases, folder / CHECKPOINT)
             write_json(folder / "row.json", row)
-        rows[name] = row
         print(f"{name}: {row}", file=sys.stderr, flush=True)
-    described = machine.describe(hours=arguments.hours, frames=arguments.cases)
+    rows = finished(output)
+    described = machine.describe(hours=arguments.hours)
     content = {"machine": described, "data": DATA, "hours": arguments.hours, "rows": rows}
     write_json(output / "rivals.json", content)
     print(f"{described}\n{DATA}\n\n{table(rows)}")

@@ -1,0 +1,70 @@
+"""The benchmark of LDSeg and its rivals: its configurations, its steps and its table."""
+
+import numpy as np
+import pytest
+import rivals
+import yaml
+
+from napari_ldseg.training.config import read_config
+from napari_ldseg.training.stages import check_stages
+
+
+def read(name, folder):
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(rivals.configuration(name, 100)))
+    return read_config(file)
+
+
+@pytest.mark.parametrize("name", rivals.RIVALS)
+def test_each_rival_is_a_configuration(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("LDSEG_DATA", str(tmp_path))
+    config, ours = read(name, tmp_path), read("LDSeg", tmp_path)
+    metadata = config.metadata([], "no split")
+    check_stages(metadata, config.training, 1)
+    first = 30 if name == "LSegDiff" else 0
+    assert config.training == ours.training.model_copy(update={"autoencoder_updates": first})
+    assert (config.data, config.grid) == (ours.data, ours.grid)
+    assert metadata.deterministic == name.endswith("Net")
+    if name == "full-size diffusion":
+        assert metadata.architecture.latent_shape((128, 128)) == (4, 128, 128)
+
+
+def test_the_shortest_training_has_both_stages():
+    training = rivals.configuration("LSegDiff", 2)["training"]
+    assert (training["autoencoder_updates"], training["updates"]) == (1, 2)
+
+
+def test_steps_needed_are_the_fewest_near_the_best():
+    assert rivals.needed_steps({1: 0.7, 2: 0.895, 5: 0.9, 10: 0.904}) == 2
+    assert rivals.needed_steps({1: 0.5}) == 1
+
+
+def test_noise_changes_the_image_and_not_the_label(disc_case):
+    noisy = rivals.with_noise(disc_case, 0.2)
+    assert np.std(noisy.read_scan().array - disc_case.read_scan().array) > 0.05
+    assert np.array_equal(noisy.read_label(), disc_case.read_label())
+
+
+@pytest.fixture
+def disc_case():
+    from ..discs import discs
+
+    return discs(2, 1)[0]
+
+
+def test_a_row_without_steps_has_dashes():
+    cost = {f"{size}": {"seconds": 1.0, "mib": 500.0} for size in rivals.SIZES}
+    figures = {
+        "dsc": {"1": 0.9},
+        "steps_needed": None,
+        "mean_of_samples": {"dsc": 0.9, "nsd": 0.8},
+        "noise_loss": {"0.1": 0.01, "0.2": 0.02},
+        "cost": cost,
+        "weights": 2_000_000,
+    }
+    head, _, line = rivals.table(
+        {"Res-UNet": {"figures": figures, "updates": 7, "seconds_per_update": 0.5}}
+    ).splitlines()
+    assert head.count("|") == line.count("|")
+    assert line.startswith("| Res-UNet | 0.900 | – | – | – | – | – | 0.900 | 0.800 |")
+    assert line.endswith("| 2.00 | 7 | 0.500 |")
