@@ -9,6 +9,7 @@ import torch
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.run_folder import TrainingStopped
+from napari_ldseg.training.stages import check_stages
 
 from ..discs import discs, equal, settings
 from .test_training import Spy
@@ -113,3 +114,9 @@ def test_other_networks_have_no_autoencoder(tiny_metadata, assert_sentence):
     with pytest.raises(LDSegError) as error:
         train(metadata, discs(2, 2), [], settings(**STAGES))
     assert_sentence(error, "autoencoder_updates is for LDSeg networks only")
+
+
+def test_several_processes_are_refused(disc_metadata, assert_sentence):
+    with pytest.raises(LDSegError) as error:
+        check_stages(disc_metadata(2), settings(**STAGES), processes=2)
+    assert_sentence(error, "autoencoder_updates trains on one device")
