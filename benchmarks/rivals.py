@@ -2,7 +2,7 @@
 
 python benchmarks/rivals.py -o FOLDER [--hours H] [--only NAME ...] [--cases N]
 
-CAMUS (LDSEG_DATA/camus) with split, size and augmentation of the bundled model. Each rival is a
+CAMUS (LDSEG_DATA/camus) at 64 x 64 pixels, with split and augmentation of the bundled model. Each rival is a
 configuration of ``napari-ldseg train`` and is trained on one core: the seconds per update are measured first,
 and as many updates follow as fill H hours. So nothing else should run on that core; set OMP_NUM_THREADS=1.
 
@@ -52,28 +52,33 @@ TOLERANCE = 0.01  # DSC
 NSD_PIXELS = 2.0
 NOISE = 0.1, 0.2
 SIZES = 128, 256, 512
+SIZE = 64  # where diffusion at full size can be trained on one core
 TIMED_UPDATES, WARM_UPDATES = 14, 3
 AUTOENCODER_SHARE = 0.3  # of LSegDiff's updates
+
+# Diffusion at the image's size: label and image take the place of their embeddings.
+FULL_SIZE = {
+    "label_encoder": "nearest",
+    "image_encoder": "nearest",
+    "label_widths": [16],
+    "image_widths": [16],
+    "latent_channels": 4,
+    "embedding_channels": 1,
+    "denoiser_widths": [24, 48, 96, 128],
+    "denoiser_attention": [3],
+}
 
 # The changes of each rival against models/camus.yaml, as dotted names of the configuration.
 RIVALS: dict[str, dict[str, Any]] = {
     "LDSeg": {},
     "LSegDiff": {"training.autoencoder_updates": 1},  # its share is known after the timing
-    "full-size diffusion": {
-        "architecture": {
-            "label_encoder": "nearest",
-            "image_encoder": "nearest",
-            "label_widths": [16],
-            "image_widths": [16],
-            "latent_channels": 4,
-            "embedding_channels": 1,
-            "denoiser_widths": [24, 48, 96, 128],
-            "denoiser_attention": [3],
-        }
-    },
-    "signed distances": {"architecture.label_encoder": "signed-distance"},
+    "full-size diffusion": {"architecture": FULL_SIZE},
+    "signed distances": {"architecture": FULL_SIZE | {"label_encoder": "signed-distance"}},
     "Res-UNet": {"networks": "res-unet", "architecture": {"image_widths": WIDTHS}},
-    "attention U-Net": {"networks": "attention-unet", "architecture": {"image_widths": WIDTHS}},
+    "SwinUNETR": {
+        "networks": "swin-unetr",
+        "architecture": {"image_widths": [12, 12, 24, 48, 96, 192]},
+    },
 }
 
 
@@ -82,7 +87,9 @@ def configuration(name: str, updates: int) -> dict[str, Any]:
     config = yaml.safe_load((MODELS / "camus.yaml").read_text())
     config = changed(config, {"name": name} | RIVALS[name])
     config["data"]["split"] = str((MODELS / config["data"]["split"]).resolve())
+    config["grid"]["size"] = [SIZE, SIZE]
     config["training"] |= {"updates": updates, "validate_every": updates}
+    config["training"]["augmentation"]["shift"] *= SIZE / 128
     if "autoencoder_updates" in config["training"]:
         config["training"]["autoencoder_updates"] = max(1, round(AUTOENCODER_SHARE * updates))
     return config

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_ldseg.checkpoint.metadata import BASELINES
+
 DATA = Path(__file__).resolve().parents[1] / "docs" / "data"
 KEPT = ("format_version", "napari_ldseg", "checkpoint", "baseline", "data", "settings", "figures")
 MEAN = "mean over classes"
@@ -187,7 +189,7 @@ def _averaged(report: dict[str, Any]) -> str:
 def _steps(report: dict[str, Any], metric: Metric) -> str:
     """Return K of a metric; a deterministic baseline has none."""
     baseline = report.get("baseline") or {}
-    deterministic = baseline.get("networks") in ("res-unet", "attention-unet")
+    deterministic = baseline.get("networks") in BASELINES
     return "–" if deterministic and metric["model"] == baseline["label"] else f"{metric['steps']}"
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from ..errors import LDSegError
 from ..model.authors import authors_networks
 from ..model.base import SegmentationModel
-from ..model.baselines import AttentionUNet, ResUNet
+from ..model.baselines import ResUNet, SwinUNETR
 from ..model.diffdgss.model import DiffDGSS
 from ..model.ldseg import LDSeg
 from ..model.schedule import NoiseSchedule
@@ -42,8 +42,8 @@ def build_model(metadata: Metadata) -> SegmentationModel:
     """Return the untrained networks that ``metadata`` describes."""
     if metadata.networks == "res-unet":
         return ResUNet(metadata.architecture)
-    if metadata.networks == "attention-unet":
-        return AttentionUNet(metadata.architecture)
+    if metadata.networks == "swin-unetr":
+        return SwinUNETR(metadata.architecture)
     if metadata.networks == "unet":
         return UNet(metadata.architecture, metadata.intensity.method == "fundus")
     if metadata.diffdgss is not None:

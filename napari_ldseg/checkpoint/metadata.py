@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ..model.architecture import Architecture
+from ..model.architecture import Architecture, check_swin
 from ..model.authors_sizes import check_authors
 from ..model.diffdgss.sizes import DiffDGSSSizes
 from ..utils.text import nfc
@@ -25,7 +25,7 @@ MIN_CASES_FOR_INTERVALS = 19
 MIN_CASES_FOR_COVERAGE = 40
 MAX_FEATURES = 160
 
-BASELINES = "res-unet", "attention-unet"
+BASELINES = "res-unet", "swin-unetr"
 DETERMINISTIC = "unet", *BASELINES
 
 
@@ -239,7 +239,7 @@ class Metadata(_Schema):
     description: Text
     architecture: Architecture
     networks: Annotated[
-        Literal["ldseg", "authors", "res-unet", "attention-unet", "unet", "diffdgss"],
+        Literal["ldseg", "authors", "res-unet", "swin-unetr", "unet", "diffdgss"],
         BeforeValidator(_renamed_networks),
     ] = "ldseg"
     diffdgss: DiffDGSSSizes | None = None
@@ -313,10 +313,10 @@ class Metadata(_Schema):
             raise ValueError("diffdgss networks, and no others, need their sizes in diffdgss")
         if arch.patch != 1 and self.networks != "unet":
             raise ValueError("architecture.patch is for unet networks only")
-        if self.baseline and (arch.downsamplings == 0 or min(arch.image_widths) < 2):
-            raise ValueError(
-                f"{self.networks} networks need at least two image_widths of 2 or more"
-            )
+        if self.networks == "res-unet" and (arch.downsamplings == 0 or min(arch.image_widths) < 2):
+            raise ValueError("res-unet networks need at least two image_widths of 2 or more")
+        if self.networks == "swin-unetr":
+            check_swin(arch, self.grid.size or self.grid.minimum_size)
         if self.diffdgss is not None:
             _check_diffdgss(self.diffdgss, arch, self.intensity)
             if self.schedule_length != self.diffdgss.schedule_length or self.schedule != "cosine":

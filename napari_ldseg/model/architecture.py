@@ -148,6 +148,24 @@ class Architecture:
         return (self.latent_channels, *(-(-n // self.stride) for n in size))
 
 
+def check_swin(architecture: Architecture, size: tuple[int, ...] | None) -> None:
+    """Check the widths of a SwinUNETR and, if it is known, the size in voxels of the images to train it on.
+
+    Raises
+    ------
+    ValueError
+        If the widths are not w, w, 2w, 4w, 8w and 16w with a multiple w of 12, or no axis has more than 32 voxels.
+    """
+    first = architecture.image_widths[0]
+    if first % 12 or architecture.image_widths != (first, *(first * 2**i for i in range(5))):
+        raise ValueError(
+            "swin-unetr networks need image_widths such as [12, 12, 24, 48, 96, 192]: a multiple of 12, "
+            "and from the second level on twice as many at each level"
+        )
+    if size is not None and max(size) <= architecture.stride:
+        raise ValueError("swin-unetr networks need a grid of more than 32 voxels along an axis")
+
+
 def _check_count(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} must be {low} to {high}, not {value}")

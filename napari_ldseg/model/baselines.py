@@ -6,11 +6,9 @@ take seconds to import, so each is imported where it is built.
 
 from __future__ import annotations
 
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+import torch
 
 from .architecture import Architecture
-from .blocks import GroupNorm
 from .deterministic import Deterministic
 
 
@@ -35,30 +33,26 @@ class ResUNet(Deterministic):
         super().__init__(architecture, network, surround)
 
 
-class AttentionUNet(Deterministic):
-    """U-Net whose skip connections are weighted by attention gates (Oktay et al., arXiv 1804.03999).
+class SwinUNETR(Deterministic):
+    """U-Net whose encoder is a Swin transformer (Hatamizadeh et al., arXiv 2201.01266).
 
-    Group norms take the place of MONAI's batch norms, so that the number of devices does not change the result.
+    Its first width is a multiple of 12, and the others follow from it, see ``check_swin``.
     """
 
     def __init__(self, architecture: Architecture, surround: bool = False):
-        from monai.networks.nets import AttentionUnet
+        from monai.networks.nets import SwinUNETR as Network
 
-        widths = architecture.image_widths
-        network = AttentionUnet(
-            architecture.dims,
-            architecture.image_channels,
-            architecture.classes,
-            channels=widths,
-            strides=(2,) * (len(widths) - 1),
-            dropout=architecture.dropout,
-        )
-        _use_group_norms(network)
+        with torch.device("cpu"):  # it computes while it is built, which the device meta cannot
+            network = Network(
+                architecture.image_channels,
+                architecture.classes,
+                feature_size=architecture.image_widths[0],
+                drop_rate=architecture.dropout,
+                spatial_dims=architecture.dims,
+            )
+        for module in network.modules():
+            index = getattr(module, "relative_position_index", None)
+            if index is not None:  # a constant, and integer: files of weights hold float32 alone
+                del module.relative_position_index
+                module.register_buffer("relative_position_index", index, persistent=False)
         super().__init__(architecture, network, surround)
-
-
-def _use_group_norms(network: nn.Module) -> None:
-    for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, _BatchNorm):
-                setattr(parent, name, GroupNorm(child.num_features))

@@ -80,7 +80,7 @@ class TrainingConfig(BaseModel):
     grid, intensity, parametrisation, schedule
         As in ``checkpoint.metadata.Metadata``.
     networks
-        ``ldseg``, ``diffdgss``, or the deterministic ``unet``, ``res-unet`` and ``attention-unet``.
+        ``ldseg``, ``diffdgss``, or the deterministic ``unet``, ``res-unet`` and ``swin-unetr``.
     architecture
         Fields of ``model.architecture.Architecture``, or for ``diffdgss`` of
         ``model.diffdgss.sizes.DiffDGSSSizes``; dimensions, channels and classes are known.
@@ -101,7 +101,7 @@ class TrainingConfig(BaseModel):
     grid: Grid
     intensity: Intensity = Intensity()
     larger_images: LargerImages | None = None
-    networks: Literal["ldseg", "res-unet", "attention-unet", "unet", "diffdgss"] = "ldseg"
+    networks: Literal["ldseg", "res-unet", "swin-unetr", "unet", "diffdgss"] = "ldseg"
     parametrisation: Literal["plain-difference", "velocity"] = "velocity"
     schedule: Literal["cosine", "linear", "quadratic"] = "linear"
     architecture: dict[str, Any] = {}

@@ -16,10 +16,11 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load, load_file, save
 
-from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
+from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.header import METADATA_KEY, read_metadata
-from napari_ldseg.checkpoint.metadata import BASELINES
 from napari_ldseg.errors import LDSegError
+
+SWIN = (12, 12, 24, 48, 96, 192)
 
 
 @pytest.fixture(scope="module")
@@ -248,14 +249,28 @@ def test_missing_part_of_the_metadata(saved, bad):
         bad(described(saved, lambda metadata, key=key: metadata.pop(key)), "strange name", key)
 
 
-@pytest.mark.parametrize("widths", [(8,), (1, 8)])
-@pytest.mark.parametrize("networks", BASELINES)
-def test_a_baseline_needs_levels_and_channels(tiny_metadata, networks, widths):
+@pytest.mark.parametrize(
+    "networks, widths, size, words",
+    [
+        ("res-unet", (8,), 16, "at least two image_widths"),
+        ("res-unet", (1, 8), 16, "at least two image_widths"),
+        ("swin-unetr", (12, 24, 48), 64, "image_widths such as"),
+        ("swin-unetr", (8, 8, 16, 32, 64, 128), 64, "image_widths such as"),
+        ("swin-unetr", SWIN, 32, "more than 32 voxels"),
+    ],
+)
+def test_a_baseline_needs_levels_and_channels(tiny_metadata, networks, widths, size, words):
     sizes = {"image_widths": widths, "label_widths": widths}
-    with pytest.raises(
-        ValidationError, match=f"{networks} networks need at least two image_widths"
-    ):
-        tiny_metadata(networks=networks, architecture=sizes)
+    with pytest.raises(ValidationError, match=words):
+        tiny_metadata(networks=networks, architecture=sizes, grid={"size": (size, size)})
+
+
+def test_a_swin_unetr_has_its_widths(tiny_metadata):
+    sizes = {"image_widths": SWIN, "label_widths": SWIN}
+    metadata = tiny_metadata(networks="swin-unetr", architecture=sizes, grid={"size": (64, 32)})
+    model = build_model(metadata)
+    assert model.unet.swinViT.layers1[0].blocks[0].attn.num_heads == 3
+    assert model.encode_image(torch.zeros(1, 1, 70, 40)).shape == (1, 2, 70, 40)
 
 
 def test_metadata_bounds(tiny_metadata):

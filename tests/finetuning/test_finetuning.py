@@ -317,7 +317,12 @@ def test_new_classes_from_a_base_and_from_scratch(tmp_path, base):
 def test_a_baseline_without_diffusion_is_not_retrained(
     tmp_path, project, tiny_metadata, assert_sentence, networks
 ):
-    metadata = tiny_metadata(networks=networks, classes=2)
+    widths = (12, 12, 24, 48, 96, 192)
+    metadata = tiny_metadata(
+        networks=networks,
+        grid={"size": (64, 64)},
+        architecture={"image_widths": widths, "label_widths": widths},
+    )
     metadata = metadata.model_copy(update={"classes": DISC})
     unet = Checkpoint(metadata, build_model(metadata))
     baseline = save_checkpoint(unet, tmp_path / "unet.safetensors")

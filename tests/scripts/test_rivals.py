@@ -24,9 +24,9 @@ def test_each_rival_is_a_configuration(name, tmp_path, monkeypatch):
     first = 30 if name == "LSegDiff" else 0
     assert config.training == ours.training.model_copy(update={"autoencoder_updates": first})
     assert (config.data, config.grid) == (ours.data, ours.grid)
-    assert metadata.deterministic == name.endswith("Net")
-    if name == "full-size diffusion":
-        assert metadata.architecture.latent_shape((128, 128)) == (4, 128, 128)
+    assert metadata.deterministic == (name in ("Res-UNet", "SwinUNETR"))
+    if name in ("full-size diffusion", "signed distances"):
+        assert metadata.architecture.latent_shape((64, 64)) == (4, 64, 64)
 
 
 def test_the_shortest_training_has_both_stages():

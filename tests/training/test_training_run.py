@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 import napari_ldseg.training.measure
 from napari_ldseg.checkpoint.file import load_checkpoint, save_checkpoint
-from napari_ldseg.checkpoint.metadata import BASELINES
 from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.evaluation.overlap import metrics
@@ -387,9 +386,13 @@ def test_files_that_are_no_configuration(tmp_path, assert_sentence):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("networks", BASELINES)
-def test_a_baseline_learns_and_knows_no_spread(tiny_metadata, tmp_path, networks):
-    metadata = tiny_metadata(2, networks=networks, architecture={"image_widths": (8, 16, 16)})
+@pytest.mark.parametrize(
+    "networks, widths, size",
+    [("res-unet", (8, 16, 16), 16), ("swin-unetr", (12, 12, 24, 48, 96, 192), 64)],
+)
+def test_a_baseline_learns_and_knows_no_spread(tiny_metadata, tmp_path, networks, widths, size):
+    sizes = {"image_widths": widths, "label_widths": widths}
+    metadata = tiny_metadata(2, networks=networks, architecture=sizes, grid={"size": (size, size)})
     trained = train(metadata, discs(2, 8), [], settings(updates=40, batch_size=8))
     result = load_checkpoint(save_checkpoint(trained, tmp_path / "baseline.safetensors"))
     assert result.metadata.deterministic and equal(result, trained)
