@@ -262,7 +262,7 @@ def measure_checkpoint(folder: Path, task: str, path: Path, split_file: Path) ->
     result = measure(_plugin(checkpoint), [every[n] for n in parts["validation"]], test)
     facts = {
         "task": task,
-        "method": checkpoint.metadata.networks,
+        "method": f"{checkpoint.metadata.networks} of napari-ldseg train",
         "seed": checkpoint.metadata.training.settings["seed"],
         "weights": _count(checkpoint.model),
         "updates": checkpoint.metadata.training.updates,
