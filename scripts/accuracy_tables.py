@@ -102,9 +102,54 @@ def tables(name: str) -> str:
     lines = [evaluation(report)]
     for caption, header, rows in _tables(name, report):
         if rows:
-            cells = [header, ("---",) * len(header), *rows]
-            lines += ["", f"**{caption}**", "", *(f"| {' | '.join(row)} |" for row in cells)]
+            lines += ["", f"**{caption}**", "", _markdown([header, *rows])]
     return "\n".join(lines)
+
+
+def rivals_table() -> str:
+    """Return what benchmarks/rivals.py measured of LDSeg and its rivals, as two tables in Markdown."""
+    rows = json.loads((DATA / "rivals.json").read_text(encoding="utf-8"))["rows"]
+    steps = ("1", "2", "10", "50")
+    sizes = list(next(iter(rows.values()))["figures"]["cost"])
+    accuracy = [
+        (
+            *("method", "updates", *(f"DSC, K = {k}" for k in steps), "steps needed"),
+            *("DSC, mean of 10", "NSD, mean of 10", "DSC lost to noise of SD 0.2"),
+        )
+    ]
+    price = [
+        ("method", "million weights", *(f"s, {n}" for n in sizes), *(f"MiB, {n}" for n in sizes))
+    ]
+    for name, row in rows.items():
+        figures = row["figures"]
+        dsc, mean = figures["dsc"], figures["mean_of_samples"]
+        single = figures["steps_needed"] is None
+        accuracy.append(
+            (
+                *(name, str(row["updates"])),
+                *(f"{dsc[k]:.3f}" if k in dsc else "-" for k in steps),
+                "-" if single else str(figures["steps_needed"]),
+                *(
+                    f"{mean['dsc']:.3f}",
+                    f"{mean['nsd']:.3f}",
+                    f"{figures['noise_loss']['0.2']:.3f}",
+                ),
+            )
+        )
+        costs = figures["cost"].values()
+        price.append(
+            (
+                *(name, f"{figures['weights'] / 1e6:.2f}"),
+                *(f"{one['seconds']:.3f}" for one in costs),
+                *(f"{one['mib']:.0f}" for one in costs),
+            )
+        )
+    return "\n\n".join(_markdown(table) for table in (accuracy, price))
+
+
+def _markdown(rows: Rows) -> str:
+    head, *rest = rows
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rest))
 
 
 def evaluation(report: dict[str, Any]) -> str:

@@ -100,6 +100,7 @@ FUNCTIONS = {
     "tables": accuracy_tables.tables,
     "evaluated": accuracy_tables.evaluated,
     "lost_to_noise": accuracy_tables.lost_to_noise,
+    "rivals_table": accuracy_tables.rivals_table,
     "regions_table": review_tables.regions_table,
     "conditioning_table": review_tables.conditioning_table,
     "alternatives_table": review_tables.alternatives_table,
