@@ -82,6 +82,7 @@ def write_report(
             unlike=result.summary.get("warning"),
             edited=result.edited,
             expected_error=result.summary.get("expected_error"),
+            ranking=result.summary.get("expected_error_ranking"),
             samples=result.summary.get("samples"),
             plot=base64.b64encode(plot).decode("ascii"),
             settings=_settings(result),

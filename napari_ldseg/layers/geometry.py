@@ -29,8 +29,8 @@ def layer_geometry(scan: Scan) -> dict[str, Any]:
     size = np.array((1,) * (3 - space) + scan.shape[frames:])
     centre = (size - 1) / 2
     world_centre = np.linalg.inv(RAS_FROM_WORLD) @ scan.affine @ [*centre, 1]
-    scale = np.array(scan.spacing)
-    translate = world_centre[:3] - scale * centre
+    scale, quantum = _short(np.array(scan.spacing))
+    translate = np.round((world_centre[:3] - scale * centre) / quantum) * quantum
     geometry = {
         "scale": (1.0,) * frames + tuple(scale[3 - space :].tolist()),
         "translate": (0.0,) * frames + tuple(translate[3 - space :].tolist()),
@@ -93,6 +93,16 @@ def scan_without_array(scan: Scan) -> Scan:
     """Return ``scan`` with an empty array in place of its voxels."""
     empty = np.empty((0,) * (len(scan.shape) + scan.channels), dtype=np.uint8)
     return replace(scan, array=empty)
+
+
+def _short(spacing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``spacing`` rounded to 29 binary digits (2e-9 of it), and the value of each one's last digit.
+
+    napari counts slices by int((last - first) / spacing). With these numbers, and a first slice at a multiple of
+    the last digit, that is exact; with others it may be one too few, and the slider does not reach the last slice.
+    """
+    quantum = np.exp2(np.floor(np.log2(spacing)) - 28)
+    return np.round(spacing / quantum) * quantum, quantum
 
 
 def _not_moved(layer: Layer, stored: dict[str, Any]) -> bool:

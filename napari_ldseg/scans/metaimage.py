@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LDSegError
-from ..utils.text import one_line
+from ..utils.text import one_line, reason_of
 from .beside import file_beside
 from .colours import plain_samples
 from .display_axes import on_display_axes
@@ -56,7 +56,7 @@ def read_metaimage(path: Path) -> Scan:
     except LDSegError:
         raise
     except Exception as error:
-        reason = one_line(_reason(error), 120).rstrip(".?")
+        reason = reason_of(_reason(error))
         raise LDSegError(f"{path.name} cannot be read as MetaImage: {reason}.") from error
 
 
@@ -78,7 +78,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         end = head.find(b"\n", start)
         line = head[start : len(head) if end < 0 else end].decode("ascii").strip("\r ")
         start = len(head) if end < 0 else end + 1
-        found = re.fullmatch(r"(\w+)\s*[=:]\s*(.*)", line)
+        found = re.fullmatch(r"([\w.()\[\]-]+)\s*[=:]\s*(.*)", line)
         if line.startswith("Comment"):
             found = re.fullmatch(r"(Comment)(.*)", line)
         if found is None or not line.replace("\t", " ").isprintable():

@@ -13,7 +13,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from ..errors import LDSegError
 from ..utils.atomic import atomic_write
-from ..utils.text import one_line
+from ..utils.text import reason_of
 from .colours import plain_samples
 from .display_axes import on_display_axes
 from .memory import MAX_EXPANSION, check_size, truncated
@@ -76,7 +76,7 @@ def load_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header]:
             "be computed; correct the header."
         ) from error
     except Exception as error:
-        reason = one_line(error).rstrip(".?")
+        reason = reason_of(error)
         raise LDSegError(f"{path.name} cannot be read as NIfTI: {reason}.") from error
     return data, affine, header
 
@@ -119,11 +119,12 @@ def save_nifti(
     try:
         image = kind(data, affine, like, dtype=data.dtype)
     except HeaderDataError as error:
-        reason = one_line(error).rstrip(".?")
+        reason = reason_of(error)
         raise LDSegError(f"{path.name} cannot be written as NIfTI: {reason}.") from error
     image.header.set_slope_inter(1, 0)
     image.header.set_intent(intent, allow_unknown=True)
     image.header["cal_max"] = image.header["cal_min"] = 0
+    _forget_texts(image.header)
     if like["sform_code"] or like["qform_code"]:
         for code in ("sform_code", "qform_code"):
             image.header[code] = like[code]
@@ -134,6 +135,15 @@ def save_nifti(
     except OSError as error:
         raise LDSegError(f"{path} could not be written: {error.strerror or error}.") from error
     return path
+
+
+def _forget_texts(header: nib.Nifti1Header) -> None:
+    """Remove what somebody wrote into the image's file, which may name the patient."""
+    if header["descrip"].item() != UNCALIBRATED:
+        header["descrip"] = b""
+    for name in {"aux_file", "db_name", "intent_name"} & set(header.keys()):
+        header[name] = b""
+    header.extensions.clear()
 
 
 def _fits_float32(affine: np.ndarray, shape: tuple[int, ...]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import LDSegError
 from ..utils.quiet import hidden_warnings
-from ..utils.text import one_line
+from ..utils.text import reason_of
 from .colours import plain_samples
 from .memory import check_size
 from .scan import Scan
@@ -57,7 +57,7 @@ def _decoded(path: Path, palette_numbers: bool) -> tuple[np.ndarray, bool]:
     except Image.DecompressionBombError as error:
         raise LDSegError(f"{path.name} has too many pixels to be read; crop it first.") from error
     except Exception as error:
-        reason = one_line(error).rstrip(".?")
+        reason = reason_of(error)
         raise LDSegError(f"{path.name} cannot be read as an image: {reason}.") from error
     if array.dtype == np.int32 and array.min(initial=0) >= 0 and array.max(initial=0) < 2**16:
         array = array.astype(np.uint16)  # 16 bits of older Pillow

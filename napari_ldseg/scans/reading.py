@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import LDSegError
-from ..utils.text import one_line
+from ..utils.text import reason_of
 
 
 @contextmanager
@@ -18,5 +18,5 @@ def plain_reading_errors(path: Path, format: str) -> Iterator[None]:
     except LDSegError:
         raise
     except Exception as error:
-        reason = one_line(error, 120).rstrip(".?")
+        reason = reason_of(error)
         raise LDSegError(f"{path.name} cannot be read as {format}: {reason}.") from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import lzma
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import LDSegError
-from ..utils.text import one_line
+from ..utils.text import reason_of
 from .colours import plain_samples
 from .memory import check_size
 from .scan import Scan, default_affine
@@ -56,9 +59,14 @@ def _read(path: Path, numbers: bool) -> Scan:
     from tifffile import TiffFile
 
     try:
-        with TiffFile(path, _multifile=False) as file:
+        with _damage_noticed() as damage, TiffFile(path, _multifile=False) as file:
             _check_ome(path, file)
             series = file.series[0]
+            len(file.pages)  # follows the chain of pages to its end
+            if damage:
+                raise LDSegError(
+                    f"{path.name} is damaged: not all of its pages are there; copy or save it again."
+                )
             page = series.keyframe
             _check_colours(path, page)
             check_size(path.name, series.shape, series.dtype.itemsize)
@@ -72,10 +80,30 @@ def _read(path: Path, numbers: bool) -> Scan:
     except LDSegError:
         raise
     except Exception as error:
-        reason = one_line(error).rstrip(".?")
+        reason = reason_of(error)
         raise LDSegError(f"{path.name} cannot be read as TIFF: {reason}.") from error
     affine = default_affine(size or (1.0, 1.0, 1.0))
     return Scan(array, affine, channels, size is not None, path.name, flat=flat)
+
+
+@contextmanager
+def _damage_noticed() -> Iterator[list[str]]:
+    """Yield a list that gets what tifffile logs of parts beyond the file's end, which it leaves out."""
+    found: list[str] = []
+
+    def notice(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        lost = ("invalid" in text and "offset" in text) or "corrupted" in text
+        if lost:
+            found.append(text)
+        return not lost
+
+    logger = logging.getLogger("tifffile")
+    logger.addFilter(notice)
+    try:
+        yield found
+    finally:
+        logger.removeFilter(notice)
 
 
 def _check_ome(path: Path, file: Any) -> None:

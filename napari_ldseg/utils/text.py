@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from itertools import chain, count
@@ -24,6 +25,18 @@ def one_line(text: object, limit: int = 200) -> str:
     """
     line = printable(text)
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def reason_of(error: object, limit: int = 120) -> str:
+    """Return ``str(error)`` as the end of a sentence: one ``printable`` line without a full stop.
+
+    What is longer than ``limit`` characters ends after its last complete part, at a comma, a dash or a full stop.
+    """
+    line = printable(error)
+    if len(line) > limit:
+        ends = [found.start() for found in re.finditer(r"[,;:.] | - ", line[:limit])]
+        line = line[: ends[-1]] if ends else line[:limit]
+    return line.rstrip(" .,;:?-")
 
 
 def csv_cell(value: Any) -> Any:

@@ -26,3 +26,11 @@ def test_a_model_without_calibration_warns_of_an_image_unlike_its_training_image
     result = replace(result, summary={**result.summary, "warning": warning, "calibrated": {}})
     page = write_report(tmp_path / "case.html", result, "case").read_text(encoding="utf-8")
     assert warning in page
+
+
+def test_it_says_that_the_expected_error_does_not_rank_cases(tmp_path):
+    ranking = "The expected error does not rank cases: its rank correlation was 0.22."
+    result = cases.volume()
+    summary = {**result.summary, "expected_error": 0.1, "expected_error_ranking": ranking}
+    page = write_report(tmp_path / "case.html", replace(result, summary=summary), "case")
+    assert ranking in page.read_text(encoding="utf-8")

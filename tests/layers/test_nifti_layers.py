@@ -3,12 +3,21 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.layers.files import get_reader, read_layers
-from napari_ldseg.layers.geometry import derived_attributes, grid_of, layer_scan
+from napari_ldseg.layers.geometry import (
+    RAS_FROM_WORLD,
+    derived_attributes,
+    grid_of,
+    layer_geometry,
+    layer_scan,
+)
 from napari_ldseg.layers.nifti import write_image
+from napari_ldseg.scans.scan import Scan
 
 AFFINE = np.diag([-0.8, -0.8, 2.0, 1.0])
 
@@ -145,3 +154,22 @@ def test_probabilities_are_images_whatever_their_values(tmp_path):
     array = np.zeros((4, 5, 6), np.uint8)
     ((_, _, found),) = read_layers(write(tmp_path / "sub-01_label-GM_probseg.nii.gz", array))
     assert found == "image"
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+def test_the_slider_reaches_the_last_slice(oblique):
+    """Napari counts slices from first, last and step, and would round an inexact count down."""
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        size = tuple(random.integers(15, 60, 3).tolist())
+        spacing = random.choice([0.4688, 0.7, 0.859375, 0.9, 1.25, 1e-3, 3.3], 3)
+        affine = np.eye(4)
+        turned = Rotation.from_euler("xyz", 20 * oblique * random.uniform(-1, 1, 3), degrees=True)
+        affine[:3, :3] = RAS_FROM_WORLD[:3, :3] @ turned.as_matrix() * spacing
+        affine[:3, 3] = random.uniform(-100, 100, 3).round(4)
+        scan = Scan(np.zeros(size, np.uint8), affine, calibrated=True)
+        viewer = ViewerModel()
+        layer = viewer.add_image(scan.array, **layer_geometry(scan))
+        assert viewer.dims.nsteps == size
+        np.testing.assert_allclose(layer.scale, spacing, rtol=1e-8)
+        np.testing.assert_array_equal(layer_scan(layer).affine, affine)

@@ -132,3 +132,20 @@ def test_an_affine_too_large_for_the_format_is_refused(tmp_path, assert_sentence
         write_like(tmp_path / "labels.nii.gz", scan.array, scan)
     assert_sentence(error, "labels.nii.gz", "affine")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_written_into_an_image_is_not_in_its_result(tmp_path):
+    path = write(
+        tmp_path / "scan.nii",
+        descrip=b"ZZTOP",
+        aux_file=b"ZZTOP",
+        intent_name=b"ZZTOP",
+        db_name=b"Z",
+    )
+    image = nib.load(path)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"ZZTOP"))
+    nib.save(image, path)
+    scan = read_scan(path)
+    result = write_like(tmp_path / "label.nii", np.zeros(scan.shape, np.uint8), scan)
+    assert b"ZZTOP" in path.read_bytes() and b"Z" not in result.read_bytes()
+    np.testing.assert_array_equal(nib.load(result).affine, image.affine)

@@ -206,3 +206,28 @@ def test_without_a_unit_or_a_size_the_voxels_are_pixels(tmp_path, options):
     tifffile.imwrite(tmp_path / "x.tif", STACK, **options)
     scan = read_scan(tmp_path / "x.tif")
     assert not scan.calibrated and scan.spacing == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"ome": True}, {"imagej": True}], ids=["plain", "ome", "imagej"]
+)
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+def test_a_stack_that_was_cut_off_is_not_read_as_a_shorter_one(
+    tmp_path, options, kept, assert_sentence, caplog
+):
+    path = tmp_path / "stack.tif"
+    frames = np.random.default_rng(0).integers(0, 255, (8, 64, 48), dtype=np.uint8)
+    if options:
+        tifffile.imwrite(
+            path, frames, metadata={"axes": "ZYX"}, photometric="minisblack", **options
+        )
+    else:
+        first, *others = map(Image.fromarray, frames)
+        first.save(path, save_all=True, append_images=others)
+    assert read_scan(path).shape == (8, 64, 48)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(LDSegError) as error:
+        read_scan(path)
+    assert_sentence(error, "stack.tif")
+    assert not caplog.records  # nothing raw beside the sentence

@@ -150,3 +150,12 @@ def test_a_place_that_nifti_cannot_store_is_refused_and_not_rounded(tmp_path, as
         write_like(tmp_path / "label.nii.gz", np.zeros(scan.shape, np.uint8), scan)
     assert_sentence(error, "label.nii.gz", "affine")
     assert not (tmp_path / "label.nii.gz").exists()
+
+
+def test_a_metaimage_that_itk_made_of_a_nifti_file(tmp_path):
+    """Its header has the fields of NIfTI, as ``dim[0] = 3``."""
+    made = image()
+    sitk.WriteImage(made, str(tmp_path / "a.nii"))
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "a.nii")), str(tmp_path / "a.mha"))
+    assert b"dim[0]" in (tmp_path / "a.mha").read_bytes()
+    same_places(read_scan(tmp_path / "a.mha"), made)

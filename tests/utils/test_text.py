@@ -5,7 +5,7 @@ import os
 import pytest
 
 from napari_ldseg.utils.colours import class_colour
-from napari_ldseg.utils.text import about, clock, free_name, one_line
+from napari_ldseg.utils.text import about, clock, free_name, one_line, reason_of
 
 
 def test_white_space_becomes_single_spaces():
@@ -53,3 +53,10 @@ def test_the_clock_counts_hours_beyond_a_day(seconds, shown):
 )
 def test_about_rounds_as_people_do(seconds, words):
     assert about(seconds) == f"about {words}"
+
+
+def test_a_long_reason_ends_after_its_last_complete_part():
+    reason = "The pixel data are shorter than expected (2058 vs 5412 bytes) - the dataset may be corrupted, have an"
+    assert reason_of(f"{reason} invalid group 0028 pixel module.", 110).endswith("may be corrupted")
+    assert reason_of("no such file?") == "no such file"
+    assert reason_of("x" * 300) == "x" * 120

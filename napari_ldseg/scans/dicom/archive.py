@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 from ...errors import LDSegError
-from ...utils.text import one_line
+from ...utils.text import reason_of
 from ...utils.unzip import checked_members, copy_blocks
 from .header import MAGIC, MAGIC_AT
 
@@ -41,7 +41,11 @@ def unpacked(path: Path) -> Path:
         NotImplementedError,
         ValueError,
     ) as error:
-        reason = one_line(error, 120).rstrip(".?")
+        reason = (
+            "it is not a complete zip file"
+            if type(error) is zipfile.BadZipFile
+            else reason_of(error)
+        )
         raise LDSegError(f"{path.name} cannot be unpacked: {reason}.") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ...errors import LDSegError
 from ...utils.quiet import hidden_warnings
-from ...utils.text import nfc, one_line
+from ...utils.text import nfc, one_line, reason_of
 from ..memory import check_available_memory
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -127,7 +127,7 @@ def plain_dicom_errors(path: Path) -> Iterator[None]:
         # The RLE decoder, written in Rust, raises an exception of its own that is no Exception.
         if not isinstance(error, Exception) and type(error).__module__ != RUST_MODULE:
             raise
-        reason = one_line(without_values(error), 120).rstrip(".?")
+        reason = reason_of(without_values(error))
         raise LDSegError(f"{path.name} cannot be read as DICOM: {reason}.") from error
 
 
