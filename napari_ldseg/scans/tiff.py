@@ -67,6 +67,11 @@ def _read(path: Path, numbers: bool) -> Scan:
                 raise LDSegError(
                     f"{path.name} is damaged: not all of its pages are there; copy or save it again."
                 )
+            if any((s.shape, s.dtype) == (series.shape, series.dtype) for s in file.series[1:]):
+                raise LDSegError(
+                    f"{path.name} holds {len(file.series)} separate images; save each as a file of its own, or "
+                    "all as one stack."
+                )
             page = series.keyframe
             _check_colours(path, page)
             check_size(path.name, series.shape, series.dtype.itemsize)

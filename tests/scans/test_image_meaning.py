@@ -231,3 +231,13 @@ def test_a_stack_that_was_cut_off_is_not_read_as_a_shorter_one(
         read_scan(path)
     assert_sentence(error, "stack.tif")
     assert not caplog.records  # nothing raw beside the sentence
+
+
+def test_separate_images_in_one_file_are_not_dropped(tmp_path, assert_sentence):
+    path = tmp_path / "positions.tif"
+    with tifffile.TiffWriter(path) as file:
+        for frame in np.zeros((3, 64, 48), np.uint8):
+            file.write(frame, contiguous=False)
+    with pytest.raises(LDSegError) as error:
+        read_scan(path)
+    assert_sentence(error, "positions.tif", "3 separate images")
