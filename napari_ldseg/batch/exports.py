@@ -60,7 +60,7 @@ def check_formats(names: Sequence[str]) -> list[str]:
 def export_case(
     results: CaseResults, item: Input, channels: int, formats: Sequence[str], report: bool
 ) -> None:
-    """Write a finished case in ``formats`` and its report, unless they are there.
+    """Write a finished case in ``formats`` and its report, unless they are there; first what is possible.
 
     Parameters
     ----------
@@ -101,13 +101,15 @@ def export_case(
     )
     maps = {kind: read_like(results.path(kind), scan) for kind in KINDS[1:] if kind in made_from}
     writers: dict[str, Callable[[Path], Any]] = {}
+    refused = []
     for name in dict.fromkeys(same_format(result) if one == SAME else one for one in formats):
         one = FORMATS[name]
         if name == NIFTI:
             continue
         reason = one.reason_not(result)
         if reason is not None:
-            raise LDSegError(f"{scan.name} cannot be saved as {one.title}: {reason}.")
+            refused.append(f"cannot be saved as {one.title}: {reason}")
+            continue
         labels = f"{KINDS[0]}/{item.name}{one.suffix}"
         writers[labels] = partial(export_labels, result=result, name=name)
         for kind, array in maps.items():
@@ -122,6 +124,8 @@ def export_case(
             sample_sd=maps.get("sample_sd"),
         )
     _write(results.folder, item.name, json.dumps(made_from), writers)
+    if refused:
+        raise LDSegError(f"{scan.name} was segmented, but {'; '.join(refused)}.")
 
 
 def _write(

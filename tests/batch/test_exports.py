@@ -79,8 +79,11 @@ def test_a_picture_comes_back_as_png_and_one_format_that_does_not_fit_is_reporte
     label = read_scan(tmp_path / "out" / "labels" / "photo.nii.gz").array
     with Image.open(tmp_path / "out" / "labels" / "photo.png") as image:
         np.testing.assert_array_equal(np.asarray(image), label)
-    failed = run(picture, "-f", "dicom-seg", dims=2)
+    failed = run(picture, "-f", "dicom-seg", "-f", "tiff", "--report", dims=2)
     assert failed.exit_code == 2 and "the image is not from a DICOM series" in failed.output
+    assert "was segmented" in failed.output  # and what is possible is there
+    assert (tmp_path / "out" / "labels" / "photo.tif").exists()
+    assert (tmp_path / "out" / "reports" / "photo.html").exists()
     unknown = run(picture, "-f", "jpeg", dims=2)
     assert unknown.exit_code == 2 and "There is no format jpeg" in unknown.output
 
