@@ -102,7 +102,7 @@ def tables(name: str) -> str:
     lines = [evaluation(report)]
     for caption, header, rows in _tables(name, report):
         if rows:
-            lines += ["", f"**{caption}**", "", _markdown([header, *rows])]
+            lines += ["", f"**{caption}**", "", markdown(header, rows)]
     return "\n".join(lines)
 
 
@@ -144,12 +144,12 @@ def rivals_table() -> str:
                 *(f"{one['mib']:.0f}" for one in costs),
             )
         )
-    return "\n\n".join(_markdown(table) for table in (accuracy, price))
+    return "\n\n".join(markdown(head, rows) for head, *rows in (accuracy, price))
 
 
-def _markdown(rows: Rows) -> str:
-    head, *rest = rows
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rest))
+def markdown(head: Sequence[str], rows: Rows) -> str:
+    """Return a table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
 
 
 def evaluation(report: dict[str, Any]) -> str:

@@ -7,10 +7,10 @@ documentation's pages ask for the tables by name (see scripts/docs_hook.py).
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).resolve().parents[1] / "docs" / "data"
+from accuracy_tables import DATA, markdown
+
 LOOKING = 0, 1, 2  # times the time that readers are assumed to look
 METHODS = {
     "painting": "painting alone",
@@ -37,7 +37,7 @@ def regions_table() -> str:
         means = model["means"]
         shares = [f"{means[key]['mean']:.0%}" for key in ("regions", "boundary", "views", "band")]
         rows.append((f"`{name}`", str(model["cases"]), *shares, f"{means['image']['mean']:.1%}"))
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def conditioning_table(name: str) -> str:
@@ -52,7 +52,7 @@ def conditioning_table(name: str) -> str:
         method = model["methods"][key]
         gain = "" if key == "painting" else _with_interval(*method["gain"][-1])
         rows.append((title, *(f"{value:.3f}" for value in method["dsc"]), gain))
-    return f"{len(model['cases'])} cases, from the {model['start']}:\n\n{_table(head, rows)}"
+    return f"{len(model['cases'])} cases, from the {model['start']}:\n\n{markdown(head, rows)}"
 
 
 def alternatives_table() -> str:
@@ -68,7 +68,7 @@ def alternatives_table() -> str:
         (title, *(_interval(means[metric][key]) for metric in ("IoU", "Dice")))
         for key, title in titles.items()
     ]
-    return _table(("outline", "IoU", "Dice"), rows)
+    return markdown(("outline", "IoU", "Dice"), rows)
 
 
 def clicks_table() -> str:
@@ -98,7 +98,7 @@ def clicks_table() -> str:
                 )
                 total = (f"{cost['hand_s'] + f * cost['looking_s']:.0f}" for f in LOOKING)
                 rows.append((*about, *counts, *total))
-    return _table((*head, *times), rows)
+    return markdown((*head, *times), rows)
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -111,8 +111,3 @@ def _interval(mean: dict[str, float]) -> str:
 
 def _with_interval(mean: float, low: float, high: float) -> str:
     return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

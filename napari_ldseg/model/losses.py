@@ -50,6 +50,14 @@ def _mean_where(values: Tensor, weights: Tensor) -> Tensor:
     return (weighted / weights.sum(axes).clamp(min=1e-6)).mean()
 
 
+def loss_of_logits(
+    logits: Tensor, label: Tensor, gamma: float, reviewed: Tensor | None = None
+) -> LossTerms:
+    """Return cross entropy + gamma Dice without a noise loss; arguments as in ``segmentation_loss``."""
+    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
+    return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
+
+
 def deterministic_loss(
     model: SegmentationModel,
     image: Tensor,
@@ -59,8 +67,7 @@ def deterministic_loss(
 ) -> LossTerms:
     """Return a deterministic model's loss, cross entropy + gamma Dice; arguments as in ``training_loss``."""
     logits = model.decode(model.encode_image(image), label.shape[2:])
-    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
-    return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
+    return loss_of_logits(logits, label, gamma, reviewed)
 
 
 def autoencoder_loss(
@@ -68,8 +75,7 @@ def autoencoder_loss(
 ) -> LossTerms:
     """Return cross entropy + gamma Dice of the label that is encoded and decoded; arguments as in ``training_loss``."""
     logits = model.decode(model.encode_label(label), label.shape[2:])
-    cross_entropy, dice = segmentation_loss(logits, label, reviewed)
-    return LossTerms(cross_entropy + gamma * dice, cross_entropy, dice, torch.zeros_like(dice))
+    return loss_of_logits(logits, label, gamma, reviewed)
 
 
 def diffusion_loss(

@@ -6,6 +6,7 @@ import itertools
 import logging
 import lzma
 import math
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,10 +96,12 @@ def _read(path: Path, numbers: bool) -> Scan:
 def _damage_noticed() -> Iterator[list[str]]:
     """Yield a list that gets what tifffile logs of parts beyond the file's end, which it leaves out."""
     found: list[str] = []
+    reader = threading.get_ident()
 
     def notice(record: logging.LogRecord) -> bool:
         text = record.getMessage()
         lost = ("invalid" in text and "offset" in text) or "corrupted" in text
+        lost = lost and record.thread == reader  # not of a file that another thread reads
         if lost:
             found.append(text)
         return not lost

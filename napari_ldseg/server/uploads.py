@@ -13,6 +13,7 @@ from typing import IO
 from ..errors import LDSegError
 from ..scans.files import suffix_of
 from ..utils.inside import inside
+from ..utils.text import reason_of
 from ..utils.unzip import checked_members, copy_blocks
 
 MAX_UPLOAD_BYTES = 2 * 2**30
@@ -68,7 +69,7 @@ def unpack(archive: Path, folder: Path, most: int = MAX_UPLOAD_BYTES) -> None:
                     save_upload(source, path.parent, path.name, member.file_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise LDSegError(f"{archive.name} cannot be unpacked: {error}.") from error
+        raise LDSegError(f"{archive.name} cannot be unpacked: {reason_of(error)}.") from error
     except LDSegError:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -42,7 +42,7 @@ from ..model.losses import (
 from ..model.unet import UNet
 from .data import CaseDataset, ErrorsAsItems, JointBatches, collate
 from .log import Progress, RunLog
-from .precision import SmallConvolutionsInFloat32
+from .precision import correct_convolutions
 from .run_folder import STATE, TrainingStopped
 from .settings import TrainingSettings
 from .stages import begin_stage, check_stages, end_first_stage, first_stage, rate
@@ -68,7 +68,7 @@ class Objective(nn.Module):
         reviewed: Tensor | None = None,
     ) -> LossTerms:
         """See ``training_loss``; ``label`` and ``reviewed`` are (batch, 1, *size), integer."""
-        with SmallConvolutionsInFloat32():
+        with correct_convolutions(image.device):
             return self._loss(image, label, time, noise, reviewed)
 
     def _loss(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ SMALL = 2
 
 
 class SmallConvolutionsInFloat32(TorchFunctionMode):
-    """While this context is entered, CPU autocast computes convolutions of small inputs in float32.
+    """While this context is entered, convolutions of small inputs on the CPU are in float32 despite autocast.
 
     With an input of one or two voxels along any axis, the bfloat16 kernels of oneDNN 3 for AVX-512 read
     memory that was never written: gradients of the weights, and in 3D results, become NaN or arbitrary
@@ -31,7 +32,7 @@ class SmallConvolutionsInFloat32(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call ``func``, a small convolution in float32."""
-        if func not in CONVOLUTIONS or not _small_in_bfloat16(args[0]):
+        if func not in CONVOLUTIONS or min(args[0].shape[2:]) > SMALL:
             return func(*args, **(kwargs or {}))
         with torch.autocast("cpu", enabled=False):
             return func(
@@ -40,10 +41,10 @@ class SmallConvolutionsInFloat32(TorchFunctionMode):
             )
 
 
-def _small_in_bfloat16(image: torch.Tensor) -> bool:
-    """Return whether autocast would convolve (batch, channels, *size) on the CPU with a size up to ``SMALL``."""
-    on_cpu = image.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return on_cpu and min(image.shape[2:]) <= SMALL
+def correct_convolutions(device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context for networks on ``device``: nothing, unless it is a CPU with autocast on."""
+    wrong = device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return SmallConvolutionsInFloat32() if wrong else nullcontext()
 
 
 def _float32(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..losses import LossTerms, segmentation_loss
+from ..losses import LossTerms, loss_of_logits
 from ..surround import centred
 from .model import DiffDGSS
 
@@ -72,6 +72,4 @@ def diffdgss_loss(
         logits = model.logits_at(image, int(t[0]) % len(model.sizes.times), frozen=frozen)
     else:
         logits = model(image)
-    cross_entropy, dice = segmentation_loss(logits, label, counted)
-    total = cross_entropy + gamma * dice
-    return LossTerms(total, cross_entropy, dice, torch.zeros_like(dice))
+    return loss_of_logits(logits, label, gamma, counted)
