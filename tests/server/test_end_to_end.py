@@ -27,7 +27,7 @@ from napari_ldseg.scans.files import read_labels, write_like
 
 SCAN = Path(__file__).parents[2] / "sample_data" / "mri_phantom.nii.gz"
 MODEL = "mri-phantom"
-STARTING_SECONDS = 240
+STARTING_SECONDS, TRAINING_SECONDS = 240, 300
 
 
 def free_port():
@@ -119,6 +119,18 @@ def test_points_and_scribbles_change_the_labels(server, local, tmp_path):
     assert params["conditioned"]["strokes"] == 1 and not params["calibrated"]["intervals"]
 
 
+def test_a_point_holds_where_it_is_set(server, local):
+    client, _ = server
+    inside = np.argwhere(local.labels == 1)[0]
+    point = [int(n) for n in inside[::-1]]  # clients name voxels (x, y, z)
+    file, params = client.infer(
+        f"{MODEL}-points", "first", {"N": 3, "seed": 5, "background": [point]}
+    )
+    labels = read_labels(file).array
+    assert labels[tuple(inside)] == 0 and not np.array_equal(labels, local.labels)
+    assert not params["calibrated"]["intervals"]
+
+
 def test_the_next_case_is_the_one_with_the_highest_expected_error(server):
     found = server[0].next_sample("expected_error", {"model": MODEL})
     assert found["id"] in ("first", "second") and 0 <= found["expected_error"] <= 1
@@ -139,4 +151,39 @@ def test_bad_requests_are_sentences_and_the_server_stays(server, tmp_path):
         with pytest.raises(MONAILabelClientException) as error:
             client.infer(MODEL, image, params, file=file)
         assert f"Status: {status}" in error.value.msg and "detail" in error.value.msg
+    with pytest.raises(MONAILabelClientException) as error:
+        client.save_label("nothing", str(SCAN), tag="final")
+    assert "Status: 404" in error.value.msg and "nothing" in error.value.msg
     assert client.info()["name"] == "LDSeg"
+
+
+def test_a_model_trained_on_final_labels_is_offered_once_it_is_adopted(server, local, tmp_path):
+    client, studies = server
+    for name, value in (("third", 7), ("fourth", 9)):  # other voxels, so other cases
+        changed = local.scan.array.copy()
+        changed[0, 0, 0] += value
+        write_like(studies / f"{name}.nii.gz", changed, local.scan)
+    labels = write_like(tmp_path / "labels.nii.gz", local.labels, local.scan)
+    end = time.monotonic() + STARTING_SECONDS
+    while not {"third", "fourth"} <= set(client.datastore()["objects"]):  # it looks now and then
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    for name in ("third", "fourth"):
+        client.save_label(name, str(labels), tag="final")
+
+    def trained(**params):
+        client.train_start(MODEL, params)
+        end = time.monotonic() + TRAINING_SECONDS
+        while (status := client.train_status())["status"] == "RUNNING":
+            assert time.monotonic() < end, status
+            time.sleep(0.5)
+        return status
+
+    status = trained(pace="quick", updates=2)
+    assert status["status"] == "DONE"
+    name = f"{MODEL}-2"
+    assert name not in client.info()["models"]
+    trained(adopt=name)
+    assert name in client.info()["models"]
+    file, params = client.infer(name, "third", {"N": 1})
+    assert read_labels(file).array.shape == local.labels.shape and params["model"] == name

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
 import json
 import logging
+import pkgutil
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import anyio
 from anyio import CapacityLimiter
 from fastapi import APIRouter, Body, Depends, HTTPException
-from fastapi.routing import APIRoute, request_response
+from fastapi.routing import APIRoute
+from monailabel import endpoints
 from monailabel.config import settings
 from monailabel.endpoints.activelearning import sample
 from monailabel.endpoints.user.auth import RBAC
@@ -70,27 +74,36 @@ def install(app: Served) -> None:
     """Put the endpoints of ``app`` before those of MONAI Label's server in this process, and the guard before all."""
     from monailabel.app import app as api
 
-    for route in api.router.routes:
-        if isinstance(route, APIRoute) and route.endpoint.__module__.startswith("monailabel."):
-            _run_in_thread(route)
     api.router.routes[:0] = _router(app).routes
     api.middleware_stack = Guard(api.middleware_stack, app.access, app.most_bytes)
 
 
-def _run_in_thread(route: APIRoute) -> None:
-    """Let the endpoint of ``route``, which waits without letting others run, do so in a thread.
+def run_in_threads() -> None:
+    """Let MONAI Label's endpoints, which wait without letting others run, do so in threads.
+
+    To be called once, before ``monailabel.app`` is imported: older FastAPI copies the endpoints then.
+    """
+    for found in pkgutil.iter_modules(endpoints.__path__, f"{endpoints.__name__}."):
+        router = getattr(importlib.import_module(found.name), "router", None)
+        for route in getattr(router, "routes", ()):
+            if isinstance(route, APIRoute) and inspect.iscoroutinefunction(route.endpoint):
+                route.endpoint = _in_thread(route.endpoint)
+
+
+def _in_thread(endpoint: Callable) -> Callable:
+    """Return ``endpoint`` with its work in a thread, and with an error as a sentence.
 
     Only the proxy to the PACS runs several at a time; the datastore is not made for it.
     """
-    endpoint: Callable = route.endpoint
-    together = endpoint.__module__ == PROXY
     limiter: list[CapacityLimiter] = []
 
+    @wraps(endpoint)  # FastAPI reads the parameters of the original
     async def threaded(**values: Any) -> Any:
         for value in values.values():
             if isinstance(value, Request):
                 await value.body()  # it can only be read here
         if not limiter:
+            together = endpoint.__module__ == PROXY
             limiter.append(CapacityLimiter(16) if together else _one_at_a_time())
         try:
             return await anyio.to_thread.run_sync(
@@ -99,8 +112,7 @@ def _run_in_thread(route: APIRoute) -> None:
         except Exception as error:
             raise _http_error(error) from error
 
-    route.dependant.call = threaded
-    route.app = request_response(route.get_route_handler())
+    return threaded
 
 
 _limiters: list[CapacityLimiter] = []
