@@ -1,16 +1,21 @@
 """LDSeg and its rivals, trained for the same time and measured on the same frames.
 
-python benchmarks/rivals.py -o FOLDER [--hours H] [--only NAME ...] [--cases N]
+python benchmarks/rivals.py -o FOLDER [--data camus] [--hours H] [--only NAME ...] [--cases N]
 
 CAMUS (LDSEG_DATA/camus) at 64 x 64 pixels, with split and augmentation of the bundled model. Each rival is a
-configuration of ``napari-ldseg train`` and is trained on one core: the seconds per update are measured first,
-and as many updates follow as fill H hours. So nothing else should run on that core; set OMP_NUM_THREADS=1.
+configuration of ``napari-ldseg train`` and is trained on one core: the CPU seconds per update are measured
+first, and as many updates follow as fill H hours. Set OMP_NUM_THREADS=1. nnU-Net, which has an environment of its
+own, is in rivals_nnunet.py.
 
 Measured on the first N test frames: DSC (mean of the structures) of one sample in K steps; DSC and NSD (2
 pixels) of the mean of 10 samples, with the better of K = 2 and 10; and how much DSC one sample loses on images
 with noise of SD 0.1 and 0.2. "K needed" is the smallest K whose DSC is within 0.01 of the best K's. Seconds
 (encode, K needed or 2 steps, decode) and peak resident memory, Python and PyTorch included, are those of one
 sample of a random image in a process of its own. Deterministic networks have one answer and no steps.
+
+With ``--data lidc`` (LIDC_READERS, made by scripts/lidc_readers.py) the same rivals learn from the masks of four
+readers, at the same size. Measured is GED^2 of 16 samples to the readers, with the better of K = 2 and 10; a
+deterministic network has one sample.
 
 Rows are kept in FOLDER as row.json and are not trained again; the table and rivals.json have all of them.
 """
@@ -22,7 +27,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +44,22 @@ from napari_ldseg.checkpoint.file import Checkpoint
 from napari_ldseg.datasets.case import Case
 from napari_ldseg.evaluation.noise import add_noise
 from napari_ldseg.evaluation.overlap import evaluate, overlap
+from napari_ldseg.evaluation.readers import energy_distance, sample_labels
 from napari_ldseg.evaluation.surface import surface_metrics
+from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.model.fast import inference_copy
+from napari_ldseg.scans.scan import Scan
 from napari_ldseg.training.loop import train
 from napari_ldseg.training.run import CHECKPOINT
 
-DATA = "CAMUS, 2- and 4-chamber views, split of models/splits/camus.json"
+DATA = {
+    "camus": "CAMUS, 2- and 4-chamber views, split of models/splits/camus.json",
+    "lidc": "LIDC-IDRI, nodules with up to four readers, split of models/splits/lidc.json",
+}
+TRAINED_SIZE = {"camus": 128, "lidc": 64}  # of the bundled models, in pixels
 STEPS = 1, 2, 5, 10, 50
-SAMPLES = 10
+SAMPLES, SAMPLES_FOR_GED = 10, 16
 TOLERANCE = 0.01  # DSC
 NSD_PIXELS = 2.0
 NOISE = 0.1, 0.2
@@ -68,7 +80,7 @@ FULL_SIZE = {
     "denoiser_attention": [3],
 }
 
-# The changes of each rival against models/camus.yaml, as dotted names of the configuration.
+# The changes of each rival against the bundled model's configuration, as dotted names of the configuration.
 RIVALS: dict[str, dict[str, Any]] = {
     "LDSeg": {},
     "LSegDiff": {"training.autoencoder_updates": 1},  # its share is known after the timing
@@ -80,37 +92,38 @@ RIVALS: dict[str, dict[str, Any]] = {
         "architecture": {"image_widths": [12, 12, 24, 48, 96, 192]},
     },
 }
+NAMES = [*RIVALS, "nnU-Net"]
 
 
-def configuration(name: str, updates: int) -> dict[str, Any]:
+def configuration(data: str, name: str, updates: int) -> dict[str, Any]:
     """Return the configuration of the rival ``name`` for a training of so many updates (at least 2)."""
-    config = yaml.safe_load((MODELS / "camus.yaml").read_text())
+    config = yaml.safe_load((MODELS / f"{data}.yaml").read_text())
     config = changed(config, {"name": name} | RIVALS[name])
     config["data"]["split"] = str((MODELS / config["data"]["split"]).resolve())
     config["grid"]["size"] = [SIZE, SIZE]
     config["training"] |= {"updates": updates, "validate_every": updates}
-    config["training"]["augmentation"]["shift"] *= SIZE / 128
+    config["training"]["augmentation"]["shift"] *= SIZE / TRAINED_SIZE[data]
     if "autoencoder_updates" in config["training"]:
         config["training"]["autoencoder_updates"] = max(1, round(AUTOENCODER_SHARE * updates))
     return config
 
 
-def seconds_per_update(name: str, folder: Path) -> float:
-    """Return the wall seconds of one update with images that are in memory, the mean over a run's stages."""
-    config = configuration(name, TIMED_UPDATES)
+def seconds_per_update(data: str, name: str, folder: Path) -> float:
+    """Return the CPU seconds of one update with images that are in memory, the mean over a run's stages."""
+    config = configuration(data, name, TIMED_UPDATES)
     first = 0
     if "autoencoder_updates" in config["training"]:
         first = TIMED_UPDATES
         config["training"] |= {"autoencoder_updates": first, "updates": 2 * TIMED_UPDATES}
     settings, metadata, training, _, _ = prepare(config, folder)
     few = training[: 2 * settings.training.batch_size]  # all read in the first two updates
-    times = [time.perf_counter()]
+    times = [time.process_time()]
     train(
         metadata,
         few,
         (),
         settings.training,
-        on_progress=lambda progress: times.append(time.perf_counter()),
+        on_progress=lambda progress: times.append(time.process_time()),
     )
     durations = np.diff(times)
     last = float(np.median(durations[first + WARM_UPDATES :]))
@@ -120,20 +133,20 @@ def seconds_per_update(name: str, folder: Path) -> float:
     return share * float(np.median(durations[WARM_UPDATES:first])) + (1 - share) * last
 
 
-def trained(name: str, folder: Path, hours: float) -> tuple[Checkpoint, dict[str, Any]]:
+def trained(data: str, name: str, folder: Path, hours: float) -> tuple[Checkpoint, dict[str, Any]]:
     """Return the rival's checkpoint and its row in ``folder``, which says how long it was trained."""
     file = folder / "row.json"
     row = json.loads(file.read_text()) if file.is_file() else {}
     if row.get("hours", hours) != hours:
         raise SystemExit(f"{folder} was trained for {row['hours']} hours; choose another folder.")
     if not row:
-        seconds = seconds_per_update(name, folder)
+        seconds = seconds_per_update(data, name, folder)
         updates = max(2, round(3600 * hours / seconds))
         row = {"hours": hours, "seconds_per_update": seconds, "updates": updates}
         write_json(file, row)
     new = not (folder / CHECKPOINT).is_file()
     started = time.perf_counter()
-    checkpoint = train_row(configuration(name, row["updates"]), folder, ())
+    checkpoint = train_row(configuration(data, name, row["updates"]), folder, ())
     if new:
         row["hours_since_last_start"] = (time.perf_counter() - started) / 3600
         write_json(file, row)
@@ -179,16 +192,46 @@ def mean_of_samples(
     checkpoint: Checkpoint, cases: Sequence[Case], samples: int, steps: int
 ) -> dict[str, float]:
     """Return DSC and NSD of the mean of ``samples`` samples, means over cases and structures."""
+
+    def label_map(scan: Scan) -> np.ndarray:
+        return segment(checkpoint, scan, samples, steps=steps, device="cpu").labels
+
     classes = checkpoint.metadata.architecture.classes
+    return {"samples": samples, "steps": steps, **scores(label_map, cases, classes)}
+
+
+def scores(
+    label_map: Callable[[Scan], np.ndarray], cases: Sequence[Case], classes: int
+) -> dict[str, float]:
+    """Return DSC and NSD of the label maps, means over cases and structures."""
     values = []
     for case in cases:
         scan, expert = case.read()
-        labels = segment(checkpoint, scan, samples, steps=steps, device="cpu").labels
+        labels = label_map(scan)
         spacing = (1.0,) * labels.ndim  # pixels
         nsd = surface_metrics(labels, expert, classes, spacing, NSD_PIXELS)[1]
         values.append([overlap(labels, expert, classes)[0], nsd])
     dsc, nsd = np.nanmean(np.array(values), axis=(0, 2))
-    return {"samples": samples, "steps": steps, "dsc": float(dsc), "nsd": float(nsd)}
+    return {"dsc": float(dsc), "nsd": float(nsd)}
+
+
+def measure_readers(checkpoint: Checkpoint, cases: Sequence[Case], file: Path) -> dict[str, Any]:
+    """Return the mean GED^2 to the readers of ``cases`` by number of steps."""
+    deterministic = checkpoint.metadata.deterministic
+    samples, classes = 1 if deterministic else SAMPLES_FOR_GED, len(checkpoint.metadata.classes)
+    found = {}
+    for steps in (1,) if deterministic else (2, 10):
+        distances = []
+        for case in cases:
+            sampler = PosteriorSampler(
+                checkpoint, case.read_scan(), steps=steps, device="cpu", keep_labels=True
+            )
+            for _ in sampler.run(samples):
+                pass
+            readers = [read() for read in case.read_labels]
+            distances.append(energy_distance(sample_labels(sampler.posterior), readers, classes))
+        found[f"{steps}"] = float(np.mean(distances))
+    return {"cases": len(cases), "ged": found}
 
 
 def with_noise(case: Case, sd: float) -> Case:
@@ -252,14 +295,14 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
     return machine.table(heads, lines)
 
 
-def folder_of(name: str, output: Path) -> Path:
+def folder_of(data: str, name: str, output: Path) -> Path:
     """Return the folder of the rival ``name``."""
-    return output / name.replace(" ", "-")
+    return output / data / name.replace(" ", "-")
 
 
-def finished(output: Path) -> dict[str, dict[str, Any]]:
+def finished(data: str, output: Path) -> dict[str, dict[str, Any]]:
     """Return the rows in ``output`` that have been measured, also by earlier calls."""
-    files = {name: folder_of(name, output) / "row.json" for name in RIVALS}
+    files = {name: folder_of(data, name, output) / "row.json" for name in NAMES}
     rows = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
     return {name: row for name, row in rows.items() if "figures" in row}
 
@@ -277,6 +320,7 @@ def main() -> None:
     """Train and measure the missing rows and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--data", default="camus", choices=list(DATA))
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--only", nargs="*", default=list(RIVALS), choices=list(RIVALS))
     parser.add_argument("--cases", type=int, default=40)
@@ -290,20 +334,28 @@ def main() -> None:
     if arguments.output is None:
         parser.error("-o FOLDER is missing")
     output = arguments.output.resolve()
+    data = arguments.data
     for name in arguments.only:
-        folder = folder_of(name, output)
+        folder = folder_of(data, name, output)
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint, row = trained(name, folder, arguments.hours)
-        cases = prepare(configuration(name, row["updates"]), folder).held_out[: arguments.cases]
+        checkpoint, row = trained(data, name, folder, arguments.hours)
+        config = configuration(data, name, row["updates"])
+        cases = prepare(config, folder).held_out[: arguments.cases]
         if row.get("figures", {}).get("cases") != len(cases):
-            row["figures"] = measure(checkpoint, cases, folder / CHECKPOINT)
+            figures = measure_readers if data == "lidc" else measure
+            row["figures"] = figures(checkpoint, cases, folder / CHECKPOINT)
             write_json(folder / "row.json", row)
         print(f"{name}: {row}", file=sys.stderr, flush=True)
-    rows = finished(output)
-    described = machine.describe(hours=arguments.hours)
-    content = {"machine": described, "data": DATA, "hours": arguments.hours, "rows": rows}
-    write_json(output / "rivals.json", content)
-    print(f"{described}\n{DATA}\n\n{table(rows)}")
+    report(output, arguments.hours)
+
+
+def report(output: Path, hours: float) -> None:
+    """Write all rows in ``output`` as rivals.json, and print the table."""
+    rows = finished("camus", output)
+    described = machine.describe(hours=hours)
+    content = {"machine": described, "data": DATA, "hours": hours, "rows": rows}
+    write_json(output / "rivals.json", content | {"readers": finished("lidc", output)})
+    print(f"{described}\n\n{table(rows)}")
 
 
 if __name__ == "__main__":
