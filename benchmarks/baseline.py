@@ -29,7 +29,7 @@ def main() -> None:
     changes = {
         "name": f"Res-UNet {arguments.model}",
         "networks": "res-unet",
-        "architecture": {"image_widths": WIDTHS, "label_widths": WIDTHS},
+        "architecture": {"image_widths": WIDTHS},
         "data.split": str((MODELS / config["data"]["split"]).resolve()),
         "training.updates": arguments.updates,
         "training.validate_every": arguments.updates,
