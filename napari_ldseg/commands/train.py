@@ -64,10 +64,13 @@ def train(
         from ..inference.distributed import make_fabric
         from ..training.run import run_training
         from ..training.run_folder import TrainingStopped
+        from ..training.stages import trains_parts
 
-        fabric = make_fabric(accelerator, devices, nodes, given.training.precision)
+        settings = given.training
+        parts = trains_parts(given.networks, settings)
+        fabric = make_fabric(accelerator, devices, nodes, settings.precision, parts=parts)
 
-        with ProgressBar(given.training.updates, "updates", enabled=fabric.is_global_zero) as bar:
+        with ProgressBar(settings.updates, "updates", enabled=fabric.is_global_zero) as bar:
             try:
                 path = run_training(
                     given,

@@ -58,6 +58,7 @@ def make_fabric(
     nodes: int | None = None,
     precision: str = "32-true",
     timeout: datetime.timedelta = datetime.timedelta(minutes=30),
+    parts: bool = False,
 ) -> Fabric:
     """Return a launched Fabric; this call returns in every process of the run.
 
@@ -78,6 +79,8 @@ def make_fabric(
         A precision of Lightning Fabric, or "auto", see ``training_precision``.
     timeout
         How long one process waits for another before it fails.
+    parts
+        Whether an update of a training may use a part of the networks only.
 
     Raises
     ------
@@ -116,7 +119,9 @@ def make_fabric(
             devices=devices,
             num_nodes=nodes,
             precision=training_precision(precision, kind),  # type: ignore[arg-type]
-            strategy="auto" if single_process else DDPStrategy(timeout=timeout),
+            strategy="auto"
+            if single_process
+            else DDPStrategy(timeout=timeout, find_unused_parameters=parts),
         )
         if not os.environ.get("LT_CLI_USED"):
             fabric.launch()

@@ -266,7 +266,7 @@ def _check(
 ) -> None:
     if not training:
         raise LDSegError("There are no training cases; add some images with labels.")
-    check_stages(metadata, settings, fabric.world_size)
+    check_stages(metadata, settings)
     if settings.batch_size % fabric.world_size:
         raise LDSegError(
             f"A batch of {settings.batch_size} cannot be divided among {fabric.world_size} devices; make "

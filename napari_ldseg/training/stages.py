@@ -22,13 +22,18 @@ def first_stage(settings: TrainingSettings) -> int:
     return settings.diffusion_updates or settings.autoencoder_updates
 
 
-def check_stages(metadata: Metadata, settings: TrainingSettings, processes: int) -> None:
+def trains_parts(networks: str, settings: TrainingSettings) -> bool:
+    """Return whether an update may use a part of the networks only."""
+    return networks == "diffdgss" or first_stage(settings) > 0
+
+
+def check_stages(metadata: Metadata, settings: TrainingSettings) -> None:
     """Check that the networks have the stages that ``settings`` ask for, and that each has something to train.
 
     Raises
     ------
     LDSegError
-        If not, or if the label autoencoder is to be trained first by several ``processes``.
+        If not.
     """
     for name, networks, family, second in (
         ("diffusion_updates", "diffdgss", "diffdgss", "the interpreter"),
@@ -44,10 +49,6 @@ def check_stages(metadata: Metadata, settings: TrainingSettings, processes: int)
             )
     if not settings.autoencoder_updates:
         return
-    if processes > 1:
-        raise LDSegError(
-            "training.autoencoder_updates trains on one device; choose one, or remove it."
-        )
     for stage in _trained(metadata, settings, 1), _trained(metadata, settings, settings.updates):
         if not stage:
             raise LDSegError(

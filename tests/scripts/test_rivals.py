@@ -9,18 +9,20 @@ from napari_ldseg.training.config import read_config
 from napari_ldseg.training.stages import check_stages
 
 
-def read(name, folder):
+def read(data, name, folder):
     file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(rivals.configuration(name, 100)))
+    file.write_text(yaml.safe_dump(rivals.configuration(data, name, 100)))
     return read_config(file)
 
 
+@pytest.mark.parametrize("data", rivals.DATA)
 @pytest.mark.parametrize("name", rivals.RIVALS)
-def test_each_rival_is_a_configuration(name, tmp_path, monkeypatch):
+def test_each_rival_is_a_configuration(data, name, tmp_path, monkeypatch):
     monkeypatch.setenv("LDSEG_DATA", str(tmp_path))
-    config, ours = read(name, tmp_path), read("LDSeg", tmp_path)
+    monkeypatch.setenv("LIDC_READERS", str(tmp_path))
+    config, ours = read(data, name, tmp_path), read(data, "LDSeg", tmp_path)
     metadata = config.metadata([], "no split")
-    check_stages(metadata, config.training, 1)
+    check_stages(metadata, config.training)
     first = 30 if name == "LSegDiff" else 0
     assert config.training == ours.training.model_copy(update={"autoencoder_updates": first})
     assert (config.data, config.grid) == (ours.data, ours.grid)
@@ -30,7 +32,7 @@ def test_each_rival_is_a_configuration(name, tmp_path, monkeypatch):
 
 
 def test_the_shortest_training_has_both_stages():
-    training = rivals.configuration("LSegDiff", 2)["training"]
+    training = rivals.configuration("camus", "LSegDiff", 2)["training"]
     assert (training["autoencoder_updates"], training["updates"]) == (1, 2)
 
 

@@ -5,14 +5,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from napari_ldseg.checkpoint.file import load_checkpoint
+from napari_ldseg.cli import app
 from napari_ldseg.errors import LDSegError
+from napari_ldseg.training.log import read_log
 from napari_ldseg.training.loop import train
+from napari_ldseg.training.run import CHECKPOINT
 from napari_ldseg.training.run_folder import TrainingStopped
-from napari_ldseg.training.stages import check_stages
 
-from ..discs import discs, equal, settings
+from ..discs import WIDTHS, discs, equal, settings, write_discs
+from ..forked import Command
 from .test_training import Spy
+from .test_training_run import configuration
 
 AUTOENCODER = {"label_encoder", "label_decoder"}
 DIFFUSION = {"image_encoder", "denoiser"}
@@ -116,7 +122,32 @@ def test_other_networks_have_no_autoencoder(tiny_metadata, assert_sentence):
     assert_sentence(error, "autoencoder_updates is for LDSeg networks only")
 
 
-def test_several_processes_are_refused(disc_metadata, assert_sentence):
-    with pytest.raises(LDSegError) as error:
-        check_stages(disc_metadata(2), settings(**STAGES), processes=2)
-    assert_sentence(error, "autoencoder_updates trains on one device")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"training": {"autoencoder_updates": 3}},
+        {"networks": "diffdgss", "training": {"diffusion_updates": 3}},
+        {"networks": "diffdgss", "training": {"end_to_end": True}},
+    ],
+    ids=["autoencoder", "diffusion", "end to end"],
+)
+@pytest.mark.usefixtures("without_plots", "few_steps")
+def test_two_processes_train_in_stages(changes, tmp_path):
+    sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in WIDTHS.items()}
+    if "networks" in changes:
+        sizes = {"widths": [8, 8, 8], "times": [1, 50]}
+    training = {"updates": 6, "batch_size": 4, "validate_every": 6} | changes["training"]
+    others = {k: v for k, v in changes.items() if k != "training"}
+    path = configuration(write_discs(tmp_path, 20), training, architecture=sizes, **others)
+    line = ["train", path, "-o", tmp_path / "two", "--accelerator", "cpu", "--devices", "2"]
+    process = Command(*line)
+    output = process.communicate(240)
+    assert process.returncode == 0, output
+    assert len(read_log(tmp_path / "two" / "log.csv")) == 6
+    if changes["training"].get("autoencoder_updates"):
+        answer = CliRunner().invoke(app, ["train", str(path), "-o", str(tmp_path / "one")])
+        assert answer.exit_code == 0, answer.stderr
+        one, two = (load_checkpoint(tmp_path / name / CHECKPOINT).model for name in ("one", "two"))
+        for key, value in one.state_dict().items():
+            torch.testing.assert_close(two.state_dict()[key], value, rtol=1e-3, atol=2e-5)
