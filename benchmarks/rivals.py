@@ -74,7 +74,6 @@ FULL_SIZE = {
     "image_encoder": "nearest",
     "label_widths": [16],
     "image_widths": [16],
-    "latent_channels": 4,
     "embedding_channels": 1,
     "denoiser_widths": [24, 48, 96, 128],
     "denoiser_attention": [3],
@@ -101,6 +100,8 @@ def configuration(data: str, name: str, updates: int) -> dict[str, Any]:
     config = changed(config, {"name": name} | RIVALS[name])
     config["data"]["split"] = str((MODELS / config["data"]["split"]).resolve())
     config["grid"]["size"] = [SIZE, SIZE]
+    if "label_encoder" in config.get("architecture", {}):
+        config["architecture"]["latent_channels"] = len(config["classes"])
     config["training"] |= {"updates": updates, "validate_every": updates}
     config["training"]["augmentation"]["shift"] *= SIZE / TRAINED_SIZE[data]
     if "autoencoder_updates" in config["training"]:
