@@ -39,6 +39,10 @@ import yaml
 from baseline import WIDTHS
 from rows import MODELS, changed, prepare, train_row
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from accuracy_tables import rivals_table
+
 from napari_ldseg import load_checkpoint
 from napari_ldseg.checkpoint.file import Checkpoint
 from napari_ldseg.datasets.case import Case
@@ -232,7 +236,7 @@ def measure_readers(checkpoint: Checkpoint, cases: Sequence[Case], file: Path) -
             readers = [read() for read in case.read_labels]
             distances.append(energy_distance(sample_labels(sampler.posterior), readers, classes))
         found[f"{steps}"] = float(np.mean(distances))
-    return {"cases": len(cases), "ged": found}
+    return {"cases": len(cases), "samples": samples, "ged": found}
 
 
 def with_noise(case: Case, sd: float) -> Case:
@@ -263,39 +267,6 @@ def sample(file: str, size: int, steps: int) -> None:
     print(seconds, machine.peak_mib())
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """Return the rows as Markdown."""
-    heads = [
-        "",
-        *(f"DSC, K = {k}" for k in STEPS),
-        "K needed",
-        "DSC, mean of 10",
-        "NSD, mean of 10",
-    ]
-    heads += [f"DSC lost, SD {sd}" for sd in NOISE]
-    heads += [f"s, {size}" for size in SIZES] + [f"MiB, {size}" for size in SIZES]
-    heads += ["million weights", "updates", "s per update"]
-    lines = []
-    for name, row in rows.items():
-        figures = row["figures"]
-        mean, costs = figures["mean_of_samples"], figures["cost"].values()
-        lines.append(
-            [
-                name,
-                *(_three(figures["dsc"].get(f"{k}")) for k in STEPS),
-                figures["steps_needed"] or "–",
-                *(_three(mean[metric]) for metric in ("dsc", "nsd")),
-                *map(_three, figures["noise_loss"].values()),
-                *(_three(one["seconds"]) for one in costs),
-                *(f"{one['mib']:.0f}" for one in costs),
-                f"{figures['weights'] / 1e6:.2f}",
-                row["updates"],
-                _three(row["seconds_per_update"]),
-            ]
-        )
-    return machine.table(heads, lines)
-
-
 def folder_of(data: str, name: str, output: Path) -> Path:
     """Return the folder of the rival ``name``."""
     return output / data / name.replace(" ", "-")
@@ -306,10 +277,6 @@ def finished(data: str, output: Path) -> dict[str, dict[str, Any]]:
     files = {name: folder_of(data, name, output) / "row.json" for name in NAMES}
     rows = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
     return {name: row for name, row in rows.items() if "figures" in row}
-
-
-def _three(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -352,11 +319,10 @@ def main() -> None:
 
 def report(output: Path, hours: float) -> None:
     """Write all rows in ``output`` as rivals.json, and print the table."""
-    rows = finished("camus", output)
-    described = machine.describe(hours=hours)
-    content = {"machine": described, "data": DATA, "hours": hours, "rows": rows}
-    write_json(output / "rivals.json", content | {"readers": finished("lidc", output)})
-    print(f"{described}\n\n{table(rows)}")
+    content = {"machine": machine.describe(hours=hours), "data": DATA, "hours": hours}
+    content |= {"rows": finished("camus", output), "readers": finished("lidc", output)}
+    write_json(output / "rivals.json", content)
+    print(f"{content['machine']}\n\n{rivals_table(content)}")
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def measure_readers(trainer: Any, cases: Sequence[Case]) -> dict[str, Any]:
         energy_distance([predict(c.read_scan())], [read() for read in c.read_labels], classes)
         for c in cases
     ]
-    return {"cases": len(cases), "ged": {"1": float(np.mean(distances))}}
+    return {"cases": len(cases), "samples": 1, "ged": {"1": float(np.mean(distances))}}
 
 
 def main() -> None:

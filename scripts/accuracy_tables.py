@@ -106,45 +106,62 @@ def tables(name: str) -> str:
     return "\n".join(lines)
 
 
-def rivals_table() -> str:
-    """Return what benchmarks/rivals.py measured of LDSeg and its rivals, as two tables in Markdown."""
-    rows = json.loads((DATA / "rivals.json").read_text(encoding="utf-8"))["rows"]
+def rivals_table(content: dict[str, Any] | None = None) -> str:
+    """Return what benchmarks/rivals.py measured of LDSeg and its rivals, as tables in Markdown.
+
+    ``content`` is that of its rivals.json, by default of the one in docs/data.
+    """
+    if content is None:
+        content = json.loads((DATA / "rivals.json").read_text(encoding="utf-8"))
+    return "\n\n".join(
+        markdown(head, lines)
+        for head, *lines in (
+            _accuracy_of_rivals(content["rows"]),
+            _price_of_rivals(content["rows"]),
+            _readers_of_rivals(content.get("readers", {})),
+        )
+        if lines
+    )
+
+
+def _accuracy_of_rivals(rows: dict[str, Any]) -> list[tuple[str, ...]]:
     steps = ("1", "2", "10", "50")
-    sizes = list(next(iter(rows.values()))["figures"]["cost"])
-    accuracy = [
+    table = [
         (
             *("method", "updates", *(f"DSC, K = {k}" for k in steps), "steps needed"),
             *("DSC, mean of 10", "NSD, mean of 10", "DSC lost to noise of SD 0.2"),
         )
     ]
-    price = [
-        ("method", "million weights", *(f"s, {n}" for n in sizes), *(f"MiB, {n}" for n in sizes))
-    ]
     for name, row in rows.items():
         figures = row["figures"]
-        dsc, mean = figures["dsc"], figures["mean_of_samples"]
-        single = figures["steps_needed"] is None
-        accuracy.append(
-            (
-                *(name, str(row["updates"])),
-                *(f"{dsc[k]:.3f}" if k in dsc else "-" for k in steps),
-                "-" if single else str(figures["steps_needed"]),
-                *(
-                    f"{mean['dsc']:.3f}",
-                    f"{mean['nsd']:.3f}",
-                    f"{figures['noise_loss']['0.2']:.3f}",
-                ),
-            )
-        )
-        costs = figures["cost"].values()
-        price.append(
-            (
-                *(name, f"{figures['weights'] / 1e6:.2f}"),
-                *(f"{one['seconds']:.3f}" for one in costs),
-                *(f"{one['mib']:.0f}" for one in costs),
-            )
-        )
-    return "\n\n".join(markdown(head, rows) for head, *rows in (accuracy, price))
+        dsc, mean, needed = figures["dsc"], figures["mean_of_samples"], figures["steps_needed"]
+        known = (f"{dsc[k]:.3f}" if k in dsc else "-" for k in steps)
+        values = (mean["dsc"], mean["nsd"], figures["noise_loss"]["0.2"])
+        last = (f"{value:.3f}" for value in values)
+        table.append((name, str(row["updates"]), *known, str(needed or "-"), *last))
+    return table
+
+
+def _price_of_rivals(rows: dict[str, Any]) -> list[tuple[str, ...]]:
+    table: list[tuple[str, ...]] = []
+    for name, row in rows.items():
+        cost = row["figures"]["cost"]
+        if not table:
+            heads = (f"{unit}, {size}" for unit in ("s", "MiB") for size in cost)
+            table.append(("method", "million weights", "s per update", *heads))
+        figures = (f"{row['figures']['weights'] / 1e6:.2f}", f"{row['seconds_per_update']:.2f}")
+        seconds = (f"{one['seconds']:.3f}" for one in cost.values())
+        table.append((name, *figures, *seconds, *(f"{one['mib']:.0f}" for one in cost.values())))
+    return table or [()]
+
+
+def _readers_of_rivals(rows: dict[str, Any]) -> list[tuple[str, ...]]:
+    table = [("method", "updates", "samples", "GED², K = 1", "GED², K = 2", "GED², K = 10")]
+    for name, row in rows.items():
+        ged = row["figures"]["ged"]
+        known = (f"{ged[k]:.3f}" if k in ged else "-" for k in ("1", "2", "10"))
+        table.append((name, str(row["updates"]), str(row["figures"]["samples"]), *known))
+    return table
 
 
 def markdown(head: Sequence[str], rows: Rows) -> str:

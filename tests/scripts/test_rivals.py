@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import rivals
 import yaml
+from accuracy_tables import rivals_table
 
 from napari_ldseg.training.config import read_config
 from napari_ldseg.training.stages import check_stages
@@ -64,9 +65,19 @@ def test_a_row_without_steps_has_dashes():
         "cost": cost,
         "weights": 2_000_000,
     }
-    head, _, line = rivals.table(
-        {"Res-UNet": {"figures": figures, "updates": 7, "seconds_per_update": 0.5}}
-    ).splitlines()
-    assert head.count("|") == line.count("|")
-    assert line.startswith("| Res-UNet | 0.900 | – | – | – | – | – | 0.900 | 0.800 |")
-    assert line.endswith("| 2.00 | 7 | 0.500 |")
+    facts = {"updates": 7, "seconds_per_update": 0.5}
+    content = {"rows": {"Res-UNet": {"figures": figures, **facts}}}
+    accuracy, price = (part.splitlines() for part in rivals_table(content).split("\n\n"))
+    for head, _, line in (accuracy, price):
+        assert head.count("|") == line.count("|")
+    assert accuracy[2] == "| Res-UNet | 7 | 0.900 | - | - | - | - | 0.900 | 0.800 | 0.020 |"
+    assert price[2].startswith("| Res-UNet | 2.00 | 0.50 | 1.000 |")
+    content["readers"] = {
+        "Res-UNet": {"figures": {"samples": 1, "ged": {"1": 0.5}}, **facts},
+        "LDSeg": {"figures": {"samples": 16, "ged": {"2": 0.4, "10": 0.3}}, **facts},
+    }
+    readers = rivals_table(content).split("\n\n")[2].splitlines()
+    assert readers[2:] == [
+        "| Res-UNet | 7 | 1 | 0.500 | - | - |",
+        "| LDSeg | 7 | 16 | - | 0.400 | 0.300 |",
+    ]
