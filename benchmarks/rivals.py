@@ -17,7 +17,8 @@ With ``--data lidc`` (LIDC_READERS, made by scripts/lidc_readers.py) the same ri
 readers, at the same size. Measured is GED^2 of 16 samples to the readers, with the better of K = 2 and 10; a
 deterministic network has one sample.
 
-Rows are kept in FOLDER as row.json and are not trained again; the table and rivals.json have all of them.
+Rows are kept in FOLDER as row.json and are not trained again; the tables, rivals.json and
+the figure rivals.png have all of them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from rows import MODELS, changed, prepare, train_row
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from accuracy_tables import rivals_table
+from rivals_figure import draw
 
 from napari_ldseg import load_checkpoint
 from napari_ldseg.checkpoint.file import Checkpoint
@@ -318,10 +320,11 @@ def main() -> None:
 
 
 def report(output: Path, hours: float) -> None:
-    """Write all rows in ``output`` as rivals.json, and print the table."""
+    """Write all rows in ``output`` as rivals.json and its figure, and print the tables."""
     content = {"machine": machine.describe(hours=hours), "data": DATA, "hours": hours}
     content |= {"rows": finished("camus", output), "readers": finished("lidc", output)}
     write_json(output / "rivals.json", content)
+    draw(content, output / "rivals.png")
     print(f"{content['machine']}\n\n{rivals_table(content)}")
 
 
