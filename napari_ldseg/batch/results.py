@@ -238,10 +238,10 @@ class CaseResults:
             _write_json(self.record_path, {**record, "status": "started", "replaced": replaced})
             for kind, (array, _) in arrays.items():
                 path = self.path(kind)
-                path.parent.mkdir(exist_ok=True)
                 if array is None:
                     path.unlink(missing_ok=True)
                 else:
+                    path.parent.mkdir(exist_ok=True)
                     os.replace(new[kind], path)
             os.replace(new_record, self.record_path)
         except OSError as error:

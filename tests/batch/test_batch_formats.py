@@ -81,6 +81,7 @@ def test_every_series_of_an_archive_is_a_case_and_found_again(scans, tmp_path, t
     arguments += ["--model", str(model), "-n", "1", "--accelerator", "cpu"]
     result = CliRunner().invoke(app, arguments)
     assert "2 segmented" in result.stdout and "bad.zip cannot be unpacked" in result.stderr
+    assert not (out / "sample_sd").exists()  # one sample has none
     remove_unpacked()
     assert "0 segmented, 2 already" in CliRunner().invoke(app, arguments).stdout
     results = {one.name: one for one in read_results(out).cases}
