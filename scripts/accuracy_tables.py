@@ -26,8 +26,8 @@ Rows = Sequence[tuple[str, ...]]
 
 
 @functools.cache
-def read_report(name: str) -> dict[str, Any]:
-    """Return the report kept for the model ``name``."""
+def read_data(name: str) -> Any:
+    """Return what is measured in docs/data under ``name``, such as the report kept for a model."""
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
@@ -43,7 +43,7 @@ def find(name: str, part: str, metric: str, **wanted: Any) -> list[Metric]:
     """Return the metrics of a report whose fields have the ``wanted`` values."""
     return [
         one
-        for one in read_report(name)["figures"]
+        for one in read_data(name)["figures"]
         if (one["part"], one["metric"]) == (part, metric)
         and all(one.get(key) == value for key, value in wanted.items())
     ]
@@ -57,7 +57,7 @@ def value_of(name: str, part: str, metric: str, **wanted: Any) -> Metric:
     LookupError
         If none or several fit.
     """
-    report = read_report(name)
+    report = read_data(name)
     if part != "readers":
         wanted.setdefault("model", report["checkpoint"]["label"])
     found = find(name, part, metric, **wanted)
@@ -98,7 +98,7 @@ def summed_up(metrics: list[Metric]) -> list[Metric]:
 
 def tables(name: str) -> str:
     """Return a sentence on what was evaluated and the tables of model ``name`` as Markdown."""
-    report = read_report(name)
+    report = read_data(name)
     lines = [evaluation(report)]
     for caption, header, rows in _tables(name, report):
         if rows:
@@ -112,7 +112,7 @@ def rivals_table(content: dict[str, Any] | None = None) -> str:
     ``content`` is that of its rivals.json, by default of the one in docs/data.
     """
     if content is None:
-        content = json.loads((DATA / "rivals.json").read_text(encoding="utf-8"))
+        content = read_data("rivals")
     return "\n\n".join(
         markdown(head, lines)
         for head, *lines in (

@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 import accuracy_tables  # noqa: E402
 import model_cards  # noqa: E402
+import retina_tables  # noqa: E402
 import review_tables  # noqa: E402
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints  # noqa: E402
@@ -105,6 +106,8 @@ FUNCTIONS = {
     "conditioning_table": review_tables.conditioning_table,
     "alternatives_table": review_tables.alternatives_table,
     "clicks_table": review_tables.clicks_table,
+    "retina_table": retina_tables.retina_table,
+    "retina_models_table": retina_tables.retina_models_table,
 }
 
 

@@ -6,10 +6,7 @@ documentation's pages ask for the tables by name (see scripts/docs_hook.py).
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from accuracy_tables import DATA, markdown
+from accuracy_tables import markdown, read_data
 
 LOOKING = 0, 1, 2  # times the time that readers are assumed to look
 METHODS = {
@@ -33,7 +30,7 @@ def regions_table() -> str:
         "share of the image",
     )
     rows = []
-    for name, model in _read("regions")["models"].items():
+    for name, model in read_data("regions")["models"].items():
         means = model["means"]
         shares = [f"{means[key]['mean']:.0%}" for key in ("regions", "boundary", "views", "band")]
         rows.append((f"`{name}`", str(model["cases"]), *shares, f"{means['image']['mean']:.1%}"))
@@ -42,7 +39,7 @@ def regions_table() -> str:
 
 def conditioning_table(name: str) -> str:
     """Return the DSC against the number of strokes of the model ``name``, as Markdown."""
-    content = _read("conditioning")
+    content = read_data("conditioning")
     strokes, model = content["settings"]["strokes"], content["models"][name]
     head = ("strokes", *map(str, strokes), f"gain at {strokes[-1]}")
     rows = []
@@ -57,7 +54,7 @@ def conditioning_table(name: str) -> str:
 
 def alternatives_table() -> str:
     """Return how near the alternatives come to each of four readers on `lidc`, as Markdown."""
-    means = _read("alternatives")["means"]["all"]
+    means = read_data("alternatives")["means"]["all"]
     titles = {
         "label map": "the label map (N = 10)",
         "alternatives": "the best of the distinct alternatives",
@@ -87,7 +84,7 @@ def clicks_table() -> str:
     )
     times = tuple(f"s, looking x {factor}" for factor in LOOKING)
     rows = []
-    for case in _read("review_gui")["cases"]:
+    for case in read_data("review_gui")["cases"]:
         name = f"{case['model']} {case['case']}"
         for reader in ("oracle", "searching"):
             for way, title in (("brush", "brush alone"), ("review", "Review tab")):
@@ -99,10 +96,6 @@ def clicks_table() -> str:
                 total = (f"{cost['hand_s'] + f * cost['looking_s']:.0f}" for f in LOOKING)
                 rows.append((*about, *counts, *total))
     return markdown((*head, *times), rows)
-
-
-def _read(name: str) -> dict[str, Any]:
-    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _interval(mean: dict[str, float]) -> str:
