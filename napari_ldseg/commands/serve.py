@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +16,14 @@ import typer
 
 from ..errors import LDSegError
 from ..utils.atomic import make_writable
+from ..utils.text import reason_of
 from .console import plain_errors
 
 NEEDS = (
     "MONAI Label is not installed here; make an environment for the server and run: pip install "
     "'napari-ldseg[server]'."
 )
+SECONDS_TO_ANSWER = 10
 WORK = Path("~/.napari-ldseg-server")
 NEEDS_PASSWORD = (
     "A server for other computers needs --password-file, or MONAI_LABEL_AUTH_ENABLE=true with an OpenID "
@@ -74,6 +78,14 @@ def serve(
             check_password(password_file)
         elif not local and not signed_in:
             raise LDSegError(NEEDS_PASSWORD)
+        check_studies(studies)
+        for folder in models or ():
+            if not folder.is_dir():
+                raise LDSegError(f"There is no folder {folder} with models; correct --models.")
+        if device != "auto":
+            from ..inference.devices import resolve_device
+
+            resolve_device(device)
         app = prepare_app(work)
         settings = {
             "models": ",".join(str(folder.resolve()) for folder in models or ()),
@@ -96,14 +108,34 @@ def serve(
         raise typer.Exit(subprocess.run(command, env=environment).returncode)
 
 
+def check_studies(studies: str) -> None:
+    """Raise LDSegError if ``studies`` is no folder, or a PACS that does not answer."""
+    if not studies.startswith(("http://", "https://")):
+        if not Path(studies).is_dir():
+            raise LDSegError(f"There is no folder {studies}; make it, or correct its name.")
+        return
+    try:
+        urllib.request.urlopen(f"{studies.rstrip('/')}/studies?limit=1", timeout=SECONDS_TO_ANSWER)
+    except urllib.error.HTTPError:
+        pass  # it answers; what it wants is told with the first request
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", None) or reason
+        raise LDSegError(f"The PACS {studies} does not answer: {reason_of(reason)}.") from error
+
+
 def check_password(file: Path) -> None:
     """Raise LDSegError if ``file`` has no password that is long enough."""
     from ..server.access import SHORTEST_PASSWORD
 
     try:
         password = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LDSegError(f"The password file {file} cannot be read: {error}.") from error
+    except OSError as error:
+        raise LDSegError(
+            f"The password file {file} cannot be read: {error.strerror or error}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise LDSegError(f"The password file {file} is no text; write one in UTF-8.") from error
     if len(password) < SHORTEST_PASSWORD:
         raise LDSegError(
             f"The password in {file} is too short; write one of at least {SHORTEST_PASSWORD} characters."

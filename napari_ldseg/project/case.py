@@ -130,6 +130,12 @@ class CaseFolder:
         """
         return self.file("journal")
 
+    @property
+    def changed(self) -> float:
+        """When the label was last changed, as seconds since 1970."""
+        files = self.file("label.nii.gz"), self.journal
+        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
     def file(self, name: str) -> Path:
         """Return the path of one of the case's files; raise LDSegError if it leads outside the project."""
         return inside(self.folder.parent, f"{self.folder.name}/{name}")

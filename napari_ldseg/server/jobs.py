@@ -60,7 +60,10 @@ class JobQueue:
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._waiting = waiting
         self._guard = threading.Lock()
-        self._submitted, self._open = 0, set[int]()  # the numbers of the jobs that wait or run
+        self._submitted, self._open = (
+            0,
+            dict[int, Job](),
+        )  # those that wait or run, by their numbers
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
@@ -80,18 +83,23 @@ class JobQueue:
         with self._guard:
             if len(self._open) > self._waiting:
                 raise Busy(
-                    f"The server is busy: {self._waiting} requests are waiting; try again in a minute."
+                    f"The server is busy: {self._waiting} requests are waiting; try again in some seconds."
                 )
             job = Job(work, self._submitted)
             self._submitted += 1
-            self._open.add(job.number)
+            self._open[job.number] = job
             self._jobs.put(job)
-        job.future.add_done_callback(lambda future: self._open.discard(job.number))
+        job.future.add_done_callback(lambda future: self._open.pop(job.number, None))
         return job
 
     def before(self, job: Job) -> int:
         """Return how many jobs come before ``job``, with the one that runs."""
         return sum(number < job.number for number in self._open.copy())
+
+    def cancel_all(self) -> None:
+        """Cancel every job."""
+        for job in list(self._open.values()):
+            job.cancel()
 
     def close(self) -> None:
         """End the thread after the jobs that were queued."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -45,10 +45,13 @@ class Request(_Fields):
     label_classes
         The class that each value of the request's label file means; None: each value is the class of that
         number, and ``BACKGROUND_VALUE`` is the background.
+    other_values
+        Values of the label file that mean something which is no class of the model.
     """
 
     points: dict[int, Points] = {}
     label_classes: dict[int, int] | None = None
+    other_values: frozenset[int] = frozenset()
 
 
 def parse_request(params: Mapping[str, Any], classes: Sequence[str]) -> Request:
@@ -70,21 +73,51 @@ def parse_request(params: Mapping[str, Any], classes: Sequence[str]) -> Request:
     for short, name in (("N", "samples"), ("K", "steps")):
         if short in given:
             given[name] = given.pop(short)
-    points: dict[int, Any] = {}
-    for name, value in {**numbers, "background": 0, "foreground": chosen}.items():
-        listed = given.get(name)
-        if isinstance(listed, list) and listed:
-            points[value] = [*points.get(value, ()), *listed]
+    points = _points(given, {**numbers, "background": 0, "foreground": chosen})
     fields = {name: given[name] for name in _Fields.model_fields if given.get(name) is not None}
+    info = given.get("label_info")
+    if info and not (isinstance(info, list) and all(isinstance(item, dict) for item in info)):
+        raise LDSegError("label_info must be a list of names, each with its value as id or idx.")
+    meanings = label_meanings(info, classes, chosen)
+    named = {item.get("id", item.get("idx", n)) for n, item in enumerate(info or (), start=1)}
+    if info and not meanings:
+        known = ", ".join(classes[1:])
+        raise LDSegError(f"label_info names no class of the model; these are {known}.")
     try:
-        meanings = label_meanings(given.get("label_info"), classes, chosen)
-        return Request(**fields, points=points, label_classes=meanings)
+        others = {value for value in named if isinstance(value, int)} - set(meanings or ())
+        return Request(**fields, points=points, label_classes=meanings, other_values=others)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = one_line(".".join(str(part) for part in first["loc"]), 100)
-        raise LDSegError(
-            f"The request's {place} is invalid: {one_line(first['msg'], 150)}."
-        ) from error
+        raise LDSegError(_reason(error, list(numbers))) from error
+
+
+def _points(given: Mapping[str, Any], values: Mapping[str, int]) -> dict[int, Any]:
+    """Return the points of the request by class; raise LDSegError if it has others, which would be lost."""
+    points: dict[int, Any] = {}
+    for name, listed in given.items():
+        if name in values and listed:
+            if not isinstance(listed, list):
+                raise LDSegError(
+                    f"The points of {one_line(name, 100)} must be a list of [x, y, z]."
+                )
+            points[values[name]] = [*points.get(values[name], ()), *listed]
+        elif isinstance(listed, list) and listed and isinstance(listed[0], list):
+            raise LDSegError(
+                f"There are points of {one_line(name, 100)}, which is no class of the model; these are "
+                f"{', '.join(values)}."
+            )
+    return points
+
+
+def _reason(error: ValidationError, classes: Sequence[str]) -> str:
+    """Return what is wrong with a request, in a sentence."""
+    first = error.errors()[0]
+    field, *rest = first["loc"]
+    if field == "points" and rest:
+        return f"A point of {classes[int(rest[0])]} in the request is not three whole numbers [x, y, z]."
+    if field == "maps":
+        return f"The request's maps must be a list with any of {', '.join(get_args(Map))}."
+    short = {"samples": " (N)", "steps": " (K)"}.get(str(field), "")
+    return f"The request's {field}{short} is invalid: {one_line(first['msg'], 150)}."
 
 
 def label_meanings(info: Any, classes: Sequence[str], chosen: int = 1) -> dict[int, int] | None:

@@ -196,6 +196,12 @@ def _evidence(
         meanings = request.label_classes
         if meanings is None:
             meanings = {BACKGROUND_VALUE: 0, **{c: c for c in range(1, classes)}}
+        unknown = np.setdiff1d(np.unique(given), [0, *meanings, *request.other_values])
+        if len(unknown):
+            raise LDSegError(
+                f"The label in the request has the value {unknown[0]}, which is no class of the model; say in "
+                "label_info what it means."
+            )
         for value, c in meanings.items():
             where = given == value
             labels[where], known[where] = c, True
@@ -207,6 +213,8 @@ def _evidence(
                 at = (*point, *[0] * len(shape))[: len(shape)]
                 if any(not 0 <= i < n for i, n in zip(at, shape, strict=True)):
                     raise LDSegError(f"The point {list(point)} is outside {scan.name}.")
+                if drawn[at] not in (0, c + 1):
+                    raise LDSegError(f"The point {list(point)} is of two classes; send it for one.")
                 drawn[at] = c + 1
         pointed = on_array_axes(drawn, scan)
         labels[pointed > 0] = pointed[pointed > 0] - 1

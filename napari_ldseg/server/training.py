@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -22,8 +22,11 @@ from ..project.folder import Project
 from ..project.images import refers_to_file
 from ..scans.files import image_files, image_hash
 from ..utils.inside import inside
+from ..utils.text import one_line
 from .segmentation import labels_on, read_request_image
 
+PACES: tuple[Pace, ...] = get_args(Pace)
+MAX_UPDATES = 1_000_000
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -36,13 +39,35 @@ class FinalLabel(NamedTuple):
     meanings: Mapping[int, int] | None
 
 
-def take_in(
-    project_folder: Path, labels: Sequence[FinalLabel], base: Path
-) -> tuple[list[str], list[str]]:
-    """Make the project's cases those of ``labels``; return their names, and a sentence for each that cannot be used.
+class TakenIn(NamedTuple):
+    """The cases of the labels, a sentence for each label that cannot be used, and the cases that were corrected since."""
 
-    The project is created if it is missing. A label counts as reviewed completely, as its author has submitted it;
-    a case whose image is known gets the new label. ``base`` is the checkpoint whose classes the labels have.
+    cases: list[str]
+    problems: list[str]
+    corrected: list[str]
+
+
+def check_training(params: Mapping[str, Any]) -> tuple[Pace, int | None]:
+    """Return pace and number of updates (None: as many as suit) of a request to train. Raises LDSegError."""
+    pace, updates = params.get("pace", PACES[0]), params.get("updates") or 0
+    if isinstance(pace, list):  # a viewer sends the choices where nobody chose
+        pace = PACES[0]
+    if pace not in PACES:
+        raise LDSegError(f"The pace {one_line(pace, 40)} is unknown; choose {' or '.join(PACES)}.")
+    if not str(updates).isdecimal() or int(updates) > MAX_UPDATES:
+        raise LDSegError(
+            f"updates must be a whole number up to {MAX_UPDATES}, not {one_line(updates, 40)}; 0 means as "
+            "many as suit."
+        )
+    return pace, int(updates) or None
+
+
+def take_in(project_folder: Path, labels: Sequence[FinalLabel], base: Path) -> TakenIn:
+    """Make cases of ``labels`` in the project.
+
+    The project is created if it is missing. A label counts as reviewed completely, as its author has submitted it. A
+    case whose image is known gets the new label, unless the case was changed after the label was submitted: somebody
+    has corrected it in napari. ``base`` is the checkpoint whose classes the labels have.
 
     Raises
     ------
@@ -50,24 +75,28 @@ def take_in(
         If the project is open elsewhere or cannot be written.
     """
     metadata = read_metadata(base)
-    problems = []
+    taken, problems, corrected = set(), [], []
     project = Project(project_folder, create=True)
     try:
         for label in labels:
             try:
-                _take_in(project, label, metadata.classes, metadata.architecture.image_channels)
+                channels = metadata.architecture.image_channels
+                name, newer = _take_in(project, label, metadata.classes, channels)
+                taken.add(name)
+                corrected += [name] if newer else []
             except LDSegError as error:
                 problems.append(f"{label.name}: {error}")
         names = [info.name for info in metadata.classes]
-        cases = selectable_cases(project, names, metadata.architecture.dims)
+        every = selectable_cases(project, names, metadata.architecture.dims)
     except OSError as error:
         raise LDSegError(
             f"{project_folder} cannot be written: {error.strerror or error}."
         ) from error
     finally:
         project.close()
+    cases = [case for case in every if case.name in taken]
     problems += [f"{case.name}: {case.problem}" for case in cases if case.problem]
-    return [case.name for case in cases if not case.problem], problems
+    return TakenIn([case.name for case in cases if not case.problem], problems, corrected)
 
 
 def train(
@@ -143,7 +172,8 @@ def _followed(run: FineTuningRun, report: Callable[[str], None]) -> Any:
 
 def _take_in(
     project: Project, label: FinalLabel, classes: Sequence[ClassInfo], channels: int
-) -> None:
+) -> tuple[str, bool]:
+    """Return the name of the label's case, and whether that was corrected since and keeps its own label."""
     scan = read_request_image(label.image, channels)
     array = labels_on(scan, label.label)
     values = label.meanings or {c: c for c in range(1, len(classes))}
@@ -159,8 +189,11 @@ def _take_in(
     for name, record in project.records().items():
         if record.image is not None and record.image.sha256 == sha256:
             case = project.case(name)
-            if not np.array_equal(case.load().label, mapped):
-                case.save(case.grid(), masks)
-            return
+            if np.array_equal(case.load().label, mapped):
+                return name, False
+            if case.changed > label.label.stat().st_mtime:
+                return name, True
+            case.save(case.grid(), masks)
+            return name, False
     refer = path if refers_to_file(scan, path) else None
-    project.add_case(label.name, scan, refer, classes, masks)
+    return project.add_case(label.name, scan, refer, classes, masks).name, False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -31,6 +33,16 @@ def safe_name(name: str | None, default: str) -> str:
     last = re.split(r"[/\\]", name or "")[-1]
     cleaned = re.sub(r"\.{2,}", ".", re.sub(r"[^\w.() +-]", "_", last)).lstrip(". ")[-150:]
     return cleaned if is_plain_name(cleaned) else default
+
+
+def keep_temporary_files_in(folder: Path) -> None:
+    """Let this process and those that it starts keep temporary files in ``folder``, emptied first.
+
+    So what a crash leaves of the uploads is deleted at the next start, and only the owner can read it.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
 
 
 def save_upload(file: IO[bytes], folder: Path, name: str, most: int = MAX_UPLOAD_BYTES) -> Path:

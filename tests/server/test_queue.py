@@ -62,6 +62,24 @@ def test_a_cancelled_job_stops_or_is_never_begun(jobs):
     assert jobs.load <= 1
 
 
+def test_the_end_of_the_server_cancels_what_runs_and_what_waits(jobs):
+    started = threading.Event()
+
+    def endless():
+        started.set()
+        while True:
+            check_cancelled()
+
+    running, waiting = jobs.submit(endless), jobs.submit(lambda: pytest.fail("was not wanted"))
+    assert started.wait(SECONDS)
+    jobs.cancel_all()
+    with pytest.raises(Cancelled):
+        running.future.result(SECONDS)
+    with pytest.raises(CancelledError):
+        waiting.future.result(SECONDS)
+    assert jobs.load == 0
+
+
 def test_jobs_whose_clients_have_gone_take_no_place(jobs):
     go = threading.Event()
     jobs.submit(go.wait)

@@ -1,28 +1,37 @@
 """From what a client sends to what it gets back, without MONAI Label."""
 
+import json
+import os
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from typer.testing import CliRunner
 
 from napari_ldseg.checkpoint.bundled import bundled_checkpoints
 from napari_ldseg.checkpoint.file import save_checkpoint
+from napari_ldseg.cli import app
+from napari_ldseg.commands import serve as serve_module
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning.model_store import ModelStore
 from napari_ldseg.inference.segment import segment
+from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.scans.files import read_labels, read_scan, write_like
 from napari_ldseg.scans.scan import LPS, Scan
 from napari_ldseg.server.catalogue import Catalogue
 from napari_ldseg.server.jobs import Cancelled, JobQueue
+from napari_ldseg.server.monai.sessions import remove_expired
 from napari_ldseg.server.next_case import next_case
 from napari_ldseg.server.request import parse_request
 from napari_ldseg.server.segmentation import answer, labels_on, read_request_image, write_reply
-from napari_ldseg.server.training import FinalLabel, adopt, take_in
+from napari_ldseg.server.training import FinalLabel, adopt, check_training, take_in
 
 from .. import dicom_files
 
@@ -198,14 +207,125 @@ def test_final_labels_become_reviewed_cases_and_new_ones_replace_them(
     drawn[3:6] = 4
     label = write_like(tmp_path / "label.nii.gz", drawn, scan)
     folder = tmp_path / "project"
-    names, problems = take_in(folder, [FinalLabel("image", path, label, {4: 1})], base)
-    assert (names, problems) == (["image"], [])
+    taken = take_in(folder, [FinalLabel("image", path, label, {4: 1})], base)
+    assert taken == (["image"], [], [])
     drawn[8] = 4
     write_like(label, drawn, scan)
-    names, _ = take_in(folder, [FinalLabel("image", path, label, {4: 1})], base)
-    assert names == ["image"]
+    assert take_in(folder, [FinalLabel("image", path, label, {4: 1})], base).cases == ["image"]
     masks = Project.for_reading(folder).case("image").load()
     np.testing.assert_array_equal(masks.label, drawn == 4)
     assert masks.complete
-    _, problems = take_in(folder, [FinalLabel("image", path, label, None)], base)
+    problems = take_in(folder, [FinalLabel("image", path, label, None)], base).problems
     assert "value 4" in problems[0]
+
+
+def test_training_keeps_corrections_and_forgets_deleted_labels(tiny_checkpoint, image, tmp_path):
+    path, scan = image
+    base, folder = save_checkpoint(tiny_checkpoint(3), tmp_path / "base"), tmp_path / "project"
+    drawn = np.zeros(scan.shape, np.uint8)
+    drawn[3:6] = 1
+    label = write_like(tmp_path / "label.nii.gz", drawn, scan)
+    final = FinalLabel("image", path, label, None)
+    assert take_in(folder, [final], base).cases == ["image"]
+    corrected = drawn.copy()
+    corrected[7] = 1
+    project = Project(folder)
+    case = project.case("image")
+    whole = np.ones(scan.shape, bool)
+    case.save(case.grid(), Masks(corrected, ~whole, whole))
+    project.close()
+    assert take_in(folder, [final], base) == (["image"], [], ["image"])
+    np.testing.assert_array_equal(Project.for_reading(folder).case("image").load().label, corrected)
+    os.utime(label, (time.time() + 5, time.time() + 5))  # submitted again
+    assert take_in(folder, [final], base) == (["image"], [], [])
+    np.testing.assert_array_equal(Project.for_reading(folder).case("image").load().label, drawn)
+    assert take_in(folder, [], base).cases == []
+
+
+def test_settings_of_a_training_are_checked():
+    assert check_training({}) == check_training({"pace": ["quick", "thorough"]}) == ("quick", None)
+    assert check_training({"pace": "thorough", "updates": "7"}) == ("thorough", 7)
+    for wrong in ({"updates": "x"}, {"updates": -1}, {"pace": "fast"}):
+        with pytest.raises(LDSegError):
+            check_training(wrong)
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"posteror": [[1, 2, 3]]}, "points of posteror, which is no class"),
+        ({"disc": "1,2,3"}, "points of disc must be a list"),
+        ({"disc": [[1, 2]]}, "point of disc in the request is not three"),
+        ({"label_info": 3}, "must be a list of names"),
+        ({"label_info": [{"name": "dsc", "id": 1}]}, "names no class of the model"),
+    ],
+)
+def test_what_the_request_knows_is_never_dropped(params, words):
+    with pytest.raises(LDSegError, match=words):
+        parse_request(params, ["background", "disc"])
+
+
+def test_values_and_points_without_a_meaning_are_refused(checkpoint, image, tmp_path):
+    _, scan = image
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[3] = 77
+    file = write_like(tmp_path / "labels.nii.gz", labels, scan)
+    classes = [info.name for info in checkpoint.metadata.classes]
+    with pytest.raises(LDSegError, match="value 77, which is no class"):
+        answer(checkpoint, scan, parse_request({"samples": 1}, classes), file, "cpu")
+    info = [{"name": "another organ", "id": 77}, {"name": classes[1], "id": 3}]
+    request = parse_request({"samples": 1, "label_info": info}, classes)
+    answer(checkpoint, scan, request, file, "cpu")  # a viewer has more structures
+    both = parse_request({classes[1]: [[1, 1, 1]], "background": [[1, 1, 1]]}, classes)
+    with pytest.raises(LDSegError, match="two classes"):
+        answer(checkpoint, scan, both, None, "cpu")
+
+
+class Sessions(dict):
+    """What ``remove_expired`` needs of MONAI Label's sessions."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.store_path = str(folder)
+
+    def get_session(self, name, update_ts, fetch_cache):
+        record = Path(self.store_path) / name / "meta.info"
+        return SimpleNamespace(**json.loads(record.read_text())) if record.exists() else None
+
+    def remove_session(self, name):
+        shutil.rmtree(Path(self.store_path) / name)
+
+
+def test_a_broken_session_does_not_keep_the_others(tmp_path):
+    for name, record in (
+        ("a-unfinished", None),
+        ("b-left", None),
+        ("c-broken", "{"),
+        ("d-expired", '{"last_access_ts": 1, "expiry": 30}'),
+        ("e-used", json.dumps({"last_access_ts": time.time(), "expiry": 30})),
+    ):
+        (tmp_path / name).mkdir()
+        if record is not None:
+            (tmp_path / name / "meta.info").write_text(record)
+        if name in ("b-left", "c-broken"):
+            os.utime(tmp_path / name, (1, 1))
+    assert remove_expired(Sessions(tmp_path)) == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a-unfinished", "e-used"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "There is no folder nowhere"),
+        (["http://127.0.0.1:9/dicom-web"], "does not answer: Connection refused"),
+        ([".", "--models", "nowhere"], "no folder nowhere with models"),
+        ([".", "--device", "cuda:77"], "no device 'cuda:77'"),
+        ([".", "--password-file", "nowhere"], "cannot be read: No such file"),
+    ],
+)
+def test_a_server_that_cannot_serve_is_not_started(arguments, words, monkeypatch, tmp_path):
+    monkeypatch.setattr(serve_module, "find_spec", lambda name: True)
+    monkeypatch.setattr(os, "execve", lambda *command: pytest.fail("it was started"))
+    answer = CliRunner().invoke(app, ["serve", *arguments, "--work", str(tmp_path / "work")])
+    assert answer.exit_code == 1 and words in answer.stderr
+    assert not (tmp_path / "work").exists()

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
+import signal
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.exception import MONAILabelError, MONAILabelException
 from monailabel.tasks.activelearning.random import Random
+from monailabel.utils.async_tasks.task import AsyncTask
 
+from ...checkpoint.file import load_checkpoint
 from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...finetuning.ranking import SAMPLES, case_error
+from ...inference.domain import look_at
 from ..access import Access
 from ..catalogue import Catalogue, Model
 from ..guard import leaves_folder
-from ..jobs import WAITING, JobQueue
+from ..jobs import WAITING, Busy, JobQueue
 from ..loaded import LoadedModel
 from ..segmentation import read_request_image
-from ..uploads import MAX_UPLOAD_BYTES
-from .datastore import Pacs
+from ..training import adopt, check_training
+from ..uploads import MAX_UPLOAD_BYTES, keep_temporary_files_in
+from .datastore import Folder, Pacs
 from .endpoints import install
+from .sessions import remove_expired
 from .tasks import POINTS, ExpectedError, FineTune, Segment, remember_error
 
 logger = logging.getLogger(__name__)
@@ -46,6 +55,7 @@ class LDSegApp(MONAILabelApp):
         self.loaded, self.jobs = LoadedModel(), JobQueue(int(conf.get("waiting", WAITING)))
         self.most_bytes = int(float(conf.get("max_upload_mib", 0)) * 2**20) or MAX_UPLOAD_BYTES
         self.device, self._points = conf.get("device", "auto"), conf.get("points") != "false"
+        self._last_used, self.training_result = "", Path(app_dir) / "training-result.json"
         password = conf.get("password_file")
         self.access = Access(
             Path(password).read_text(encoding="utf-8").strip() if password else None,
@@ -72,14 +82,28 @@ class LDSegApp(MONAILabelApp):
     def init_trainers(self) -> dict[str, FineTune]:
         """Return a trainer for each model."""
         models = self.catalogue.models().items()
-        return {name: FineTune(model, self.project, self.device) for name, model in models}
+        result = self.training_result
+        return {name: FineTune(model, self.project, self.device, result) for name, model in models}
 
     def init_strategies(self) -> dict[str, Any]:
         """Return the strategies; the first one is what clients propose."""
         return {
-            "expected_error": ExpectedError(self.catalogue.models, self._examine),
+            "expected_error": ExpectedError(
+                self.catalogue.models, self._examine, self._usual_model
+            ),
             "random": Random(),
         }
+
+    def init_datastore(self) -> Any:
+        """Return the folder of the images, or what stands for a PACS."""
+        if self.studies.startswith(("http://", "https://")):
+            return super().init_datastore()
+        return Folder(
+            self.studies,
+            extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
 
     def _init_dicomweb_datastore(self) -> Pacs:
         made = super()._init_dicomweb_datastore()
@@ -115,7 +139,11 @@ class LDSegApp(MONAILabelApp):
         if task is None:
             raise LDSegError(f"There is no model {model}; choose one of {', '.join(self._infers)}.")
         files, answered = task.run(image, params, folder, label)
-        if image_id and label is None and answered["samples"] >= SAMPLES:
+        self._last_used = task.model.name
+        usual = task.model.metadata.steps_for(answered["samples"])
+        plain = label is None and "conditioned" not in answered
+        plain &= answered["provenance"]["steps"] == usual
+        if image_id and plain and answered["samples"] >= SAMPLES:
             remember_error(self.datastore(), image_id, task.model, answered["expected_error"])
         if image_id and params.get("save_label"):
             tag = str(params.get("label_tag") or "original")
@@ -136,6 +164,44 @@ class LDSegApp(MONAILabelApp):
                 str(request.get("model")), path, request, Path(folder), image_id=image
             )
         return {"label": params.get("label_id"), "tag": "original", "file": None, "params": params}
+
+    def begin_training(self, model: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Begin to train a model in a process of its own, or adopt a trained one at once.
+
+        Raises
+        ------
+        LDSegError
+            If there is no such model, a setting is invalid, or a training runs.
+        """
+        if model not in self.catalogue.models():
+            known = ", ".join(self.catalogue.models())
+            raise LDSegError(f"There is no model {model}; choose one of {known}.")
+        if params.get("adopt"):
+            return adopt(self.project, str(params["adopt"]))
+        check_training(params)
+        if AsyncTask.status("train", check_if_running=True)[0]:
+            raise Busy("A training is running; wait for its end, or stop it.")
+        self.training_result.unlink(missing_ok=True)
+        return AsyncTask.run("train", request={"model": model}, params=params)[0]
+
+    def training_status(self, running: bool = False) -> Any:
+        """Return MONAI Label's record of the last training; at its end with what came of it as ``result``."""
+        found, detail = AsyncTask.status("train", check_if_running=running)
+        if found is None:
+            raise MONAILabelException(MONAILabelError.APP_ERROR, detail)
+        if isinstance(found, dict) and self.training_result.is_file():
+            return {**found, "result": json.loads(self.training_result.read_text(encoding="utf-8"))}
+        return found
+
+    def batch_infer(self, request: dict[str, Any], datastore: Any = None) -> Any:
+        """Segment many images of the datastore with the server's device."""
+        return super().batch_infer({**request, "multi_gpu": False}, datastore)
+
+    def cleanup_sessions(self) -> None:
+        """Delete the sessions that have expired, and what is left of broken ones."""
+        sessions = self.sessions()
+        if sessions is not None:
+            remove_expired(sessions)
 
     def models(self) -> dict[str, Model]:
         """Return the models that there are now."""
@@ -171,8 +237,11 @@ class LDSegApp(MONAILabelApp):
         return Path(path)
 
     def on_init_complete(self) -> None:
-        """Take MONAI Label's slow endpoints over, and guard all of them."""
+        """Take MONAI Label's slow endpoints over, guard all of them, and stop at once when the server is to."""
+        keep_temporary_files_in(Path(self.app_dir) / "tmp")
         super().on_init_complete()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._cancel_on(number)
         install(self)
         gc.collect()
         gc.freeze()  # else each eviction of a model looks through 700 thousand objects that stay, for 0.3 s
@@ -185,6 +254,34 @@ class LDSegApp(MONAILabelApp):
         error = case_error(checkpoint, scan, self.device)
         remember_error(self.datastore(), image_id, model, error)
         return error
+
+    def _cancel_on(self, number: int) -> None:
+        """Cancel what runs and waits at a signal, for which the server would wait otherwise."""
+        before = signal.getsignal(number)
+
+        def stop(number: int, frame: Any) -> None:
+            self.jobs.cancel_all()
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(number, stop)
+
+    def _usual_model(self, image_id: str) -> str:
+        """Return the model that was used last, else the one whose training images are nearest to an image."""
+        models = self.catalogue.models()
+        if self._last_used not in models:
+            self._last_used = self._nearest_model(models, self.image_path(image_id))
+        return self._last_used
+
+    def _nearest_model(self, models: dict[str, Model], path: Path) -> str:
+        distances = {}
+        for name, model in models.items():
+            with suppress(LDSegError):
+                scan = read_request_image(path, model.metadata.architecture.image_channels)
+                found = look_at(load_checkpoint(model.path), scan)
+                if found is not None:
+                    distances[name] = (found.unlike is not None, found.distance)
+        return min(distances or models, key=lambda name: distances.get(name, (True, 0.0)))
 
     def _known_classes(self) -> dict[str, ClassInfo]:
         models = self.catalogue.models().values()

@@ -1,14 +1,16 @@
-"""A PACS as MONAI Label's datastore: series in their own form, and final labels as DICOM Segmentations."""
+"""MONAI Label's datastores: a folder that loses nothing, and a PACS that gets DICOM Segmentations."""
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
 from monailabel.datastore.utils.dicom import dicom_web_upload_dcm
@@ -17,12 +19,81 @@ from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...export.formats import export_labels
 from ...export.result import Result
+from ...scans.files import read_scan
 from ...utils.colours import class_colour
 from ..request import label_meanings
 from ..segmentation import labels_on, read_request_image
 
+KEPT = "The server keeps the images of its folder; to remove {name}, delete its file there, with its labels."
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 FINAL = "final"
+
+
+class Folder(LocalDatastore):
+    """MONAI Label's folder of images; its images stay as they are, and labels must be on their grid.
+
+    Several servers can have the same one: what is written begins with what the others have written.
+    """
+
+    def __init__(self, path: str, **options: Any):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        # Taken around MONAI Label's own lock, which each writing takes anew without reading first.
+        self._alone = FileLock(Path(path) / ".lock-servers")
+        super().__init__(path, **options)
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """Add an image under a new name. Raises LDSegError if there is one of that name."""
+        name = image_id or self._to_id(Path(image_filename).name)[0]
+        with self._current():
+            if name in self._datastore.objects:
+                raise LDSegError(
+                    f"There is already an image {name}; give the new one another name."
+                )
+            return super().add_image(image_id, image_filename, image_info)
+
+    def remove_image(self, image_id: str) -> None:
+        """Raise LDSegError: who may send requests may not delete scans."""
+        raise LDSegError(KEPT.format(name=image_id))
+
+    def save_label(
+        self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]
+    ) -> str:
+        """Keep a label that is on the image's grid. Raises LDSegError if it is not."""
+        path = self.get_image_uri(image_id)
+        if path:
+            labels_on(read_scan(path), Path(label_filename))
+        with self._current():
+            return super().save_label(image_id, label_filename, label_tag, label_info)
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Delete a label."""
+        with self._current():
+            super().remove_label(label_id, label_tag)
+
+    def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
+        """Add to what is stored with an image."""
+        with self._current():
+            super().update_image_info(image_id, info)
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        """Add to what is stored with a label."""
+        with self._current():
+            super().update_label_info(label_id, label_tag, info)
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        """Let no other server write, and know what they have written."""
+        with self._alone:
+            self._init_from_datastore_file()
+            yield
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        with self._alone:  # nor may the thread that watches the folder read in the middle
+            super()._init_from_datastore_file(throw_exception)
+
+    def _reconcile_datastore(self) -> None:
+        with self._alone:
+            super()._reconcile_datastore()
 
 
 class Pacs(DICOMWebDatastore):

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Protocol
 
 import anyio
 from anyio import CapacityLimiter
-from fastapi import APIRouter, Body, Depends, HTTPException
+from fastapi import APIRouter, BackgroundTasks, Body, Depends, HTTPException
 from fastapi.routing import APIRoute
 from monailabel import endpoints
 from monailabel.config import settings
@@ -29,6 +29,7 @@ from monailabel.interfaces.exception import MONAILabelException
 from requests_toolbelt import MultipartEncoder
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -68,6 +69,12 @@ class Served(Client, Protocol):
         image_id: str,
     ) -> tuple[dict[str, Path], dict[str, Any]]:
         """Segment an image; return the files written to ``folder`` and the reply's parameters."""
+
+    def begin_training(self, model: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Begin to train a model, or adopt a trained one; return MONAI Label's record of it."""
+
+    def training_status(self, running: bool) -> Any:
+        """Return MONAI Label's record of the last training, with its result."""
 
 
 def install(app: Served) -> None:
@@ -110,6 +117,9 @@ def _in_thread(endpoint: Callable) -> Callable:
                 lambda: asyncio.run(endpoint(**values)), limiter=limiter[0]
             )
         except Exception as error:
+            for value in values.values():
+                if isinstance(value, BackgroundTasks):  # they delete what was uploaded
+                    await value()
             raise _http_error(error) from error
 
     return threaded
@@ -126,6 +136,7 @@ def _one_at_a_time() -> CapacityLimiter:
 
 def _router(app: Served) -> APIRouter:
     user = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
+    admin = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
     router = APIRouter(prefix=settings.MONAI_LABEL_API_STR, dependencies=[user])
     streaming = Streaming(app)
 
@@ -153,6 +164,21 @@ def _router(app: Served) -> APIRouter:
     @router.post("/train/")
     async def train_all() -> None:
         raise HTTPException(400, "Choose the model to train; not all of them suit the labels.")
+
+    @router.post("/train/{model}", dependencies=[admin])
+    async def train_one(model: str, params: Annotated[dict | None, Body()] = None) -> Any:
+        try:
+            begin = partial(app.begin_training, model, params or {})
+            return await anyio.to_thread.run_sync(begin, limiter=_one_at_a_time())
+        except Exception as error:
+            raise _http_error(error) from error
+
+    @router.get("/train/")
+    async def train_status(check_if_running: bool = False) -> Any:
+        try:
+            return await run_in_threadpool(app.training_status, check_if_running)
+        except Exception as error:
+            raise _http_error(error) from error
 
     @router.put("/session/")
     async def create_session(request: Request, uncompress: bool = False, expiry: int = 0) -> Any:
@@ -283,8 +309,8 @@ def _is_file(part: Any) -> bool:
 
 def _http_error(error: Exception) -> HTTPException:
     """Return ``error`` as a status and a sentence."""
-    if isinstance(error, HTTPException):
-        return error
+    if isinstance(error, AnyHTTPException):  # also of broken forms
+        return HTTPException(error.status_code, error.detail, error.headers)
     if isinstance(error, Busy):
         return HTTPException(503, str(error), RETRY_AFTER)
     if isinstance(error, LDSegError):
@@ -293,7 +319,7 @@ def _http_error(error: Exception) -> HTTPException:
         return HTTPException(404, str(LDSegError(error.msg)))
     if isinstance(error, Cancelled):
         return HTTPException(CLIENT_GONE, "The client has gone.")
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError | RecursionError):
         return HTTPException(400, f"The request is invalid: {LDSegError(error)}")
     logger.exception("A request failed")
     return HTTPException(

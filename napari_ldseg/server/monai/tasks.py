@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import time
@@ -17,12 +18,13 @@ from monailabel.interfaces.tasks.train import TrainTask
 from ...errors import LDSegError
 from ...export.formats import export_labels
 from ...scans.files import stem_of
+from ...utils.atomic import atomic_write
 from ..catalogue import Model
 from ..loaded import LoadedModel, evicted_when_out_of_memory
 from ..next_case import next_case
 from ..request import DEFAULT_SAMPLES, label_meanings, parse_request
 from ..segmentation import answer, read_request_image, write_reply
-from ..training import FinalLabel, adopt, take_in, train
+from ..training import PACES, FinalLabel, check_training, take_in, train
 from .datastore import FINAL
 
 POINTS = "-points"  # the ending of a model's second name
@@ -84,25 +86,32 @@ class ExpectedError(Strategy):
     Parameters
     ----------
     models
-        Returns the models by name; the request's ``model`` is one, by default the first.
+        Returns the models by name; the request's ``model`` is one.
     examine
         Returns the expected error of an image of the datastore with a model.
+    usual
+        Returns the name of the model for a request that names none, given an image of the datastore.
     """
 
     def __init__(
-        self, models: Callable[[], dict[str, Model]], examine: Callable[[str, Model], float]
+        self,
+        models: Callable[[], dict[str, Model]],
+        examine: Callable[[str, Model], float],
+        usual: Callable[[str], str],
     ):
         super().__init__("The image with the highest expected error")
-        self._models, self._examine = models, examine
+        self._models, self._examine, self._usual = models, examine, usual
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
         """Return the next image's ``id`` and expected error; None if all are labelled."""
+        unlabelled = datastore.get_unlabeled_images()
+        if not unlabelled:
+            return None
         models = self._models()
-        name = str(request.get("model") or next(iter(models))).removesuffix(POINTS)
+        name = str(request.get("model") or self._usual(min(unlabelled))).removesuffix(POINTS)
         if name not in models:
             raise LDSegError(f"There is no model {name}; choose one of {', '.join(models)}.")
         model = models[name]
-        unlabelled = datastore.get_unlabeled_images()
         found = {image: known_error(datastore, image, model) for image in unlabelled}
         known = {image: error for image, error in found.items() if error is not None}
         chosen = next_case(unlabelled, known, lambda image: self._examine(image, model))
@@ -136,20 +145,31 @@ def _stamp(model: Model) -> list[str | int]:
 
 
 class FineTune(TrainTask):
-    """Fine-tuning of a model on the final labels; with ``adopt`` in the request, using what was trained."""
+    """Fine-tuning of a model on the final labels. What came of it, or why it failed, is written to ``result``."""
 
-    def __init__(self, model: Model, project: Path, device: str):
+    def __init__(self, model: Model, project: Path, device: str, result: Path):
         super().__init__(f"Fine-tune {model.name} on the final labels")
-        self._model, self._project, self._device = model, project, device
+        self._model, self._project, self._device, self._result = model, project, device, result
 
     def config(self) -> dict[str, Any]:
         """Return the settings that clients show: ``adopt`` is the name of a trained model to use from now on."""
-        return {"pace": ["quick", "thorough"], "updates": 0, "adopt": ""}
+        return {"pace": list(PACES), "updates": 0, "adopt": ""}
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
-        """Train, or adopt; return what came of it. Raises LDSegError."""
-        if request.get("adopt"):
-            return adopt(self._project, str(request["adopt"]))
+        """Train; return what came of it. Raises LDSegError."""
+        try:
+            found = self._train(request, datastore)
+        except LDSegError as error:
+            self._write({"error": str(error)})
+            raise
+        self._write(found)
+        return found
+
+    def _write(self, found: dict[str, Any]) -> None:
+        with atomic_write(self._result, ".json") as file:
+            file.write_text(json.dumps(found), encoding="utf-8")
+
+    def _train(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
         classes = [info.name for info in self._model.metadata.classes]
         labels = []
         for entry in datastore.datalist():
@@ -159,17 +179,16 @@ class FineTune(TrainTask):
             info = info.get("label_info") or info.get("params", {}).get("label_info")
             meanings = label_meanings(info, classes)
             labels.append(FinalLabel(name, image, Path(entry["label"]), meanings))
-        cases, problems = take_in(self._project, labels, self._model.path)
-        for problem in problems:
+        taken = take_in(self._project, labels, self._model.path)
+        for problem in taken.problems:
             logger.warning(problem)
-        pace = request.get("pace") if request.get("pace") in ("quick", "thorough") else "quick"
-        updates = int(request.get("updates") or 0) or None
+        pace, updates = check_training(request)
         return train(
             self._project,
             self._model.path,
-            cases,
-            pace=pace,  # type: ignore[arg-type]
+            taken.cases,
+            pace=pace,
             updates=updates,
             device=self._device,
             report=logger.info,
-        ) | {"left_out": problems}
+        ) | {"left_out": taken.problems, "corrected_since": taken.corrected}
