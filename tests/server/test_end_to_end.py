@@ -1,14 +1,17 @@
 """MONAI Label's own client against the server, each in a process of its own; needs the extra ``server``."""
 
+import http.client
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from monailabel.client.client import MONAILabelClientException
 from napari_ldseg import bundled_checkpoints, load_checkpoint, read_scan, segment
 from napari_ldseg.checkpoint.header import read_metadata
 from napari_ldseg.inference.progress import RunSettings
-from napari_ldseg.inference.region import full_region
+from napari_ldseg.inference.region import Region, crop, full_region
 from napari_ldseg.remote.server import Server
 from napari_ldseg.scans.files import read_labels, write_like
 
@@ -36,14 +39,11 @@ def free_port():
         return server.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A running server with two images; its client and the folder of the images."""
-    folder = tmp_path_factory.mktemp("server")
-    studies, port = folder / "studies", free_port()
-    studies.mkdir()
-    for name in ("first", "second"):
-        shutil.copy(SCAN, studies / f"{name}.nii.gz")
+@contextmanager
+def running(studies, folder):
+    """Run a server on the images in ``studies``; yield its client and its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
     command = [sys.executable, "-m", "napari_ldseg", "serve", str(studies), "--port", str(port)]
     command += ["--work", str(folder / "work"), "--device", "cpu"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -57,9 +57,30 @@ def server(tmp_path_factory):
         except OSError:
             assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()
             time.sleep(0.5)
-    yield MONAILabelClient(url, tmpdir=str(folder)), studies
-    process.terminate()
-    process.wait(timeout=60)
+    try:
+        yield MONAILabelClient(url, tmpdir=str(folder)), process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A running server with two images; its client and the folder of the images."""
+    folder = tmp_path_factory.mktemp("server")
+    studies = folder / "studies"
+    studies.mkdir()
+    for name in ("first", "second"):
+        shutil.copy(SCAN, studies / f"{name}.nii.gz")
+    with running(studies, folder) as (client, _):
+        yield client, studies
+
+
+def refused(call, status, words):
+    """Check that a call is refused with a status and a sentence."""
+    with pytest.raises(MONAILabelClientException) as error:
+        call()
+    assert f"Status: {status}" in error.value.msg and words in error.value.msg, error.value.msg
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +153,17 @@ def test_a_point_holds_where_it_is_set(server, local):
 
 
 def test_the_next_case_is_the_one_with_the_highest_expected_error(server):
-    found = server[0].next_sample("expected_error", {"model": MODEL})
+    client, _ = server
+    found = client.next_sample("expected_error", {"model": MODEL})
     assert found["id"] in ("first", "second") and 0 <= found["expected_error"] <= 1
     assert found["known"] == found["unlabelled"] == 2
+    for params in ({"N": 10, "K": 1}, {"N": 10, "background": [[20, 20, 20]]}):
+        _, other = client.infer(MODEL, found["id"], params)  # with other settings, so not stored
+        assert other["expected_error"] != found["expected_error"]
+    again = client.next_sample("expected_error", {})
+    for part in ("id", "expected_error", "known"):
+        assert again[part] == found[part]
+    assert again["model"] == MODEL  # the one used last
 
 
 def test_bad_requests_are_sentences_and_the_server_stays(server, tmp_path):
@@ -151,10 +180,64 @@ def test_bad_requests_are_sentences_and_the_server_stays(server, tmp_path):
         with pytest.raises(MONAILabelClientException) as error:
             client.infer(MODEL, image, params, file=file)
         assert f"Status: {status}" in error.value.msg and "detail" in error.value.msg
-    with pytest.raises(MONAILabelClientException) as error:
-        client.save_label("nothing", str(SCAN), tag="final")
-    assert "Status: 404" in error.value.msg and "nothing" in error.value.msg
+    refused(lambda: client.save_label("nothing", str(SCAN), tag="final"), 404, "nothing")
     assert client.info()["name"] == "LDSeg"
+
+
+def test_scans_stay_and_labels_of_another_grid_are_refused(server, local, tmp_path):
+    client, studies = server
+    work = studies.parent / "work"
+    before = (studies / "first.nii.gz").read_bytes()
+    part = crop(local.scan, Region((0, 0, 0), (20, 20, 20)))
+    other = write_like(tmp_path / "other.nii.gz", local.labels[:20, :20, :20], part)
+    (tmp_path / "bad.nii.gz").write_bytes(b"garbage")
+    refused(lambda: client.upload_image(str(other), "first"), 400, "already an image first")
+    request = urllib.request.Request(f"{client._server_url}/datastore/?id=first", method="DELETE")
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(request)
+    assert (studies / "first.nii.gz").read_bytes() == before
+    for wrong in (other, tmp_path / "bad.nii.gz"):
+        refused(lambda wrong=wrong: client.save_label("first", str(wrong), tag="final"), 400, "")
+    assert not (studies / "labels" / "final" / "first.nii.gz").exists()
+    assert not list((work / "app" / "tmp").rglob("*.nii.gz"))
+
+
+def test_mistakes_in_a_training_are_told_at_once(server):
+    client, _ = server
+    refused(lambda: client.train_start("x", {}), 400, "no model x")
+    refused(lambda: client.train_start(MODEL, {"adopt": "nope"}), 400, "no trained model nope")
+    refused(lambda: client.train_start(MODEL, {"updates": "x"}), 400, "whole number")
+
+
+def test_two_servers_of_one_folder_lose_nothing(tmp_path, local):
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    names = [f"scan{number}" for number in range(8)]
+    for name in names:
+        shutil.copy(SCAN, studies / f"{name}.nii.gz")
+    labels = str(write_like(tmp_path / "labels.nii.gz", local.labels, local.scan))
+    with (
+        running(studies, tmp_path / "a") as (one, process),
+        running(studies, tmp_path / "b") as (two, _),
+    ):
+        for number, name in enumerate(names):
+            info = [{"name": name, "id": 1}]
+            (one, two)[number % 2].save_label(name, labels, "final", {"label_info": info})
+        stored = json.loads((studies / "datastore_v2.json").read_text())["objects"]
+        for name in names:
+            label = stored[name]["labels"]["final"]["info"]["label_info"]
+            assert label == [{"name": name, "id": 1}]
+        asked = threading.Thread(target=lambda: suppressed(one.infer, MODEL, "scan0", {"N": 1000}))
+        asked.start()
+        time.sleep(2)
+        process.terminate()
+        process.wait(timeout=20)  # the run is cancelled
+        asked.join()
+
+
+def suppressed(call, *arguments):
+    with suppress(MONAILabelClientException, OSError, http.client.HTTPException):
+        call(*arguments)
 
 
 def test_a_model_trained_on_final_labels_is_offered_once_it_is_adopted(server, local, tmp_path):
@@ -180,10 +263,11 @@ def test_a_model_trained_on_final_labels_is_offered_once_it_is_adopted(server, l
         return status
 
     status = trained(pace="quick", updates=2)
-    assert status["status"] == "DONE"
     name = f"{MODEL}-2"
+    assert status["status"] == "DONE" and status["result"]["model"] == name
+    assert status["result"]["cases"] == 2 and status["result"]["verdict"]
     assert name not in client.info()["models"]
-    trained(adopt=name)
+    assert client.train_start(MODEL, {"adopt": name})["adopted"]
     assert name in client.info()["models"]
     file, params = client.infer(name, "third", {"N": 1})
     assert read_labels(file).array.shape == local.labels.shape and params["model"] == name
