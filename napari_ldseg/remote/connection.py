@@ -55,7 +55,9 @@ class Address:
             valid = parts.scheme in ("http", "https") and parts.port != 0
         except ValueError:
             valid = False
-        if not valid or not parts.hostname or parts.username or parts.query or parts.fragment:
+        if valid and "@" in parts.netloc:
+            raise LDSegError("Leave the user and the password out of the address.")
+        if not valid or not parts.hostname or parts.query or parts.fragment:
             raise LDSegError(
                 f"{self.url or 'An empty text'} is no address of a server; write one such as "
                 "https://ldseg.example.org."
@@ -139,6 +141,7 @@ class Line:
                 else f"{name} needs a password."
             )
         if response.status == 404:
+            detail = "" if detail == "Not Found" else detail  # of a page that nobody knows
             raise Gone(detail or f"{name} is no server of this plugin, or of an older version.")
         raise LDSegError(detail or f"{name} refuses the request (status {response.status}).")
 

@@ -15,7 +15,7 @@ from typing import IO
 from ..errors import LDSegError
 from ..scans.files import suffix_of
 from ..utils.inside import inside
-from ..utils.text import reason_of
+from ..utils.text import one_line, reason_of
 from ..utils.unzip import checked_members, copy_blocks
 
 MAX_UPLOAD_BYTES = 2 * 2**30
@@ -74,8 +74,11 @@ def unpack(archive: Path, folder: Path, most: int = MAX_UPLOAD_BYTES) -> None:
     try:
         with zipfile.ZipFile(archive) as archived:
             advice = "send a plain, smaller one"
-            for member in checked_members(archived, archive.name, MAX_FILES, most, advice):
-                path = inside(folder, member.filename)
+            members = checked_members(archived, archive.name, MAX_FILES, most, advice)
+            if not members:
+                raise LDSegError(f"{archive.name} is empty; send the image.")
+            for member in members:
+                path = _place(folder, member.filename, archive.name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with archived.open(member) as source:
                     save_upload(source, path.parent, path.name, member.file_size)
@@ -85,6 +88,16 @@ def unpack(archive: Path, folder: Path, most: int = MAX_UPLOAD_BYTES) -> None:
     except LDSegError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _place(folder: Path, name: str, archive: str) -> Path:
+    """Return the file ``name`` of an archive in ``folder``; raise LDSegError without the server's paths."""
+    try:
+        return inside(folder, name)
+    except LDSegError as error:
+        raise LDSegError(
+            f"{archive} has a file {one_line(name, 100)!r}, which would leave its folder; send a plain one."
+        ) from error
 
 
 def save_session(

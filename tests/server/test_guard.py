@@ -194,13 +194,22 @@ def test_a_session_keeps_its_files_in_its_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "files",
-    [{"../out.nii": b"x"}, {"/out.nii": b"x"}, {"bomb": bytes(2_000_000)}, {"a/../../out": b"x"}],
+    [
+        *(
+            {"../out.nii": b"x"},
+            {"/out.nii": b"x"},
+            {"bomb": bytes(2_000_000)},
+            {"a/../../out": b"x"},
+        ),
+        {},
+    ],
 )
 def test_an_archive_that_leaves_its_folder_or_is_too_large_is_refused(tmp_path, files):
     archive = tmp_path / "scan.zip"
     archive.write_bytes(zipped(files).getvalue())
-    with pytest.raises(LDSegError):
+    with pytest.raises(LDSegError) as error:
         unpack(archive, tmp_path / "unpacked", most=1_000_000)
+    assert str(tmp_path) not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["scan.zip"]
 
 
