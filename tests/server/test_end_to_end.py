@@ -217,7 +217,7 @@ def test_two_servers_of_one_folder_lose_nothing(tmp_path, local):
         shutil.copy(SCAN, studies / f"{name}.nii.gz")
     labels = str(write_like(tmp_path / "labels.nii.gz", local.labels, local.scan))
     with (
-        running(studies, tmp_path / "a") as (one, process),
+        running(studies, tmp_path / "a") as (one, _),
         running(studies, tmp_path / "b") as (two, _),
     ):
         for number, name in enumerate(names):
@@ -227,11 +227,28 @@ def test_two_servers_of_one_folder_lose_nothing(tmp_path, local):
         for name in names:
             label = stored[name]["labels"]["final"]["info"]["label_info"]
             assert label == [{"name": name, "id": 1}]
-        asked = threading.Thread(target=lambda: suppressed(one.infer, MODEL, "scan0", {"N": 1000}))
+
+
+def test_a_batch_needs_no_gpu(server):
+    client, studies = server
+    body, kind = b'{"max_batch_size": 1, "N": 1}', {"Content-Type": "application/json"}
+    url = f"{client._server_url}/batch/infer/{MODEL}?images=all"
+    urllib.request.urlopen(urllib.request.Request(url, body, kind))
+    end = time.monotonic() + STARTING_SECONDS
+    while not list((studies / "labels" / "original").glob("*.nii.gz")):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_a_server_that_is_stopped_does_not_wait_for_its_runs(tmp_path):
+    (tmp_path / "studies").mkdir()
+    shutil.copy(SCAN, tmp_path / "studies" / "scan.nii.gz")
+    with running(tmp_path / "studies", tmp_path / "server") as (client, process):
+        asked = threading.Thread(target=suppressed, args=(client.infer, MODEL, "scan", {"N": 1000}))
         asked.start()
         time.sleep(2)
         process.terminate()
-        process.wait(timeout=20)  # the run is cancelled
+        process.wait(timeout=20)
         asked.join()
 
 

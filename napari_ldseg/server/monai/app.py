@@ -146,7 +146,8 @@ class LDSegApp(MONAILabelApp):
         if image_id and plain and answered["samples"] >= SAMPLES:
             remember_error(self.datastore(), image_id, task.model, answered["expected_error"])
         if image_id and params.get("save_label"):
-            tag = str(params.get("label_tag") or "original")
+            tag = params.get("label_tag") or "original"
+            tag = str(getattr(tag, "value", tag))  # a batch has MONAI Label's own kind
             if leaves_folder(tag):
                 raise LDSegError(f"The tag {tag} must be a plain name.")
             info = {"model": model, "params": answered}
