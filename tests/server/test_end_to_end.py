@@ -274,7 +274,7 @@ def test_a_model_trained_on_final_labels_is_offered_once_it_is_adopted(server, l
     def trained(**params):
         client.train_start(MODEL, params)
         end = time.monotonic() + TRAINING_SECONDS
-        while (status := client.train_status())["status"] == "RUNNING":
+        while (status := client.train_status())["status"] in ("SUBMITTED", "RUNNING"):
             assert time.monotonic() < end, status
             time.sleep(0.5)
         return status
