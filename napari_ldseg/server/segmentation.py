@@ -22,7 +22,7 @@ from ..inference.segment import make_sampler
 from ..inference.tiled import TiledSampler
 from ..scans.channels import ImageFiles, read_image
 from ..scans.display_axes import to_display_axes
-from ..scans.files import read_labels, stem_of
+from ..scans.files import read_labels, read_scan, stem_of
 from ..scans.scan import LPS, MAX_SHIFT, Scan, Source, corner_distance
 from .jobs import check_cancelled
 from .request import BACKGROUND_VALUE, Request
@@ -171,6 +171,17 @@ def labels_on(scan: Scan, path: Path) -> np.ndarray:
     ):
         raise _other_grid(scan)
     return np.asarray(labels.array)
+
+
+def check_on_grid(image: Path, label: Path) -> None:
+    """Raise LDSegError if the labels in a file are not on an image's grid, or on that of each of its channels."""
+    scan = read_scan(image)
+    try:
+        labels_on(scan, label)
+    except LDSegError:
+        if len(scan.shape) <= scan.space:
+            raise
+        labels_on(read_request_image(image, scan.shape[0]), label)
 
 
 def on_array_axes(data: np.ndarray, scan: Scan) -> np.ndarray:

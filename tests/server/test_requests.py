@@ -30,7 +30,13 @@ from napari_ldseg.server.jobs import Cancelled, JobQueue
 from napari_ldseg.server.monai.sessions import remove_expired
 from napari_ldseg.server.next_case import next_case
 from napari_ldseg.server.request import parse_request
-from napari_ldseg.server.segmentation import answer, labels_on, read_request_image, write_reply
+from napari_ldseg.server.segmentation import (
+    answer,
+    check_on_grid,
+    labels_on,
+    read_request_image,
+    write_reply,
+)
 from napari_ldseg.server.training import FinalLabel, adopt, check_training, take_in
 
 from .. import dicom_files
@@ -158,6 +164,17 @@ def test_a_request_that_is_no_longer_wanted_stops_between_samples(checkpoint, im
     with pytest.raises(Cancelled):
         job.future.result(30)
     jobs.close()
+
+
+def test_labels_are_on_the_grid_of_an_image_with_channels_too(tmp_path):
+    affine, shape = np.diag([1.0, 2.0, 3.0, 1.0]), (6, 7, 8)
+    image, label, other = (tmp_path / f"{name}.nii.gz" for name in ("image", "label", "other"))
+    nib.save(nib.Nifti1Image(np.ones((*shape, 2), np.float32), affine), image)
+    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), affine), label)
+    nib.save(nib.Nifti1Image(np.ones(shape, np.uint8), 2 * affine), other)
+    check_on_grid(image, label)
+    with pytest.raises(LDSegError, match="not on the grid of image"):
+        check_on_grid(image, other)
 
 
 def test_models_of_the_package_of_folders_and_adopted_ones_of_a_project(

@@ -19,10 +19,9 @@ from ...checkpoint.metadata import ClassInfo
 from ...errors import LDSegError
 from ...export.formats import export_labels
 from ...export.result import Result
-from ...scans.files import read_scan
 from ...utils.colours import class_colour
 from ..request import label_meanings
-from ..segmentation import labels_on, read_request_image
+from ..segmentation import check_on_grid, labels_on, read_request_image
 
 KEPT = "The server keeps the images of its folder; to remove {name}, delete its file there, with its labels."
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -61,7 +60,7 @@ class Folder(LocalDatastore):
         """Keep a label that is on the image's grid. Raises LDSegError if it is not."""
         path = self.get_image_uri(image_id)
         if path:
-            labels_on(read_scan(path), Path(label_filename))
+            check_on_grid(Path(path), Path(label_filename))
         with self._current():
             return super().save_label(image_id, label_filename, label_tag, label_info)
 
