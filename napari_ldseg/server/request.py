@@ -43,8 +43,8 @@ class Request(_Fields):
     points
         Voxels (x, y, z), in the axes of the image's file, by their class.
     label_classes
-        The class that each value of the request's label file means; None: each value is the class of that
-        number, and ``BACKGROUND_VALUE`` is the background.
+        The class that each value of the request's label file means, none where it names no class of the model;
+        None: each value is the class of that number, and ``BACKGROUND_VALUE`` is the background.
     other_values
         Values of the label file that mean something which is no class of the model.
     """
@@ -79,10 +79,7 @@ def parse_request(params: Mapping[str, Any], classes: Sequence[str]) -> Request:
     if info and not (isinstance(info, list) and all(isinstance(item, dict) for item in info)):
         raise LDSegError("label_info must be a list of names, each with its value as id or idx.")
     meanings = label_meanings(info, classes, chosen)
-    named = {item.get("id", item.get("idx", n)) for n, item in enumerate(info or (), start=1)}
-    if info and not meanings:
-        known = ", ".join(classes[1:])
-        raise LDSegError(f"label_info names no class of the model; these are {known}.")
+    named = [item.get("id", item.get("idx", n)) for n, item in enumerate(info or (), start=1)]
     try:
         others = {value for value in named if isinstance(value, int)} - set(meanings or ())
         return Request(**fields, points=points, label_classes=meanings, other_values=others)
@@ -134,8 +131,9 @@ def label_meanings(info: Any, classes: Sequence[str], chosen: int = 1) -> dict[i
     }
     meanings = {}
     for number, item in enumerate(info, start=1):
-        if isinstance(item, dict) and item.get("name") in known:
+        name = str(item.get("name")) if isinstance(item, dict) else ""
+        if name in known:
             value = item.get("id", item.get("idx", number))
             if isinstance(value, int):
-                meanings[value] = known[item["name"]]
+                meanings[value] = known[name]
     return meanings

@@ -207,6 +207,10 @@ def _evidence(
         meanings = request.label_classes
         if meanings is None:
             meanings = {BACKGROUND_VALUE: 0, **{c: c for c in range(1, classes)}}
+        if not meanings:
+            raise LDSegError(
+                "The request's label_info names no class of the model; correct a name."
+            )
         unknown = np.setdiff1d(np.unique(given), [0, *meanings, *request.other_values])
         if len(unknown):
             raise LDSegError(

@@ -176,7 +176,8 @@ def _take_in(
     """Return the name of the label's case, and whether that was corrected since and keeps its own label."""
     scan = read_request_image(label.image, channels)
     array = labels_on(scan, label.label)
-    values = label.meanings or {c: c for c in range(1, len(classes))}
+    plain = {c: c for c in range(1, len(classes))}
+    values = plain if label.meanings is None else label.meanings
     mapped = np.zeros(array.shape, np.uint8)
     for value, c in values.items():
         mapped[array == value] = c

@@ -232,8 +232,12 @@ def test_final_labels_become_reviewed_cases_and_new_ones_replace_them(
     masks = Project.for_reading(folder).case("image").load()
     np.testing.assert_array_equal(masks.label, drawn == 4)
     assert masks.complete
-    problems = take_in(folder, [FinalLabel("image", path, label, None)], base).problems
-    assert "value 4" in problems[0]
+    for meanings in (None, {}):  # {}: its names are no classes of the model
+        problems = take_in(folder, [FinalLabel("image", path, label, meanings)], base).problems
+        assert "value 4" in problems[0]
+    drawn[drawn > 0] = 1
+    write_like(label, drawn, scan)
+    assert take_in(folder, [FinalLabel("image", path, label, {})], base).cases == []
 
 
 def test_training_keeps_corrections_and_forgets_deleted_labels(tiny_checkpoint, image, tmp_path):
@@ -274,7 +278,7 @@ def test_settings_of_a_training_are_checked():
         ({"disc": "1,2,3"}, "points of disc must be a list"),
         ({"disc": [[1, 2]]}, "point of disc in the request is not three"),
         ({"label_info": 3}, "must be a list of names"),
-        ({"label_info": [{"name": "dsc", "id": 1}]}, "names no class of the model"),
+        ({"label_info": [3]}, "must be a list of names"),
     ],
 )
 def test_what_the_request_knows_is_never_dropped(params, words):
@@ -293,6 +297,11 @@ def test_values_and_points_without_a_meaning_are_refused(checkpoint, image, tmp_
     info = [{"name": "another organ", "id": 77}, {"name": classes[1], "id": 3}]
     request = parse_request({"samples": 1, "label_info": info}, classes)
     answer(checkpoint, scan, request, file, "cpu")  # a viewer has more structures
+    info = [{"name": "another organ", "id": 77}, {"name": "wrong", "id": {}}]
+    request = parse_request({"samples": 1, "label_info": info}, classes)
+    answer(checkpoint, scan, request, None, "cpu")
+    with pytest.raises(LDSegError, match="names no class of the model"):
+        answer(checkpoint, scan, request, file, "cpu")
     both = parse_request({classes[1]: [[1, 1, 1]], "background": [[1, 1, 1]]}, classes)
     with pytest.raises(LDSegError, match="two classes"):
         answer(checkpoint, scan, both, None, "cpu")
