@@ -117,7 +117,7 @@ def check_studies(studies: str) -> None:
     try:
         urllib.request.urlopen(f"{studies.rstrip('/')}/studies?limit=1", timeout=SECONDS_TO_ANSWER)
     except urllib.error.HTTPError:
-        pass  # it answers; what it wants is told with the first request
+        return  # the PACS answers, if only to ask for a password
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         reason = getattr(reason, "strerror", None) or reason

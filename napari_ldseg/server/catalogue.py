@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..checkpoint.bundled import bundled_checkpoints
 from ..checkpoint.header import read_metadata
@@ -14,6 +14,8 @@ from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
 from ..finetuning.model_store import SUFFIX, ModelStore
 from ..utils.text import free_name
+
+Listed = TypeVar("Listed")
 
 
 class Model(NamedTuple):
@@ -27,6 +29,13 @@ class Model(NamedTuple):
     def labels(self) -> dict[str, int]:
         """The label value of each class, without the background."""
         return {info.name: value for value, info in enumerate(self.metadata.classes) if value}
+
+
+def named(models: Mapping[str, Listed], name: str) -> Listed:
+    """Return what is listed under ``name``. Raises LDSegError if nothing is."""
+    if name not in models:
+        raise LDSegError(f"There is no model {name}; choose one of {', '.join(models)}.")
+    return models[name]
 
 
 class Catalogue:

@@ -60,10 +60,8 @@ class JobQueue:
         self._jobs: queue.Queue[Job | None] = queue.Queue()
         self._waiting = waiting
         self._guard = threading.Lock()
-        self._submitted, self._open = (
-            0,
-            dict[int, Job](),
-        )  # those that wait or run, by their numbers
+        self._submitted = 0
+        self._open: dict[int, Job] = {}  # those that wait or run, by their numbers
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 

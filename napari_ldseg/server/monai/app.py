@@ -24,7 +24,7 @@ from ...errors import LDSegError
 from ...finetuning.ranking import SAMPLES, case_error
 from ...inference.domain import look_at
 from ..access import Access
-from ..catalogue import Catalogue, Model
+from ..catalogue import Catalogue, Model, named
 from ..guard import leaves_folder
 from ..jobs import WAITING, Busy, JobQueue
 from ..loaded import LoadedModel
@@ -135,9 +135,7 @@ class LDSegApp(MONAILabelApp):
         LDSegError
             If there is no such model, or as ``Segment.run``.
         """
-        task = self._infers.get(model) or self.init_infers().get(model)
-        if task is None:
-            raise LDSegError(f"There is no model {model}; choose one of {', '.join(self._infers)}.")
+        task = self._infers.get(model) or named(self.init_infers(), model)
         files, answered = task.run(image, params, folder, label)
         self._last_used = task.model.name
         usual = task.model.metadata.steps_for(answered["samples"])
@@ -174,9 +172,7 @@ class LDSegApp(MONAILabelApp):
         LDSegError
             If there is no such model, a setting is invalid, or a training runs.
         """
-        if model not in self.catalogue.models():
-            known = ", ".join(self.catalogue.models())
-            raise LDSegError(f"There is no model {model}; choose one of {known}.")
+        named(self.catalogue.models(), model)
         if params.get("adopt"):
             return adopt(self.project, str(params["adopt"]))
         check_training(params)

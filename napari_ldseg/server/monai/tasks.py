@@ -19,7 +19,7 @@ from ...errors import LDSegError
 from ...export.formats import export_labels
 from ...scans.files import stem_of
 from ...utils.atomic import atomic_write
-from ..catalogue import Model
+from ..catalogue import Model, named
 from ..loaded import LoadedModel, evicted_when_out_of_memory
 from ..next_case import next_case
 from ..request import DEFAULT_SAMPLES, label_meanings, parse_request
@@ -109,9 +109,7 @@ class ExpectedError(Strategy):
             return None
         models = self._models()
         name = str(request.get("model") or self._usual(min(unlabelled))).removesuffix(POINTS)
-        if name not in models:
-            raise LDSegError(f"There is no model {name}; choose one of {', '.join(models)}.")
-        model = models[name]
+        model = named(models, name)
         found = {image: known_error(datastore, image, model) for image in unlabelled}
         known = {image: error for image, error in found.items() if error is not None}
         chosen = next_case(unlabelled, known, lambda image: self._examine(image, model))
