@@ -107,7 +107,7 @@ def methods(samples: Samples, label_map: np.ndarray) -> dict[str, Method]:
     probabilities = torch.stack([samples.probabilities(i, 0) for i in range(samples.n)])
     mean = most_probable(probabilities.mean(0)).numpy()
     classes, dims = probabilities.shape[1], mean.ndim
-    conditioner = Conditioner(samples, probabilities.mean(0).numpy())
+    conditioner = Conditioner(samples, samples.with_estimate(probabilities.mean(0), 0).numpy())
 
     def weighted(labels: np.ndarray, known: np.ndarray, local: bool) -> np.ndarray:
         scores = torch.zeros(len(probabilities), *mean.shape)

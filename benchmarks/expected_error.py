@@ -29,7 +29,7 @@ from napari_ldseg.inference.posterior import Posterior
 def scores(posterior: Posterior) -> dict[str, float]:
     """Return every candidate score; a larger one means a larger error."""
     labels, sd, predictive = posterior.labels, posterior.sample_sd, posterior.predictive_sd
-    p = posterior.mean_probability
+    p = posterior.probability
     structure = labels > 0
     boundary = find_boundaries(labels, connectivity=1, mode="thick")
     band = distance_transform_edt(~boundary) <= 5

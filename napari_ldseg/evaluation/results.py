@@ -114,11 +114,8 @@ def reliabilities(study: Study) -> dict[tuple[str, str], Reliability]:
     for source, sums in study.reliability.items():
         owners = [patients[name] for name in sums]
         part = reliability(np.stack(list(sums.values())), owners, study.settings.seed)
-        model, detail = source
-        if not detail and (model, "before calibration") in study.reliability:
-            detail = "images unlike the training images"  # nothing is calibrated on them
         if part is not None:
-            result[model, detail] = part
+            result[source] = part
     return result
 
 

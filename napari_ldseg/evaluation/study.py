@@ -268,27 +268,29 @@ class Study:
         scores |= {} if distance is None else {"distance to the boundary": -distance}
         if self.baseline:
             other = predictions.posterior(self._single(self.baseline))
-            scores[f"entropy of {self.baseline.label}"] = entropy(other.mean_probability)
+            scores[f"entropy of {self.baseline.label}"] = entropy(other.probability)
         self._auroc(case, self.main_sampling, posterior.labels, expert, distance, scores)
         if posterior.unlike is not None:
             self.unlike.append(case)
         if posterior.unlike is None or len(self.unlike) == len(self.cases):
             self.not_calibrated = posterior.not_calibrated
-        calibrated = posterior.calibrated_probability
-        detail = "" if calibrated is None else "before calibration"
-        source, labels = (self.model.label, detail), posterior.labels
-        self._reliability(case, source, labels, posterior.mean_probability, expert)
-        if calibrated is not None:
-            source = (self.model.label, "after calibration")
-            self._reliability(case, source, labels, calibrated, expert)
+        name, labels = self.model.label, posterior.labels
+        self._reliability(case, (name, ""), labels, posterior.probability, expert)
+        samples = {
+            "samples alone": posterior.mean_probability,
+            "samples alone, calibrated": posterior.calibrated_probability,
+        }
+        for detail, probability in samples.items():
+            if probability is not None and posterior.not_calibrated is None:
+                self._reliability(case, (name, detail), labels, probability, expert)
         if posterior.n > 1:
             self._measure_volumes(case, posterior, expert)
         if self.baseline:
-            scores = {"entropy, own errors": entropy(other.mean_probability)}
+            scores = {"entropy, own errors": entropy(other.probability)}
             sampling, distance = self._single(self.baseline), boundary_distance(other.labels)
             self._auroc(case, sampling, other.labels, expert, distance, scores)
             source = (self.baseline.label, "")
-            self._reliability(case, source, other.labels, other.mean_probability, expert)
+            self._reliability(case, source, other.labels, other.probability, expert)
 
     def _auroc(
         self,
@@ -367,7 +369,7 @@ class Study:
             panels["baseline"] = cut(predictions[self._single(self.baseline)].labels)
         if self.main_sampling in samplings:
             posterior = predictions.posterior(self.main_sampling)
-            panels["mean"] = cut(posterior.mean_probability).astype(np.float16)
+            panels["mean"] = cut(posterior.probability).astype(np.float16)
             panels["predictive_sd"] = cut(posterior.predictive_sd)
             if posterior.sample_sd is not None:
                 panels["sample_sd"] = cut(posterior.sample_sd)

@@ -224,10 +224,10 @@ def check_memory(
     ``available`` defaults to this machine's free memory.
     """
     dims, classes = metadata.architecture.dims, metadata.architecture.classes
-    # float32: the running mean and squares of all frames, and three arrays for the current sample, of which
-    # tiles need only some rows.
+    # float32: the running mean and squares of all frames and, half as large, the label map's estimate; and three
+    # arrays for the current sample, of which tiles need only some rows.
     all_frames, one_frame = math.prod(scan.shape), math.prod(scan.shape[-dims:])
-    needed = 4 * classes * (2 * all_frames + (0 if in_tiles else 3) * one_frame)
+    needed = 2 * classes * (5 * all_frames + (0 if in_tiles else 6) * one_frame)
     check_available_memory(f"The result on {scan.name}", needed, USE_A_BOX, available)
 
 

@@ -51,14 +51,14 @@ class ConditionedPosterior:
 
     Attributes
     ----------
-    mean_probability
-        Float32 (classes, *shape), 0 to 1; at voxels with evidence 0 for impossible classes and 1 for a
-        known one; 0 in frames without samples.
+    probability
+        As ``Posterior.probability``, float32 (classes, *shape), 0 to 1; at voxels with evidence 0 for impossible
+        classes and 1 for a known one; 0 in frames without samples.
     labels
         The most probable class where the evidence changes it, elsewhere the class of the label map before, uint8
         ``shape``; at known voxels exactly the user's.
     error_probability
-        1 - the mean probability of the class in ``labels``, float32 ``shape``; 0 at known voxels and in frames
+        1 - the probability of the class in ``labels``, float32 ``shape``; 0 at known voxels and in frames
         without samples.
     runner_up
         The most probable class other than that in ``labels``, uint8 ``shape``.
@@ -68,7 +68,7 @@ class ConditionedPosterior:
         no row.
     """
 
-    mean_probability: np.ndarray
+    probability: np.ndarray
     labels: np.ndarray
     error_probability: np.ndarray
     runner_up: np.ndarray
@@ -96,15 +96,15 @@ class Conditioner:
     ----------
     samples
         The samples of the result.
-    mean_probability
+    probability
         That of the result's posterior, float32 (classes, *shape), to save decoding unaffected frames.
     """
 
-    def __init__(self, samples: Samples, mean_probability: np.ndarray | None = None):
+    def __init__(self, samples: Samples, probability: np.ndarray | None = None):
         self.samples = samples
         self._dims = len(samples.mapping.shape)
         self._space = samples.shape[len(samples.shape) - self._dims :]
-        self._prior = mean_probability
+        self._prior = probability
 
     def condition(
         self,
@@ -114,7 +114,7 @@ class Conditioner:
     ) -> ConditionedPosterior:
         """Return the posterior given ``evidence``.
 
-        ``labels`` is the label map before, uint8 ``shape``; by default the most probable class of the samples.
+        ``labels`` is the label map before, uint8 ``shape``; by default the most probable class.
         ``on_progress`` is called with the finished share, 0 to 1, after each decoded sample; an exception
         that it raises cancels the work and leaves the conditioner usable.
 
@@ -134,7 +134,7 @@ class Conditioner:
             )
         placed = self._placed(evidence.effective_strokes())
         reached = [n for n in range(len(samples.frames)) if any(self._near(n, s) for s in placed)]
-        mean = self._prior_mean(reached, on_progress)
+        mean = self._prior_probability(reached, on_progress)
         before = most_probable(mean)
         weights = np.empty((len(placed), samples.n))
         if placed:
@@ -146,7 +146,7 @@ class Conditioner:
                 change = after.softmax(1).mean(0) - self._logs(number, box).softmax(1).mean(0)
                 at: Any = (slice(None), *samples.frames[number], *box)
                 near = (mean[at] + change).clamp_(0, 1)
-                mean[at] = near / near.sum(0)
+                mean[at] = near * (mean[at].sum(0) / near.sum(0))
         apply_evidence(mean, evidence)
         on_progress(1.0)
         after = most_probable(mean)
@@ -194,8 +194,8 @@ class Conditioner:
         )
         check_available_memory("Following the corrections", 2 * 4 * values, USE_A_BOX)
 
-    def _prior_mean(self, reached: Sequence[int], on_progress: Progress) -> Tensor:
-        """Return a copy of the samples' mean probability (classes, *shape); decode the ``reached`` frames."""
+    def _prior_probability(self, reached: Sequence[int], on_progress: Progress) -> Tensor:
+        """Return a copy of the ``probability`` without evidence (classes, *shape); decode the ``reached`` frames."""
         prior, classes = self._prior, self.samples.metadata.architecture.classes
         if prior is None:
             prior = np.zeros((classes, *self.samples.shape), np.float32)
@@ -204,7 +204,7 @@ class Conditioner:
             decoded = self._decode(number, _part_of(on_progress, done, len(undecoded)))
             if self._prior is None:
                 at: Any = (slice(None), *self.samples.frames[number])
-                prior[at] = decoded.mean(0).numpy()
+                prior[at] = self.samples.with_estimate(decoded.mean(0), number).numpy()
         self._prior = prior
         return torch.from_numpy(prior.copy())
 

@@ -2,13 +2,15 @@
 
 Few sampling steps estimate the mean of the posterior, many draw from it. The denoiser's errors add up over many
 steps, so on the bundled models the mean of ten many-step samples is a worse label map than one few-step estimate.
-Hence the label map is such an estimate, where it was made, and the samples say how uncertain it is.
+Hence the label map is such an estimate, where it was made, and the samples say how uncertain it is. The
+probability of a class is the mean of both, which finds the label map's errors better than the samples alone.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +30,7 @@ from .calibration import (
 )
 
 Frame = tuple[int, ...]
+ESTIMATE_SHARE = 0.5  # of the label map's estimate in the probabilities; the rest is the samples'
 MEMORY_SHARE = 0.3  # of the free memory that one array may take
 
 
@@ -75,6 +78,7 @@ class Posterior:
         self.counts = np.zeros(shape[: self.leading], dtype=np.int32)
         self._label_map = torch.zeros(shape, dtype=torch.uint8)
         self._label_rows = np.zeros(shape[: self.leading + 1], dtype=bool)
+        self._estimate: Tensor | None = None
         self._mean = _zeros((len(self.class_names), *shape))
         self._squares = _zeros((len(self.class_names), *shape))
         self._voxels: dict[int, np.ndarray] = {}
@@ -118,8 +122,12 @@ class Posterior:
     def set_label_map(self, frame: Frame, start: int, probabilities: Tensor) -> None:
         """Let rows of the label map, from ``start``, be of an estimate (classes, rows, *space[1:]), 0 to 1."""
         rows = slice(start, start + probabilities.shape[1])
-        labels = most_probable(probabilities.to("cpu", torch.float32))
-        self._label_map.numpy()[frame][rows] = labels.numpy()
+        probabilities = probabilities.to("cpu", torch.float32)
+        if self._estimate is None:
+            self._estimate = _zeros((len(self.class_names), *self.scan.shape), torch.float16)
+        at: tuple[slice | int, ...] = (slice(None), *frame, rows)
+        self._estimate[at] = probabilities.half()
+        self._label_map.numpy()[frame][rows] = most_probable(probabilities).numpy()
         self._label_rows[frame][rows] = True
 
     def has_label_map(self, frame: Frame) -> bool:
@@ -148,14 +156,41 @@ class Posterior:
         """
         if self._label_rows.all():
             return self._label_map.numpy().copy()
-        rows = torch.from_numpy(self._label_rows)
-        rows = rows.reshape(*rows.shape, *(1,) * (self._label_map.ndim - rows.ndim))
+        rows = self._on_shape(self._label_rows)
         return torch.where(rows, self._label_map, most_probable(self._mean)).numpy()
 
     @property
     def mean_probability(self) -> np.ndarray:
-        """Mean class probabilities (classes, *shape), float32, 0 to 1."""
+        """Class probabilities, the mean of the samples: float32 (classes, *shape), 0 to 1."""
         return self._mean.numpy()
+
+    @property
+    def estimate(self) -> Tensor | None:
+        """The class probabilities of the label map's estimate, float16 (classes, *shape); None if there is none."""
+        return self._estimate if self._label_rows.all() else None
+
+    @property
+    def probability(self) -> np.ndarray:
+        """Class probabilities: the mean of ``mean_probability`` and the label map's estimate, where it was made.
+
+        Both estimate the same. Float32 (classes, *shape), 0 to 1; 0 in rows without samples.
+        """
+        return torch.stack(list(self._probabilities())).numpy()
+
+    def _probabilities(self) -> Iterator[Tensor]:
+        """Yield the ``probability`` of each class, (*shape); only one of them need be in memory."""
+        if self._estimate is None:
+            yield from self._mean
+            return
+        share = self._on_shape(ESTIMATE_SHARE * (self._label_rows & (self._row_counts > 0)))
+        for mean, estimate in zip(self._mean, self._estimate, strict=True):
+            yield mean.lerp(estimate.float(), share.float())
+
+    def _on_shape(self, rows: np.ndarray) -> Tensor:
+        """Return values (*leading, rows) so that they apply to arrays like the image."""
+        return torch.from_numpy(rows).reshape(
+            *rows.shape, *(1,) * (len(self.scan.shape) - rows.ndim)
+        )
 
     @property
     def sample_sd(self) -> np.ndarray | None:
@@ -167,22 +202,21 @@ class Posterior:
         if self.n < 2:
             return None
         largest = self._squares.amax(0)
-        n = torch.from_numpy(self._row_counts.astype(np.float32)).clamp(min=1)
-        n = n.reshape(*n.shape, *(1,) * (largest.ndim - n.ndim))
+        n = self._on_shape(self._row_counts.astype(np.float32)).clamp(min=1)
         return largest.div_(n).clamp_(min=0).sqrt_().numpy()
 
     @property
     def predictive_sd(self) -> np.ndarray:
-        """sqrt(p (1 - p)) of the mean probability p, maximum over classes, float32, 0 to 0.5."""
-        return predictive_sd_of(self._mean)
+        """sqrt(p (1 - p)) of the ``probability`` p, maximum over classes, float32, 0 to 0.5."""
+        return predictive_sd_of(self._probabilities())
 
     @property
     def error_probability(self) -> np.ndarray:
-        """1 - p of the label map's class, p the mean probability: float32, 0 to 1, 0 in rows without samples."""
+        """1 - p of the label map's class, p the ``probability``: float32, 0 to 1, 0 in rows without samples."""
         error = torch.zeros(self.scan.shape)
         labels = torch.from_numpy(self.labels)
-        for c, mean in enumerate(self._mean):
-            torch.where(labels == c, 1 - mean, error, out=error)
+        for c, p in enumerate(self._probabilities()):
+            torch.where(labels == c, 1 - p, error, out=error)
         error[torch.from_numpy(self._row_counts == 0)] = 0
         return error.clamp_(min=0).numpy()
 
@@ -193,9 +227,7 @@ class Posterior:
         if classes == 1:
             return np.zeros(self.scan.shape, np.uint8)
         best = torch.from_numpy(self.labels)
-        without_best = self._mean.clone()
-        for c in range(classes):
-            without_best[c][best == c] = -1
+        without_best = [p.masked_fill(best == c, -1) for c, p in enumerate(self._probabilities())]
         return most_probable(without_best).numpy()
 
     @property
@@ -232,7 +264,7 @@ class Posterior:
 
     @property
     def calibrated_probability(self) -> np.ndarray | None:
-        """Mean class probabilities after temperature scaling (classes, *shape), float32, 0 to 1.
+        """``mean_probability`` after temperature scaling (classes, *shape), float32, 0 to 1.
 
         None if ``not_calibrated``.
         """
@@ -272,11 +304,11 @@ class Posterior:
     def expected_error(self) -> float:
         """Return one minus the Dice of the label map that the model's probabilities predict, 0 to 1.
 
-        See ``expected_error_of``, of the label map and the mean probability. Use it to rank cases; as a
+        See ``expected_error_of``, of the label map and the ``probability``. Use it to rank cases; as a
         measure of the error it is only as good as the calibration of p. Of ten scores it ranked the errors
         best, averaged over three models; ``benchmarks/expected_error.py`` compares them.
         """
-        return expected_error_of(self.labels, self.mean_probability)
+        return expected_error_of(self.labels, self._probabilities())
 
     def summary(self) -> dict:
         """Return the classes with their sizes, the warning, the expected error, the mean SDs and the provenance.
@@ -327,32 +359,31 @@ class Posterior:
         }
 
 
-def predictive_sd_of(probability: Tensor | np.ndarray) -> np.ndarray:
+def predictive_sd_of(probability: Iterable[Tensor | np.ndarray]) -> np.ndarray:
     """Return sqrt(p (1 - p)) of ``probability`` (classes, *shape), 0 to 1, maximum over classes, float32."""
-    mean = torch.as_tensor(probability)
-    variance = torch.zeros(mean.shape[1:])
-    for p in mean:
-        torch.maximum(variance, p * (1 - p), out=variance)
+    variance = torch.zeros(())
+    for p in map(torch.as_tensor, probability):
+        variance = torch.maximum(variance, p * (1 - p))
     return variance.sqrt_().numpy()
 
 
-def expected_error_of(labels: np.ndarray, probability: np.ndarray) -> float:
+def expected_error_of(labels: np.ndarray, probability: Iterable[Tensor | np.ndarray]) -> float:
     """Return one minus the Dice that ``probability`` predicts for ``labels``, 0 to 1.
 
-    1 - mean over classes of 2 sum(p_c [label = c]) / sum(p_c + [label = c]), with p the mean probability
+    1 - mean over classes of 2 sum(p_c [label = c]) / sum(p_c + [label = c]), with p the probability
     (classes, *shape), over the foreground classes in the label map; 1 if it has none.
     """
     dice = []
-    for c in range(1, len(probability)):
+    for c, p in enumerate(map(np.asarray, probability)):
         mask = labels == c
-        if mask.any():
-            overlap = float(probability[c][mask].sum(dtype=np.float64))
-            total = float(probability[c].sum(dtype=np.float64)) + int(mask.sum())
+        if c > 0 and mask.any():
+            overlap = float(p[mask].sum(dtype=np.float64))
+            total = float(p.sum(dtype=np.float64)) + int(mask.sum())
             dice.append(2 * overlap / total)
     return 1 - float(np.mean(dice)) if dice else 1.0
 
 
-def most_probable(probabilities: Tensor) -> Tensor:
+def most_probable(probabilities: Tensor | Sequence[Tensor]) -> Tensor:
     """Return the most probable class of (classes, *space), uint8; the lowest class on ties.
 
     Computed class by class, many times faster on a CPU than torch's argmax over a leading axis.
@@ -366,9 +397,10 @@ def most_probable(probabilities: Tensor) -> Tensor:
     return labels
 
 
-def _zeros(shape: tuple[int, ...]) -> Tensor:
-    """Return float32 zeros, in a temporary file where they would take much of the free memory."""
-    if 4 * math.prod(shape) < MEMORY_SHARE * psutil.virtual_memory().available:
-        return torch.zeros(shape)
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return zeros, in a temporary file where they would take much of the free memory."""
+    zeros = torch.zeros((), dtype=dtype)
+    if zeros.itemsize * math.prod(shape) < MEMORY_SHARE * psutil.virtual_memory().available:
+        return torch.zeros(shape, dtype=dtype)
     with tempfile.TemporaryFile() as file:  # stays until the array is gone
-        return torch.from_numpy(np.memmap(file, np.float32, "w+", shape=shape))
+        return torch.from_numpy(np.memmap(file, zeros.numpy().dtype, "w+", shape=shape))

@@ -251,6 +251,7 @@ class PosteriorSampler:
             frames,
             stacked_latents(posterior.latents, frames, posterior.n),
             {**posterior.provenance, "samples": posterior.n},
+            posterior.estimate,
         )
 
     def steps_for(self, n: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoint.metadata import Metadata
 from ..model.base import SegmentationModel
-from .posterior import Frame, most_probable
+from .posterior import ESTIMATE_SHARE, Frame, most_probable
 from .preprocessing import GridMap
 
 CACHED_VALUES = 2**27  # decoded probabilities that are kept, 512 MiB
@@ -36,6 +36,8 @@ class Samples:
         z_l(0), float32 (N, frames, latent_channels, *cells), on the CPU.
     provenance
         That of the posterior: checkpoint, seed, steps and so on.
+    estimate
+        The class probabilities of the label map's estimate, float16 (classes, *shape); None if there is none.
     window
         What the networks see at a time, in voxels of their grid, if it is not the whole image.
     """
@@ -47,6 +49,7 @@ class Samples:
     frames: tuple[Frame, ...]
     latents: Tensor
     provenance: Mapping
+    estimate: Tensor | None = None
     window: tuple[int, ...] | None = None
     _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
     _decoded: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
@@ -73,6 +76,13 @@ class Samples:
     def _decode_one(self, sample: int, frame: int) -> Tensor:
         logits = self.model.decode(self.latents[sample, frame][None], self.mapping.size)
         return self.mapping.restore(logits[0].softmax(0))
+
+    def with_estimate(self, mean: Tensor, frame: int) -> Tensor:
+        """Return ``Posterior.probability`` in ``frames[frame]`` from the samples' ``mean`` (classes, *space)."""
+        if self.estimate is None:
+            return mean
+        at: tuple[slice | int, ...] = (slice(None), *self.frames[frame])
+        return mean.lerp(self.estimate[at].float(), ESTIMATE_SHARE)
 
     def frame_labels(self, sample: int, frame: int) -> np.ndarray:
         """Return the most probable classes of one sample of one frame, uint8 (*space)."""

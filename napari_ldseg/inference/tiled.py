@@ -204,7 +204,7 @@ class TiledSampler(PosteriorSampler):
         if not all((f, s, t) in self._tile_latents for s in range(n) for f, t in keys):
             return None
         cells = self._model.latent_shape(self.grid.window)
-        region = self.sampled_region()
+        region, estimate = self.sampled_region(), self.posterior.estimate
         return TiledSamples(
             self.metadata,
             self._model,
@@ -213,6 +213,7 @@ class TiledSampler(PosteriorSampler):
             self.posterior.planned_frames,
             torch.empty(n, 0, *cells),
             {**self.posterior.provenance, "samples": n},
+            None if estimate is None else estimate[(slice(None), *region.slices)],
             grid=self.grid,
             tiles={frame: tuple(tiles) for frame, tiles in self._tiles.items()},
             tile_latents=dict(self._tile_latents),

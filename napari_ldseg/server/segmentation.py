@@ -122,7 +122,7 @@ def answer(
         labels = conditioned.labels
         params |= _described(conditioned, params, scan)
         maps = {
-            name: predictive_sd_of(conditioned.mean_probability)
+            name: predictive_sd_of(conditioned.probability)
             for name in request.maps
             if name == "predictive_sd"
         }
@@ -246,7 +246,7 @@ def _condition(sampler: PosteriorSampler, evidence: Evidence) -> ConditionedPost
             f"structure ({region.start} to {region.stop})."
         )
     posterior = sampler.posterior
-    conditioner = Conditioner(samples, posterior.mean_probability)
+    conditioner = Conditioner(samples, posterior.probability)
     return conditioner.condition(evidence, lambda share: check_cancelled(), posterior.labels)
 
 
@@ -272,7 +272,7 @@ def _described(
     return {
         "classes": classes,
         "calibrated": {"probability": False, "intervals": False, "meaning": CONDITIONED},
-        "expected_error": expected_error_of(conditioned.labels, conditioned.mean_probability),
+        "expected_error": expected_error_of(conditioned.labels, conditioned.probability),
         "conditioned": {
             "strokes": len(conditioned.weights),
             "effective_samples": float(effective.min()) if len(effective) else None,

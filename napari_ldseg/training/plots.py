@@ -70,7 +70,7 @@ def save_contact_sheet(
             "aspect": np.array(pixel_aspect(scan)),
             "expert": expert[at],
             "label": labels[at],
-            "mean": posterior.mean_probability[:, at],
+            "mean": posterior.probability[:, at],
             "predictive_sd": posterior.predictive_sd[at],
         }
         if posterior.sample_sd is not None:

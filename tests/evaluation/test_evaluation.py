@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.noise import add_noise
 from napari_ldseg.evaluation.overlap import mean_dsc, overlap
 from napari_ldseg.evaluation.readers import energy_distance, matched_iou, pairwise_iou
-from napari_ldseg.evaluation.results import reliabilities
 from napari_ldseg.evaluation.surface import surface_metrics
 from napari_ldseg.evaluation.uncertainty import (
     boundary_distance,
@@ -223,17 +221,3 @@ def test_noise_as_in_the_paper():
     np.testing.assert_array_equal(strong, add_noise(scan, 0.2, seed=1).array)
     assert not np.array_equal(strong, add_noise(scan, 0.2, seed=2).array)
     assert not np.array_equal(strong, add_noise(Scan(ramp, name="other"), 0.2, seed=1).array)
-
-
-def test_cases_that_nothing_is_calibrated_on_are_named():
-    sums = {"a": np.ones((3, 15))}
-    study = SimpleNamespace(
-        cases=[SimpleNamespace(name="a", patient="p")],
-        settings=SimpleNamespace(seed=0),
-        reliability={("m", "before calibration"): sums, ("m", ""): sums, ("baseline", ""): sums},
-    )
-    assert list(reliabilities(study)) == [
-        ("m", "before calibration"),
-        ("m", "images unlike the training images"),
-        ("baseline", ""),
-    ]

@@ -12,6 +12,7 @@ from napari_ldseg.checkpoint.metadata import FieldOfView, Grid, TrainingRecord
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.devices import available_devices, resolve_device
 from napari_ldseg.inference.noise import sample_noise
+from napari_ldseg.inference.posterior import expected_error_of
 from napari_ldseg.inference.preprocessing import GridMap, grid_map
 from napari_ldseg.inference.region import Region, crop
 from napari_ldseg.inference.sampler import PosteriorSampler
@@ -94,9 +95,6 @@ def test_mean_and_sd_are_those_of_the_samples(case):
     mean = samples.mean(0)
     np.testing.assert_allclose(posterior.mean_probability, mean, atol=1e-4)
     np.testing.assert_allclose(posterior.sample_sd, samples.std(0, ddof=0).max(0), atol=2e-3)
-    np.testing.assert_allclose(
-        posterior.predictive_sd, np.sqrt(mean * (1 - mean)).max(0), atol=1e-3
-    )
     counts = [np.bincount(s.argmax(0).ravel(), minlength=s.shape[0]) for s in samples]
     assert np.abs(posterior.voxel_counts() - counts).max() <= 2
     for sd in (posterior.sample_sd, posterior.predictive_sd):
@@ -104,6 +102,19 @@ def test_mean_and_sd_are_those_of_the_samples(case):
         assert sd.min() >= 0 and sd.max() <= 0.5 and sd.max() > 0.01
     assert posterior.labels.dtype == np.uint8
     np.testing.assert_allclose(posterior.mean_probability.sum(0), 1, atol=1e-5)
+
+
+def test_probabilities_are_the_mean_of_the_samples_and_the_label_maps_estimate(case):
+    quick, full, given = segment(*case, 1), segment(*case, 6), segment(*case, 6, steps=4)
+    p = (quick.mean_probability + full.mean_probability) / 2
+    np.testing.assert_allclose(full.probability, p, atol=1e-3)
+    assert np.abs(p - full.mean_probability).max() > 0.02
+    np.testing.assert_allclose(full.predictive_sd, np.sqrt(p * (1 - p)).max(0), atol=2e-3)
+    error = 1 - np.take_along_axis(p, full.labels[None], 0)[0]
+    np.testing.assert_allclose(full.error_probability, error, atol=1e-3)
+    assert full.expected_error() == pytest.approx(expected_error_of(full.labels, p), abs=1e-3)
+    for alone in (quick, given):
+        np.testing.assert_array_equal(alone.probability, alone.mean_probability)
 
 
 def test_the_label_map_is_that_of_one_sample_in_few_steps_unless_the_steps_are_given(case):

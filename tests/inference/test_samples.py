@@ -58,9 +58,9 @@ def test_a_sample_is_decoded_once_for_all_who_look_at_it_within_the_memory(sampl
     np.testing.assert_array_equal(again.probabilities(0, 0), samples.probabilities(0, 0))
 
 
-def test_error_probability_and_runner_up_are_those_of_the_mean_probability(sampler):
+def test_error_probability_and_runner_up_are_those_of_the_probability(sampler):
     posterior = sampler.posterior
-    p, labels = posterior.mean_probability.copy(), posterior.labels[None]
+    p, labels = posterior.probability, posterior.labels[None]
     error = 1 - np.take_along_axis(p, labels, 0)[0]
     np.testing.assert_allclose(posterior.error_probability, error, atol=1e-6)
     second = np.take_along_axis(p, posterior.runner_up[None], 0)[0]

@@ -106,8 +106,11 @@ def test_samples_of_tiles_can_be_browsed(tiny_checkpoint, monkeypatch):
     sampler = run(checkpoint, np.stack([smooth(70, 60), smooth(70, 60, seed=1)]), 3, seed=2)
     samples, posterior = sampler.samples(), sampler.posterior
     for frame in range(2):
-        decoded = torch.stack([samples.probabilities(i, frame) for i in range(3)]).numpy()
-        np.testing.assert_allclose(decoded.mean(0), posterior.mean_probability[:, frame], **CLOSE)
+        mean = torch.stack([samples.probabilities(i, frame) for i in range(3)]).mean(0)
+        np.testing.assert_allclose(mean, posterior.mean_probability[:, frame], **CLOSE)
+        shown = samples.with_estimate(mean, frame)
+        np.testing.assert_allclose(shown, posterior.probability[:, frame], **CLOSE)
+        assert (shown - mean).abs().max() > 0.01
     counts = [np.bincount(samples.labels(i).ravel(), minlength=3) for i in range(3)]
     np.testing.assert_array_equal(counts, posterior.voxel_counts())
     monkeypatch.setattr("napari_ldseg.inference.tiled.KEPT_BYTES", 1000)
@@ -236,6 +239,7 @@ def test_structures_of_a_whole_scan_are_found_and_what_a_model_imagines_is_not(
     region, samples = sampler.sampled_region(), sampler.samples()
     assert samples.shape == tuple(b - a for a, b in zip(region.start, region.stop, strict=True))
     np.testing.assert_array_equal(samples.labels(0), truth[region.slices])
+    np.testing.assert_array_equal(samples.estimate.argmax(0), truth[region.slices])
     head[truth] = 110
     with pytest.raises(LDSegError) as error:
         segment(imagining, Scan(head, affine, name="head"), 1)

@@ -269,7 +269,7 @@ class Display(QObject):
             self.message.emit(str(error), True)
             self.set_map(NO_MAP)
 
-        self._work.start(mean_probabilities, part, done=take, failed=fail)
+        self._work.start(class_probabilities, part, done=take, failed=fail)
 
     def _watch(self, layer: Labels | None) -> None:
         """Follow what napari's own controls do to the labels."""
@@ -326,26 +326,27 @@ class Display(QObject):
             remove_soon(self._viewer, layer)
 
 
-def mean_probabilities(part: SampledPart) -> Generator[None, None, np.ndarray]:
-    """Return the mean probability of each foreground class over the samples, float32 (classes - 1, *part).
+def class_probabilities(part: SampledPart) -> Generator[None, None, np.ndarray]:
+    """Return ``Posterior.probability`` of each foreground class, float32 (classes - 1, *part).
 
     Yields after each decoded frame, so that it can be stopped. Raises LDSegError.
     """
+    import torch
+
     samples = part.samples
-    mean: np.ndarray | None = None
+    mean = torch.zeros(len(samples.metadata.classes), *samples.shape)
     for sample in range(samples.n):
         for number, frame in enumerate(samples.frames):
             try:
-                decoded = samples.probabilities(sample, number).numpy()[1:]
+                decoded = samples.probabilities(sample, number)
             except RuntimeError as error:  # swallowed by napari's generator workers
                 raise LDSegError(f"The samples cannot be decoded: {error}") from error
-            if mean is None:
-                mean = np.zeros((len(decoded), *samples.shape), np.float32)
             at: tuple[slice | int, ...] = (slice(None), *frame)
             mean[at] += decoded / samples.n
+            if sample == samples.n - 1:
+                mean[at] = samples.with_estimate(mean[at], number)
             yield
-    assert mean is not None
-    return mean
+    return mean.numpy()[1:]
 
 
 def _share(stored: Any, default: float) -> float:

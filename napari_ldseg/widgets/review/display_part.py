@@ -27,11 +27,11 @@ from .surface_view import SurfaceView, surface_colours
 STEPS = 20  # of the sliders
 MEANINGS = {
     "sample_sd": "How much the samples disagree: the SD of their probabilities",
-    "predictive_sd": "How unsure the mean probability is: sqrt(p (1 - p))",
-    "error_probability": "One minus the mean probability of the class in the label map",
+    "predictive_sd": "How unsure the probability p is: sqrt(p (1 - p))",
+    "error_probability": "One minus the probability of the class in the label map",
     NO_MAP: "Only the image and the labels",
 }
-CLASS_MEANING = "The mean probability of this class over the samples"
+CLASS_MEANING = "The probability of this class"
 
 
 class DisplayPart(QWidget):
