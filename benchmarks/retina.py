@@ -2,14 +2,15 @@
 
 python benchmarks/retina.py run -o FOLDER --task TASK --method METHOD [--seed 0]
 python benchmarks/retina.py uncertainty -o FOLDER --task TASK --method METHOD
-python benchmarks/retina.py checkpoint -o FOLDER --task TASK --checkpoint FILE --split FILE
+python benchmarks/retina.py checkpoint -o FOLDER --task TASK --checkpoint FILE --split FILE [--scales S ...]
 python benchmarks/retina.py table -o FOLDER [--json docs/data/retina.json]
 
 LDSEG_DATA/retina, every photograph brought to 768 pixels. TASK is a camera to leave out (``stare``,
 ``chase``, ``drive``: trained on the other two), ``in-camera`` (trained on four fifths of each camera's
 patients, tested on the others) or ``disc-cup`` (Drishti-GS1). METHOD is one of the rows below. ``run``
 trains what is missing, measures, and writes one JSON file; a stopped run continues. ``checkpoint`` measures a
-checkpoint of ``napari-ldseg train`` with the same metrics; its label map's probability is that of the plugin.
+checkpoint of ``napari-ldseg train`` with the same metrics; its label map's probability is that of the plugin, with
+``--scales`` the mean over the photograph at these multiples of 768 pixels.
 
 The diffusion network is trained on images of DRIVE and Drishti-GS1 alone, so that neither STARE nor
 CHASE was seen when it is left out. The threshold is the best one on two photographs of each source
@@ -23,7 +24,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from fundus_data import SIZE, VESSEL_CAMERAS, Fundus, read_camera, split
 from retina_training import train_diffusion, train_interpreter, train_unet
 from scipy import ndimage
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint
 from napari_ldseg.inference.fundus import SMALLEST_INSIDE
@@ -247,7 +249,9 @@ def run(folder: Path, task: str, method: str, seed: int) -> None:
     print(facts, means(result), flush=True)
 
 
-def measure_checkpoint(folder: Path, task: str, path: Path, split_file: Path) -> None:
+def measure_checkpoint(
+    folder: Path, task: str, path: Path, split_file: Path, scales: Sequence[float]
+) -> None:
     """Measure a checkpoint on the camera that it was not trained on, or on its split's test part.
 
     The threshold is the best one on the validation photographs of its split.
@@ -259,21 +263,24 @@ def measure_checkpoint(folder: Path, task: str, path: Path, split_file: Path) ->
         assert not {c.name for c in test} & {n for part in parts.values() for n in part}
     else:
         test = [every[n] for n in parts["test"]]
-    result = measure(_plugin(checkpoint), [every[n] for n in parts["validation"]], test)
+    result = measure(_plugin(checkpoint, scales), [every[n] for n in parts["validation"]], test)
     facts = {
         "task": task,
         "method": f"{checkpoint.metadata.networks} of napari-ldseg train",
         "seed": checkpoint.metadata.training.settings["seed"],
         "weights": _count(checkpoint.model),
         "updates": checkpoint.metadata.training.updates,
+        "scales": list(scales),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    (folder / f"{task}-{path.stem}.json").write_text(json.dumps(facts | result, indent=1))
+    (folder / f"{task}-{path.stem}-{len(scales)}.json").write_text(
+        json.dumps(facts | result, indent=1)
+    )
     print(facts, means(result), flush=True)
 
 
-def _plugin(checkpoint: Checkpoint) -> Predict:
-    """Return the probabilities of a checkpoint's label map: the mean over the symmetries."""
+def _plugin(checkpoint: Checkpoint, scales: Sequence[float]) -> Predict:
+    """Return the probabilities of a checkpoint's label map: the mean over the symmetries, and over ``scales``."""
     model = inference_copy(checkpoint.model)
     turns = symmetries(checkpoint.metadata, (SIZE, SIZE))
 
@@ -284,12 +291,22 @@ def _plugin(checkpoint: Checkpoint) -> Predict:
         pads = [((SIZE - n) // 2, SIZE - n - (SIZE - n) // 2) for n in (h, w)]
         grid = torch.from_numpy(np.pad(shown, ((0, 0), *pads)).astype("f4"))
         mean = torch.zeros(len(checkpoint.metadata.classes), SIZE, SIZE)
-        for turn in turns:
-            mean += turn.undo(model.encode_image(turn.apply(grid)[None]).softmax(1)[0]) / len(turns)
+        for scale in scales:
+            scaled = _resized(grid, round(SIZE * scale / SIZES.stride) * SIZES.stride)
+            for turn in turns:
+                found = turn.undo(model.encode_image(turn.apply(scaled)[None]).softmax(1)[0])
+                mean += _resized(found, SIZE) / len(turns) / len(scales)
         (top, _), (left, _) = pads
         return mean[:, top : top + h, left : left + w].numpy()
 
     return predict
+
+
+def _resized(image: Tensor, size: int) -> Tensor:
+    """Return (channels, size, size) by linear interpolation, smoothed before it is reduced."""
+    if image.shape[-1] == size:
+        return image
+    return interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
 def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
@@ -378,12 +395,13 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--split", type=Path)
+    parser.add_argument("--scales", type=float, nargs="*", default=[1.0])
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     if arguments.action == "table":
         table(arguments.output, arguments.json)
     elif arguments.action == "checkpoint":
-        given = arguments.task, arguments.checkpoint, arguments.split
+        given = arguments.task, arguments.checkpoint, arguments.split, arguments.scales
         measure_checkpoint(arguments.output, *given)
     elif arguments.action == "diffusion":
         diffusion_of(arguments.output, SIZES)

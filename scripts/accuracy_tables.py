@@ -164,6 +164,18 @@ def _readers_of_rivals(rows: dict[str, Any]) -> list[tuple[str, ...]]:
     return table
 
 
+def probability_table() -> str:
+    """Return what benchmarks/probability.py measured of the kinds of probability, as Markdown."""
+    kinds = ("samples", "estimate", "both")
+    rows = []
+    for name, model in read_data("probability")["models"].items():
+        values = (shown(model[kind][metric]) for metric in ("AUROC", "ECE") for kind in kinds)
+        rows.append((f"`{name}`", str(model["cases"]), *values))
+    titles = ("samples alone", "estimate alone", "mean of both")
+    heads = (f"{metric}, {title}" for metric in ("AUROC", "ECE") for title in titles)
+    return markdown(("model", "cases", *heads), rows)
+
+
 def markdown(head: Sequence[str], rows: Rows) -> str:
     """Return a table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))

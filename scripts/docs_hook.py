@@ -102,11 +102,13 @@ FUNCTIONS = {
     "evaluated": accuracy_tables.evaluated,
     "lost_to_noise": accuracy_tables.lost_to_noise,
     "rivals_table": accuracy_tables.rivals_table,
+    "probability_table": accuracy_tables.probability_table,
     "regions_table": review_tables.regions_table,
     "conditioning_table": review_tables.conditioning_table,
     "alternatives_table": review_tables.alternatives_table,
     "clicks_table": review_tables.clicks_table,
     "retina_table": retina_tables.retina_table,
+    "retina_disc_table": retina_tables.retina_disc_table,
     "retina_models_table": retina_tables.retina_models_table,
 }
 

@@ -45,10 +45,34 @@ def retina_table() -> str:
     return markdown(head, lines)
 
 
+def retina_disc_table() -> str:
+    """Return the methods on optic disc and cup, means and ranges over the seeds, as Markdown."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in read_data("retina"):
+        if "disc_dice" in row:
+            groups[row["method"]].append(row)
+    columns = {
+        "disc_dice": "Dice, disc",
+        "cup_dice": "Dice, cup",
+        "disc_hd95": "HD95, disc",
+        "cup_hd95": "HD95, cup",
+    }
+    lines = [
+        (
+            METHODS[method],
+            str(len(groups[method])),
+            *(_over_seeds(groups[method], name, 1 if "hd95" in name else 3) for name in columns),
+        )
+        for method in METHODS
+        if method in groups
+    ]
+    return markdown(("method", "seeds", *columns.values()), lines)
+
+
 def retina_models_table() -> str:
     """Return what checkpoints of ``napari-ldseg train`` reach on a camera that was left out, as Markdown."""
     head = (
-        *("left out", "weights", "updates", "F1", "best F1", "AUC-PR", "HD95 (pixels)"),
+        *("left out", "weights", "updates", "scales", "F1", "best F1", "AUC-PR", "HD95 (pixels)"),
         *("AUROC of the predictive SD", "seconds per photograph"),
     )
     lines = []
@@ -59,6 +83,7 @@ def retina_models_table() -> str:
                     f"{CAMERAS[row['task']]} ({row['photographs']})",
                     f"{row['weights'] / 1000:.0f} thousand",
                     str(row["updates"]),
+                    ", ".join(f"{scale:g}" for scale in row.get("scales", [1.0])),
                     *(f"{row[name]:.3f}" for name in ("f1", "best_f1", "auc_pr")),
                     f"{row['hd95']:.1f}",
                     f"{row['doubt_auroc']:.3f}",

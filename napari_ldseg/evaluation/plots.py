@@ -387,7 +387,7 @@ def _annotate(ax: Axes, text: str) -> None:
 
 
 def _blended_colours(mean: np.ndarray, classes: Classes) -> np.ndarray:
-    """Return the classes' colours weighted by their mean probability (y, x, 3), the background black."""
+    """Return the classes' colours weighted by their probability (y, x, 3), the background black."""
     colours = np.array([(0, 0, 0), *(to_rgb(c.colour) for c in classes[1:])])
     return np.clip(np.tensordot(mean.astype(np.float32), colours, (0, 0)), 0, 1)
 

@@ -203,7 +203,7 @@ def _uncertainty(study: Study) -> Section:
     )
     diagrams = reliabilities(study)
     errors = Table(
-        f"Expected calibration error of the mean probability, {BINS} bins, same band",
+        f"Expected calibration error of the probability, {BINS} bins, same band",
         ("model", "", "ECE", "cases (patients)"),
         [
             (model, detail, estimate_text(c.error), f"{c.error.cases} ({c.error.patients})")
@@ -214,7 +214,7 @@ def _uncertainty(study: Study) -> Section:
         Plot(
             plots.uncertainty_maps(example_panels(study), classes_of(study)),
             "The cases with the best, the median and the worst DSC. Mean prediction: the classes' "
-            "colours weighted by their mean probability. Errors: white where the label differs from "
+            "colours weighted by their probability. Errors: white where the label differs from "
             "the expert's.",
         )
     ]

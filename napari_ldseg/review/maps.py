@@ -1,4 +1,4 @@
-"""What a review needs of results that have less: only the predictive SD of the mean probability."""
+"""What a review needs of results that have less: only the predictive SD."""
 
 from __future__ import annotations
 

@@ -99,7 +99,9 @@ def test_a_class_probability_is_that_of_the_result(viewer, segmented, review_tab
     samples = review_tab.browser.part.samples
     for number, frame in enumerate(samples.frames):
         mean = np.mean([samples.probabilities(s, number)[2] for s in range(samples.n)], axis=0)
-        assert np.allclose(layer.data[frame], (mean + samples.estimate[2][frame].numpy()) / 2, atol=1e-3)
+        assert np.allclose(
+            layer.data[frame], (mean + samples.estimate[2][frame].numpy()) / 2, atol=1e-3
+        )
     assert layer.contrast_limits == [0, 1]
 
 
