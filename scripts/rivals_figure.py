@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,6 +28,7 @@ COLOURS = (
 )  # Okabe, Ito
 
 
+@matplotlib.style.context("default")  # nnU-Net changes the style of its whole process
 def draw(content: dict[str, Any], file: Path) -> None:
     """Write the figure of the rows in ``content`` to ``file``."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
