@@ -42,6 +42,9 @@ from .symmetry import Symmetry, symmetries
 BATCH_VOXELS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
 BATCH_EVALUATIONS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
 BATCH_LIMIT = 16
+ANSWERS_BYTES = (
+    2**28
+)  # of a deterministic model's answers that are kept, as each is asked for again
 
 
 class PosteriorSampler:
@@ -140,6 +143,7 @@ class PosteriorSampler:
                 raise LDSegError(f"{scan.name} has no slice {frame}.")
         self._symmetries = symmetries(metadata, size)
         self._embeddings: dict[Frame, Tensor] = {}
+        self._answers: dict[tuple[Frame, int], Tensor] = {}
         self._distances: dict[Hashable, float] = {}
         self._digest = hashlib.sha256()
         self._shrunk = False
@@ -277,9 +281,14 @@ class PosteriorSampler:
         number = sample % len(self._symmetries)
         if number == 0:
             return z_i
+        if (frame, number) in self._answers:  # by the label map, or by an earlier sample
+            return self._answers[frame, number].to(self._device)
         grid = self._input(frame, self._image(frame)).to(self._device)
         turned = self._symmetries[number].apply(grid)
-        return self._symmetries[number].undo(self._model.encode_image(turned[None])[0])
+        answer = self._symmetries[number].undo(self._model.encode_image(turned[None])[0])
+        if (len(self._answers) + 1) * answer.nbytes <= ANSWERS_BYTES:
+            self._answers[frame, number] = answer.cpu()
+        return answer
 
     def _sample_from(self, z_i: Tensor, samples: Sequence[int], steps: int) -> Tensor:
         """Return z_l(0) of ``samples``, each with its image embedding."""
@@ -298,7 +307,12 @@ class PosteriorSampler:
             mean = torch.zeros(self.metadata.architecture.classes, *size)
             for first in range(0, len(self._symmetries), self._batch):
                 batch = self._symmetries[first : first + self._batch]
-                latents = self._sample_turned(frame, batch, steps)
+                if isinstance(self._model, Deterministic):
+                    samples = range(first, first + len(batch))
+                    latents = self._sample([(frame, sample) for sample in samples], steps)
+                    batch = [self._symmetries[0]] * len(batch)  # turned back already
+                else:
+                    latents = self._sample_turned(frame, batch, steps)
                 decoded = self._model.decode(latents, size).softmax(1).float().cpu()
                 for symmetry, probabilities in zip(batch, decoded, strict=True):
                     mean += symmetry.undo(probabilities) / len(self._symmetries)

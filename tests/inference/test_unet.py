@@ -44,6 +44,19 @@ def test_samples_are_the_answers_for_the_turned_photograph(checkpoint, photograp
     np.testing.assert_array_equal(posterior.labels, segment(checkpoint, image, n=1).labels)
 
 
+def test_each_answer_is_computed_once(checkpoint, photograph, monkeypatch):  # noqa: F811
+    sampler = PosteriorSampler(checkpoint, photograph[0])
+    encode, asked = sampler._model.encode_image, []
+    monkeypatch.setattr(sampler._model, "encode_image", lambda x: asked.append(x) or encode(x))
+    list(sampler.run(10))
+    assert len(asked) == 8
+    monkeypatch.setattr("napari_ldseg.inference.sampler.ANSWERS_BYTES", 0)
+    np.testing.assert_array_equal(
+        sampler.posterior.mean_probability,
+        segment(checkpoint, photograph[0], n=10).mean_probability,
+    )
+
+
 def test_a_photograph_turned_by_a_quarter_gets_the_turned_labels(checkpoint, photograph):  # noqa: F811
     image, _ = photograph
     turned = segment(checkpoint, np.rot90(image).copy(), n=1).labels
