@@ -23,7 +23,7 @@ from ..errors import LDSegError
 from ..scans.files import read_scan, write_like
 from ..scans.labels import LABEL_INTENT
 from ..utils import records
-from ..utils.atomic import atomic_write, remove_leftovers
+from ..utils.atomic import atomic_write, complete_files, remove_leftovers
 from ..utils.hashing import sha256_of
 from .inputs import KINDS
 
@@ -305,7 +305,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def known_names(folder: Path) -> dict[str, str]:
     """Return the case names of all records in ``folder``, by the path of the image."""
     names: dict[str, str] = {}
-    for path in sorted((folder / RECORDS).glob("*.json")):
+    for path in complete_files(folder / RECORDS, ".json"):
         image = read_record(path).get("image")
         if isinstance(image, str):
             names.setdefault(image, path.stem)

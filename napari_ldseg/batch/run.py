@@ -19,11 +19,12 @@ from ..inference.segment import make_sampler
 from ..inference.tiled import TiledSampler
 from ..scans.channels import ImageFiles, read_image
 from ..scans.files import image_hash
+from ..utils.atomic import remove_leftovers
 from ..utils.locking import exclusive_lock
 from ..utils.text import about, count_text, one_line
 from .exports import export_case
 from .inputs import Input, name_images
-from .results import HASH, UNFINISHED, CaseResults, known_names, was_made_with
+from .results import HASH, RECORDS, UNFINISHED, CaseResults, known_names, was_made_with
 from .table import write_table
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def segment_batch(
         "samples": samples,
         "steps": steps or checkpoint.metadata.steps_for(samples),
         "steps_given": steps is not None,
+        "probability": "samples and estimate",  # results of the samples alone are made anew
     }
     with ExitStack() as stack:
         inputs: list[Input] = []
@@ -122,6 +124,8 @@ def segment_batch(
                 stack.enter_context(exclusive_lock(folder))
                 shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
                 inputs = name_images(images, known_names(folder))
+                for item in inputs:
+                    remove_leftovers(folder / RECORDS / f"{item.name}.json")
             except LDSegError as error:
                 problem = str(error)
         inputs, problem = fabric.broadcast((inputs, problem))

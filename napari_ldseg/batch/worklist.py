@@ -21,6 +21,7 @@ from ..project.schema import CaseRecord
 from ..scans.files import image_exists, image_hash, read_like, read_scan
 from ..scans.labels import as_labels
 from ..scans.scan import Scan
+from ..utils.atomic import complete_files
 from ..utils.colours import class_colour
 from ..utils.hashing import sha256_of
 from ..utils.inside import inside
@@ -129,8 +130,8 @@ def read_results(folder: Path) -> Results:
             "with --output."
         )
     try:
-        files = sorted(records.glob("*.json"))
-        failed = len(list(inside(folder, FAILED).glob("*.json")))
+        files = complete_files(records, ".json")
+        failed = len(complete_files(inside(folder, FAILED), ".json"))
         cases = [_result(folder, path.stem) for path in files]
     except OSError as error:
         raise LDSegError(

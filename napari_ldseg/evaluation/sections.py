@@ -240,15 +240,16 @@ def _uncertainty(study: Study) -> Section:
     if calibration is not None and study.not_calibrated is None:
         text.append(
             "The checkpoint's calibration was measured on "
-            f"{count_text(calibration.cases, f'{calibration.split} patient')}. On their cases the results "
-            "after calibration are too optimistic."
+            f"{count_text(calibration.cases, f'{calibration.split} patient')}. On their cases the calibrated "
+            "results are too optimistic."
         )
     elif calibration is not None:
         text.append(f"Not calibrated: {study.not_calibrated}.")
     if study.unlike:
         text.append(
             f"{len(study.unlike)} of {count_text(len(study.cases), 'case')} are unlike the images that the model "
-            "was trained on, and nothing is calibrated on them; the results list them as unlike_training."
+            "was trained on, and nothing is calibrated on them; the results list them as unlike_training. The "
+            "calibration errors of the samples alone are without them."
         )
     coverage = list(study.observations.estimates(part="uncertainty", metric="coverage"))
     if coverage:

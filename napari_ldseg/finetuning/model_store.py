@@ -16,7 +16,7 @@ from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
 from ..project.case import now
 from ..project.schema import Name, Sha256
-from ..utils.atomic import atomic_write
+from ..utils.atomic import atomic_write, complete_files
 from ..utils.hashing import sha256_of
 from ..utils.inside import inside
 from ..utils.records import read_record, write_record
@@ -128,7 +128,7 @@ class ModelStore:
         """
         adopted = self.adopted
         bundled = set(bundled_checkpoints().values())
-        own = sorted(self.folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
+        own = sorted(complete_files(self.folder, SUFFIX), key=lambda path: path.stat().st_mtime)
         entries: dict[str, Entry] = {}
         for path in own:
             self._enter(entries, path, adopted, bundled=False)

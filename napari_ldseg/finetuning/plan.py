@@ -16,6 +16,7 @@ from ..errors import LDSegError
 from ..project.folder import Project
 from ..project.schema import CaseRecord
 from ..training.settings import Augmentation, Network, TrainingSettings
+from ..utils.atomic import complete_files
 from ..utils.inside import inside
 from ..utils.records import read_record, write_record
 from ..utils.text import free_name
@@ -114,7 +115,7 @@ def suggest_model_name(project: Path, base: str) -> str:
     """
     allowed = re.sub(f"[^{ALLOWED_IN_NAMES}]+", "-", base).strip("-. ")
     stem = re.sub(r"-\d+$", "", allowed)[:90] or "model"
-    taken = {path.stem for path in (project / MODELS).glob("*.safetensors")}
+    taken = {path.stem for path in complete_files(project / MODELS, ".safetensors")}
     for path in (project / RUNS).glob("*/config.json"):
         with suppress(LDSegError):
             taken.add(read_config(path.parent).name)

@@ -30,7 +30,6 @@ from .calibration import (
 )
 
 Frame = tuple[int, ...]
-ESTIMATE_SHARE = 0.5  # of the label map's estimate in the probabilities; the rest is the samples'
 MEMORY_SHARE = 0.3  # of the free memory that one array may take
 
 
@@ -69,6 +68,7 @@ class Posterior:
     unlike: str | None = None  # what shows that the image is unlike the training images
     images: str = ""  # what these are
     larger: bool = False  # than the training images
+    estimate_share: float = 0.5  # of the label map's estimate in the probabilities
     counts: np.ndarray = field(init=False)
     latents: dict[tuple[Frame, int], Tensor] = field(default_factory=dict)
     sample_labels: dict[tuple[Frame, int], np.ndarray] = field(default_factory=dict)
@@ -167,13 +167,15 @@ class Posterior:
     @property
     def estimate(self) -> Tensor | None:
         """The class probabilities of the label map's estimate, float16 (classes, *shape); None if there is none."""
-        return self._estimate if self._label_rows.all() else None
+        made = all(self.has_label_map(frame) for frame in self.planned_frames)
+        return self._estimate if made else None
 
     @property
     def probability(self) -> np.ndarray:
         """Class probabilities: the mean of ``mean_probability`` and the label map's estimate, where it was made.
 
-        Both estimate the same. Float32 (classes, *shape), 0 to 1; 0 in rows without samples.
+        Both estimate the same. Of a deterministic model, whose samples are parts of the estimate, it is the estimate.
+        Float32 (classes, *shape), 0 to 1; 0 in rows without samples.
         """
         return torch.stack(list(self._probabilities())).numpy()
 
@@ -182,7 +184,7 @@ class Posterior:
         if self._estimate is None:
             yield from self._mean
             return
-        share = self._on_shape(ESTIMATE_SHARE * (self._label_rows & (self._row_counts > 0)))
+        share = self._on_shape(self.estimate_share * (self._label_rows & (self._row_counts > 0)))
         for mean, estimate in zip(self._mean, self._estimate, strict=True):
             yield mean.lerp(estimate.float(), share.float())
 

@@ -256,6 +256,7 @@ class PosteriorSampler:
             stacked_latents(posterior.latents, frames, posterior.n),
             {**posterior.provenance, "samples": posterior.n},
             posterior.estimate,
+            posterior.estimate_share,
         )
 
     def steps_for(self, n: int) -> int:
@@ -272,23 +273,27 @@ class PosteriorSampler:
     def _sample(self, batch: list[tuple[Frame, int]], steps: int) -> Tensor:
         z_i = torch.cat([self._embedding(frame) for frame, _ in batch]).to(self._device)
         if isinstance(self._model, Deterministic):
-            items = zip(z_i, batch, strict=True)
-            return torch.stack([self._in_symmetry(z, *item) for z, item in items])
+            return self._in_symmetries(z_i, batch)
         return self._sample_from(z_i, [sample for _, sample in batch], steps)
 
-    def _in_symmetry(self, z_i: Tensor, frame: Frame, sample: int) -> Tensor:
-        """Return a deterministic model's answer for the image in the sample's symmetry, turned back."""
-        number = sample % len(self._symmetries)
-        if number == 0:
-            return z_i
-        if (frame, number) in self._answers:  # by the label map, or by an earlier sample
-            return self._answers[frame, number].to(self._device)
-        grid = self._input(frame, self._image(frame)).to(self._device)
-        turned = self._symmetries[number].apply(grid)
-        answer = self._symmetries[number].undo(self._model.encode_image(turned[None])[0])
-        if (len(self._answers) + 1) * answer.nbytes <= ANSWERS_BYTES:
-            self._answers[frame, number] = answer.cpu()
-        return answer
+    def _in_symmetries(self, z_i: Tensor, batch: list[tuple[Frame, int]]) -> Tensor:
+        """Return a deterministic model's answers for the image in each sample's symmetry, turned back.
+
+        An answer is computed once, and kept for the label map and for later samples.
+        """
+        wanted = [(frame, sample % len(self._symmetries)) for frame, sample in batch]
+        found = {key: z for key, z in zip(wanted, z_i, strict=True) if key[1] == 0}
+        found |= {key: self._answers[key].to(z_i.device) for key in wanted if key in self._answers}
+        missing = [key for key in dict.fromkeys(wanted) if key not in found]
+        if missing:
+            inputs = {frame: self._input(frame, self._image(frame)) for frame, _ in missing}
+            turned = [self._symmetries[number].apply(inputs[frame]) for frame, number in missing]
+            answers = self._model.encode_image(torch.stack(turned).to(self._device))
+            for (frame, number), answer in zip(missing, answers, strict=True):
+                found[frame, number] = self._symmetries[number].undo(answer)
+                if (len(self._answers) + 1) * answer.nbytes <= ANSWERS_BYTES:
+                    self._answers[frame, number] = found[frame, number].cpu()
+        return torch.stack([found[key] for key in wanted])
 
     def _sample_from(self, z_i: Tensor, samples: Sequence[int], steps: int) -> Tensor:
         """Return z_l(0) of ``samples``, each with its image embedding."""
@@ -414,6 +419,7 @@ class PosteriorSampler:
             self._keep_labels,
             self._unlike,
             training_images(self.metadata),
+            estimate_share=1.0 if self.metadata.deterministic else 0.5,
         )
         self._note_distance(posterior)
         return posterior

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoint.metadata import Metadata
 from ..model.base import SegmentationModel
-from .posterior import ESTIMATE_SHARE, Frame, most_probable
+from .posterior import Frame, most_probable
 from .preprocessing import GridMap
 
 CACHED_VALUES = 2**27  # decoded probabilities that are kept, 512 MiB
@@ -38,6 +38,8 @@ class Samples:
         That of the posterior: checkpoint, seed, steps and so on.
     estimate
         The class probabilities of the label map's estimate, float16 (classes, *shape); None if there is none.
+    estimate_share
+        As in ``Posterior``.
     window
         What the networks see at a time, in voxels of their grid, if it is not the whole image.
     """
@@ -50,6 +52,7 @@ class Samples:
     latents: Tensor
     provenance: Mapping
     estimate: Tensor | None = None
+    estimate_share: float = 0.5
     window: tuple[int, ...] | None = None
     _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
     _decoded: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
@@ -82,7 +85,7 @@ class Samples:
         if self.estimate is None:
             return mean
         at: tuple[slice | int, ...] = (slice(None), *self.frames[frame])
-        return mean.lerp(self.estimate[at].float(), ESTIMATE_SHARE)
+        return mean.lerp(self.estimate[at].float(), self.estimate_share)
 
     def frame_labels(self, sample: int, frame: int) -> np.ndarray:
         """Return the most probable classes of one sample of one frame, uint8 (*space)."""

@@ -21,7 +21,7 @@ from .intensity import IntensityRange
 from .noise import field_noise
 from .posterior import Frame, Posterior
 from .preprocessing import normalise
-from .region import Region
+from .region import Region, full_region
 from .sampler import PosteriorSampler
 from .samples import Samples
 from .tiles import Tile, TileGrid, image_part, read_part, restore_part, tile_grid
@@ -205,6 +205,10 @@ class TiledSampler(PosteriorSampler):
             return None
         cells = self._model.latent_shape(self.grid.window)
         region, estimate = self.sampled_region(), self.posterior.estimate
+        if estimate is not None and region != full_region(self.scan):
+            estimate = estimate[
+                (slice(None), *region.slices)
+            ].clone()  # not the whole scan's memory
         return TiledSamples(
             self.metadata,
             self._model,
@@ -213,7 +217,8 @@ class TiledSampler(PosteriorSampler):
             self.posterior.planned_frames,
             torch.empty(n, 0, *cells),
             {**self.posterior.provenance, "samples": n},
-            None if estimate is None else estimate[(slice(None), *region.slices)],
+            estimate,
+            self.posterior.estimate_share,
             grid=self.grid,
             tiles={frame: tuple(tiles) for frame, tiles in self._tiles.items()},
             tile_latents=dict(self._tile_latents),

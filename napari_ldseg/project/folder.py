@@ -94,7 +94,7 @@ class Project:
 
     def cases(self) -> list[CaseFolder]:
         """Return the cases by name."""
-        folders = (self.folder / CASES).glob("*/case.json")
+        folders = (self.folder / CASES).glob("[!.]*/case.json")  # not one that is being added
         return [CaseFolder(path.parent) for path in sorted(folders)]
 
     def case(self, name: str) -> CaseFolder:

@@ -13,6 +13,7 @@ from ..checkpoint.header import read_metadata
 from ..checkpoint.metadata import Metadata
 from ..errors import LDSegError
 from ..finetuning.model_store import SUFFIX, ModelStore
+from ..utils.atomic import complete_files
 from ..utils.text import free_name
 
 Listed = TypeVar("Listed")
@@ -71,14 +72,14 @@ class Catalogue:
     def _paths(self) -> list[Path]:
         paths = list(bundled_checkpoints().values()) if self._bundled else []
         for folder in self._folders:
-            paths += sorted(folder.glob(f"*{SUFFIX}"))
+            paths += complete_files(folder, SUFFIX)
         if self._project is not None and self._project.is_dir():
             with suppress(LDSegError):
                 store = ModelStore(self._project)
                 used = {d.model: d.used for d in store.history()}  # the last decision counts
                 paths += [
                     path
-                    for path in sorted(store.folder.glob(f"*{SUFFIX}"))
+                    for path in complete_files(store.folder, SUFFIX)
                     if used.get(path.relative_to(self._project).as_posix())
                 ]
         return paths

@@ -21,6 +21,7 @@ from ..project.case import Masks
 from ..project.folder import Project
 from ..project.images import refers_to_file
 from ..scans.files import image_files, image_hash
+from ..utils.atomic import complete_files
 from ..utils.inside import inside
 from ..utils.text import one_line
 from .segmentation import labels_on, read_request_image
@@ -154,7 +155,7 @@ def adopt(project: Path, name: str) -> dict[str, Any]:
     store = ModelStore(project)
     path = inside(store.folder, f"{name}{SUFFIX}")
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in store.folder.glob(f"*{SUFFIX}"))) or "none"
+        known = ", ".join(p.stem for p in complete_files(store.folder, SUFFIX)) or "none"
         raise LDSegError(f"There is no trained model {name}; there are: {known}.")
     store.adopt(path)
     return {"model": name, "adopted": True}

@@ -72,6 +72,14 @@ def make_writable(folder: Path) -> None:
         pass
 
 
+def complete_files(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of ``folder`` that end with ``suffix``, by name; none if there is no folder.
+
+    Without hidden ones: those that ``atomic_write`` is writing, or that a killed process left.
+    """
+    return sorted(path for path in folder.glob(f"[!.]*{suffix}") if path.is_file())
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove the temporary files of ``path`` that a killed process left behind."""
     made = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}(\.\w+)+")

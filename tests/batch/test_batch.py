@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from napari_ldseg.batch.inputs import find_images, name_images
 from napari_ldseg.batch.run import _Pace
+from napari_ldseg.batch.worklist import read_results
 from napari_ldseg.checkpoint.file import Checkpoint, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Calibration, ClassInfo
 from napari_ldseg.cli import app
@@ -538,6 +539,16 @@ def test_stopped_in_the_middle_and_continued(number, uninterrupted, tmp_path):
     outcome = json.loads(result.stdout)
     assert outcome["skipped"] > 0 and outcome["segmented"] + outcome["skipped"] == COUNT
     assert contents(out) == contents(expected) and not leftovers(out)
+
+
+def test_the_unfinished_record_of_a_killed_run_is_no_case(run, scans, tmp_path):
+    out = tmp_path / "out"
+    assert run(scans).exit_code == 0
+    expected, record = contents(out), out / "records" / "scan1.json"
+    (record.parent / ".scan1.json.0123abcd.json").write_bytes(record.read_bytes())
+    assert [case.name for case in read_results(out).cases if case.name.startswith(".")] == []
+    assert run(scans).exit_code == 0
+    assert contents(out) == expected and not leftovers(out)
 
 
 def test_results_respect_the_umask_and_other_programs_files_are_kept(run, scans, tmp_path):

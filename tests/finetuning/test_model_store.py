@@ -12,6 +12,8 @@ from napari_ldseg.errors import LDSegError
 from napari_ldseg.finetuning.comparison import CaseChange, Comparison
 from napari_ldseg.finetuning.config import FineTuningConfig, write_config
 from napari_ldseg.finetuning.model_store import ModelStore
+from napari_ldseg.finetuning.plan import suggest_model_name
+from napari_ldseg.server.catalogue import Catalogue
 from napari_ldseg.training.run_folder import RunFolder, Status
 from napari_ldseg.utils.hashing import sha256_of
 
@@ -62,6 +64,16 @@ def test_children_hang_on_their_bundled_base(store, add):
     (root, _) = store.tree()
     assert root.entry.bundled and root.entry.path == base
     assert len(store.entries()) == 5
+
+
+def test_a_model_that_is_being_written_is_none_yet(store, add):
+    path = add("echo-2")
+    part = path.with_name(f".{path.name}.0123abcd.safetensors")
+    part.write_bytes(path.read_bytes())
+    assert [entry.path for entry in store.entries()] == [path]
+    found = Catalogue(folders=(store.folder,), bundled=False).models()
+    assert [model.path for model in found.values()] == [path]
+    assert suggest_model_name(store.project, "echo") == "echo-3"
 
 
 def test_a_base_from_elsewhere_is_found_by_the_run_that_used_it(

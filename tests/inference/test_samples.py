@@ -41,6 +41,20 @@ def test_the_mean_of_the_decoded_samples_is_the_posterior_mean(sampler):
         np.testing.assert_allclose(mean, shown, atol=1e-5)
 
 
+def test_the_probability_of_the_samples_is_that_of_the_posterior_in_selected_frames(
+    tiny_checkpoint,
+):
+    image = np.random.default_rng(0).random((3, 20, 24))
+    some = PosteriorSampler(tiny_checkpoint(classes=3), image, frames=[(0,), (2,)])
+    list(some.run(3))
+    samples = some.samples()
+    for number, frame in enumerate(samples.frames):
+        mean = torch.stack([samples.probabilities(i, number) for i in range(3)]).mean(0)
+        shown = samples.with_estimate(mean, number)
+        np.testing.assert_allclose(shown, some.posterior.probability[:, frame[0]], atol=1e-5)
+        assert (shown - mean).abs().max() > 0.01
+
+
 def test_a_sample_is_decoded_once_for_all_who_look_at_it_within_the_memory(sampler, monkeypatch):
     samples, decoded = sampler.samples(), []
     decode = samples.model.decode

@@ -240,6 +240,9 @@ def test_structures_of_a_whole_scan_are_found_and_what_a_model_imagines_is_not(
     assert samples.shape == tuple(b - a for a, b in zip(region.start, region.stop, strict=True))
     np.testing.assert_array_equal(samples.labels(0), truth[region.slices])
     np.testing.assert_array_equal(samples.estimate.argmax(0), truth[region.slices])
+    assert (
+        samples.estimate.untyped_storage().nbytes() == samples.estimate.nbytes
+    )  # not the whole scan's
     head[truth] = 110
     with pytest.raises(LDSegError) as error:
         segment(imagining, Scan(head, affine, name="head"), 1)

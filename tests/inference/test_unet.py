@@ -41,7 +41,10 @@ def test_samples_are_the_answers_for_the_turned_photograph(checkpoint, photograp
     assert posterior.sample_sd[:, :10].max() < 1e-3 < posterior.sample_sd[disc].mean()
     # The label map is the mean of the same eight answers, however many samples are drawn.
     np.testing.assert_array_equal(posterior.labels, posterior.mean_probability.argmax(0))
-    np.testing.assert_array_equal(posterior.labels, segment(checkpoint, image, n=1).labels)
+    one = segment(checkpoint, image, n=1)
+    np.testing.assert_array_equal(posterior.labels, one.labels)
+    np.testing.assert_allclose(one.probability, posterior.mean_probability, atol=1e-3)
+    np.testing.assert_allclose(segment(checkpoint, image, n=3).probability, one.probability)
 
 
 def test_each_answer_is_computed_once(checkpoint, photograph, monkeypatch):  # noqa: F811
@@ -49,7 +52,7 @@ def test_each_answer_is_computed_once(checkpoint, photograph, monkeypatch):  # n
     encode, asked = sampler._model.encode_image, []
     monkeypatch.setattr(sampler._model, "encode_image", lambda x: asked.append(x) or encode(x))
     list(sampler.run(10))
-    assert len(asked) == 8
+    assert sum(len(images) for images in asked) == 8
     monkeypatch.setattr("napari_ldseg.inference.sampler.ANSWERS_BYTES", 0)
     np.testing.assert_array_equal(
         sampler.posterior.mean_probability,
