@@ -13,7 +13,8 @@ because its errors are its own; painted voxels are kept exactly by all:
   with an influence that falls with the distance from the strokes as in the product;
 - conditioning: ``inference/conditioning.py``.
 
-As in the product, the last three change the label map only where they change the samples' most probable class.
+As in the product, the last three change the label map only where they change the most probable class: of the samples'
+mean the weights, of the samples' and the label map's probability together the conditioning.
 
 Cases are held out, one per patient: the test cases, or the validation cases where there are none. Writes
 docs/data/conditioning.json; with --plot a plot of what is in it, docs/images/conditioning.png.
@@ -25,6 +26,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import forgetting
@@ -65,17 +67,17 @@ def draw(case: Case, model: str, cache: Path | None) -> tuple[Samples, np.ndarra
     if file is None or not file.is_file():
         for _ in sampler.run(SAMPLES):
             pass
-        labels = posterior.labels
+        labels, estimate = posterior.labels, posterior.estimate
         if file is not None:
-            torch.save((posterior.latents, torch.from_numpy(labels)), file)
+            torch.save((posterior.latents, torch.from_numpy(labels), estimate), file)
     else:
-        latents, stored = torch.load(file, weights_only=True)
+        latents, stored, estimate = torch.load(file, weights_only=True)
         posterior.latents.update(latents)
         posterior.counts[...] = SAMPLES
         labels = stored.numpy()
     samples = sampler.samples()
     assert samples is not None
-    return samples, labels
+    return replace(samples, estimate=estimate), labels
 
 
 def stroke(labels: np.ndarray, expert: np.ndarray) -> tuple[np.ndarray, int] | None:

@@ -236,8 +236,11 @@ def _tables(name: str, report: dict[str, Any]) -> Iterator[tuple[str, tuple[str,
     )
     yield (
         "Calibration of the probabilities near the predicted boundary",
-        ("model", "", "calibration error (ECE)"),
-        [(m["model"], m["detail"] or "", shown(m)) for m in find(name, "uncertainty", "ECE")],
+        ("model", "probability", "calibration error (ECE)", "cases"),
+        [
+            (m["model"], m["detail"] or "as shown", shown(m), f"{m['cases']}")
+            for m in find(name, "uncertainty", "ECE")
+        ],
     )
     yield (
         "Volume intervals",

@@ -34,8 +34,8 @@ def retina_table() -> str:
         task, camera, method, photographs = key
         if task in CAMERAS:
             place = f"{CAMERAS[task]}, left out"
-        elif camera in CAMERAS:
-            place = f"{CAMERAS[camera]}, trained on too"
+        elif (task, camera) == ("in-camera", "all"):
+            place = "all three, trained on too"
         else:
             continue
         rows = groups[key]
