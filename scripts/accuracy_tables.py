@@ -166,14 +166,13 @@ def _readers_of_rivals(rows: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def probability_table() -> str:
     """Return what benchmarks/probability.py measured of the kinds of probability, as Markdown."""
-    kinds = ("samples", "estimate", "both")
-    rows = []
-    for name, model in read_data("probability")["models"].items():
-        values = (shown(model[kind][metric]) for metric in ("AUROC", "ECE") for kind in kinds)
-        rows.append((f"`{name}`", str(model["cases"]), *values))
-    titles = ("samples alone", "estimate alone", "mean of both")
-    heads = (f"{metric}, {title}" for metric in ("AUROC", "ECE") for title in titles)
-    return markdown(("model", "cases", *heads), rows)
+    titles = {"samples": "samples alone", "estimate": "estimate alone", "both": "mean of both"}
+    rows = [
+        (f"`{name}` ({model['cases']})", title, *(shown(model[kind][m]) for m in ("AUROC", "ECE")))
+        for name, model in read_data("probability")["models"].items()
+        for kind, title in titles.items()
+    ]
+    return markdown(("model (cases)", "probability", "AUROC", "calibration error (ECE)"), rows)
 
 
 def markdown(head: Sequence[str], rows: Rows) -> str:
