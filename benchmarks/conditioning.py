@@ -44,7 +44,7 @@ from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.overlap import mean_dsc
 from napari_ldseg.inference.conditioning import REACH, SMALLEST, Conditioner, falloff
 from napari_ldseg.inference.evidence import evidence_from_labels
-from napari_ldseg.inference.posterior import most_probable
+from napari_ldseg.inference.probability import most_probable
 from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.samples import Samples
 from napari_ldseg.utils.atomic import atomic_write

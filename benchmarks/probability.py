@@ -30,7 +30,7 @@ from napari_ldseg.evaluation.uncertainty import (
     reliability,
     reliability_sums,
 )
-from napari_ldseg.inference.posterior import predictive_sd_of
+from napari_ldseg.inference.probability import predictive_sd_of
 from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.training.config import read_config
 

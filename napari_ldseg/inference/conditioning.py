@@ -33,7 +33,7 @@ from torch import Tensor
 from ..scans.memory import check_available_memory
 from .checks import USE_A_BOX
 from .evidence import Evidence, Stroke
-from .posterior import most_probable
+from .probability import most_probable
 from .samples import Samples
 
 SMALLEST = 1e-3  # probabilities count as SMALLEST to 1 - SMALLEST, so that log odds are finite

@@ -42,9 +42,8 @@ from .symmetry import Symmetry, symmetries
 BATCH_VOXELS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
 BATCH_EVALUATIONS = {"cpu": 2**18, "mps": 2**21, "cuda": 2**24}
 BATCH_LIMIT = 16
-ANSWERS_BYTES = (
-    2**28
-)  # of a deterministic model's answers that are kept, as each is asked for again
+# A deterministic model's answers are kept up to this size, as each is asked for again.
+ANSWERS_BYTES = 2**28
 
 
 class PosteriorSampler:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..checkpoint.metadata import Metadata
 from ..model.base import SegmentationModel
-from .posterior import Frame, most_probable
+from .posterior import Frame
 from .preprocessing import GridMap
+from .probability import most_probable
 
 CACHED_VALUES = 2**27  # decoded probabilities that are kept, 512 MiB
 

@@ -206,9 +206,8 @@ class TiledSampler(PosteriorSampler):
         cells = self._model.latent_shape(self.grid.window)
         region, estimate = self.sampled_region(), self.posterior.estimate
         if estimate is not None and region != full_region(self.scan):
-            estimate = estimate[
-                (slice(None), *region.slices)
-            ].clone()  # not the whole scan's memory
+            # A copy, as a view would keep the whole scan's in memory.
+            estimate = estimate[(slice(None), *region.slices)].clone()
         return TiledSamples(
             self.metadata,
             self._model,

@@ -16,7 +16,8 @@ from ..export.formats import export_labels, export_map
 from ..export.result import Result
 from ..inference.conditioning import ConditionedPosterior, Conditioner
 from ..inference.evidence import Evidence, evidence_from_labels
-from ..inference.posterior import Posterior, expected_error_of, predictive_sd_of
+from ..inference.posterior import Posterior
+from ..inference.probability import expected_error_of, predictive_sd_of
 from ..inference.sampler import PosteriorSampler
 from ..inference.segment import make_sampler
 from ..inference.tiled import TiledSampler

@@ -12,8 +12,8 @@ from napari_ldseg.checkpoint.metadata import FieldOfView, Grid, TrainingRecord
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference.devices import available_devices, resolve_device
 from napari_ldseg.inference.noise import sample_noise
-from napari_ldseg.inference.posterior import expected_error_of
 from napari_ldseg.inference.preprocessing import GridMap, grid_map
+from napari_ldseg.inference.probability import expected_error_of
 from napari_ldseg.inference.region import Region, crop
 from napari_ldseg.inference.sampler import PosteriorSampler
 from napari_ldseg.inference.segment import segment
