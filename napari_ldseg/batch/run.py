@@ -19,7 +19,7 @@ from ..inference.segment import make_sampler
 from ..inference.tiled import TiledSampler
 from ..scans.channels import ImageFiles, read_image
 from ..scans.files import image_hash
-from ..utils.atomic import remove_leftovers
+from ..utils.atomic import remove_leftovers_in
 from ..utils.locking import exclusive_lock
 from ..utils.text import about, count_text, one_line
 from .exports import export_case
@@ -123,9 +123,8 @@ def segment_batch(
             try:
                 stack.enter_context(exclusive_lock(folder))
                 shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+                remove_leftovers_in(folder / RECORDS)
                 inputs = name_images(images, known_names(folder))
-                for item in inputs:
-                    remove_leftovers(folder / RECORDS / f"{item.name}.json")
             except LDSegError as error:
                 problem = str(error)
         inputs, problem = fabric.broadcast((inputs, problem))

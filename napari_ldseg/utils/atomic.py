@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)+")  # of any file, as atomic_write names it
+
 
 @contextmanager
 def atomic_write(path: Path, suffix: str) -> Iterator[Path]:
@@ -78,6 +80,13 @@ def complete_files(folder: Path, suffix: str) -> list[Path]:
     Without hidden ones: those that ``atomic_write`` is writing, or that a killed process left.
     """
     return sorted(path for path in folder.glob(f"[!.]*{suffix}") if path.is_file())
+
+
+def remove_leftovers_in(folder: Path) -> None:
+    """Remove the temporary files of all files in ``folder`` that a killed process left behind."""
+    for leftover in folder.glob(".*"):
+        if LEFTOVER.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: Path) -> None:
