@@ -268,7 +268,9 @@ class Study:
         scores |= {} if distance is None else {"distance to the boundary": -distance}
         if self.baseline:
             other = predictions.posterior(self._single(self.baseline))
-            scores[f"entropy of {self.baseline.label}"] = entropy(other.probability)
+            other_probability = other.probability
+            other_entropy = entropy(other_probability)
+            scores[f"entropy of {self.baseline.label}"] = other_entropy
         self._auroc(case, self.main_sampling, posterior.labels, expert, distance, scores)
         if posterior.unlike is not None:
             self.unlike.append(case)
@@ -276,21 +278,20 @@ class Study:
             self.not_calibrated = posterior.not_calibrated
         name, labels = self.model.label, posterior.labels
         self._reliability(case, (name, ""), labels, posterior.probability, expert)
-        samples = {
-            "samples alone": posterior.mean_probability,
-            "samples alone, calibrated": posterior.calibrated_probability,
-        }
-        for detail, probability in samples.items():
-            if probability is not None and posterior.not_calibrated is None:
-                self._reliability(case, (name, detail), labels, probability, expert)
+        calibrated = posterior.calibrated_probability
+        if calibrated is not None:
+            source = (name, "samples alone")
+            self._reliability(case, source, labels, posterior.mean_probability, expert)
+            source = (name, "samples alone, calibrated")
+            self._reliability(case, source, labels, calibrated, expert)
         if posterior.n > 1:
             self._measure_volumes(case, posterior, expert)
         if self.baseline:
-            scores = {"entropy, own errors": entropy(other.probability)}
+            scores = {"entropy, own errors": other_entropy}
             sampling, distance = self._single(self.baseline), boundary_distance(other.labels)
             self._auroc(case, sampling, other.labels, expert, distance, scores)
             source = (self.baseline.label, "")
-            self._reliability(case, source, other.labels, other.probability, expert)
+            self._reliability(case, source, other.labels, other_probability, expert)
 
     def _auroc(
         self,
