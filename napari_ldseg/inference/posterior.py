@@ -69,7 +69,7 @@ class Posterior:
     unlike: str | None = None  # what shows that the image is unlike the training images
     images: str = ""  # what these are
     larger: bool = False  # than the training images
-    estimate_share: float = 0.5  # of the label map's estimate in the probabilities
+    estimate_share: float = field(kw_only=True)  # see probability.estimate_share
     counts: np.ndarray = field(init=False)
     latents: dict[tuple[Frame, int], Tensor] = field(default_factory=dict)
     sample_labels: dict[tuple[Frame, int], np.ndarray] = field(default_factory=dict)

@@ -8,6 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint.metadata import Metadata
+
+
+def estimate_share(metadata: Metadata) -> float:
+    """Return how much the label map's estimate counts in the probabilities; the rest is the samples' mean.
+
+    All of it for a deterministic model, whose samples are parts of the estimate.
+    """
+    return 1.0 if metadata.deterministic else 0.5
+
 
 def predictive_sd_of(probability: Iterable[Tensor | np.ndarray]) -> np.ndarray:
     """Return sqrt(p (1 - p)) of ``probability`` (classes, *shape), 0 to 1, maximum over classes, float32."""

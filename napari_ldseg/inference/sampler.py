@@ -32,6 +32,7 @@ from .domain import distance, far_from_training, features, is_blank, resizing_of
 from .noise import sample_noise
 from .posterior import Frame, Posterior
 from .preprocessing import GridMap, grid_map, preprocess
+from .probability import estimate_share
 from .region import Region, full_region
 from .samples import Samples, stacked_latents
 from .similarity import training_images, unlike_training
@@ -255,7 +256,6 @@ class PosteriorSampler:
             stacked_latents(posterior.latents, frames, posterior.n),
             {**posterior.provenance, "samples": posterior.n},
             posterior.estimate,
-            posterior.estimate_share,
         )
 
     def steps_for(self, n: int) -> int:
@@ -310,26 +310,26 @@ class PosteriorSampler:
                 continue
             mean = torch.zeros(self.metadata.architecture.classes, *size)
             for first in range(0, len(self._symmetries), self._batch):
-                batch = self._symmetries[first : first + self._batch]
-                if isinstance(self._model, Deterministic):
-                    samples = range(first, first + len(batch))
-                    latents = self._sample([(frame, sample) for sample in samples], steps)
-                    batch = [self._symmetries[0]] * len(batch)  # turned back already
-                else:
-                    latents = self._sample_turned(frame, batch, steps)
-                decoded = self._model.decode(latents, size).softmax(1).float().cpu()
-                for symmetry, probabilities in zip(batch, decoded, strict=True):
-                    mean += symmetry.undo(probabilities) / len(self._symmetries)
+                numbers = range(len(self._symmetries))[first : first + self._batch]
+                for probabilities in self._estimates(frame, numbers, steps):
+                    mean += probabilities / len(self._symmetries)
             self.posterior.set_label_map(frame, 0, self._map.restore(mean))
 
-    def _sample_turned(self, frame: Frame, batch: Sequence[Symmetry], steps: int) -> Tensor:
-        """Return z_l(0) of the first sample of the image in each of the symmetries."""
-        if batch == [Symmetry(len(self._map.size))]:
-            return self._sample([(frame, 0)], steps)
-        grid = self._input(frame, self._image(frame))
-        turned = torch.stack([symmetry.apply(grid) for symmetry in batch])
-        z_i = self._model.encode_image(turned.to(self._device))
-        return self._sample_from(z_i, [0] * len(batch), steps)
+    def _estimates(self, frame: Frame, numbers: Sequence[int], steps: int) -> list[Tensor]:
+        """Return the probabilities estimated from the image in each of the symmetries, turned back."""
+        if isinstance(self._model, Deterministic) or len(self._symmetries) == 1:
+            turned = [Symmetry(len(self._map.size))] * len(
+                numbers
+            )  # samples are turned back already
+            latents = self._sample([(frame, number) for number in numbers], steps)
+        else:
+            turned = [self._symmetries[number] for number in numbers]
+            grid = self._input(frame, self._image(frame))
+            images = torch.stack([symmetry.apply(grid) for symmetry in turned])
+            z_i = self._model.encode_image(images.to(self._device))
+            latents = self._sample_from(z_i, [0] * len(numbers), steps)
+        decoded = self._model.decode(latents, self._map.size).softmax(1).float().cpu()
+        return [one.undo(p) for one, p in zip(turned, decoded, strict=True)]
 
     def _sampling_batch(self, steps: int) -> int:
         """Return how many latents to sample together: a multiple of the decoded batch."""
@@ -418,7 +418,7 @@ class PosteriorSampler:
             self._keep_labels,
             self._unlike,
             training_images(self.metadata),
-            estimate_share=1.0 if self.metadata.deterministic else 0.5,
+            estimate_share=estimate_share(self.metadata),
         )
         self._note_distance(posterior)
         return posterior

@@ -14,7 +14,7 @@ from ..checkpoint.metadata import Metadata
 from ..model.base import SegmentationModel
 from .posterior import Frame
 from .preprocessing import GridMap
-from .probability import most_probable
+from .probability import estimate_share, most_probable
 
 CACHED_VALUES = 2**27  # decoded probabilities that are kept, 512 MiB
 
@@ -39,8 +39,6 @@ class Samples:
         That of the posterior: checkpoint, seed, steps and so on.
     estimate
         The class probabilities of the label map's estimate, float16 (classes, *shape); None if there is none.
-    estimate_share
-        As in ``Posterior``.
     window
         What the networks see at a time, in voxels of their grid, if it is not the whole image.
     """
@@ -53,7 +51,6 @@ class Samples:
     latents: Tensor
     provenance: Mapping
     estimate: Tensor | None = None
-    estimate_share: float = 0.5
     window: tuple[int, ...] | None = None
     _labels: dict[int, bytes] = field(default_factory=dict, repr=False)
     _decoded: dict[tuple[int, int], Tensor] = field(default_factory=dict, repr=False)
@@ -86,7 +83,7 @@ class Samples:
         if self.estimate is None:
             return mean
         at: tuple[slice | int, ...] = (slice(None), *self.frames[frame])
-        return mean.lerp(self.estimate[at].float(), self.estimate_share)
+        return mean.lerp(self.estimate[at].float(), estimate_share(self.metadata))
 
     def frame_labels(self, sample: int, frame: int) -> np.ndarray:
         """Return the most probable classes of one sample of one frame, uint8 (*space)."""

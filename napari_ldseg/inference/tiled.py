@@ -217,7 +217,6 @@ class TiledSampler(PosteriorSampler):
             torch.empty(n, 0, *cells),
             {**self.posterior.provenance, "samples": n},
             estimate,
-            self.posterior.estimate_share,
             grid=self.grid,
             tiles={frame: tuple(tiles) for frame, tiles in self._tiles.items()},
             tile_latents=dict(self._tile_latents),
