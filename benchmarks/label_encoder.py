@@ -33,7 +33,6 @@ def configuration(size: int, encoder: dict[str, Any]) -> dict[str, Any]:
     """Return the bundled model's configuration at ``size`` with another label encoder."""
     config = yaml.safe_load((MODELS / "glas.yaml").read_text())
     split = str(MODELS / config["data"]["split"])
-    training = {"updates": UPDATES, "validate_every": UPDATES, "batch_size": SIZES[size]}
     shift = config["training"]["augmentation"]["shift"] * size / 256
     return changed(
         config,
@@ -42,7 +41,9 @@ def configuration(size: int, encoder: dict[str, Any]) -> dict[str, Any]:
             "grid.size": [size, size],
             **encoder,
             "training.augmentation.shift": shift,
-            **{f"training.{key}": value for key, value in training.items()},
+            "training.updates": UPDATES,
+            "training.validate_every": UPDATES,
+            "training.batch_size": SIZES[size],
         },
     )
 

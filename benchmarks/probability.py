@@ -17,12 +17,11 @@ from typing import Any
 import machine
 import numpy as np
 from rivals import write_json
-from rows import MODELS
+from rows import MODELS, validation_cases
 
 from napari_ldseg import load_checkpoint, segment
 from napari_ldseg.checkpoint.bundled import find_checkpoint
 from napari_ldseg.datasets.case import consensus
-from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.uncertainty import (
     error_auroc,
@@ -31,23 +30,18 @@ from napari_ldseg.evaluation.uncertainty import (
     reliability_sums,
 )
 from napari_ldseg.inference.probability import predictive_sd_of
-from napari_ldseg.project.labelled_cases import find_labelled_cases
-from napari_ldseg.training.config import read_config
 
 SAMPLES = 10
 
 
 def measure(name: str, most: int) -> dict[str, Any]:
     """Return the AUROC and the calibration error of each kind of probability for one model."""
-    config = read_config(MODELS / f"{name}.yaml")
-    cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
-    held_out = read_split(MODELS / "splits" / f"{name}.json").cases("validation", cases)
-    chosen = np.linspace(0, len(held_out) - 1, min(most, len(held_out))).round().astype(int)
+    cases, _ = validation_cases(name, most)
     checkpoint = load_checkpoint(find_checkpoint(name))
     aurocs: dict[str, list[float]] = {}
     sums: dict[str, list[np.ndarray]] = {}
     patients = []
-    for case in (held_out[i] for i in chosen):
+    for case in cases.values():
         expert = consensus([np.asarray(read()).astype(np.uint8) for read in case.read_labels])
         posterior = segment(checkpoint, case.read_scan(), SAMPLES)
         estimate, band = posterior.estimate, near_boundary(posterior.labels)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import machine
 import numpy as np
+from rows import validation_cases
 from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import find_boundaries
 
@@ -33,17 +34,14 @@ from napari_ldseg import load_checkpoint, segment
 from napari_ldseg.checkpoint.bundled import find_checkpoint
 from napari_ldseg.checkpoint.file import Checkpoint
 from napari_ldseg.datasets.case import Case
-from napari_ldseg.datasets.split import read_split
 from napari_ldseg.evaluation.bootstrap import mean_by_patient
 from napari_ldseg.evaluation.machine import describe_machine
-from napari_ldseg.project.labelled_cases import find_labelled_cases
 from napari_ldseg.review.regions import (
     UNCERTAIN,
     expected_error_left,
     piece_radius,
     uncertain_regions,
 )
-from napari_ldseg.training.config import read_config
 
 ROOT = Path(__file__).parents[1]
 SPLITS = "models/splits/{}.json"
@@ -127,17 +125,13 @@ def measure(arrays: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str
 
 def measure_model(name: str, most: int, cache: Path | None) -> dict:
     """Return the results of the validation cases of one model, ready for JSON."""
-    config = read_config(ROOT / "models" / f"{name}.yaml")
-    cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
-    held_out = read_split(ROOT / SPLITS.format(name)).cases("validation", cases)
-    chosen = np.linspace(0, len(held_out) - 1, min(most, len(held_out))).round().astype(int)
+    cases, available = validation_cases(name, most)
     checkpoint = load_checkpoint(find_checkpoint(name))
     by_case, patients = {}, []
-    for index in chosen:
-        case = held_out[index]
+    for index, case in cases.items():
         arrays = result_of(checkpoint, case, cache)
         if (arrays["labels"] != arrays["expert"]).any():
-            by_case[case.name] = measure(arrays, np.random.default_rng(int(index)))
+            by_case[case.name] = measure(arrays, np.random.default_rng(index))
             patients.append(case.patient)
     measured = list(by_case.values())
     columns = {key: [one[key] for one in measured] for key in measured[0]}
@@ -156,7 +150,7 @@ def measure_model(name: str, most: int, cache: Path | None) -> dict:
         "data": f"LDSEG_DATA/{name}",
         "split": SPLITS.format(name),
         "part": "validation",
-        "available": len(held_out),
+        "available": available,
         "cases": len(measured),
         "patients": len(set(patients)),
         "samples": SAMPLES,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import yaml
 
 from napari_ldseg import load_checkpoint
@@ -33,6 +34,15 @@ def changed(config: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
             section = section.setdefault(key, {})
         section[last] = value
     return config
+
+
+def validation_cases(model: str, most: int) -> tuple[dict[int, Case], int]:
+    """Return ``most`` validation cases of a bundled model by their place, evenly spread, and how many there are."""
+    config = read_config(MODELS / f"{model}.yaml")
+    cases, _ = find_labelled_cases(config.data, [c.name for c in config.classes])
+    held_out = read_split(MODELS / "splits" / f"{model}.json").cases("validation", cases)
+    chosen = np.linspace(0, len(held_out) - 1, min(most, len(held_out))).round().astype(int)
+    return {int(i): held_out[i] for i in chosen}, len(held_out)
 
 
 class Prepared(NamedTuple):

@@ -318,9 +318,8 @@ class PosteriorSampler:
     def _estimates(self, frame: Frame, numbers: Sequence[int], steps: int) -> list[Tensor]:
         """Return the probabilities estimated from the image in each of the symmetries, turned back."""
         if isinstance(self._model, Deterministic) or len(self._symmetries) == 1:
-            turned = [Symmetry(len(self._map.size))] * len(
-                numbers
-            )  # samples are turned back already
+            identity = Symmetry(len(self._map.size))
+            turned = [identity for _ in numbers]  # samples are turned back already
             latents = self._sample([(frame, number) for number in numbers], steps)
         else:
             turned = [self._symmetries[number] for number in numbers]
