@@ -9,7 +9,7 @@ import typer
 
 from ..checkpoint.bundled import find_checkpoint
 from ..checkpoint.header import read_metadata
-from ..checkpoint.metadata import Calibration, Domain
+from ..checkpoint.metadata import Calibration, Domain, Metadata
 from ..utils.text import count_text, one_line
 from .console import plain_errors
 
@@ -57,9 +57,7 @@ def describe(path: Path) -> None:
         "orientation": metadata.orientation or "-",
         "grid": grid_text,
         "intensities": metadata.intensity.method,
-        "networks": f"{metadata.networks}, {metadata.parametrisation}",
-        "schedule": f"{metadata.schedule}, {metadata.schedule_length} times",
-        "steps": f"{metadata.label_steps} for labels, {metadata.posterior_steps} for uncertainty",
+        **describe_networks(metadata),
         "calibration": describe_calibration(metadata.calibration),
         "usual images": describe_domain(metadata.domain),
         "training": metadata.training.data,
@@ -79,12 +77,29 @@ def describe(path: Path) -> None:
         typer.echo(f"{key:{width}}  {value}")
 
 
+def describe_networks(metadata: Metadata) -> dict[str, str]:
+    """Return what the networks are and how they are sampled, as texts by name."""
+    if metadata.deterministic:
+        return {"networks": f"{metadata.networks}, deterministic"}
+    schedule = f"{metadata.schedule}, {metadata.schedule_length} times"
+    if metadata.diffdgss is not None:
+        times = ", ".join(map(str, metadata.diffdgss.times))
+        how = f"{metadata.networks}, {metadata.diffdgss.inversion} inversion, times {times}"
+        return {"networks": how, "schedule": schedule}
+    return {
+        "networks": f"{metadata.networks}, {metadata.parametrisation}",
+        "schedule": schedule,
+        "steps": f"{metadata.label_steps} for labels, {metadata.posterior_steps} for uncertainty",
+    }
+
+
 def describe_calibration(calibration: Calibration | None) -> str:
     """Return a short description of a checkpoint's calibration."""
     if calibration is None:
         return "none: probabilities and volume intervals are not calibrated"
     text = (
-        f"for {calibration.samples} samples with {calibration.steps} steps, on {count_text(calibration.cases, 'patient')}: "
+        f"for {count_text(calibration.samples, 'sample')} with {count_text(calibration.steps, 'step')}, "
+        f"on {count_text(calibration.cases, 'patient')}: "
         f"temperature {calibration.temperature:.2f}, "
     )
     if calibration.volume_factors is None:

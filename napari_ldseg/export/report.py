@@ -15,6 +15,7 @@ from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..evaluation.gallery import display_slice, pixel_aspect
 from ..evaluation.plots import slices_with_map
+from ..review.maps import MAP_TITLES, SD_NAMES
 from ..utils.atomic import atomic_write
 from ..utils.colours import class_colour
 from ..utils.text import one_line
@@ -56,18 +57,19 @@ def write_report(
         The title of the page.
     predictive_sd, sample_sd
         Maps shaped like the scan, 0 to 0.5. The slices are those with the largest expected error by
-        ``predictive_sd``; the SD over the samples is shown if it is given, else the predictive SD.
+        ``predictive_sd``, which is shown; without it ``sample_sd`` is.
 
     Raises
     ------
     LDSegError
         If the file cannot be written.
     """
-    sd, title = (
-        (predictive_sd, "predictive SD") if sample_sd is None else (sample_sd, "uncertainty")
-    )
-    if sd is None:
-        sd, title = np.zeros(result.scan.shape, np.float32), "no uncertainty"
+    sd, title = np.zeros(result.scan.shape, np.float32), "no uncertainty"
+    maps = {"predictive_sd": predictive_sd, "sample_sd": sample_sd}
+    for name in reversed(SD_NAMES):
+        found = maps[name]
+        if found is not None:
+            sd, title = found, MAP_TITLES[name]
     chosen = unsure_slices(_expected_errors(result, predictive_sd))
     plot = _plot(result, chosen, sd, title)
     page = (

@@ -20,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..checkpoint.metadata import MIN_CASES_FOR_INTERVALS, Calibration
+from ..utils.text import count_text
 
 SMALLEST_PROBABILITY = 1e-6
 SMALLEST_SCALE = 0.02
@@ -65,7 +66,7 @@ def reason_not_calibrated(
             f"the model was calibrated for the sampler {expected[2]}, this result is of {sampler}"
         )
     return (
-        f"the model was calibrated for {expected[0]} samples with {expected[1]} steps, this result has "
+        f"the model was calibrated for {count_text(expected[0], 'sample')} with {count_text(expected[1], 'step')}, this result has "
         f"{samples} with {steps}"
     )
 

@@ -43,7 +43,7 @@ def run(
     stopped
         Asked after every batch; if it is true, the samples so far are the result.
     complete_views
-        Whether every view has all maps, not only the last one.
+        Whether every view has what a review needs, not only the last one.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _view(sampler: PosteriorSampler, last: bool, complete: bool) -> View:
         posterior.labelled,
         region,
         posterior.sample_sd,
-        posterior.predictive_sd if complete else None,
+        posterior.predictive_sd,
         posterior.error_probability if complete else None,
         posterior.runner_up if complete else None,
         posterior.summary(),

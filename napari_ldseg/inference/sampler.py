@@ -20,6 +20,7 @@ from ..errors import LDSegError, is_out_of_memory
 from ..model.deterministic import Deterministic
 from ..model.fast import inference_copy
 from ..scans.scan import Scan
+from ..utils.text import count_text
 from .checks import (
     check_fit,
     check_grid_memory,
@@ -221,7 +222,7 @@ class PosteriorSampler:
         """Return in a few words what the label map of ``n`` samples in total is."""
         if not self.has_label_pass(n):
             return "the sample" if n == 1 else "mean of the samples"
-        estimate = f"estimate in {self.metadata.label_steps} steps"
+        estimate = f"estimate in {count_text(self.metadata.label_steps, 'step')}"
         if len(self._symmetries) == 1:
             return estimate
         return f"{estimate}, mean of the image mirrored or turned in {len(self._symmetries)} ways"

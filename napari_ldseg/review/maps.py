@@ -1,9 +1,17 @@
-"""What a review needs of results that have less: only the predictive SD."""
+"""The names of a result's maps, and what a review needs of results that have only the predictive SD."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+
+# By the names of Posterior's maps. The first that there is gets shown: it finds the most errors (docs/accuracy.md).
+MAP_TITLES = {
+    "predictive_sd": "uncertainty",
+    "sample_sd": "sample SD",
+    "error_probability": "error probability",
+}
+SD_NAMES = ("predictive_sd", "sample_sd")
 
 
 def error_from_predictive_sd(predictive_sd: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ def test_results_lie_on_a_rotated_sheared_anisotropic_layer(viewer, widget, run,
     )
     widget.model.choose(model_file(ndim))
     assert run(samples=3).startswith("Done")
-    for word in ("labels", "uncertainty", "predictive SD"):
+    for word in ("labels", "uncertainty", "sample SD"):
         assert_on(result_layer(viewer, word), image)
 
 

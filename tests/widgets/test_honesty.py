@@ -48,7 +48,9 @@ def test_a_slice_run_is_named_keeps_the_rest_and_every_run_is_recorded(viewer, w
     np.testing.assert_array_equal(labels.data[rest], before[rest])
     sd = result_layer(viewer, "uncertainty").data
     np.testing.assert_array_equal(sd[rest], sd_before[rest])
-    assert not sd[7].any()
+    assert not np.array_equal(sd[7], sd_before[7])
+    spread = result_layer(viewer, "sample SD").data
+    assert spread[rest].any() and not spread[7].any()  # of one sample
     assert "only the box or slice" in widget.legend._caption.text()
     runs = labels.metadata["napari_ldseg_runs"]
     assert [r["provenance"]["seed"] for r in runs] == [0, 3]

@@ -23,7 +23,7 @@ def test_a_reopened_case_has_its_uncertainty_and_its_table(
 ):
     _, labels = segmented
     sd = result_layer(viewer, "uncertainty").data.copy()
-    predictive = result_layer(viewer, "predictive").data.copy()
+    spread = result_layer(viewer, "sample SD").data.copy()
     caption = widget.legend._caption.text()
     paint_at(viewer, labels, (4, 10, 12), other_value(labels, (4, 10, 12)))
     settle(viewer)
@@ -31,8 +31,8 @@ def test_a_reopened_case_has_its_uncertainty_and_its_table(
     reopen(qtbot, viewer, panel)
     again = result_layer(viewer, "uncertainty")
     np.testing.assert_allclose(again.data, sd, atol=1e-6)
-    np.testing.assert_allclose(result_layer(viewer, "predictive").data, predictive, atol=1e-6)
-    assert again.visible and not result_layer(viewer, "predictive").visible
+    np.testing.assert_allclose(result_layer(viewer, "sample SD").data, spread, atol=1e-6)
+    assert again.visible and not result_layer(viewer, "sample SD").visible
     layers = list(viewer.layers)
     assert layers.index(again) < layers.index(result_layer(viewer, "labels"))
     qtbot.waitUntil(lambda: widget.legend.isVisible(), timeout=5000)
@@ -48,7 +48,7 @@ def test_an_applied_update_stores_its_own_uncertainty(
     paint_at(viewer, labels, (4, 10, 12), other_value(labels, (4, 10, 12)))
     settle(viewer)
     qtbot.waitUntil(lambda: maps_written(folder), timeout=10_000)
-    first = only_case(folder).load_maps()["sample_sd"]
+    first = only_case(folder).load_maps()["predictive_sd"]
     widget.seed.setValue(8)
     run(samples=3)
     new = result_layer(viewer, "uncertainty").data.copy()
@@ -57,7 +57,7 @@ def test_an_applied_update_stores_its_own_uncertainty(
 
     def stored():
         maps = case.load_maps()
-        return "sample_sd" in maps and np.allclose(maps["sample_sd"], new, atol=1e-6)
+        return "predictive_sd" in maps and np.allclose(maps["predictive_sd"], new, atol=1e-6)
 
     qtbot.waitUntil(stored, timeout=10_000)
     assert not np.allclose(new, first)

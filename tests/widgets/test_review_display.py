@@ -43,7 +43,7 @@ def test_outlines_over_the_uncertainty_and_back_when_the_tab_goes(viewer, segmen
     assert sd.colormap.map(np.array([0.05]))[0, 3] == 0  # below the threshold of 0.1 of the range
     assert sd.colormap.map(np.array([0.9]))[0, 3] > 0.5
     press(viewer, Qt.Key.Key_W)
-    assert visible_maps(viewer) == [result_layer(viewer, "predictive SD")]
+    assert visible_maps(viewer) == [result_layer(viewer, "sample SD")]
     qtbot.waitUntil(lambda: review.browser.decoded)
     viewer.window.remove_dock_widget(dock)
     assert (labels.contour, labels.opacity) == before[0]
@@ -76,7 +76,7 @@ def test_every_map_in_turn_each_on_the_grid_of_the_labels(
     viewer, widget, segmented, review_tab, qtbot
 ):
     image, labels = segmented
-    names = ["predictive SD", "error probability", "P(", "P(", None, "uncertainty"]
+    names = ["sample SD", "error probability", "P(", "P(", None, "uncertainty"]
     for name in names:
         press(viewer, Qt.Key.Key_W)
         qtbot.waitUntil(lambda: not review_tab.display.busy)

@@ -98,7 +98,7 @@ def test_labels_strokes_and_uncertainty_are_all_seen_where_the_model_is_unsure(
     run(samples=6)
     layers = list(viewer.layers)
     for layer in layers:
-        if layer.name.startswith(("uncertainty", "predictive SD")):
+        if layer.name.startswith(("uncertainty", "sample SD")):
             assert layers.index(image) < layers.index(layer) < layers.index(labels)
 
 
@@ -144,14 +144,37 @@ def test_the_classes_of_a_result_can_be_read_in_full(viewer, widget, run):
     assert table.horizontalHeader().length() <= table.viewport().width()
 
 
-def test_one_sample_gives_no_sd_and_takes_an_old_one_away(viewer, widget, run, model_file):
+def test_one_sample_has_an_uncertainty_and_takes_an_old_spread_away(
+    viewer, widget, run, model_file
+):
     viewer.add_image(image_2d())
     widget.model.choose(model_file())
     run(samples=3)
-    assert result_layer(viewer, "uncertainty")
+    before = result_layer(viewer, "uncertainty").data.copy()
+    assert result_layer(viewer, "sample SD")
     assert run(samples=1) == "Done: 1 sample."
-    assert not [layer for layer in viewer.layers if layer.name.startswith("uncertainty")]
-    assert not widget.legend._sd.isVisible()
+    assert not [layer for layer in viewer.layers if layer.name.startswith("sample SD")]
+    now = result_layer(viewer, "uncertainty")
+    assert now.visible and not np.array_equal(now.data, before)
+    assert widget.legend._sd.isVisible()
+
+
+def test_the_map_that_finds_the_most_errors_is_shown_from_the_first_sample_on(
+    qtbot, viewer, widget, model_file
+):
+    viewer.add_image(image_2d(), name="image")
+    widget.model.choose(model_file())
+    widget.samples.setValue(1000)
+    click(widget.segment)
+    qtbot.waitUntil(lambda: "labels · image" in viewer.layers, timeout=20_000)
+    assert widget.session.running
+    shown = result_layer(viewer, "uncertainty")
+    click(widget.cancel)
+    qtbot.waitUntil(lambda: not widget.session.running, timeout=20_000)
+    np.testing.assert_array_equal(shown.data, widget.session.results.latest.predictive_sd)
+    assert shown.visible and not result_layer(viewer, "sample SD").visible
+    layers = list(viewer.layers)
+    assert layers.index(result_layer(viewer, "sample SD")) < layers.index(shown)
 
 
 def test_same_seed_gives_same_result_and_another_seed_another(viewer, widget, run, model_file):

@@ -72,8 +72,8 @@ def test_a_scan_is_segmented_on_the_server_exactly_as_here(
     )
     assert isinstance(labels, Labels)
     np.testing.assert_array_equal(labels.data, local.labels)
-    np.testing.assert_array_equal(sd.data, local.sample_sd)
-    np.testing.assert_array_equal(result_layer(viewer, "predictive SD").data, local.predictive_sd)
+    np.testing.assert_array_equal(sd.data, local.predictive_sd)
+    np.testing.assert_array_equal(result_layer(viewer, "sample SD").data, local.sample_sd)
     assert (
         labels.data.flags.writeable and labels.extent.world.tolist() == image.extent.world.tolist()
     )

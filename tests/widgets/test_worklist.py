@@ -124,7 +124,7 @@ def test_a_click_opens_a_case_exactly_on_its_oblique_image(
     image = tab.worklist._layers.image
     assert [layer.name for layer in viewer.layers] == [
         name,
-        f"predictive SD · {name}",
+        f"sample SD · {name}",
         f"uncertainty · {name}",
         f"labels · {name}",
     ]

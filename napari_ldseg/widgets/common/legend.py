@@ -24,7 +24,7 @@ from .qt import existing, stretch_column
 from .sizes import LabelSizes, Unit, differs
 from .style import WarningLine, breakable
 
-MEANING = "Bright means that the samples disagree. A low value does not prove that the model suits this scan."
+MEANING = "Bright means that the model is unsure. A low value does not prove that the model suits this scan."
 CORRECTED = "corrected"
 
 
@@ -67,13 +67,13 @@ class Legend(QWidget):
         self._sd = QWidget()
         bar = QVBoxLayout(self._sd)
         bar.setContentsMargins(0, 0, 0, 0)
-        bar.addWidget(QLabel("Uncertainty: SD of the samples"))
+        bar.addWidget(QLabel("Uncertainty: SD of the class probability"))
         self._bar = ColourBar()
         bar.addWidget(self._bar)
         ends = QHBoxLayout()
         for text, side in (
-            (f"{SD_RANGE[0]:g} agree", Qt.AlignmentFlag.AlignLeft),
-            (f"disagree {SD_RANGE[1]:g}", Qt.AlignmentFlag.AlignRight),
+            (f"{SD_RANGE[0]:g} sure", Qt.AlignmentFlag.AlignLeft),
+            (f"unsure {SD_RANGE[1]:g}", Qt.AlignmentFlag.AlignRight),
         ):
             ends.addWidget(QLabel(text), alignment=side)
         bar.addLayout(ends)
@@ -104,7 +104,7 @@ class Legend(QWidget):
     def show_result(
         self, summary: dict, classes: Sequence[ClassInfo], labels: Labels | None = None
     ) -> None:
-        """Show the class sizes of ``Posterior.summary()`` and, from two samples on, the colour bar.
+        """Show the class sizes of ``Posterior.summary()`` and what the colours of the uncertainty mean.
 
         ``classes`` are without the background. The sizes follow the corrections of the layer ``labels``.
         """
@@ -126,7 +126,6 @@ class Legend(QWidget):
         )
         self.warning.show_of(summary)
         self._calibration.setText(calibration["meaning"])
-        self._sd.setVisible(summary["mean_sample_sd"] is not None)
         self._bar.show_for(classes)
         self._table.setRowCount(len(classes))
         self._fill()

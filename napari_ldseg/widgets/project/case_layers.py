@@ -19,6 +19,7 @@ from ...project.case import CaseContent, CaseFolder, Masks
 from ...project.folder import Project
 from ...project.images import refers_to_file
 from ...project.patient import NUMBERED_LAYER, patient_of
+from ...review.maps import MAP_TITLES, SD_NAMES
 from ...scans.scan import Scan
 from ..common.class_labels import set_classes
 from ..common.layers import RESULT_KEY, RUNS_KEY, add_unselected, sd_layer
@@ -71,14 +72,15 @@ def show_case(viewer: ViewerModel, loaded: CaseContent) -> tuple[Image, Labels]:
     set_classes(labels, classes, loaded.classes[0].name)
     latest = loaded.runs[-1] if loaded.runs and set(loaded.runs[-1]) >= SUMMARY else {}
     labels.metadata.update({RESULT_KEY: latest, RUNS_KEY: list(loaded.runs)})
-    for name, title in (("predictive_sd", "predictive SD"), ("sample_sd", "uncertainty")):
-        if name in loaded.maps and loaded.maps[name].shape == labels.data.shape:
-            layer = sd_layer(
-                loaded.maps[name], f"{title} · {loaded.name}", image, list(classes.values())
-            )
-            layer.visible = name == "sample_sd"
-            layer.metadata[RESULT_KEY] = latest
-            add_unselected(viewer, layer)
+    fitting = [
+        n for n in SD_NAMES if n in loaded.maps and loaded.maps[n].shape == labels.data.shape
+    ]
+    for name in reversed(fitting):
+        title = f"{MAP_TITLES[name]} · {loaded.name}"
+        layer = sd_layer(loaded.maps[name], title, image, list(classes.values()))
+        layer.visible = name == fitting[0]
+        layer.metadata[RESULT_KEY] = latest
+        add_unselected(viewer, layer)
     viewer.add_layer(labels)
     return image, labels
 

@@ -18,6 +18,7 @@ from ...errors import LDSegError, sentence
 from ...export.formats import FORMATS, export_labels, export_map, fitting_formats
 from ...export.result import Result
 from ...layers.results import as_shown, layer_result
+from ...review.maps import SD_NAMES
 from ...scans.files import stem_of
 from ..common.class_labels import classes_of
 from ..common.qt import existing
@@ -161,8 +162,8 @@ def _report(shown: Shown, path: Path) -> None:
 
 
 def _sd_of(shown: Shown) -> np.ndarray | None:
-    """Return the SD over the samples, else the predictive SD, None without either."""
-    return next((shown.maps[k] for k in ("sample_sd", "predictive_sd") if k in shown.maps), None)
+    """Return the SD that is shown as the uncertainty, None without any."""
+    return next((shown.maps[k] for k in SD_NAMES if k in shown.maps), None)
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -12,6 +12,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QObject, QSettings, Signal
 
 from ...errors import LDSegError
+from ...review.maps import MAP_TITLES
 from ..common.latest import Latest
 from ..common.layers import (
     PREVIEW_KEY,
@@ -31,11 +32,6 @@ OUTLINES, FILLED, HIDDEN = "outlines", "filled", "hidden"
 LOOKS = (OUTLINES, FILLED, HIDDEN)
 NO_MAP = "none"
 PROBABILITY = "probability:"  # and the label value of the class
-RESULT_MAPS = {
-    "sample_sd": "uncertainty",
-    "predictive_sd": "predictive SD",
-    "error_probability": "error probability",
-}
 PIXELS_PER_OUTLINE = 256  # of the shorter side of a slice, for each voxel of an outline's width
 THRESHOLD, OPACITY = 0.1, 1.0  # at first
 STORED = ("labels", "map", "threshold", "opacity")
@@ -63,7 +59,7 @@ class Display(QObject):
         self._settings = QSettings("napari-ldseg", "napari-ldseg")
         stored = {name: self._settings.value(f"review/{name}") for name in STORED}
         self.labels: str = stored["labels"] if stored["labels"] in LOOKS else OUTLINES
-        self._wanted = str(stored["map"] or next(iter(RESULT_MAPS)))
+        self._wanted = str(stored["map"] or next(iter(MAP_TITLES)))
         self.threshold = _share(stored["threshold"], THRESHOLD)
         self.opacity = _share(stored["opacity"], OPACITY)
         self._active = self._applying = self._covered = False
@@ -115,7 +111,7 @@ class Display(QObject):
     def maps(self) -> dict[str, str]:
         """Return the maps that the result has, with their titles."""
         target, result = self._reviewer.target, self._reviewer.maps
-        found = {name: title for name, title in RESULT_MAPS.items() if name in result}
+        found = {name: title for name, title in MAP_TITLES.items() if name in result}
         if target is not None and self._browser.part is not None:
             found |= {
                 f"{PROBABILITY}{value}": f"P({info.name})"
@@ -199,7 +195,7 @@ class Display(QObject):
 
     def _apply_map(self, labels: Labels) -> None:
         name, shown = NO_MAP if self._covered else self.map, None
-        layers = {key: self._layer_of(key) for key in RESULT_MAPS}
+        layers = {key: self._layer_of(key) for key in MAP_TITLES}
         if name != NO_MAP:
             shown = layers.get(name) or self._own_layer(labels, name)
         elif self._own is not None:

@@ -11,6 +11,7 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...layers.geometry import derived_attributes, layer_scan
+from ...review.maps import SD_NAMES
 from ...review.surface import label_surface
 from ..common.latest import Latest
 from ..common.layers import PREVIEW_KEY, SD_RANGE, add_unselected, remove_soon, unwrapped
@@ -19,7 +20,6 @@ from ..common.sizes import EVENTS
 from .display import Display
 from .reviewer import Reviewer
 
-MAPS = ("sample_sd", "predictive_sd")  # the first that there is
 PAUSE_MS = 500  # after a change of the labels, before the surface is made anew
 
 Mesh = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -66,7 +66,7 @@ class SurfaceView(QObject):
         return (
             layer is not None
             and layer_scan(layer).space == 3
-            and any(name in maps for name in MAPS)
+            and any(name in maps for name in SD_NAMES)
         )
 
     @property
@@ -116,7 +116,7 @@ class SurfaceView(QObject):
         layer, maps = self._watched, self._reviewer.maps
         if layer is None or not self.possible:
             return
-        sd = maps[next(name for name in MAPS if name in maps)]
+        sd = maps[next(name for name in SD_NAMES if name in maps)]
         frame = tuple(self._frame(layer))
 
         def take(mesh: Mesh) -> None:

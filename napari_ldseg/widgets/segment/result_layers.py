@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer
 
 from ...checkpoint.metadata import Metadata
 from ...layers.geometry import derived_attributes, grid_of
+from ...review.maps import MAP_TITLES, SD_NAMES
 from ...scans.channels import numbered
 from ..common.class_labels import set_classes
 from ..common.layers import (
@@ -114,12 +115,12 @@ class ResultLayers:
             self._release_labels()
             self.edit_kept = True
         self._show_labels(result)
-        if result.predictive_sd is not None:
-            self._show_image("predictive_sd", result.predictive_sd, "predictive SD", False)
-        if result.sample_sd is not None:
-            self._show_image("sample_sd", result.sample_sd, "uncertainty", True)
-        elif result.last and result.summary is not None:
-            self._drop("sample_sd")
+        for name in SD_NAMES[::-1]:  # the first is the uppermost
+            sd = getattr(result, name)
+            if sd is not None:
+                self._show_image(name, sd)
+            elif result.last and result.summary is not None:
+                self._drop(name)
         if result.summary is not None:
             self._record(result.summary)
         if result.error_probability is not None:
@@ -131,7 +132,7 @@ class ResultLayers:
 
     def maps(self) -> dict[str, np.ndarray]:
         """Return the SDs that are shown, and what a review needs, by the names of ``Result``'s fields."""
-        layers = {"sample_sd": self.sample_sd, "predictive_sd": self.predictive_sd}
+        layers = {name: getattr(self, name) for name in SD_NAMES}
         maps = {
             name: layer.data
             for name, layer in layers.items()
@@ -199,15 +200,16 @@ class ResultLayers:
             finally:
                 self._writing = False
 
-    def _show_image(self, name: str, data: np.ndarray, title: str, visible: bool) -> None:
+    def _show_image(self, name: str, data: np.ndarray) -> None:
         layer = getattr(self, name)
         if self._gone(name, layer):
             return
         if layer is not None:
             layer.data = data
             return
-        layer = sd_layer(data, self._name(title), self.image, self.metadata.classes[1:])
-        layer.visible = visible
+        title = self._name(MAP_TITLES[name])
+        layer = sd_layer(data, title, self.image, self.metadata.classes[1:])
+        layer.visible = name == SD_NAMES[0]
         setattr(self, name, layer)
         self._add(layer, self._under_labels())
 

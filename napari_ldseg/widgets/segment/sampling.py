@@ -77,8 +77,7 @@ class Result:
     """A result on the grid of the whole image: labels uint8, both SDs float32 from 0 to 0.5.
 
     An SD is None if there is nothing new to show. Only the last result has the samples of ``region`` and, unless it
-    is from a server, the predictive SD and what a review needs: ``error_probability`` and ``runner_up``, as in
-    ``Posterior``.
+    is from a server, what a review needs: ``error_probability`` and ``runner_up``, as in ``Posterior``.
     ``summary`` is that of ``Posterior``, None before the first sample is complete.
     """
 

@@ -77,7 +77,7 @@ class Session(QObject):
         own = [r for r in (*self._results, self._current) if r is not None and r.image == image]
         layers = [r.labels for r in own[::-1]]
         layers += [t.layer for t in self._project.labels.on_image(image)]
-        layers += [sd for r in own[::-1] for sd in (r.sample_sd, r.predictive_sd)]
+        layers += [sd for r in own[::-1] for sd in (r.predictive_sd, r.sample_sd)]
         for layer in layers:
             shown = layer is not None and any(layer is other for other in self._viewer.layers)
             if layer is not None and shown and layer.metadata.get(RESULT_KEY):

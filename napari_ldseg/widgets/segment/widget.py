@@ -85,9 +85,7 @@ class SegmentWidget(Tab):
         self.samples = QSpinBox()
         self.samples.setRange(1, 1000)
         self.samples.setValue(10)
-        self.samples.setToolTip(
-            "More samples give a finer uncertainty; one sample gives only labels"
-        )
+        self.samples.setToolTip("More samples give a finer uncertainty")
         self.this_slice = QCheckBox("only the slice shown")
         self.steps = QSpinBox()
         self.steps.setRange(0, 1000)
