@@ -211,7 +211,10 @@ class ResultLayers:
         layer = sd_layer(data, title, self.image, self.metadata.classes[1:])
         layer.visible = name == SD_NAMES[0]
         setattr(self, name, layer)
-        self._add(layer, self._under_labels())
+        shown = self.predictive_sd
+        below = shown if name == "sample_sd" and self._present(shown) else None
+        position = self._under_labels() if below is None else list(self._viewer.layers).index(below)
+        self._add(layer, position)
 
     def _add(self, layer: Layer, position: int | None = None) -> None:
         layer.metadata[RESULT_KEY] = {}
