@@ -252,9 +252,13 @@ class CaseResults:
             for path in (*new.values(), new_record):
                 path.unlink(missing_ok=True)
 
-    def write_failure(self, image: Path, reason: str) -> None:
-        """Record why there is no new result; an old result and its record are kept."""
-        _write_json(self._failure_path, {"image": str(image), "reason": reason})
+    def write_failure(self, image: Path, reason: str, segmented: bool = False) -> None:
+        """Record why there is no new result, or why one that is ``segmented`` is not in every format asked for.
+
+        An old result and its record are kept.
+        """
+        failure = {"image": str(image), "reason": reason, "segmented": segmented}
+        _write_json(self._failure_path, failure)
 
     def clear_failure(self) -> None:
         """Delete the record of an earlier failure."""
@@ -264,6 +268,12 @@ class CaseResults:
         """Return why ``image`` failed, None if it did not."""
         failure = read_record(self._failure_path)
         return failure.get("reason") if failure.get("image") == str(image) else None
+
+    def outdated(self, image: Path | str) -> bool:
+        """Return whether the result is of an earlier version of ``image``, which failed since."""
+        return self.failure(image) is not None and not read_record(self._failure_path).get(
+            "segmented"
+        )
 
     def _relative(self, kind: str) -> str:
         """Return the path of ``path(kind)`` in the batch's folder."""

@@ -230,17 +230,19 @@ def _segment_case(
 ) -> str | None:
     """Segment one image; return None, ``SKIPPED``, ``KEPT``, or a sentence why it failed."""
     results = CaseResults(folder, item.name)
-    made_with = dict(settings)
+    made_with, segmented = dict(settings), False
     try:
         hashes = [image_hash(path) for path in item.image.paths]
         made_with[HASH] = hashes if len(hashes) > 1 else hashes[0]
         same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
         if same_image and results.corrected(_classes(checkpoint)):
             results.corrected_sizes()  # raises if the label is not on the image's grid
+            segmented = True
             callbacks.export(results, item)
             results.clear_failure()
             return KEPT
         if results.finished(made_with):
+            segmented = True
             callbacks.export(results, item)
             results.clear_failure()
             return SKIPPED
@@ -272,6 +274,7 @@ def _segment_case(
         seconds = time.monotonic() - began
         classes = checkpoint.metadata.classes
         results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
+        segmented = True
         callbacks.export(results, item)
         results.clear_failure()
         if sampler.posterior.warning is not None:
@@ -287,7 +290,7 @@ def _segment_case(
         text = one_line(error).rstrip(".")
         reason = f"{item.path.name} could not be segmented: {type(error).__name__}: {text}."
     try:
-        results.write_failure(item.path, reason)
+        results.write_failure(item.path, reason, segmented)
     except LDSegError as error:
         return f"{reason} {error}"
     return reason

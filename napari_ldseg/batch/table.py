@@ -40,8 +40,7 @@ def write_table(folder: Path, settings: dict[str, Any], classes: Sequence[str]) 
     for image, case in known_names(folder).items():
         results = CaseResults(folder, case)
         record = results.record()
-        # After a failure the result is of an earlier version of the image.
-        if results.failure(image) is not None:
+        if results.outdated(image):
             continue
         with suppress(LDSegError):  # there is no row for a label that cannot be read
             if results.corrected(classes):

@@ -80,6 +80,8 @@ def test_a_picture_comes_back_as_png_and_one_format_that_does_not_fit_is_reporte
     with Image.open(tmp_path / "out" / "labels" / "photo.png") as image:
         np.testing.assert_array_equal(np.asarray(image), label)
     failed = run(picture, "-f", "dicom-seg", "-f", "tiff", "--report", dims=2)
+    table = (tmp_path / "out" / "volumes.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in table] == ["case", "photo"]  # its labels are there
     assert failed.exit_code == 2 and "the image is not from a DICOM series" in failed.output
     assert "was segmented" in failed.output  # and what is possible is there
     assert (tmp_path / "out" / "labels" / "photo.tif").exists()
