@@ -1,7 +1,7 @@
 """Retinal vessels on a camera that was left out: DiffDGSS, its ablations, and a plain U-Net.
 
 python benchmarks/retina.py run -o FOLDER --task TASK --method METHOD [--seed 0]
-python benchmarks/retina.py uncertainty -o FOLDER --task TASK --method METHOD
+python benchmarks/retina.py uncertainty -o FOLDER --task TASK --method METHOD [--seed 0] [--members 3]
 python benchmarks/retina.py checkpoint -o FOLDER --task TASK --checkpoint FILE --split FILE [--scales S ...]
 python benchmarks/retina.py table -o FOLDER [--json docs/data/retina.json]
 
@@ -224,14 +224,18 @@ def _resized(image: Tensor, size: int) -> Tensor:
     return interpolate(image[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
-def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
+def uncertainty(folder: Path, task: str, method: str, seed: int, members: int) -> None:
     """Measure how well each candidate finds the wrong pixels of every fifth test photograph (AUROC),
     and F1 of each time alone at the threshold of all.
+
+    The ensemble's ``members`` have the seeds from ``seed`` on; the wrong pixels are those of the first.
     """
     training, _, test = cases_of(task)
-    _, _, model = trained(folder, task, method, seed, training)
-    if model is None:
+    found_models = [trained(folder, task, method, seed + m, training)[2] for m in range(members)]
+    models = [m for m in found_models if m is not None]
+    if len(models) < members:
         raise SystemExit("only of DiffDGSS")
+    model = models[0]
     threshold = json.loads((folder / f"{task}-{method}-{seed}.json").read_text())["threshold"]
     rows = []
     for case in test[::UNCERTAINTY_EVERY]:
@@ -243,11 +247,16 @@ def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
             model.interpreter.expert.train()
             passes = [model(image).softmax(1)[0, 1] for _ in range(DROPOUT_PASSES)]
             model.interpreter.expert.eval()
+            answers = torch.stack([m(image).softmax(1)[0, 1] for m in models])
         maps = {
             "predictive SD": (p * (1 - p)).sqrt(),
             "spread over times": times.std(0, correction=0),
             "spread over dropout": torch.stack(passes).std(0, correction=0),
         }
+        if members > 1:
+            mean = answers.mean(0)
+            maps["spread over members"] = answers.std(0, correction=0)
+            maps["predictive SD of members"] = (mean * (1 - mean)).sqrt()
         wrong = (p.numpy()[:h, :w] > threshold) != (case.label > 0)
         found = {
             n: error_auroc(m.numpy()[:h, :w][case.inside], wrong[case.inside])
@@ -255,6 +264,9 @@ def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
         }
         for t, one in zip(model.sizes.times, times.numpy()[:, :h, :w], strict=True):
             found[f"f1 at t = {t}"] = dice((one > threshold) & case.inside, case.label > 0)
+        if members > 1:
+            chosen = (answers.mean(0).numpy()[:h, :w] > threshold) & case.inside
+            found["f1 of members"] = dice(chosen, case.label > 0)
         rows.append(found)
         print(case.name, {k: round(v, 4) for k, v in found.items()}, flush=True)
     facts = {
@@ -262,6 +274,7 @@ def uncertainty(folder: Path, task: str, method: str, seed: int) -> None:
         "task": task,
         "method": method,
         "seed": seed,
+        "members": members,
         "threshold": threshold,
     }
     name = f"uncertainty-{task}-{method}-{seed}.json"
@@ -308,6 +321,7 @@ def main() -> None:
     parser.add_argument("--task", choices=(*VESSEL_CAMERAS, "in-camera", "disc-cup"))
     parser.add_argument("--method", choices=list(METHODS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--split", type=Path)
@@ -322,8 +336,11 @@ def main() -> None:
     elif arguments.action == "diffusion":
         diffusion_of(arguments.output, SIZES)
     else:
-        action = uncertainty if arguments.action == "uncertainty" else run
-        action(arguments.output, arguments.task, arguments.method, arguments.seed)
+        given = arguments.output, arguments.task, arguments.method, arguments.seed
+        if arguments.action == "uncertainty":
+            uncertainty(*given, arguments.members)
+        else:
+            run(*given)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ..scans.scan import Scan
 
 @dataclass(frozen=True)
 class Case:
-    """An image and the label of each reader.
+    """An image and the label of each reader; none of an unlabelled one.
 
     ``read_scan()`` returns the scan (no leading axes), each of ``read_labels`` one reader's label, an
     integer array of the scan's shape. ``patient`` keeps cases of one person in one part of the split. ``file``

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +42,27 @@ def find_cases(settings: DataSettings) -> list[Case]:
             )
     if not cases:
         raise LDSegError(f"{folder} holds no labelled images; correct data.folder or data.images.")
+    return cases
+
+
+def find_unlabelled(settings: DataSettings, labelled: Sequence[Case]) -> list[Case]:
+    """Return the images of ``settings.unlabelled`` as cases without labels; reads no image.
+
+    Those with the name of a ``labelled`` case are left out: it takes part already, or is held out.
+
+    Raises
+    ------
+    LDSegError
+        If a folder is missing or has no image of another name.
+    """
+    taken, cases = {case.name for case in labelled}, []
+    for folder in settings.unlabelled:
+        found = [(n, path) for n, path in _files(folder).items() if n not in taken]
+        if not found:
+            raise LDSegError(
+                f"{folder} holds no image without a label; correct data.unlabelled, or remove it."
+            )
+        cases += [Case(n, n, functools.partial(read_scan, path), (), path) for n, path in found]
     return cases
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 
 def _several(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str | Path) else value
 
 
 class DataSettings(BaseModel):
@@ -33,6 +33,8 @@ class DataSettings(BaseModel):
         patient stay in one part of the split. Without it every case is another patient.
     instances
         The labels are numbered objects: every value above 0 is class 1.
+    unlabelled
+        Folders of further images without labels, for networks that learn from images alone first.
     validation, test
         Fractions of the patients that are held out: to measure the step counts and the calibration on, and to
         measure the metrics on.
@@ -48,6 +50,7 @@ class DataSettings(BaseModel):
     labels: Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)] = ("labels",)
     patient: str | None = None
     instances: bool = False
+    unlabelled: Annotated[tuple[Path, ...], BeforeValidator(_several)] = ()
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0
     split: Path | None = None
@@ -72,4 +75,5 @@ class DataSettings(BaseModel):
             return folder / os.path.expandvars(path.expanduser())
 
         split = None if self.split is None else place(self.split)
-        return self.model_copy(update={"folder": place(self.folder), "split": split})
+        places = {"folder": place(self.folder), "unlabelled": tuple(map(place, self.unlabelled))}
+        return self.model_copy(update=places | {"split": split})

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from ..checkpoint.metadata import (
     DETERMINISTIC,
@@ -106,6 +114,15 @@ class TrainingConfig(BaseModel):
     schedule: Literal["cosine", "linear", "quadratic"] = "linear"
     architecture: dict[str, Any] = {}
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _uses_unlabelled(self) -> TrainingConfig:
+        if self.data.unlabelled and not self.training.diffusion_updates:
+            raise ValueError(
+                "data.unlabelled needs training.diffusion_updates of diffdgss networks; set it, or "
+                "remove data.unlabelled"
+            )
+        return self
 
     def metadata(self, training: Sequence[Case], split: str) -> Metadata:
         """Return the description of the checkpoint to make.

@@ -108,6 +108,7 @@ def train(
     *,
     fabric: Fabric | None = None,
     start: Checkpoint | None = None,
+    unlabelled: Sequence[Case] = (),
     folder: Path | None = None,
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -133,6 +134,8 @@ def train(
     start
         A checkpoint to start from, of the same architecture except for the number of classes: a class
         takes over the weights of the one with its name, a new class starts from random ones.
+    unlabelled
+        Images without labels that the diffusion network of a ``diffdgss`` model is trained on too, in the first stage.
     folder
         Where the log and, at every validation and every five minutes, the state are written.
     resume
@@ -152,7 +155,7 @@ def train(
     LDSegError
         If the loss becomes NaN, a case does not fit, or the folder cannot be written.
     """
-    identity = fingerprint(metadata, settings, training)
+    identity = fingerprint(metadata, settings, training, unlabelled)
     if fabric is None:
         precision = training_precision(settings.precision, resolve_device())
         fabric = Fabric(devices=1, precision=precision)  # type: ignore[arg-type]
@@ -203,10 +206,11 @@ def train(
             origins = {"update": update, "fingerprint": identity, "start": start_hash}
             save_state(folder / STATE, state | origins)
 
-    batches = iter(_loader(metadata, training, settings, fabric, done))
+    first = first_stage(settings)
+    dataset = _dataset(metadata, [*training, *unlabelled], settings, fabric)
+    batches = _batches(dataset, done < first, settings, fabric, done)
     began = written = time.monotonic()
     wrapped.train()
-    first = first_stage(settings)
     begin_stage(model, metadata, settings, done + 1)
     for update in range(done + 1, settings.updates + 1):
         torch.manual_seed(_seed(settings.seed, update, fabric.global_rank))
@@ -237,6 +241,8 @@ def train(
         if update == first:
             end_first_stage(model, average)
             begin_stage(model, metadata, settings, update + 1)
+            if unlabelled:
+                batches = _batches(dataset, False, settings, fabric, update)
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
         progress = Progress(update, settings.updates, LossTerms(*values), learning_rate, left)  # type: ignore[arg-type]
         last = update == settings.updates
@@ -285,20 +291,20 @@ def _sizes(metadata: Metadata, wanted: Metadata) -> tuple[object, ...]:
     return replace(metadata.architecture, classes=classes), own and replace(own, classes=classes)
 
 
-def _loader(
-    metadata: Metadata,
-    cases: Sequence[Case],
-    settings: TrainingSettings,
-    fabric: Fabric,
-    done: int,
-) -> Iterator[dict[str, Tensor] | LDSegError]:
+def _dataset(
+    metadata: Metadata, cases: Sequence[Case], settings: TrainingSettings, fabric: Fabric
+) -> CaseDataset:
     readers = max(1, settings.workers) * max(1, fabric.world_size // _nodes(fabric))
     cache = settings.cache_gib * 2**30 / readers
-    dataset = CaseDataset(
-        metadata, cases, settings.augmentation, settings.seed, cache, settings.patch
-    )
+    return CaseDataset(metadata, cases, settings.augmentation, settings.seed, cache, settings.patch)
+
+
+def _batches(
+    dataset: CaseDataset, of_all: bool, settings: TrainingSettings, fabric: Fabric, done: int
+) -> Iterator[dict[str, Tensor] | LDSegError]:
+    """Return the batches after ``done`` updates: of all images, or only of those with labels."""
     batches = JointBatches(
-        len(dataset),
+        len(dataset) if of_all else dataset.labelled,
         settings.batch_size,
         settings.seed,
         fabric.global_rank,

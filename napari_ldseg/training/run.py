@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from ..checkpoint.file import load_checkpoint, save_checkpoint
 from ..checkpoint.metadata import Metadata
 from ..datasets.case import Case
+from ..datasets.folders import find_unlabelled
 from ..datasets.slices import by_slice, sample_slices, single_images
 from ..datasets.split import Split, load_or_draw_split
 from ..errors import LDSegError
@@ -20,6 +21,7 @@ from ..inference.distributed import device_name
 from ..project.labelled_cases import find_labelled_cases
 from ..utils.atomic import remove_leftovers
 from ..utils.locking import exclusive_lock
+from ..utils.text import count_text
 from .config import TrainingConfig, write_config
 from .data import prepare_case
 from .domain import with_domain
@@ -88,11 +90,12 @@ def run_training(
             ) from error
 
 
-def describe_split(split: Split, config: TrainingConfig) -> str:
+def describe_split(split: Split, config: TrainingConfig, unlabelled: int = 0) -> str:
     """Return how the cases were divided, in a few words for the checkpoint."""
     counts = [len(part) for part in (split.training, split.validation, split.test)]
     by = "patient" if config.data.patient else "case"
-    return f"{counts[0]} training, {counts[1]} validation and {counts[2]} test cases, drawn by {by}"
+    text = f"{counts[0]} training, {counts[1]} validation and {counts[2]} test cases, drawn by {by}"
+    return f"{text}; {count_text(unlabelled, 'image')} without labels" if unlabelled else text
 
 
 def _is_finished(folder: Path, resume: bool) -> bool:
@@ -138,8 +141,11 @@ def _run(
         raise LDSegError(
             f"No case of {config.data.folder} is for validation yet; label cases of more patients."
         )
-    metadata = config.metadata(training, describe_split(split, config))
+    unlabelled = find_unlabelled(config.data, cases)
+    metadata = config.metadata(training, describe_split(split, config, len(unlabelled)))
     counts = f"{len(training)} training, {len(validation)} validation and {len(test)} test cases"
+    if unlabelled:
+        counts += f" beside {count_text(len(unlabelled), 'image')} without labels"
     reporter.report("preparing", f"Checking {counts} …")
     if metadata.architecture.dims == 2:
         training, validation, test = (
@@ -156,6 +162,7 @@ def _run(
         config.training,
         fabric=fabric,
         start=load_checkpoint(start) if start else None,
+        unlabelled=unlabelled,
         folder=folder,
         resume=resume,
         stop=reporter.stop_requested,

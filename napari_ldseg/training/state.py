@@ -18,7 +18,12 @@ from ..utils.atomic import atomic_write
 from .settings import TrainingSettings
 
 
-def fingerprint(metadata: Metadata, settings: TrainingSettings, cases: Sequence[Case]) -> str:
+def fingerprint(
+    metadata: Metadata,
+    settings: TrainingSettings,
+    cases: Sequence[Case],
+    unlabelled: Sequence[Case] = (),
+) -> str:
     """Return a hash of everything that decides a run's result, except the images' content.
 
     Defaults are left out, so that a setting that a later version adds changes nothing.
@@ -26,7 +31,8 @@ def fingerprint(metadata: Metadata, settings: TrainingSettings, cases: Sequence[
     plain: dict[str, Any] = {"mode": "json", "exclude_defaults": True}
     given = settings.model_dump(**plain, exclude={"workers", "cache_gib"})
     described = metadata.model_dump(**plain, exclude={"software", "metrics"})
-    text = json.dumps([described, given, [case.name for case in cases]], sort_keys=True)
+    names = [[case.name for case in part] for part in (cases, unlabelled) if part]
+    text = json.dumps([described, given, *names], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

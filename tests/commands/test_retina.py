@@ -1,20 +1,23 @@
-"""The command line with a model for photographs of the retina: segment, report, evaluate, info."""
+"""The command line with models for photographs of the retina: segment, report, evaluate, info, train."""
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from skimage.io import imread, imsave
 from typer.testing import CliRunner
 
-from napari_ldseg.checkpoint.file import Checkpoint, build_model, save_checkpoint
+from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Metadata
 from napari_ldseg.cli import app
 from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.files import read_scan
+from napari_ldseg.training.config import read_config
 
 from ..inference.test_diffdgss import FIELDS
 from ..model.test_fast import randomise
@@ -104,3 +107,72 @@ def test_the_networks_are_described_without_what_they_do_not_have(checkpoint):
         assert "unet, deterministic" in shown and "schedule" not in shown
     else:
         assert "diffdgss, anchored inversion, times 1, 50, 500" in shown
+
+
+@pytest.fixture
+def configuration(photographs, tmp_path):
+    """Factory: write a configuration of both stages beside a folder with two images of which one is new."""
+    folder, _ = photographs
+    more = tmp_path / "more"
+    more.mkdir()
+    for name in ("eye0.png", "other.png"):
+        shutil.copy(folder / "images" / "eye0.png", more / name)
+
+    def write(**changes):
+        sizes = {k: list(v) if isinstance(v, tuple) else v for k, v in FIELDS["diffdgss"].items()}
+        given = {
+            "name": "eyes",
+            "data": {"folder": "data", "unlabelled": "more", "validation": 0.34},
+            "channels": ["red", "green", "blue"],
+            "classes": ["background", "vessel"],
+            "grid": {"size": [48, 64], "keep_shape": True},
+            "intensity": {"method": "fundus"},
+            "networks": "diffdgss",
+            "architecture": sizes,
+            "training": {
+                **{"updates": 6, "diffusion_updates": 3, "patch": 32, "batch_size": 2},
+                "precision": "32-true",
+            },
+        }
+        path = tmp_path / "eyes.yaml"
+        path.write_text(yaml.safe_dump(given | changes))
+        return path
+
+    return write
+
+
+def test_images_without_labels_take_part_in_a_run(configuration, tmp_path):
+    path = configuration()
+    command("train", path, "-o", tmp_path / "run", "--accelerator", "cpu")
+    metadata = load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").metadata
+    assert metadata.training.split.endswith("; 1 image without labels")
+    assert (tmp_path / "run" / "status.json").is_file()
+    # The resolved configuration finds the same images from anywhere.
+    assert read_config(tmp_path / "run" / "config.yaml").data.unlabelled == (tmp_path / "more",)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (
+            {"training": {"updates": 6}},
+            "data.unlabelled needs training.diffusion_updates of diffdgss networks",
+        ),
+        (
+            {"data": {"folder": "data", "unlabelled": "none"}},
+            "none does not exist; correct data in the configuration",
+        ),
+        (
+            {"data": {"folder": "data", "unlabelled": "data/images"}},
+            "images holds no image without a label; correct data.unlabelled",
+        ),
+    ],
+)
+def test_images_without_labels_that_cannot_be_used(
+    configuration, tmp_path, changes, words, assert_sentence
+):
+    done = CliRunner().invoke(
+        app, ["train", str(configuration(**changes)), "-o", str(tmp_path / "run")]
+    )
+    assert done.exit_code == 1 and words in " ".join(done.stderr.split()), done.output
+    assert_sentence(done.stderr.strip().splitlines()[-1])

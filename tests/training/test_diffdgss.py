@@ -1,5 +1,6 @@
 """Training of the DiffDGSS family in its two stages, through the one training loop."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -81,6 +82,46 @@ def test_first_the_diffusion_network_is_trained_and_then_the_interpreter(metadat
     assert all(loss.noise > 0 for loss in losses[:4])
     # Validations start with the interpreter's updates; the diffusion network then stays as it is.
     assert changed == [set()] + [{"interpreter"}] * 4
+
+
+def test_images_without_labels_train_the_diffusion_network_alone(metadata, tmp_path):
+    update, seen = [1], {"labelled": set(), "unlabelled": set()}
+
+    def watched(case, kind):
+        def read():
+            seen[kind].add(update[0])
+            return case.read_scan()
+
+        labels = case.read_labels if kind == "labelled" else ()
+        return replace(case, read_scan=read, read_labels=labels)
+
+    settings = TrainingSettings(
+        **SETTINGS | {"cache_gib": 0, "updates": 12, "diffusion_updates": 6}
+    )
+    labelled, others = [watched(CASES[0], "labelled")], [watched(c, "unlabelled") for c in CASES]
+    arguments = {
+        "unlabelled": others,
+        "on_progress": lambda progress: update.__setitem__(0, progress.update + 1),
+    }
+    whole = train(metadata, labelled, [], settings, **arguments)
+    assert seen["unlabelled"] and max(seen["unlabelled"]) <= 6
+    assert {7, 8, 9, 10, 11, 12} <= seen["labelled"]
+    without = train(metadata, labelled, [], settings)
+    assert not equal(without, whole)
+    for stop_after in (4, 5):  # in each of the stages
+        asked = []
+        stopped = {"stop": lambda asked=asked, n=stop_after: asked.append(1) or len(asked) >= n}
+        with pytest.raises(TrainingStopped):
+            train(
+                *(metadata, labelled, [], settings),
+                **arguments | stopped,
+                folder=tmp_path,
+                resume=True,
+            )
+    with pytest.raises(LDSegError, match="other settings, cases"):
+        train(metadata, labelled, [], settings, folder=tmp_path, resume=True)
+    resumed = train(metadata, labelled, [], settings, **arguments, folder=tmp_path, resume=True)
+    assert equal(resumed, whole)
 
 
 def test_a_resumed_run_gives_the_same_weights(metadata, tmp_path):
