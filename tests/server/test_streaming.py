@@ -5,9 +5,12 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import torch
 
 from napari_ldseg import load_checkpoint, save_checkpoint, segment
+from napari_ldseg.checkpoint.file import Checkpoint, build_model
 from napari_ldseg.checkpoint.header import read_metadata
+from napari_ldseg.checkpoint.metadata import Metadata
 from napari_ldseg.errors import LDSegError
 from napari_ldseg.inference import running as running_module
 from napari_ldseg.inference.progress import RunSettings
@@ -20,6 +23,9 @@ from napari_ldseg.scans.scan import Scan
 from napari_ldseg.server import guard as guard_module
 from napari_ldseg.server.jobs import Cancelled
 
+from ..inference.test_diffdgss import FIELDS, photograph  # noqa: F401
+from ..model.test_fast import randomise
+from ..training.test_learning import UNET
 from .running import running
 
 PASSWORD = "a long password"
@@ -34,10 +40,15 @@ def at_once(monkeypatch):
 
 @pytest.fixture(scope="module")
 def models(tiny_checkpoint, tmp_path_factory):
-    """A folder with a 2D and a 3D model."""
+    """A folder with a 2D and a 3D model, and two for photographs of the retina."""
     folder = tmp_path_factory.mktemp("models")
     save_checkpoint(tiny_checkpoint(2, 3), folder / "flat.safetensors")
     save_checkpoint(tiny_checkpoint(3, 3), folder / "volume.safetensors")
+    torch.manual_seed(0)
+    for name, fields in {"diffdgss": {}, "unet": UNET}.items():
+        metadata = Metadata.model_validate(FIELDS | fields)
+        model = randomise(build_model(metadata))
+        save_checkpoint(Checkpoint(metadata, model), folder / f"{name}.safetensors")
     return folder
 
 
@@ -102,6 +113,15 @@ def test_a_run_on_an_oblique_scan_is_bit_for_bit_that_of_this_computer(
     assert summary["provenance"]["server"] == served[1].url
     for part in ("seed", "steps", "image", "image_sha256", "checkpoint_sha256"):
         assert summary["provenance"][part] == local.provenance[part]
+
+
+@pytest.mark.parametrize("name", ["diffdgss", "unet"])
+def test_a_photograph_of_the_retina_too(server, models, photograph, name):  # noqa: F811
+    scan = Scan(photograph[0], channels=True, name="eye")
+    *_, last = run(server, name, scan)
+    local = segment(load_checkpoint(models / f"{name}.safetensors"), scan, 3, seed=5, device="cpu")
+    assert_same(last.view, local)
+    assert last.view.labels.any() and not last.view.labels.all()
 
 
 def _as_json(value):
