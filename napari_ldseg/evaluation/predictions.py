@@ -11,6 +11,7 @@ import numpy as np
 from ..checkpoint.file import Checkpoint
 from ..inference.posterior import Posterior
 from ..inference.sampler import PosteriorSampler
+from ..inference.symmetry import symmetries
 from ..scans.scan import Scan
 from .noise import add_noise
 
@@ -25,6 +26,15 @@ class Model(NamedTuple):
     def deterministic(self) -> bool:
         """Whether noise and steps have no effect on a sample."""
         return self.checkpoint.metadata.deterministic
+
+    def samples_of(self, wanted: int) -> int:
+        """Return how many samples to draw: ``wanted``, but one if all would be the same.
+
+        The samples of a deterministic model are its answers for the image in each of its symmetries.
+        """
+        metadata = self.checkpoint.metadata
+        size = metadata.grid.size or (1,) * metadata.architecture.dims
+        return 1 if self.deterministic and len(symmetries(metadata, size)) == 1 else wanted
 
 
 class Sampling(NamedTuple):

@@ -73,10 +73,12 @@ class Study:
         self.not_calibrated: str | None = None
         self.unlike: list[str] = []  # cases that are unlike the training images
         self.unit, self.tolerance = "mm", self._tolerance(1.0)
-        steps, samples = self._posterior_steps(self.model), self.settings.samples
-        self.main_sampling = Sampling(self.model.label, samples, steps, given=samples == 1)
-        if self.model.deterministic:
-            self.main_sampling = self._single(self.model)
+        steps, samples = (
+            self._posterior_steps(self.model),
+            self.model.samples_of(self.settings.samples),
+        )
+        given = samples == 1 and not self.model.deterministic
+        self.main_sampling = Sampling(self.model.label, samples, steps, given=given)
 
     @property
     def models(self) -> list[Model]:

@@ -66,10 +66,10 @@ def write_report(
     """
     sd, title = np.zeros(result.scan.shape, np.float32), "no uncertainty"
     maps = {"predictive_sd": predictive_sd, "sample_sd": sample_sd}
-    for name in reversed(SD_NAMES):
-        found = maps[name]
-        if found is not None:
-            sd, title = found, MAP_TITLES[name]
+    for kind in reversed(SD_NAMES):
+        shown = maps[kind]
+        if shown is not None:
+            sd, title = shown, MAP_TITLES[kind]
     chosen = unsure_slices(_expected_errors(result, predictive_sd))
     plot = _plot(result, chosen, sd, title)
     page = (
@@ -89,6 +89,8 @@ def write_report(
             plot=base64.b64encode(plot).decode("ascii"),
             settings=_settings(result),
             shape=" × ".join(map(str, result.scan.shape)),
+            element=_element(result),
+            slices=len(chosen),
             spacing=_spacing(result),
         )
     )
@@ -163,7 +165,7 @@ def _rows(result: Result) -> list[dict[str, str]]:
     scan, summary = result.scan, result.summary
     labels = np.asarray(result.labels)
     time_points = max(1, int(np.prod(scan.shape[: len(scan.shape) - scan.space], dtype=int)))
-    unit = ("mm3" if scan.space == 3 else "mm2") if scan.calibrated else "voxels"
+    unit = ("mm3" if scan.space == 3 else "mm2") if scan.calibrated else f"{_element(result)}s"
     rows = []
     for value, info in sorted(result.classes.items()):
         size = float(np.count_nonzero(labels == value)) * scan.voxel_size / time_points
@@ -183,9 +185,9 @@ def _rows(result: Result) -> list[dict[str, str]]:
 
 
 def size_text(size: float, unit: str) -> str:
-    """Return a size in mm3, mm2 or voxels for people: 12.3 mL, 4.56 cm², 789 voxels."""
-    if unit == "voxels":
-        return f"{size:,.0f} voxels"
+    """Return a size in mm3, mm2, voxels or pixels for people: 12.3 mL, 4.56 cm², 789 voxels."""
+    if unit in ("voxels", "pixels"):
+        return f"{size:,.0f} {unit}"
     per, large, small = (1000, "mL", "mm³") if unit == "mm3" else (100, "cm²", "mm²")
     value, name = (size / per, large) if size >= per else (size, small)
     return f"{value:,.0f} {name}" if value >= 99.95 else f"{value:.3g} {name}"
@@ -196,10 +198,15 @@ def _settings(result: Result) -> dict[str, str]:
     return {title: str(provenance[key]) for key, title in SETTINGS.items() if key in provenance}
 
 
+def _element(result: Result) -> str:
+    """Return what an element of the image is called."""
+    return "voxel" if result.scan.space == 3 else "pixel"
+
+
 def _spacing(result: Result) -> str:
     scan = result.scan
     if not scan.calibrated:
-        return "voxel size unknown"
+        return f"{_element(result)} size unknown"
     return " × ".join(f"{size:.3g}" for size in scan.spacing[-scan.space :]) + " mm"
 
 

@@ -15,12 +15,15 @@ KIND_OF_MODALITY = {"CT": "CT", "MR": "MRI", "US": "ultrasound", "IVUS": "ultras
 UNSPECIFIC = ("OT", "SC")  # other, and secondary captures of anything
 PLANES, PLANE_SIZE = 3, 512
 LONGEST = 160
+CITED = re.compile(r"[^(,;]+ \([^)]*\)((, | and )[^(,;]+ \([^)]*\))*")
+REFERENCE = re.compile(r" \([^)]*\)")
 
 
 def training_images(metadata: Metadata) -> str:
     """Return in a few words which images the checkpoint was trained on: its purpose and its data."""
     first, *later = metadata.training.data.split("; then ")
-    data = re.split(r" \(|[,;] ", first)[0].rstrip(". ")
+    cited = CITED.match(first)  # data sets with their references: all of their names
+    data = REFERENCE.sub("", cited[0]) if cited else re.split(r"[,;] ", first)[0].rstrip(". ")
     text = metadata.description.rstrip(". ")
     if len(text) > LONGEST:
         text = f"{text[:LONGEST].rsplit(' ', 1)[0]} …"

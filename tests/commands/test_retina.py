@@ -20,16 +20,18 @@ from napari_ldseg.scans.files import read_scan
 from napari_ldseg.training.config import read_config
 
 from ..inference.test_diffdgss import FIELDS
+from ..inference.test_unet import ONCE, TURNED
 from ..model.test_fast import randomise
 from ..training.test_learning import UNET
 
-FAMILIES = {"diffdgss": {}, "unet": UNET | {"label_steps": 1, "posterior_steps": 1}}
+RECORD = {"training": FIELDS["training"] | {"settings": TURNED}}
+FAMILIES = {"diffdgss": {}, "unet": UNET | ONCE | RECORD}
 SHAPE = (70, 90)
 
 
 @pytest.fixture(params=FAMILIES)
 def checkpoint(request, tmp_path):
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     metadata = Metadata.model_validate(FIELDS | FAMILIES[request.param])
     made = Checkpoint(metadata, randomise(build_model(metadata)))
     path = save_checkpoint(made, tmp_path / "vessels.safetensors")
@@ -97,7 +99,9 @@ def test_an_evaluation_agrees_with_the_label_maps(checkpoint, photographs, tmp_p
         scores.append(overlap(posterior.labels, truth, 2)[0][0])
     (dsc,) = [f for f in found["figures"] if f["metric"] == "DSC"]
     assert dsc["value"] == pytest.approx(np.mean(scores), abs=1e-4)
-    assert any(f.get("detail") == "predictive SD" for f in found["figures"])
+    assert found["settings"]["samples"] == 3
+    scores = {f["detail"] for f in found["figures"] if f["metric"] == "AUROC"}
+    assert {"sample SD", "predictive SD"} <= scores
 
 
 def test_the_networks_are_described_without_what_they_do_not_have(checkpoint):
