@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 CT = "1.2.840.10008.5.1.4.1.1.2"
 US_CLIP = "1.2.840.10008.5.1.4.1.1.3.1"
 SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
+OPHTHALMIC = "1.2.840.10008.5.1.4.1.1.77.1.5.1"
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
 PATIENT = "Mustermann^Erika"
 AXIAL = (1, 0, 0, 0, 1, 0)

@@ -112,7 +112,7 @@ def export_case(
             continue
         labels = f"{KINDS[0]}/{item.name}{one.suffix}"
         writers[labels] = partial(export_labels, result=result, name=name)
-        for kind, array in maps.items():
+        for kind, array in maps.items() if one.reason_no_map(result) is None else ():
             file = f"{kind}/{item.name}{one.map_suffix}"
             writers[file] = partial(export_map, array=array, result=result, name=name)
     if report:
@@ -123,15 +123,15 @@ def export_case(
             predictive_sd=maps.get("predictive_sd"),
             sample_sd=maps.get("sample_sd"),
         )
-    _write(results.folder, item.name, json.dumps(made_from), writers)
+    refused += _write(results.folder, item.name, json.dumps(made_from), writers)
     if refused:
         raise LDSegError(f"{scan.name} was segmented, but {'; '.join(refused)}.")
 
 
 def _write(
     folder: Path, name: str, made_from: str, writers: dict[str, Callable[[Path], Any]]
-) -> None:
-    """Write what is not there yet or was made from other files."""
+) -> list[str]:
+    """Write what is not there yet or was made from other files; return why some could not be written."""
     path = folder / EXPORTS / f"{name}.json"
     try:
         exported = records.read_record(path, _Exported, MAX_RECORD_BYTES)
@@ -140,15 +140,21 @@ def _write(
     files = exported.files
     for file in writers:
         _check_replaceable(folder / file, file, files.get(file))
+    refused = []
     for file, write in writers.items():
         old = files.get(file, _File())
         if (folder / file).exists() and old.sha256 and old.made_from == made_from:
             continue
         files[file] = _File()
         _save(path, exported)
-        write(folder / file)
+        try:
+            write(folder / file)
+        except LDSegError as error:
+            refused.append(f"{file} cannot be written: {str(error).rstrip('.')}")
+            continue
         files[file] = _File(sha256=_hash(folder / file), made_from=made_from)
         _save(path, exported)
+    return refused
 
 
 def _check_replaceable(path: Path, file: str, old: _File | None) -> None:

@@ -130,28 +130,28 @@ def reason_not(result: Result) -> str | None:
     return None
 
 
+def reason_no_map(result: Result) -> str | None:
+    """Return why there can be no Parametric Map, which needs a place in space; None if there can be."""
+    from highdicom.spatial import get_image_coordinate_system
+
+    try:
+        (header,) = _headers(result, 1)
+    except LDSegError as error:
+        return str(error).rstrip(".")
+    if get_image_coordinate_system(header) is None:
+        return "the image has no position in space, as photographs have none"
+    return None
+
+
 def _sources_and_frames(array: np.ndarray, result: Result) -> tuple[Sequence[Dataset], np.ndarray]:
     """Return the headers of the series, and ``array`` as (frames, rows, columns) in the order of its frames."""
-    import pydicom
-
-    reason, source = reason_not(result), result.scan.source
-    if reason is not None or source is None:
-        raise LDSegError(f"{result.scan.name} cannot be saved as DICOM: {reason}.")
     data, affine = on_file_grid(array, result.scan)
     if data.ndim > 3 and data.shape[2] > 1:
         raise LDSegError(
             f"{result.scan.name} is a series of volumes over time, which cannot be saved as a DICOM "
             "segmentation; save it as NIfTI."
         )
-    try:
-        sources = [
-            pydicom.dcmread(file, stop_before_pixels=True, force=True) for file in source.files
-        ]
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise LDSegError(
-            f"{source.files[0].parent} does not hold the DICOM files of {result.scan.name} any more; put "
-            "them back there."
-        ) from error
+    sources = _headers(result)
     for dataset in sources:
         for keyword in NEEDED:
             if keyword not in dataset:
@@ -162,6 +162,8 @@ def _sources_and_frames(array: np.ndarray, result: Result) -> tuple[Sequence[Dat
             f"{result.scan.name} has no position in space (no FrameOfReferenceUID), so that a DICOM "
             "segmentation of its frames is not possible; save it as NIfTI."
         )
+    if len(frames) == 1 and "SharedFunctionalGroupsSequence" not in sources[0]:
+        sources[0].SharedFunctionalGroupsSequence = [_functional_groups()]
     if len(sources) == 1:
         frames = frames[_stored_order(sources[0], affine, len(frames))]
     elif len(sources) != len(frames):
@@ -175,6 +177,34 @@ def _sources_and_frames(array: np.ndarray, result: Result) -> tuple[Sequence[Dat
             f"{result.scan.name} and its DICOM files differ in size; open the series again."
         )
     return sources, np.ascontiguousarray(frames)
+
+
+def _headers(result: Result, most: int | None = None) -> list[Dataset]:
+    """Return the headers of the files of the series, or of the first ``most``. Raises LDSegError."""
+    import pydicom
+
+    reason, source = reason_not(result), result.scan.source
+    if reason is not None or source is None:
+        raise LDSegError(f"{result.scan.name} cannot be saved as DICOM: {reason}.")
+    try:
+        return [
+            pydicom.dcmread(file, stop_before_pixels=True, force=True)
+            for file in source.files[:most]
+        ]
+    except (OSError, pydicom.errors.InvalidDicomError) as error:
+        raise LDSegError(
+            f"{source.files[0].parent} does not hold the DICOM files of {result.scan.name} any more; put "
+            "them back there."
+        ) from error
+
+
+def _functional_groups() -> Dataset:
+    """Return what highdicom reads of any multi-frame class, which a photograph of such a class (OP) does not have."""
+    from pydicom import Dataset
+
+    groups = Dataset()
+    groups.PixelMeasuresSequence = [Dataset()]
+    return groups
 
 
 def _stored_order(dataset: Dataset, affine: np.ndarray, count: int) -> np.ndarray:
@@ -258,7 +288,13 @@ def _common(result: Result, what: str) -> dict[str, Any]:
 def _quiet(kind: Any, **arguments: Any) -> Any:
     """Return the object of ``kind``; raise LDSegError if the series does not allow it."""
     with _plain_errors(arguments["source_images"][0]):
-        return kind(**arguments)
+        dataset = kind(**arguments)
+        for groups in dataset.SharedFunctionalGroupsSequence:
+            measures = groups.get("PixelMeasuresSequence")
+            # Without a thickness, as of a photograph, highdicom does not read what it has written.
+            if measures is not None and not all("SliceThickness" in one for one in measures):
+                del groups.PixelMeasuresSequence
+        return dataset
 
 
 @contextmanager
@@ -267,12 +303,13 @@ def _plain_errors(source: Dataset) -> Iterator[None]:
     try:
         with hidden_warnings():  # of what is odd in the source's own attributes
             yield
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
         values = {name: str(source.get(name) or "") for name in CHECKED}
         named = [name for name in CHECKED if values[name] and values[name] in str(error)]
         reason = one_line(without_values(error)).rstrip(".")
         if named:
             reason = f"its {max(named, key=lambda name: len(values[name]))} is invalid"
+        reason = reason or f"highdicom does not accept it ({type(error).__name__})"
         raise LDSegError(
             f"The DICOM series cannot have a segmentation: {reason}; save as NIfTI."
         ) from error

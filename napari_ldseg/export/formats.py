@@ -30,6 +30,8 @@ class Format(NamedTuple):
         Functions of (path, result) and of (path, array, result).
     reason_not
         A function of the result: why it does not fit, None if it does.
+    reason_no_map
+        The same of a map of a result that fits.
     """
 
     title: str
@@ -38,6 +40,7 @@ class Format(NamedTuple):
     write_labels: Callable[[Path, Result], Any]
     write_map: Callable[[Path, np.ndarray, Result], Any]
     reason_not: Callable[[Result], str | None] = lambda result: None
+    reason_no_map: Callable[[Result], str | None] = lambda result: None
 
 
 def _write_nifti(path: Path, result: Result) -> None:
@@ -83,6 +86,7 @@ FORMATS = {
         dicom.write_labels,
         dicom.write_map,
         dicom.reason_not,
+        dicom.reason_no_map,
     ),
 }
 # By the name of the source's format.
@@ -119,7 +123,8 @@ def export_labels(path: Path, result: Result, name: str) -> Path:
     LDSegError
         If the format cannot hold them, or the file cannot be written.
     """
-    _write(path, result, name, lambda one: one.write_labels(path, result))
+    one = FORMATS[name]
+    _write(path, result, one, one.reason_not(result), lambda: one.write_labels(path, result))
     return path
 
 
@@ -128,17 +133,23 @@ def export_map(path: Path, array: np.ndarray, result: Result, name: str) -> Path
 
     Raises LDSegError as ``export_labels`` does.
     """
-    _write(path, result, name, lambda one: one.write_map(path, array, result))
+    one = FORMATS[name]
+    reason = one.reason_not(result) or one.reason_no_map(result)
+    _write(path, result, one, reason, lambda: one.write_map(path, array, result))
     return path
 
 
-def _write(path: Path, result: Result, name: str, write: Callable[[Format], Any]) -> None:
-    one = FORMATS[name]
-    reason = one.reason_not(result)
+def _write(
+    path: Path,
+    result: Result,
+    one: Format,
+    reason: str | None,
+    write: Callable[[], Any],
+) -> None:
     if reason is not None:
         raise LDSegError(f"{result.scan.name} cannot be saved as {one.title}: {reason}.")
     try:
-        write(one)
+        write()
     except OSError as error:
         raise LDSegError(
             sentence(f"{path} could not be written: {error.strerror or error}.")

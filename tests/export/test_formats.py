@@ -17,6 +17,7 @@ import tifffile
 import zarr
 from dicom_series import write_loop
 from PIL import Image, ImageOps
+from pydicom.uid import generate_uid
 
 from napari_ldseg.checkpoint.metadata import ClassInfo
 from napari_ldseg.errors import LDSegError
@@ -27,9 +28,10 @@ from napari_ldseg.export.formats import (
     fitting_formats,
     same_format,
 )
-from napari_ldseg.scans.files import read_labels
+from napari_ldseg.scans.files import read_labels, read_scan
 from napari_ldseg.scans.scan import Scan, Source
 
+from ..dicom_files import OPHTHALMIC, SECONDARY, dataset, save
 from . import cases
 
 LPS = np.diag([-1.0, -1, 1, 1])
@@ -292,6 +294,35 @@ def test_a_loop_without_a_position_is_refused_with_a_reason(tmp_path):
         export_labels(tmp_path / "seg.dcm", result, "dicom-seg")
     path = export_labels(tmp_path / "loop.nii.gz", result, "nifti")
     np.testing.assert_array_equal(nib.load(path).dataobj, labels.T[:, :, None])
+
+
+@pytest.mark.parametrize("tags", [{}, {"PixelSpacing": [0.01, 0.02]}], ids=["no size", "sized"])
+@pytest.mark.parametrize("kind", ["secondary capture", "ophthalmic photography"])
+def test_a_photograph_in_dicom_gets_a_segmentation_but_no_map(tmp_path, kind, tags):
+    import highdicom
+
+    image = np.random.default_rng(0).integers(0, 255, (20, 31, 3), np.uint8)
+    if kind == "secondary capture":
+        made = dataset(image, SECONDARY, "OT", **tags)
+    else:
+        made = dataset(image, OPHTHALMIC, "OP", NumberOfFrames=1, **tags)
+        made.FrameOfReferenceUID = generate_uid()
+    scan = read_scan(save(made, tmp_path / "eye.dcm"))
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[3:9, 4:20], labels[12:, 25:] = 1, 2
+    result = replace(cases.picture(), scan=scan, labels=labels)
+    assert fitting_formats(result)[0] == "dicom-seg"
+    seg = highdicom.seg.segread(export_labels(tmp_path / "seg.dcm", result, "dicom-seg"))
+    frames = seg.pixel_array.reshape(-1, *labels.shape)
+    for segment, frame in zip((1, 2), frames, strict=True):
+        np.testing.assert_array_equal(frame, labels == segment)
+    (referenced,) = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert referenced.ReferencedSOPInstanceUID == made.SOPInstanceUID
+    with pytest.raises(
+        LDSegError, match=r"eye.dcm cannot be saved as DICOM .*no position in space"
+    ):
+        export_map(tmp_path / "sd.dcm", labels / 10, result, "dicom-seg")
+    assert not (tmp_path / "sd.dcm").exists()
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")

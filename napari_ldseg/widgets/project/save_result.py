@@ -78,6 +78,7 @@ class SaveResult(QPushButton):
         if _sd_of(shown) is not None:
             self.choices.addSeparator()
             maps = existing(self.choices.addMenu(UNCERTAINTY))
+            fitting = [n for n in fitting if FORMATS[n].reason_no_map(shown.result) is None]
             titles = {
                 FORMATS[name].map_suffix: name for name in reversed(fitting)
             }  # PNG cannot hold real numbers
