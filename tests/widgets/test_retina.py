@@ -1,8 +1,11 @@
 """Photographs of the retina in a real window: the model that is offered, and retraining on corrected ones."""
 
 import re
+import warnings
 
 import numpy as np
+import PIL.ExifTags
+import PIL.Image
 import pytest
 import torch
 from skimage.io import imsave
@@ -87,6 +90,25 @@ def test_a_photograph_is_offered_a_model_of_the_retina_and_segmented_on_its_grid
     assert labels.any() and not labels[:, :30].any()
     expert = photograph(0, 500)[1]
     assert (labels & expert).sum() > labels.sum() / 2  # where the vessel is, not at the rim
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_a_photograph_that_lies_on_its_side_has_a_warning(
+    viewer, widget, run, base, tmp_path, suffix
+):
+    for name, orientation in (("upright", 1), ("turned", 6)):
+        exif = PIL.Image.Exif()
+        exif[PIL.ExifTags.Base.Orientation] = orientation
+        path = tmp_path / f"{name}.{suffix}"
+        PIL.Image.fromarray(photograph(0)[0]).save(path, exif=exif)
+        viewer.open(path)
+        widget.model.choose(base)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert run(samples=1) == "Done: 1 sample."
+        told = [str(w.message) for w in caught if "EXIF" in str(w.message)]
+        assert len(told) == (name == "turned")
+    assert told[0].startswith(f"turned.{suffix} is shown and segmented as it is stored")
 
 
 @pytest.mark.usefixtures("served_runs")
