@@ -52,6 +52,8 @@ def evaluate(
     samples: Annotated[
         int | None,
         typer.Option(
+            "--samples",
+            "-n",
             min=1,
             help="Samples N per image; by default the number that the checkpoint is calibrated for, or 16.",
         ),

@@ -100,7 +100,10 @@ def shown_in(bar: ProgressBar) -> Callable[[Progress], None]:
         if dsc is not None:
             now, measured = True, f", validation DSC {dsc:.3f}"
         started = True
-        note = f"loss {float(progress.loss.total):.3f}{measured}"
+        loss = progress.loss
+        images_alone = loss.noise > 0 and loss.cross_entropy == 0 and loss.dice == 0
+        kind = "noise loss" if images_alone else "loss"  # a stage of its own
+        note = f"{kind} {float(loss.total):.3f}{measured}"
         bar.update(progress.update, progress.seconds_left, note, now)
 
     return show

@@ -19,6 +19,7 @@ from ..utils.text import nfc
 from .files import READERS, read_scan, stem_of, suffix_of
 from .nifti import NIFTI_SUFFIXES
 from .nifti_header import read_header
+from .raster import RASTER_SUFFIXES
 from .scan import MAX_SHIFT, Scan, Source, corner_distance
 
 NUMBERED = re.compile(r"(.+)_(\d{4})")
@@ -90,6 +91,11 @@ def read_image(image: ImageFiles, channels: int) -> Scan:
     if len(image.paths) > 1 or (numbered(stem_of(path)) or ("",))[0] == image.name:
         return read_numbered(image.paths, channels)
     scan = read_channels(image.paths)
+    if scan.channel_count == 1 and suffix_of(path) in RASTER_SUFFIXES:
+        raise LDSegError(
+            f"{path.name} is grey, but the model needs {channels} channels, as of a colour photograph; choose "
+            "another image or model."
+        )
     if scan.channel_count == 1:
         raise LDSegError(
             f"{path.name} has 1 channel, but the model needs {channels}; call the files of a scan's channels "

@@ -11,6 +11,7 @@ from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
 from ..datasets.slices import sample_slices, single_images
 from ..inference.domain import ImageFeatures, fit_domain, image_features
+from ..utils.text import count_text
 from .measure import evenly_spaced
 from .reporter import Reporter
 
@@ -37,7 +38,7 @@ def with_domain(
     """
     known = sample_slices(evenly_spaced(training, MOST_IMAGES), MOST_IMAGES)
     held_out = sample_slices(evenly_spaced(validation, MOST_VALIDATION), MOST_VALIDATION)
-    what = f"Learning what the images of {len(known)} training cases look like"
+    what = f"Learning what the images of {count_text(len(known), 'training case')} look like"
     count = reporter.counter("measuring", what, len(known) + len(held_out))
     parts = [list(case_features(checkpoint, cases, device, count)) for cases in (known, held_out)]
     checkpoint.model.to("cpu")

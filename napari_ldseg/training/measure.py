@@ -83,13 +83,13 @@ def measure(
     for n in samples:
         steps = metadata.steps_for(n)
         drawn = f"{count_text(n, 'sample')} in {count_text(steps, 'step')}"
-        what = f"Segmenting {len(cases)} {split} cases, {drawn}"
+        what = f"Segmenting {count_text(len(cases), f'{split} case')}, {drawn}"
         count = reporter.counter("measuring", what, len(cases))
         per_case.append(evaluate(checkpoint, cases, n, device=device, on_case=count))
         found += metrics(per_case[-1], checkpoint, split, n, steps)
     disputed = [case for case in cases if len(case.read_labels) > 1]
     if disputed and not metadata.deterministic:
-        what = f"Comparing {READER_SAMPLES} samples with the readers of {len(disputed)} cases"
+        what = f"Comparing {READER_SAMPLES} samples with the readers of {count_text(len(disputed), 'case')}"
         found += measure_agreement(
             checkpoint,
             disputed,
@@ -101,7 +101,7 @@ def measure(
     calibration = None
     if calibrate_on:
         patients = len({case.patient for case in calibrate_on})
-        what = f"Calibrating on the validation cases of {patients} patients"
+        what = f"Calibrating on the validation cases of {count_text(patients, 'patient')}"
         count = reporter.counter("measuring", what, len(calibrate_on))
         calibration = measure_calibration(
             checkpoint, calibrate_on, SAMPLES, device=device, on_case=count

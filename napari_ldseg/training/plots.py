@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 from ..checkpoint.file import Checkpoint
 from ..datasets.case import Case
@@ -33,14 +34,15 @@ def curves(rows: Sequence[Mapping[str, float]], narrow: bool = False) -> bytes:
         losses, scores = figure.subplots(*((2, 1) if narrow else (1, 2)))
         for name, label in TERMS.items():
             values = np.array([row[name] for row in rows])
-            if not (values > 0).any():
+            used = values > 0  # a stage may have other terms than the next
+            if not used.any():
                 continue
-            (line,) = losses.plot(updates, values, lw=0.5, alpha=0.25)
+            at, values = updates[used], values[used]
+            (line,) = losses.plot(at, values, lw=0.5, alpha=0.25)
             style = {"marker": "o"} if len(values) == 1 else {}
-            losses.plot(
-                updates, _smooth(values), lw=1.8, color=line.get_color(), label=label, **style
-            )
+            losses.plot(at, _smooth(values), lw=1.8, color=line.get_color(), label=label, **style)
         losses.set(xlabel="update", ylabel="loss", yscale="log")
+        losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         losses.yaxis.set_major_formatter("{x:g}")
         losses.yaxis.set_minor_formatter("")
         losses.legend(frameon=False)

@@ -143,7 +143,7 @@ def _run(
         )
     unlabelled = find_unlabelled(config.data, cases)
     metadata = config.metadata(training, describe_split(split, config, len(unlabelled)))
-    counts = f"{len(training)} training, {len(validation)} validation and {len(test)} test cases"
+    counts = f"{len(training)} training, {len(validation)} validation and {count_text(len(test), 'test case')}"
     if unlabelled:
         counts += f" beside {count_text(len(unlabelled), 'image')} without labels"
     reporter.report("preparing", f"Checking {counts} …")

@@ -81,9 +81,10 @@ def test_the_command_shows_the_first_update_and_every_validation(capsys):
         show = shown_in(bar)
         for update in range(1, 41):
             dsc = {20: 0.5, 40: 0.75}.get(update)
-            show(Progress(update, 40, LossTerms(1.25, 0.0, 0.0, 0.0), 0.001, 60.0, dsc))
+            terms = (0.5, 0, 0, 0.5) if update < 20 else (1.25, 0.5, 0.75, 0)
+            show(Progress(update, 40, LossTerms(*terms), 0.001, 60.0, dsc))
     assert capsys.readouterr().err.splitlines() == [
-        "1/40 updates, loss 1.250, 00:01:00 left",
+        "1/40 updates, noise loss 0.500, 00:01:00 left",
         "20/40 updates, loss 1.250, validation DSC 0.500, 00:01:00 left",
         "40/40 updates, loss 1.250, validation DSC 0.750, 00:01:00 left",
     ]
