@@ -20,6 +20,7 @@ from ..scans.labels import LABEL_INTENT, as_labels, named_label
 from ..scans.metaimage import METAIMAGE_SUFFIXES
 from ..scans.nifti import NIFTI_SUFFIXES
 from ..scans.nrrd import NRRD_SUFFIXES
+from ..scans.raster import is_stored_turned
 from ..scans.scan import Scan
 from ..scans.zarr_image import ZARR_SUFFIXES
 from .geometry import FILE_KEY, GEOMETRY_KEY, layer_geometry
@@ -64,6 +65,24 @@ def read_layers(path: str | Sequence[str], choose: Choose = tuple) -> list[Layer
                     )
                 read.update(series.files)
     return layers or NO_LAYERS
+
+
+def reader_warning(layer: Layer) -> str | None:
+    """Return what napari's own reader has left out of the file of ``layer``, as a sentence; None if nothing."""
+    if layer.source.path is None or layer.source.reader_plugin != "napari":
+        return None
+    path = Path(layer.source.path)
+    if suffix_of(path) in LAYER_SUFFIXES:
+        return (
+            f"{path.name} was opened with napari's own reader, which ignores its voxel size and position; "
+            "open it again and choose LDSeg as its reader."
+        )
+    if is_stored_turned(path):
+        return (
+            f"{path.name} is shown and segmented as it is stored, not upright as its EXIF tag asks; if it "
+            "lies on its side, save it upright in a picture program and open it again."
+        )
+    return None
 
 
 def scan_layers(scan: Scan, path: Path) -> list[LayerTuple]:

@@ -13,11 +13,13 @@ from skimage.io import imsave
 from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Metadata
 from napari_ldseg.finetuning.comparison import read_comparison
+from napari_ldseg.layers.files import reader_warning
 from napari_ldseg.layers.geometry import grid_of
 from napari_ldseg.project.case import Masks
 from napari_ldseg.project.folder import Project
 from napari_ldseg.scans.files import read_scan
 
+from ..dicom_files import SECONDARY, dataset, save
 from ..inference.test_diffdgss import FIELDS
 from ..model.test_fast import randomise
 from .conftest import result_layer
@@ -109,6 +111,19 @@ def test_a_photograph_that_lies_on_its_side_has_a_warning(
         told = [str(w.message) for w in caught if "EXIF" in str(w.message)]
         assert len(told) == (name == "turned")
     assert told[0].startswith(f"turned.{suffix} is shown and segmented as it is stored")
+
+
+def test_a_dicom_file_in_napari_s_own_reader_has_a_warning(
+    viewer, widget, run, model_file, tmp_path
+):
+    path = save(dataset(photograph(0)[0], SECONDARY, "OT", InstanceNumber=1), tmp_path / "eye.dcm")
+    (ours,) = viewer.open(path, plugin="napari-ldseg")
+    assert reader_warning(ours) is None
+    viewer.layers.clear()
+    viewer.open(path, plugin="napari")
+    widget.model.choose(model_file())
+    with pytest.warns(UserWarning, match=r"eye.dcm was opened with napari's own reader"):
+        run(samples=1)
 
 
 @pytest.mark.usefixtures("served_runs")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from ...errors import LDSegError
 from ...inference.checks import check_fit
 from ...inference.region import Region, bounding_region, crop, full_region
 from ...layers.channels import layers_scan
+from ...layers.files import reader_warning
 from ...layers.geometry import grid_of
 from ...project.update import propose
-from ...scans.raster import is_stored_turned
 from ...scans.scan import Scan
 from ..common.canvas import camera_of
 from ..common.layers import RESULT_KEY
@@ -97,12 +96,14 @@ class Session(QObject):
         """
         if self.running:
             raise LDSegError("A run is in progress; wait for it or press Cancel.")
+        warning = reader_warning(choices.image)
+        if warning is not None:
+            warnings.warn(warning, stacklevel=2)
         metadata = read_metadata(choices.settings.checkpoint)
         scan = layers_scan(choices.channels or (choices.image,))
         region = self._region(choices, scan, metadata)
         region = self._one_slice(choices, scan, region, metadata)
         check_fit(metadata, crop(scan, region), larger_allowed=True)
-        self._warn_if_on_its_side(choices.image)
         self._end_proposal(ProposedUpdate.withdraw)
         self._current = self._results_for(choices, metadata)
         partial = region != full_region(scan)
@@ -119,21 +120,6 @@ class Session(QObject):
         self._worker.errored.connect(self._on_error)
         self._worker.start()
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
-
-    @staticmethod
-    def _warn_if_on_its_side(image: Layer) -> None:
-        """Warn of a photograph that napari's own reader shows as it is stored, unlike our readers."""
-        path = image.source.path
-        if (
-            path is not None
-            and image.source.reader_plugin == "napari"
-            and is_stored_turned(Path(path))
-        ):
-            warnings.warn(
-                f"{Path(path).name} is shown and segmented as it is stored, not upright as its EXIF tag asks; "
-                "if it lies on its side, save it upright in a picture program and open it again.",
-                stacklevel=2,
-            )
 
     def follow_image(self, image: Layer) -> None:
         """Follow that ``image`` and its results were rescaled together."""
