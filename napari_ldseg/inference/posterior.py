@@ -313,10 +313,11 @@ class Posterior:
         """
         return expected_error_of(self.labels, self._probabilities())
 
-    def summary(self) -> dict:
+    def summary(self, predictive_sd: np.ndarray | None = None) -> dict:
         """Return the classes with their sizes, the warning, the expected error, the mean SDs and the provenance.
 
         All of it can be written as JSON. Sizes are per time point: the mean over the frames of a loop.
+        ``predictive_sd`` saves its computation where it is known.
         """
         time_points = math.prod(self.scan.shape[: -self.scan.space])
         unit_size = self.voxel_size / max(time_points, 1)
@@ -327,6 +328,7 @@ class Posterior:
         if self.scan.calibrated:
             unit = "mm3" if self.scan.space == 3 else "mm2"
         sd = self.sample_sd
+        predictive_sd = self.predictive_sd if predictive_sd is None else predictive_sd
         intervals = self.volume_intervals()
         reason = self.intervals_not_calibrated
         return {
@@ -353,7 +355,7 @@ class Posterior:
             "expected_error": self.expected_error(),
             "expected_error_ranking": describe_ranking(self.calibration),
             "mean_sample_sd": None if sd is None else float(sd.mean()),
-            "mean_predictive_sd": float(self.predictive_sd.mean()),
+            "mean_predictive_sd": float(predictive_sd.mean()),
             "provenance": {
                 **self.provenance,
                 "samples": self.n,

@@ -103,15 +103,16 @@ def _view(sampler: PosteriorSampler, last: bool, complete: bool) -> View:
     region = sampler.sampled_region()
     if posterior.n == 0:
         return View(posterior.labels, posterior.labelled, region)
+    predictive_sd = posterior.predictive_sd
     return View(
         posterior.labels,
         posterior.labelled,
         region,
         posterior.sample_sd,
-        posterior.predictive_sd,
+        predictive_sd,
         posterior.error_probability if complete else None,
         posterior.runner_up if complete else None,
-        posterior.summary(),
+        posterior.summary(predictive_sd),
         sampler.samples() if last else None,
     )
 
