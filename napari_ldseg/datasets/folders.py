@@ -45,24 +45,33 @@ def find_cases(settings: DataSettings) -> list[Case]:
     return cases
 
 
-def find_unlabelled(settings: DataSettings, labelled: Sequence[Case]) -> list[Case]:
+def find_unlabelled(
+    settings: DataSettings, labelled: Sequence[Case], held_out: Sequence[Case]
+) -> list[Case]:
     """Return the images of ``settings.unlabelled`` as cases without labels; reads no image.
 
-    Those with the name of a ``labelled`` case are left out: it takes part already, or is held out.
+    Those with the name of a ``labelled`` case are left out, as it takes part already or is held out, and those
+    of a patient of ``held_out``, where ``settings.patient`` tells patients.
 
     Raises
     ------
     LDSegError
-        If a folder is missing or has no image of another name.
+        If a folder is missing or has no other image.
     """
-    taken, cases = {case.name for case in labelled}, []
+    names, patients = {case.name for case in labelled}, {case.patient for case in held_out}
+    cases: list[Case] = []
     for folder in settings.unlabelled:
-        found = [(n, path) for n, path in _files(folder).items() if n not in taken]
-        if not found:
+        before = len(cases)
+        for name, path in _files(folder).items():
+            patient = _patient(settings, name)
+            if not {name, (numbered(name) or ("",))[0]} & names and patient not in patients:
+                read = functools.partial(read_scan, path)
+                cases.append(Case(name, patient or name, read, (), path))
+        if len(cases) == before:
             raise LDSegError(
-                f"{folder} holds no image without a label; correct data.unlabelled, or remove it."
+                f"{folder} holds no image without a label of a patient who is not held out; correct "
+                "data.unlabelled, or remove it."
             )
-        cases += [Case(n, n, functools.partial(read_scan, path), (), path) for n, path in found]
     return cases
 
 
@@ -172,17 +181,22 @@ def _case(
     labels: list[Path],
     file: Path | None,
 ) -> Case:
-    patient = name
-    if settings.patient is not None:
-        found = re.search(settings.patient, name)
-        if found is None or found.group(1) is None:
-            raise LDSegError(
-                f"The patient of {name} cannot be read from its name: data.patient ({settings.patient}) does "
-                "not match it."
-            )
-        patient = found.group(1)
+    patient = _patient(settings, name)
+    if patient is None:
+        raise LDSegError(
+            f"The patient of {name} cannot be read from its name: data.patient ({settings.patient}) does "
+            "not match it."
+        )
     readers = tuple(functools.partial(read_label, p, read, settings.instances) for p in labels)
     return Case(name, patient, read, readers, file)
+
+
+def _patient(settings: DataSettings, name: str) -> str | None:
+    """Return the patient in a case's name, which is another one for each without an expression; None if it has none."""
+    if settings.patient is None:
+        return name
+    found = re.search(settings.patient, name)
+    return None if found is None else found.group(1)
 
 
 def _layout(folder: Path) -> str:

@@ -29,7 +29,7 @@ class CaseDataset(Dataset):
     Each is a dict of ``image`` (channels, *size) float32 in [0, 1], ``label`` (1, *size) uint8, the
     diffusion ``time`` 0..T-1 and the ``noise`` (latent_channels, *cells); all of them depend only on
     (seed, epoch, index). If any of ``cases`` is partly annotated, each also has ``reviewed``
-    (1, *size) uint8. Unlabelled cases come last; ``labelled`` is the number of the images before them. With ``patch`` they are random square parts of so many pixels per axis, whose centres
+    (1, *size) uint8. With ``patch`` they are random square parts of so many pixels per axis, whose centres
     show something. Of fundus photographs the field of view is what counts. Of several readers one is drawn. ``cache_bytes`` bounds the memory for prepared
     cases. Each slice of a case ``by_slice`` is a separate image.
     """
@@ -53,7 +53,6 @@ class CaseDataset(Dataset):
         self._images: list[tuple[Case, int]] = []
         for case in cases:
             self._images += [(case, len(self._images))] * len(case.slices or (0,))
-        self.labelled = sum(bool(case.read_labels) for case, _ in self._images)
 
     def __len__(self) -> int:
         return len(self._images)

@@ -207,8 +207,8 @@ def train(
             save_state(folder / STATE, state | origins)
 
     first = first_stage(settings)
-    dataset = _dataset(metadata, [*training, *unlabelled], settings, fabric)
-    batches = _batches(dataset, done < first, settings, fabric, done)
+    seen = [*training, *unlabelled] if done < first else training
+    batches = _loader(metadata, seen, settings, fabric, done)
     began = written = time.monotonic()
     wrapped.train()
     begin_stage(model, metadata, settings, done + 1)
@@ -242,7 +242,7 @@ def train(
             end_first_stage(model, average)
             begin_stage(model, metadata, settings, update + 1)
             if unlabelled:
-                batches = _batches(dataset, False, settings, fabric, update)
+                batches = _loader(metadata, training, settings, fabric, update)
         left = (time.monotonic() - began) / (update - done) * (settings.updates - update)
         progress = Progress(update, settings.updates, LossTerms(*values), learning_rate, left)  # type: ignore[arg-type]
         last = update == settings.updates
@@ -291,20 +291,21 @@ def _sizes(metadata: Metadata, wanted: Metadata) -> tuple[object, ...]:
     return replace(metadata.architecture, classes=classes), own and replace(own, classes=classes)
 
 
-def _dataset(
-    metadata: Metadata, cases: Sequence[Case], settings: TrainingSettings, fabric: Fabric
-) -> CaseDataset:
+def _loader(
+    metadata: Metadata,
+    cases: Sequence[Case],
+    settings: TrainingSettings,
+    fabric: Fabric,
+    done: int,
+) -> Iterator[dict[str, Tensor] | LDSegError]:
+    """Return the batches of ``cases`` after ``done`` updates, without end."""
     readers = max(1, settings.workers) * max(1, fabric.world_size // _nodes(fabric))
     cache = settings.cache_gib * 2**30 / readers
-    return CaseDataset(metadata, cases, settings.augmentation, settings.seed, cache, settings.patch)
-
-
-def _batches(
-    dataset: CaseDataset, of_all: bool, settings: TrainingSettings, fabric: Fabric, done: int
-) -> Iterator[dict[str, Tensor] | LDSegError]:
-    """Return the batches after ``done`` updates: of all images, or only of those with labels."""
+    dataset = CaseDataset(
+        metadata, cases, settings.augmentation, settings.seed, cache, settings.patch
+    )
     batches = JointBatches(
-        len(dataset) if of_all else dataset.labelled,
+        len(dataset),
         settings.batch_size,
         settings.seed,
         fabric.global_rank,

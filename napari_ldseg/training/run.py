@@ -141,7 +141,7 @@ def _run(
         raise LDSegError(
             f"No case of {config.data.folder} is for validation yet; label cases of more patients."
         )
-    unlabelled = find_unlabelled(config.data, cases)
+    unlabelled = find_unlabelled(config.data, cases, [*validation, *test])
     metadata = config.metadata(training, describe_split(split, config, len(unlabelled)))
     counts = f"{len(training)} training, {len(validation)} validation and {count_text(len(test), 'test case')}"
     if unlabelled:

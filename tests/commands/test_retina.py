@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 from napari_ldseg.checkpoint.file import Checkpoint, build_model, load_checkpoint, save_checkpoint
 from napari_ldseg.checkpoint.metadata import Metadata
 from napari_ldseg.cli import app
+from napari_ldseg.datasets.case import Case
+from napari_ldseg.datasets.folders import find_unlabelled
+from napari_ldseg.datasets.settings import DataSettings
 from napari_ldseg.evaluation.overlap import overlap
 from napari_ldseg.inference.segment import segment
 from napari_ldseg.scans.files import read_scan
@@ -145,6 +148,17 @@ def configuration(photographs, tmp_path):
     return write
 
 
+def test_images_of_held_out_patients_are_never_trained_on(tmp_path):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    for name in ("p1_left", "p2_left", "p3_left", "p3_right_0000", "other"):
+        (folder / f"{name}.png").touch()
+    settings = DataSettings(folder=tmp_path, unlabelled=(folder,), patient=r"(p\d)_")
+    labelled = [Case(n, n[:2], lambda: None, ()) for n in ("p1_right", "p2_right", "p3_right")]
+    found = find_unlabelled(settings, labelled, labelled[:1])
+    assert [case.name for case in found] == ["other", "p2_left", "p3_left"]
+
+
 def test_images_without_labels_take_part_in_a_run(configuration, tmp_path):
     path = configuration()
     command("train", path, "-o", tmp_path / "run", "--accelerator", "cpu")
@@ -168,7 +182,7 @@ def test_images_without_labels_take_part_in_a_run(configuration, tmp_path):
         ),
         (
             {"data": {"folder": "data", "unlabelled": "data/images"}},
-            "images holds no image without a label; correct data.unlabelled",
+            "images holds no image without a label of a patient who is not held out",
         ),
     ],
 )
