@@ -139,7 +139,7 @@ def reason_no_map(result: Result) -> str | None:
     except LDSegError as error:
         return str(error).rstrip(".")
     if get_image_coordinate_system(header) is None:
-        return "the image has no position in space, as photographs have none"
+        return "the image has no position in space"
     return None
 
 
@@ -156,6 +156,8 @@ def _sources_and_frames(array: np.ndarray, result: Result) -> tuple[Sequence[Dat
         for keyword in NEEDED:
             if keyword not in dataset:
                 setattr(dataset, keyword, None)
+        if result.scan.space == 3:
+            _fill_thickness(dataset, float(np.linalg.norm(affine[:3, 2])))
     frames = np.moveaxis(data.reshape(*data.shape[:2], -1), (0, 1, 2), (2, 1, 0))
     if len(frames) > 1 and "FrameOfReferenceUID" not in sources[0]:
         raise LDSegError(
@@ -186,16 +188,30 @@ def _headers(result: Result, most: int | None = None) -> list[Dataset]:
     reason, source = reason_not(result), result.scan.source
     if reason is not None or source is None:
         raise LDSegError(f"{result.scan.name} cannot be saved as DICOM: {reason}.")
+    error: Exception | None = None
     try:
-        return [
-            pydicom.dcmread(file, stop_before_pixels=True, force=True)
-            for file in source.files[:most]
-        ]
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise LDSegError(
-            f"{source.files[0].parent} does not hold the DICOM files of {result.scan.name} any more; put "
-            "them back there."
-        ) from error
+        with hidden_warnings():  # of what is odd in a header
+            headers: list[Dataset] = [
+                pydicom.dcmread(file, stop_before_pixels=True, force=True)
+                for file in source.files[:most]
+            ]
+        if all(key in header for header in headers for key in ("SOPClassUID", "Rows", "Columns")):
+            return headers
+    except Exception as raised:  # pydicom raises nearly anything on a damaged file
+        error = raised
+    raise LDSegError(
+        f"{source.files[0].parent} does not hold the DICOM files of {result.scan.name} any more; put "
+        "them back there."
+    ) from error
+
+
+def _fill_thickness(dataset: Dataset, distance: float) -> None:
+    """Let slices without a thickness be as thick as their ``distance`` in mm: highdicom needs one to read its files."""
+    shared = dataset.get("SharedFunctionalGroupsSequence") or ()
+    measures = [one for groups in shared for one in groups.get("PixelMeasuresSequence") or ()]
+    for one in measures or [dataset]:
+        if one.get("SliceThickness") is None:
+            one.SliceThickness = f"{distance:.6g}"
 
 
 def _functional_groups() -> Dataset:
@@ -291,7 +307,7 @@ def _quiet(kind: Any, **arguments: Any) -> Any:
         dataset = kind(**arguments)
         for groups in dataset.SharedFunctionalGroupsSequence:
             measures = groups.get("PixelMeasuresSequence")
-            # Without a thickness, as of a photograph, highdicom does not read what it has written.
+            # Of a photograph; highdicom does not read measures without a thickness.
             if measures is not None and not all("SliceThickness" in one for one in measures):
                 del groups.PixelMeasuresSequence
         return dataset

@@ -296,6 +296,34 @@ def test_a_loop_without_a_position_is_refused_with_a_reason(tmp_path):
     np.testing.assert_array_equal(nib.load(path).dataobj, labels.T[:, :, None])
 
 
+@pytest.mark.parametrize("empty", [True, False], ids=["empty", "missing"])
+def test_a_series_without_a_slice_thickness_keeps_its_voxel_size(tmp_path, empty):
+    import highdicom
+
+    result = cases.dicom_volume(tmp_path)
+    for file in result.scan.source.files:
+        content = pydicom.dcmread(file)
+        del content.SliceThickness
+        if empty:
+            content.SliceThickness = None
+        content.save_as(file)
+    expected = np.linalg.norm(cases.oblique_affine()[:3, :3], axis=0)
+    for path in (
+        export_labels(tmp_path / "seg.dcm", result, "dicom-seg"),
+        export_map(tmp_path / "sd.dcm", result.labels / 10, result, "dicom-seg"),
+    ):
+        read = highdicom.seg.segread if path.name == "seg.dcm" else highdicom.imread
+        found = read(path).get_volume()
+        np.testing.assert_allclose(sorted(found.spacing), sorted(expected), rtol=1e-5)
+
+
+def test_a_series_whose_files_were_replaced_is_refused(tmp_path):
+    result = cases.dicom_volume(tmp_path)
+    result.scan.source.files[0].write_text("not DICOM")
+    with pytest.raises(LDSegError, match="does not hold the DICOM files of scan any more"):
+        export_labels(tmp_path / "seg.dcm", result, "dicom-seg")
+
+
 @pytest.mark.parametrize("tags", [{}, {"PixelSpacing": [0.01, 0.02]}], ids=["no size", "sized"])
 @pytest.mark.parametrize("kind", ["secondary capture", "ophthalmic photography"])
 def test_a_photograph_in_dicom_gets_a_segmentation_but_no_map(tmp_path, kind, tags):
