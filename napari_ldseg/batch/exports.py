@@ -24,6 +24,7 @@ from ..scans.channels import read_image
 from ..scans.files import read_like
 from ..utils import records
 from ..utils.hashing import sha256_of
+from ..utils.text import one_line
 from .inputs import KINDS, Input
 from .results import CaseResults
 
@@ -138,21 +139,24 @@ def _write(
     except LDSegError:
         exported = _Exported()
     files = exported.files
-    for file in writers:
-        _check_replaceable(folder / file, file, files.get(file))
     refused = []
     for file, write in writers.items():
-        old = files.get(file, _File())
-        if (folder / file).exists() and old.sha256 and old.made_from == made_from:
-            continue
-        files[file] = _File()
-        _save(path, exported)
+        old = files.get(file)
         try:
+            _check_replaceable(folder / file, file, old)
+            current = old is not None and old.sha256 and old.made_from == made_from
+            if current and (folder / file).exists():
+                continue
+            files[file] = _File()
+            _save(path, exported)
             write(folder / file)
-        except LDSegError as error:
-            refused.append(f"{file} cannot be written: {str(error).rstrip('.')}")
-            continue
-        files[file] = _File(sha256=_hash(folder / file), made_from=made_from)
+            files[file] = _File(sha256=_hash(folder / file), made_from=made_from)
+        except Exception as error:
+            files.pop(file, None)
+            if old is not None:
+                files[file] = old
+            text = f"{file} cannot be written: {type(error).__name__}: {one_line(error)}"
+            refused.append(str(error).rstrip(".") if isinstance(error, LDSegError) else text)
         _save(path, exported)
     return refused
 

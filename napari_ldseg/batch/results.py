@@ -269,11 +269,13 @@ class CaseResults:
         failure = read_record(self._failure_path)
         return failure.get("reason") if failure.get("image") == str(image) else None
 
+    def has_result(self, image: Path | str) -> bool:
+        """Return whether ``image`` failed although it was segmented: when its result was saved in a format."""
+        return self.failure(image) is not None and is_of_format(read_record(self._failure_path))
+
     def outdated(self, image: Path | str) -> bool:
         """Return whether the result is of an earlier version of ``image``, which failed since."""
-        return self.failure(image) is not None and not read_record(self._failure_path).get(
-            "segmented"
-        )
+        return self.failure(image) is not None and not self.has_result(image)
 
     def _relative(self, kind: str) -> str:
         """Return the path of ``path(kind)`` in the batch's folder."""
@@ -326,6 +328,11 @@ def known_hashes(record: dict[str, Any], name: str) -> list[str]:
     """Return the hashes that the unchanged file ``name`` can have."""
     hashes = [record.get("files", {}).get(name), *record.get("replaced", {}).get(name, ())]
     return [sha256 for sha256 in hashes if sha256]
+
+
+def is_of_format(failure: dict[str, Any]) -> bool:
+    """Return whether ``failure`` is only of saving the result in another format."""
+    return bool(failure.get("segmented"))
 
 
 def was_made_with(record: dict[str, Any], settings: dict[str, Any]) -> bool:

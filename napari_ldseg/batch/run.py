@@ -30,7 +30,7 @@ from .table import write_table
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-SKIPPED, KEPT = "already there", "corrected, kept"
+SEGMENTED, SKIPPED, KEPT, NOT_DONE = "segmented", "already there", "corrected, kept", "failed"
 SECONDS_BETWEEN_LINES = 30
 
 
@@ -39,19 +39,23 @@ class Stopped(Exception):
 
 
 class Failure(NamedTuple):
-    """A case without a result, and why."""
+    """A case without a result, or without one in every format asked for, and why."""
 
     image: str
     reason: str
 
 
 class BatchReport(NamedTuple):
-    """The outcome of a batch over all processes; ``table`` is the CSV file."""
+    """The outcome of a batch over all processes; ``table`` is the CSV file.
+
+    Cases that are ``incomplete`` have their result, but not in every format; they count among the others too.
+    """
 
     segmented: int
     skipped: int
     corrected: int
     failed: tuple[Failure, ...]
+    incomplete: tuple[Failure, ...]
     table: Path
 
 
@@ -194,29 +198,37 @@ def _segment_share(
         if callbacks.stop():
             raise Stopped
         started = time.monotonic()
-        outcome = _segment_case(
+        outcome, reason = _segment_case(
             checkpoint, item, folder, settings, device_name(fabric), callbacks, pace
         )
         seconds = time.monotonic() - started
-        counts += torch.tensor([outcome is None, outcome == SKIPPED, outcome == KEPT])
+        counts += torch.tensor([outcome == one for one in (SEGMENTED, SKIPPED, KEPT)])
         pace.finish(seconds, skipped=outcome in (SKIPPED, KEPT))
         left = pace.seconds_left()
         if callbacks.on_progress is not None:
             callbacks.on_progress(pace.done, left)
+        told = reason or (f"segmented in {seconds:.1f} s" if outcome == SEGMENTED else outcome)
         callbacks.log(
-            f"{one_line(item.name)}: {outcome or f'segmented in {seconds:.1f} s'} "
-            f"({pace.done} of {pace.total}{_time_left(left)})"
+            f"{one_line(item.name)}: {told} ({pace.done} of {pace.total}{_time_left(left)})"
         )
     total = fabric.all_reduce(counts.to(fabric.device), reduce_op="sum")
     if not fabric.is_global_zero:
         return None
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     classes = _classes(checkpoint)
-    failures = (_failure(item, folder, settings, classes) for item in inputs)
-    failed = tuple(failure for failure in failures if failure is not None)
+    failures = [
+        (item, failure)
+        for item in inputs
+        if (failure := _failure(item, folder, settings, classes)) is not None
+    ]
+    failed: list[Failure] = []
+    incomplete: list[Failure] = []
+    for item, failure in failures:
+        has_result = CaseResults(folder, item.name).has_result(item.path)
+        (incomplete if has_result else failed).append(failure)
     segmented, skipped, corrected = (int(n) for n in total)  # type: ignore[union-attr]
     table = write_table(folder, settings, classes)
-    return BatchReport(segmented, skipped, corrected, failed, table)
+    return BatchReport(segmented, skipped, corrected, tuple(failed), tuple(incomplete), table)
 
 
 def _segment_case(
@@ -227,25 +239,25 @@ def _segment_case(
     device: str,
     callbacks: _Callbacks,
     pace: _Pace,
-) -> str | None:
-    """Segment one image; return None, ``SKIPPED``, ``KEPT``, or a sentence why it failed."""
+) -> tuple[str, str | None]:
+    """Segment one image; return what was done, and a sentence if that or saving it in a format failed."""
     results = CaseResults(folder, item.name)
-    made_with, segmented = dict(settings), False
+    made_with, outcome = dict(settings), NOT_DONE
     try:
         hashes = [image_hash(path) for path in item.image.paths]
         made_with[HASH] = hashes if len(hashes) > 1 else hashes[0]
         same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
         if same_image and results.corrected(_classes(checkpoint)):
             results.corrected_sizes()  # raises if the label is not on the image's grid
-            segmented = True
+            outcome = KEPT
             callbacks.export(results, item)
             results.clear_failure()
-            return KEPT
+            return outcome, None
         if results.finished(made_with):
-            segmented = True
+            outcome = SKIPPED
             callbacks.export(results, item)
             results.clear_failure()
-            return SKIPPED
+            return outcome, None
         results.check_replaceable(item.path, made_with)
         began = started = logged = time.monotonic()
         sampler = make_sampler(
@@ -274,12 +286,12 @@ def _segment_case(
         seconds = time.monotonic() - began
         classes = checkpoint.metadata.classes
         results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
-        segmented = True
+        outcome = SEGMENTED
         callbacks.export(results, item)
         results.clear_failure()
         if sampler.posterior.warning is not None:
             callbacks.log(f"{one_line(item.name)}: {sampler.posterior.warning}")
-        return None
+        return outcome, None
     except Stopped:
         raise
     except LDSegError as error:
@@ -288,12 +300,13 @@ def _segment_case(
         reason = f"{item.path.name} needs more memory than this computer has; crop it first."
     except Exception as error:
         text = one_line(error).rstrip(".")
-        reason = f"{item.path.name} could not be segmented: {type(error).__name__}: {text}."
+        what = "segmented" if outcome == NOT_DONE else "saved in every format"
+        reason = f"{item.path.name} could not be {what}: {type(error).__name__}: {text}."
     try:
-        results.write_failure(item.path, reason, segmented)
+        results.write_failure(item.path, reason, segmented=outcome != NOT_DONE)
     except LDSegError as error:
-        return f"{reason} {error}"
-    return reason
+        return outcome, f"{reason} {error}"
+    return outcome, reason
 
 
 def _prepare_tiles(sampler: TiledSampler, item: Input, samples: int, callbacks: _Callbacks) -> None:

@@ -87,7 +87,7 @@ def segment(
     have corrected in the output folder is never overwritten; the table then has its volumes. Images that
     cannot be segmented are listed at the end; the others are not affected.
 
-    Exit codes: 0 all segmented, 1 some failed, 2 nothing could be segmented, 130 stopped (Ctrl-C, SIGTERM).
+    Exit codes: 0 all segmented, 1 some failed or could not be saved in a format, 2 nothing could be segmented, 130 stopped (Ctrl-C, SIGTERM).
 
     Example: napari-ldseg segment scans/ -o results --model hippocampus
     """
@@ -156,17 +156,20 @@ def _print_report(report: BatchReport, as_json: bool) -> None:
             "skipped": report.skipped,
             "corrected": report.corrected,
             "failed": [failure._asdict() for failure in report.failed],
+            "incomplete": [failure._asdict() for failure in report.incomplete],
             "table": str(report.table),
         }
         typer.echo(json.dumps(outcome, indent=1))
     else:
         kept = f"{report.corrected} corrected and kept, " if report.corrected else ""
+        partly = f", {len(report.incomplete)} not in every format" if report.incomplete else ""
         typer.echo(
             f"{report.segmented} segmented, {report.skipped} already there, {kept}"
-            f"{len(report.failed)} failed; volumes and expected errors are in {report.table}."
+            f"{len(report.failed)} failed{partly}; volumes and expected errors are in {report.table}."
         )
-    for failure in report.failed:
-        image, reason = one_line(failure.image, 1000), one_line(failure.reason, 1000)
-        typer.echo(f"failed: {image}: {reason}", err=True)
-    if report.failed:
+    for word, failures in (("failed", report.failed), ("not in every format", report.incomplete)):
+        for failure in failures:
+            image, reason = one_line(failure.image, 1000), one_line(failure.reason, 1000)
+            typer.echo(f"{word}: {image}: {reason}", err=True)
+    if report.failed or report.incomplete:
         raise typer.Exit(1 if done else NOTHING_DONE)

@@ -7,6 +7,7 @@ from PIL import Image
 from skimage.io import imsave
 from typer.testing import CliRunner
 
+from napari_ldseg.batch.worklist import read_results
 from napari_ldseg.checkpoint.file import save_checkpoint
 from napari_ldseg.cli import app
 from napari_ldseg.export.report import size_text, unsure_slices
@@ -64,11 +65,34 @@ def test_formats_beside_the_nifti_files_are_made_once_and_follow_a_correction(ru
 
     (out / "labels" / "scan.seg.nrrd").write_bytes(b"edited in another program")
     write_like(out / "labels" / "scan.nii.gz", label.array, label)
-    failed = run(scan, "-f", "nrrd")
-    assert (
-        failed.exit_code == 2 and "scan.seg.nrrd was changed after it was written" in failed.output
-    )
+    (out / "labels" / "scan.mha").unlink()
+    partly = run(scan, "-f", "nrrd", "-f", "mha")
+    assert partly.exit_code == 1
+    assert "scan.seg.nrrd was changed after it was written" in partly.output
+    assert "0 failed, 1 not in every format" in partly.output
     assert (out / "labels" / "scan.seg.nrrd").read_bytes() == b"edited in another program"
+    assert (out / "labels" / "scan.mha").exists()  # one format does not stop the others
+
+
+def test_a_file_in_the_place_of_one_that_could_not_be_written_is_kept(run, tmp_path, monkeypatch):
+    scan, own = write_volume(tmp_path / "scan.nii.gz"), tmp_path / "out" / "labels" / "scan.mha"
+
+    def broken(path, result, name):
+        raise RuntimeError("no such luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_ldseg.batch.exports.export_labels", broken)
+        partly = run(scan, "-f", "mha")
+    assert "labels/scan.mha cannot be written: RuntimeError: no such luck" in partly.output
+    assert partly.exit_code == 1 and "1 segmented, 0 already there, 0 failed" in partly.output
+    assert (tmp_path / "out" / "sample_sd" / "scan.mha").exists()
+    assert read_results(tmp_path / "out").failed == 0
+    own.write_bytes(b"mine")
+    again = run(scan, "-f", "mha")
+    assert again.exit_code == 1 and "labels/scan.mha already exists" in again.output
+    assert own.read_bytes() == b"mine"
+    own.unlink()
+    assert run(scan, "-f", "mha").exit_code == 0 and own.exists()
 
 
 def test_a_picture_comes_back_as_png_and_one_format_that_does_not_fit_is_reported(run, tmp_path):
@@ -82,7 +106,7 @@ def test_a_picture_comes_back_as_png_and_one_format_that_does_not_fit_is_reporte
     failed = run(picture, "-f", "dicom-seg", "-f", "tiff", "--report", dims=2)
     table = (tmp_path / "out" / "volumes.csv").read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[0] for row in table] == ["case", "photo"]  # its labels are there
-    assert failed.exit_code == 2 and "the image is not from a DICOM series" in failed.output
+    assert failed.exit_code == 1 and "the image is not from a DICOM series" in failed.output
     assert "was segmented" in failed.output  # and what is possible is there
     assert (tmp_path / "out" / "labels" / "photo.tif").exists()
     assert (tmp_path / "out" / "reports" / "photo.html").exists()
