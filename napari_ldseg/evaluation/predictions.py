@@ -33,7 +33,10 @@ class Model(NamedTuple):
         The samples of a deterministic model are its answers for the image in each of its symmetries.
         """
         metadata = self.checkpoint.metadata
-        size = metadata.grid.size or (1,) * metadata.architecture.dims
+        grid = metadata.grid
+        # Quarter turns need a square grid, which one that keeps the image's shape may not be.
+        fixed = None if grid.keep_shape else grid.size
+        size = fixed or tuple(range(metadata.architecture.dims))
         return 1 if self.deterministic and len(symmetries(metadata, size)) == 1 else wanted
 
 

@@ -91,6 +91,7 @@ def write_report(
             shape=" × ".join(map(str, result.scan.shape)),
             element=_element(result),
             slices=len(chosen),
+            unsure=predictive_sd is not None or sample_sd is not None,
             spacing=_spacing(result),
         )
     )

@@ -33,7 +33,7 @@ from torch import Tensor
 from ..scans.memory import check_available_memory
 from .checks import USE_A_BOX
 from .evidence import Evidence, Stroke
-from .probability import most_probable
+from .probability import most_probable, predictive_sd_of
 from .samples import Samples
 
 SMALLEST = 1e-3  # probabilities count as SMALLEST to 1 - SMALLEST, so that log odds are finite
@@ -78,6 +78,11 @@ class ConditionedPosterior:
     def effective_samples(self) -> np.ndarray:
         """Effective sample size 1 / sum of squared weights at each stroke, float64 (strokes,), 1 to N."""
         return 1 / (self.weights**2).sum(1)
+
+    @property
+    def predictive_sd(self) -> np.ndarray:
+        """As that of ``Posterior``, of the ``probability`` given the evidence: float32 ``shape``, 0 to 0.5."""
+        return predictive_sd_of(self.probability)
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,9 @@ def read_image(image: ImageFiles, channels: int) -> Scan:
     if len(image.paths) > 1 or (numbered(stem_of(path)) or ("",))[0] == image.name:
         return read_numbered(image.paths, channels)
     scan = read_channels(image.paths)
-    if scan.channel_count == 1 and suffix_of(path) in RASTER_SUFFIXES:
+    if scan.channel_count == 1 and channels == 3 and suffix_of(path) in RASTER_SUFFIXES:
         raise LDSegError(
-            f"{path.name} is grey, but the model needs {channels} channels, as of a colour photograph; choose "
+            f"{path.name} is grey, but the model needs a colour image (3 channels); choose "
             "another image or model."
         )
     if scan.channel_count == 1:

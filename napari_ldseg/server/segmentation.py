@@ -17,7 +17,7 @@ from ..export.result import Result
 from ..inference.conditioning import ConditionedPosterior, Conditioner
 from ..inference.evidence import Evidence, evidence_from_labels
 from ..inference.posterior import Posterior
-from ..inference.probability import expected_error_of, predictive_sd_of
+from ..inference.probability import expected_error_of
 from ..inference.sampler import PosteriorSampler
 from ..inference.segment import make_sampler
 from ..inference.tiled import TiledSampler
@@ -122,11 +122,7 @@ def answer(
         conditioned = _condition(sampler, evidence)
         labels = conditioned.labels
         params |= _described(conditioned, params, scan)
-        maps = {
-            name: predictive_sd_of(conditioned.probability)
-            for name in request.maps
-            if name == "predictive_sd"
-        }
+        maps = {n: conditioned.predictive_sd for n in request.maps if n == "predictive_sd"}
     classes = {value: info for value, info in enumerate(metadata.classes) if value}
     return Reply(Result(scan, labels, classes, params, edited=evidence is not None), maps, params)
 

@@ -46,7 +46,12 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     assert "Not calibrated" in part.notice.text.text()
     assert "of 2" in part.note.text()
     error = review.reviewer.error_left
+    unsure = result_layer(viewer, "uncertainty")
+    before = unsure.data.copy()
     press(viewer, Qt.Key.Key_U)
+    # The layer shows the uncertainty that is left, none where the user has said what it is.
+    assert before[stroke].any() and not unsure.data[stroke].any()
+    assert unsure.data is review.reviewer.maps["predictive_sd"] and unsure.visible
     np.testing.assert_array_equal(labels.data != mine, changing)
     assert not part.notice.isVisible() and preview not in viewer.layers
     qtbot.waitUntil(lambda: not review.reviewer.busy, timeout=10_000)
@@ -56,6 +61,10 @@ def test_an_update_is_shown_then_fills_only_what_is_not_protected(
     masks = case.load()
     np.testing.assert_array_equal(masks.label, labels.data)
     np.testing.assert_array_equal(masks.edited, stroke)
+    qtbot.waitUntil(
+        lambda: np.allclose(case.load_maps()["predictive_sd"], unsure.data, atol=1e-6),
+        timeout=10_000,
+    )
     run = case.record().runs[-1]
     assert run["conditioned"]["strokes"] >= 1 and not run["calibrated"]["intervals"]
     labels.undo()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.components import ViewerModel
+from napari.layers import Image
 from qtpy.QtCore import QObject, Signal
 
 from ...errors import LDSegError
@@ -27,6 +28,9 @@ NO_EVIDENCE = (
     "Paint a correction, scribble a hint or accept a region first; the update starts from these."
 )
 MEANING = "Not calibrated: the result was conditioned on your corrections."
+
+
+MAPS = ("error_probability", "runner_up", "predictive_sd")  # that an update changes
 
 
 class _Cancelled(Exception):
@@ -51,6 +55,7 @@ class Updater(QObject):
         self._stop = threading.Event()
         self._conditioner: tuple[SampledPart, Conditioner] | None = None
         self._posterior: ConditionedPosterior | None = None
+        self._maps: dict[str, np.ndarray] = {}
         self._part: SampledPart | None = None
         self.hints = Hints(viewer)
         self.proposal: ProposedUpdate | None = None
@@ -98,7 +103,7 @@ class Updater(QObject):
             return
         changed = proposal.apply()
         if changed:
-            self._take_maps(proposal.edited, posterior, part)
+            self._take_maps(proposal.edited, part)
             self.message.emit(
                 f"{changed:,} voxels were updated; press Ctrl+Z to undo the whole update.", False
             )
@@ -140,7 +145,9 @@ class Updater(QObject):
         self._part = part
         protected = masks.protected
 
-        def work(stop: threading.Event) -> tuple[Update, ConditionedPosterior]:
+        def work(
+            stop: threading.Event,
+        ) -> tuple[Update, ConditionedPosterior, dict[str, np.ndarray]]:
             from ...inference.conditioning import Conditioner
             from ...inference.evidence import Stroke, evidence_from_labels
 
@@ -170,12 +177,13 @@ class Updater(QObject):
             new = masks.label.copy()
             new[box] = posterior.labels
             update = propose(masks.label, new, protected, box, len(classes))
-            return update, posterior
+            maps = {name: getattr(posterior, name) for name in MAPS}
+            return update, posterior, maps
 
         return work
 
-    def _propose(self, found: tuple[Update, ConditionedPosterior]) -> None:
-        update, posterior = found
+    def _propose(self, found: tuple[Update, ConditionedPosterior, dict[str, np.ndarray]]) -> None:
+        update, posterior, self._maps = found
         target, part = self._reviewer.target, self._part
         assert target is not None and part is not None
         self._posterior = posterior
@@ -201,14 +209,18 @@ class Updater(QObject):
         )
         self.changed.emit()
 
-    def _take_maps(
-        self, tracked: TrackedLabels, posterior: ConditionedPosterior, part: SampledPart
-    ) -> None:
-        """Let the result's maps be those of ``posterior`` in the part that was sampled."""
+    def _take_maps(self, tracked: TrackedLabels, part: SampledPart) -> None:
+        """Let the result's maps, and the layers that show them, be those of the update in the part that was sampled."""
         maps = dict(tracked.result_maps())
-        for name in ("error_probability", "runner_up"):
-            maps[name] = maps[name].copy()
-            maps[name][part.region.slices] = getattr(posterior, name)
+        for name in MAPS:
+            before = maps.get(name)
+            if before is None:
+                continue
+            maps[name] = before.copy()
+            maps[name][part.region.slices] = self._maps[name]
+            for layer in self._viewer.layers:
+                if isinstance(layer, Image) and layer.data is before:
+                    layer.data = maps[name]
         tracked.result_maps = lambda: maps
         self._project.store_maps(tracked, maps)
         self._project.labels.result_changed.emit(tracked)
