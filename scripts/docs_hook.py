@@ -110,6 +110,7 @@ FUNCTIONS = {
     "retina_table": retina_tables.retina_table,
     "retina_disc_table": retina_tables.retina_disc_table,
     "retina_models_table": retina_tables.retina_models_table,
+    "retina_uncertainty_table": retina_tables.retina_uncertainty_table,
 }
 
 

@@ -93,6 +93,24 @@ def retina_models_table() -> str:
     return markdown(head, lines)
 
 
+def retina_uncertainty_table() -> str:
+    """Return how well each candidate finds the wrong pixels, as Markdown."""
+    candidates = {
+        "predictive SD": "predictive SD",
+        "spread over dropout": "spread over dropout, 4 passes",
+        "spread over times": "spread over times",
+        "spread over members": "spread over three members",
+        "predictive SD of members": "predictive SD of three members",
+    }
+    rows = [row for row in read_data("retina") if row.get("kind") == "uncertainty"]
+    head = ("score", *(f"{CAMERAS[row['task']]} ({row['photographs']})" for row in rows))
+    lines = [
+        (title, *(f"{row[name]:.3f}" if name in row else "-" for row in rows))
+        for name, title in candidates.items()
+    ]
+    return markdown(head, lines)
+
+
 def _over_seeds(rows: list[Row], name: str, digits: int = 3) -> str:
     values = [row[name] for row in rows]
     mean = f"{statistics.mean(values):.{digits}f}"
