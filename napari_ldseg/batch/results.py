@@ -270,8 +270,8 @@ class CaseResults:
         return failure.get("reason") if failure.get("image") == str(image) else None
 
     def has_result(self, image: Path | str) -> bool:
-        """Return whether ``image`` failed although it was segmented: when its result was saved in a format."""
-        return self.failure(image) is not None and is_of_format(read_record(self._failure_path))
+        """Return whether ``image`` failed only when its result was saved in another format."""
+        return self.failure(image) is not None and was_segmented(read_record(self._failure_path))
 
     def outdated(self, image: Path | str) -> bool:
         """Return whether the result is of an earlier version of ``image``, which failed since."""
@@ -330,8 +330,8 @@ def known_hashes(record: dict[str, Any], name: str) -> list[str]:
     return [sha256 for sha256 in hashes if sha256]
 
 
-def is_of_format(failure: dict[str, Any]) -> bool:
-    """Return whether ``failure`` is only of saving the result in another format."""
+def was_segmented(failure: dict[str, Any]) -> bool:
+    """Return whether the case of ``failure`` was segmented: only saving it in another format failed."""
     return bool(failure.get("segmented"))
 
 

@@ -27,7 +27,7 @@ from ..utils.hashing import sha256_of
 from ..utils.inside import inside
 from ..utils.text import one_line
 from .inputs import KINDS
-from .results import FAILED, HASH, RECORDS, is_finished, is_of_format, known_hashes, read_record
+from .results import FAILED, HASH, RECORDS, is_finished, known_hashes, read_record, was_segmented
 
 TO_DO, CORRECTED, REVIEWED, SIGNED_OFF = "to do", "corrected", "reviewed", "signed off"
 MAX_RECORD_BYTES = 16 * 2**20
@@ -132,7 +132,7 @@ def read_results(folder: Path) -> Results:
     try:
         files = complete_files(records, ".json")
         failures = map(read_record, complete_files(inside(folder, FAILED), ".json"))
-        failed = sum(not is_of_format(failure) for failure in failures)
+        failed = sum(not was_segmented(failure) for failure in failures)
         cases = [_result(folder, path.stem) for path in files]
     except OSError as error:
         raise LDSegError(

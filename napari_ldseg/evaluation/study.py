@@ -73,12 +73,11 @@ class Study:
         self.not_calibrated: str | None = None
         self.unlike: list[str] = []  # cases that are unlike the training images
         self.unit, self.tolerance = "mm", self._tolerance(1.0)
-        steps, samples = (
-            self._posterior_steps(self.model),
-            self.model.samples_of(self.settings.samples),
-        )
-        given = samples == 1 and not self.model.deterministic
-        self.main_sampling = Sampling(self.model.label, samples, steps, given=given)
+        model = self.model
+        samples = model.samples_of(self.settings.samples)
+        given = samples == 1 and not model.deterministic
+        steps = self._posterior_steps(model)
+        self.main_sampling = Sampling(model.label, samples, steps, given=given)
 
     @property
     def models(self) -> list[Model]:
