@@ -247,14 +247,14 @@ def uncertainty(folder: Path, task: str, method: str, seed: int, members: int) -
             model.interpreter.expert.train()
             passes = [model(image).softmax(1)[0, 1] for _ in range(DROPOUT_PASSES)]
             model.interpreter.expert.eval()
-            answers = torch.stack([m(image).softmax(1)[0, 1] for m in models])
+            answers = torch.stack([p, *(m(image).softmax(1)[0, 1] for m in models[1:])])
         maps = {
             "predictive SD": (p * (1 - p)).sqrt(),
             "spread over times": times.std(0, correction=0),
             "spread over dropout": torch.stack(passes).std(0, correction=0),
         }
+        mean = answers.mean(0)
         if members > 1:
-            mean = answers.mean(0)
             maps["spread over members"] = answers.std(0, correction=0)
             maps["predictive SD of members"] = (mean * (1 - mean)).sqrt()
         wrong = (p.numpy()[:h, :w] > threshold) != (case.label > 0)
@@ -265,7 +265,7 @@ def uncertainty(folder: Path, task: str, method: str, seed: int, members: int) -
         for t, one in zip(model.sizes.times, times.numpy()[:, :h, :w], strict=True):
             found[f"f1 at t = {t}"] = dice((one > threshold) & case.inside, case.label > 0)
         if members > 1:
-            chosen = (answers.mean(0).numpy()[:h, :w] > threshold) & case.inside
+            chosen = (mean.numpy()[:h, :w] > threshold) & case.inside
             found["f1 of members"] = dice(chosen, case.label > 0)
         rows.append(found)
         print(case.name, {k: round(v, 4) for k, v in found.items()}, flush=True)

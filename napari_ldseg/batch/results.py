@@ -266,16 +266,21 @@ class CaseResults:
 
     def failure(self, image: Path | str) -> str | None:
         """Return why ``image`` failed, None if it did not."""
-        failure = read_record(self._failure_path)
-        return failure.get("reason") if failure.get("image") == str(image) else None
+        return self._failure_of(image).get("reason")
 
     def has_result(self, image: Path | str) -> bool:
         """Return whether ``image`` failed only when its result was saved in another format."""
-        return self.failure(image) is not None and was_segmented(read_record(self._failure_path))
+        return was_segmented(self._failure_of(image))
 
     def outdated(self, image: Path | str) -> bool:
         """Return whether the result is of an earlier version of ``image``, which failed since."""
-        return self.failure(image) is not None and not self.has_result(image)
+        failure = self._failure_of(image)
+        return "reason" in failure and not was_segmented(failure)
+
+    def _failure_of(self, image: Path | str) -> dict[str, Any]:
+        """Return the record of the failure of ``image``, empty if it did not fail."""
+        failure = read_record(self._failure_path)
+        return failure if failure.get("image") == str(image) else {}
 
     def _relative(self, kind: str) -> str:
         """Return the path of ``path(kind)`` in the batch's folder."""

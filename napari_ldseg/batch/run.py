@@ -216,16 +216,13 @@ def _segment_share(
         return None
     shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     classes = _classes(checkpoint)
-    failures = [
-        (item, failure)
-        for item in inputs
-        if (failure := _failure(item, folder, settings, classes)) is not None
-    ]
     failed: list[Failure] = []
     incomplete: list[Failure] = []
-    for item, failure in failures:
-        has_result = CaseResults(folder, item.name).has_result(item.path)
-        (incomplete if has_result else failed).append(failure)
+    for item in inputs:
+        failure = _failure(item, folder, settings, classes)
+        if failure is not None:
+            has_result = CaseResults(folder, item.name).has_result(item.path)
+            (incomplete if has_result else failed).append(failure)
     segmented, skipped, corrected = (int(n) for n in total)  # type: ignore[union-attr]
     table = write_table(folder, settings, classes)
     return BatchReport(segmented, skipped, corrected, tuple(failed), tuple(incomplete), table)
@@ -241,56 +238,15 @@ def _segment_case(
     pace: _Pace,
 ) -> tuple[str, str | None]:
     """Segment one image; return what was done, and a sentence if that or saving it in a format failed."""
-    results = CaseResults(folder, item.name)
-    made_with, outcome = dict(settings), NOT_DONE
+    results, outcome = CaseResults(folder, item.name), NOT_DONE
     try:
-        hashes = [image_hash(path) for path in item.image.paths]
-        made_with[HASH] = hashes if len(hashes) > 1 else hashes[0]
-        same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
-        if same_image and results.corrected(_classes(checkpoint)):
-            results.corrected_sizes()  # raises if the label is not on the image's grid
-            outcome = KEPT
-            callbacks.export(results, item)
-            results.clear_failure()
-            return outcome, None
-        if results.finished(made_with):
-            outcome = SKIPPED
-            callbacks.export(results, item)
-            results.clear_failure()
-            return outcome, None
-        results.check_replaceable(item.path, made_with)
-        began = started = logged = time.monotonic()
-        sampler = make_sampler(
-            checkpoint,
-            read_image(item.image, checkpoint.metadata.architecture.image_channels),
-            seed=settings["seed"],
-            steps=settings["steps"] if settings["steps_given"] else None,
-            device=device,
+        outcome, warning = _make_result(
+            checkpoint, item, results, settings, device, callbacks, pace
         )
-        if isinstance(sampler, TiledSampler):
-            _prepare_tiles(sampler, item, settings["samples"], callbacks)
-            started = logged = time.monotonic()
-        for _ in sampler.run(settings["samples"]):
-            if callbacks.stop():
-                raise Stopped
-            now = time.monotonic()
-            fraction = sampler.fraction(settings["samples"])
-            if callbacks.on_progress is not None:
-                callbacks.on_progress(pace.done + fraction, pace.seconds_left(fraction))
-            elif now - logged > SECONDS_BETWEEN_LINES:
-                logged = now
-                left = _time_left((now - started) / fraction * (1 - fraction))
-                callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
-        if sampler.notice:
-            callbacks.log(f"{one_line(item.name)}: {sampler.notice}")
-        seconds = time.monotonic() - began
-        classes = checkpoint.metadata.classes
-        results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
-        outcome = SEGMENTED
         callbacks.export(results, item)
         results.clear_failure()
-        if sampler.posterior.warning is not None:
-            callbacks.log(f"{one_line(item.name)}: {sampler.posterior.warning}")
+        if warning is not None:
+            callbacks.log(f"{one_line(item.name)}: {warning}")
         return outcome, None
     except Stopped:
         raise
@@ -307,6 +263,55 @@ def _segment_case(
     except LDSegError as error:
         return outcome, f"{reason} {error}"
     return outcome, reason
+
+
+def _make_result(
+    checkpoint: Checkpoint,
+    item: Input,
+    results: CaseResults,
+    settings: dict[str, Any],
+    device: str,
+    callbacks: _Callbacks,
+    pace: _Pace,
+) -> tuple[str, str | None]:
+    """Write the result of one image unless it is there; return what was done, and the warning of a new result."""
+    hashes = [image_hash(path) for path in item.image.paths]
+    made_with = settings | {HASH: hashes if len(hashes) > 1 else hashes[0]}
+    same_image = results.record().get("made_with", {}).get(HASH) == made_with[HASH]
+    if same_image and results.corrected(_classes(checkpoint)):
+        results.corrected_sizes()  # raises if the label is not on the image's grid
+        return KEPT, None
+    if results.finished(made_with):
+        return SKIPPED, None
+    results.check_replaceable(item.path, made_with)
+    began = started = logged = time.monotonic()
+    sampler = make_sampler(
+        checkpoint,
+        read_image(item.image, checkpoint.metadata.architecture.image_channels),
+        seed=settings["seed"],
+        steps=settings["steps"] if settings["steps_given"] else None,
+        device=device,
+    )
+    if isinstance(sampler, TiledSampler):
+        _prepare_tiles(sampler, item, settings["samples"], callbacks)
+        started = logged = time.monotonic()
+    for _ in sampler.run(settings["samples"]):
+        if callbacks.stop():
+            raise Stopped
+        now = time.monotonic()
+        fraction = sampler.fraction(settings["samples"])
+        if callbacks.on_progress is not None:
+            callbacks.on_progress(pace.done + fraction, pace.seconds_left(fraction))
+        elif now - logged > SECONDS_BETWEEN_LINES:
+            logged = now
+            left = _time_left((now - started) / fraction * (1 - fraction))
+            callbacks.log(f"{one_line(item.name)}: {fraction:.0%}{left} for this image")
+    if sampler.notice:
+        callbacks.log(f"{one_line(item.name)}: {sampler.notice}")
+    seconds = time.monotonic() - began
+    classes = checkpoint.metadata.classes
+    results.write(item.image.paths, made_with, sampler.posterior, classes, seconds)
+    return SEGMENTED, sampler.posterior.warning
 
 
 def _prepare_tiles(sampler: TiledSampler, item: Input, samples: int, callbacks: _Callbacks) -> None:

@@ -15,6 +15,7 @@ from ..errors import LDSegError
 from ..scans.scan import Scan
 from ..scans.tiff import TIFF_SUFFIXES
 from ..utils.atomic import atomic_write
+from ..utils.quiet import hidden_warnings
 from .result import Result, colour_of
 
 ORIENTATION_TAG = 274
@@ -65,7 +66,8 @@ def orientation_of(path: Path | None) -> int:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:  # type: ignore[arg-type]  # None is no file
+        # A large image has a warning; None is no file.
+        with hidden_warnings(), Image.open(path) as image:  # type: ignore[arg-type]
             orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except (OSError, ValueError, SyntaxError, AttributeError, Image.DecompressionBombError):
         return 1

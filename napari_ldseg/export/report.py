@@ -15,7 +15,7 @@ from ..checkpoint.metadata import ClassInfo
 from ..errors import LDSegError
 from ..evaluation.gallery import display_slice, pixel_aspect
 from ..evaluation.plots import slices_with_map
-from ..review.maps import MAP_TITLES, SD_NAMES
+from ..review.maps import MAP_TITLES, shown_sd
 from ..utils.atomic import atomic_write
 from ..utils.colours import class_colour
 from ..utils.text import one_line
@@ -64,12 +64,12 @@ def write_report(
     LDSegError
         If the file cannot be written.
     """
-    sd, title = np.zeros(result.scan.shape, np.float32), "no uncertainty"
     maps = {"predictive_sd": predictive_sd, "sample_sd": sample_sd}
-    for kind in reversed(SD_NAMES):
-        shown = maps[kind]
-        if shown is not None:
-            sd, title = shown, MAP_TITLES[kind]
+    shown = shown_sd(maps)
+    sd = None if shown is None else maps[shown]
+    title = "no uncertainty" if shown is None else MAP_TITLES[shown]
+    if sd is None:
+        sd = np.zeros(result.scan.shape, np.float32)
     chosen = unsure_slices(_expected_errors(result, predictive_sd))
     plot = _plot(result, chosen, sd, title)
     page = (
@@ -91,7 +91,7 @@ def write_report(
             shape=" × ".join(map(str, result.scan.shape)),
             element=_element(result),
             slices=len(chosen),
-            unsure=predictive_sd is not None or sample_sd is not None,
+            unsure=shown is not None,
             spacing=_spacing(result),
         )
     )

@@ -62,6 +62,8 @@ class ConditionedPosterior:
         without samples.
     runner_up
         The most probable class other than that in ``labels``, uint8 ``shape``.
+    predictive_sd
+        As that of ``Posterior``, of ``probability``: float32 ``shape``, 0 to 0.5.
     weights
         How well each sample explains each stroke before it is moved by it: likelihoods divided by their
         sum, float64 (strokes, N). Strokes that newer ones replace and strokes in frames without samples have
@@ -72,17 +74,13 @@ class ConditionedPosterior:
     labels: np.ndarray
     error_probability: np.ndarray
     runner_up: np.ndarray
+    predictive_sd: np.ndarray
     weights: np.ndarray
 
     @property
     def effective_samples(self) -> np.ndarray:
         """Effective sample size 1 / sum of squared weights at each stroke, float64 (strokes,), 1 to N."""
         return 1 / (self.weights**2).sum(1)
-
-    @property
-    def predictive_sd(self) -> np.ndarray:
-        """As that of ``Posterior``, of the ``probability`` given the evidence: float32 ``shape``, 0 to 0.5."""
-        return predictive_sd_of(self.probability)
 
 
 @dataclass(frozen=True)
@@ -324,6 +322,6 @@ def _result(mean: Tensor, labels: Tensor, weights: np.ndarray) -> ConditionedPos
     error[mean.sum(0) == 0] = 0
     others = mean.clone()
     others.scatter_(0, chosen, -1)
-    return ConditionedPosterior(
-        mean.numpy(), labels.numpy(), error.numpy(), most_probable(others).numpy(), weights
-    )
+    runner_up = most_probable(others).numpy()
+    maps = error.numpy(), runner_up, predictive_sd_of(mean)
+    return ConditionedPosterior(mean.numpy(), labels.numpy(), *maps, weights)

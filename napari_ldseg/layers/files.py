@@ -12,6 +12,7 @@ import numpy as np
 from napari.layers import Image, Layer
 
 from ..errors import LDSegError
+from ..export.picture import orientation_of
 from ..scans.dicom.header import DICOM_SUFFIXES, is_dicom
 from ..scans.dicom.reader import read_series
 from ..scans.dicom.series import ZIP_SUFFIX, Series, series_at
@@ -20,7 +21,6 @@ from ..scans.labels import LABEL_INTENT, as_labels, named_label
 from ..scans.metaimage import METAIMAGE_SUFFIXES
 from ..scans.nifti import NIFTI_SUFFIXES
 from ..scans.nrrd import NRRD_SUFFIXES
-from ..scans.raster import is_stored_turned
 from ..scans.scan import Scan
 from ..scans.zarr_image import ZARR_SUFFIXES
 from .geometry import FILE_KEY, GEOMETRY_KEY, layer_geometry
@@ -77,7 +77,7 @@ def reader_warning(layer: Layer) -> str | None:
             f"{path.name} was opened with napari's own reader, which ignores its voxel size and position; "
             "open it again and choose LDSeg as its reader."
         )
-    if is_stored_turned(path):
+    if orientation_of(path) != 1:
         return (
             f"{path.name} is shown and segmented as it is stored, not upright as its EXIF tag asks; if it "
             "lies on its side, save it upright in a picture program and open it again."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,6 +14,11 @@ MAP_TITLES = {
     "error_probability": "error probability",
 }
 SD_NAMES = ("predictive_sd", "sample_sd")
+
+
+def shown_sd(maps: Mapping[str, np.ndarray | None]) -> str | None:
+    """Return which of a result's ``maps`` is shown as its uncertainty; None if it has no SD."""
+    return next((name for name in SD_NAMES if maps.get(name) is not None), None)
 
 
 def error_from_predictive_sd(predictive_sd: np.ndarray) -> np.ndarray:

@@ -40,17 +40,6 @@ def read_raster_numbers(path: Path) -> Scan:
     return Scan(array, channels=channels, calibrated=False, name=path.name)
 
 
-def is_stored_turned(path: Path) -> bool:
-    """Return whether a 2D image file asks to be mirrored or turned upright (EXIF); False if it cannot be read."""
-    from PIL import ExifTags, Image
-
-    try:
-        with hidden_warnings(), Image.open(path, formats=[*FORMATS.values(), "TIFF"]) as file:
-            return file.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    except Exception:  # not an image, or gone
-        return False
-
-
 def _decoded(path: Path, palette_numbers: bool) -> tuple[np.ndarray, bool]:
     """Return the array, and whether its last axis holds channels. Raises LDSegError."""
     from PIL import Image, ImageOps

@@ -18,7 +18,7 @@ from ...errors import LDSegError, sentence
 from ...export.formats import FORMATS, export_labels, export_map, fitting_formats
 from ...export.result import Result
 from ...layers.results import as_shown, layer_result
-from ...review.maps import SD_NAMES
+from ...review.maps import shown_sd
 from ...scans.files import stem_of
 from ..common.class_labels import classes_of
 from ..common.qt import existing
@@ -164,7 +164,8 @@ def _report(shown: Shown, path: Path) -> None:
 
 def _sd_of(shown: Shown) -> np.ndarray | None:
     """Return the SD that is shown as the uncertainty, None without any."""
-    return next((shown.maps[k] for k in SD_NAMES if k in shown.maps), None)
+    name = shown_sd(shown.maps)
+    return None if name is None else shown.maps[name]
 
 
 def _reason(path: Path, error: Exception) -> str:

@@ -11,7 +11,7 @@ from napari.utils.colormaps import Colormap, ensure_colormap
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...layers.geometry import derived_attributes, layer_scan
-from ...review.maps import SD_NAMES
+from ...review.maps import shown_sd
 from ...review.surface import label_surface
 from ..common.latest import Latest
 from ..common.layers import PREVIEW_KEY, SD_RANGE, add_unselected, remove_soon, unwrapped
@@ -63,11 +63,7 @@ class SurfaceView(QObject):
     def possible(self) -> bool:
         """Whether there are labels in 3D with an uncertainty."""
         layer, maps = self._reviewer.layer, self._reviewer.maps
-        return (
-            layer is not None
-            and layer_scan(layer).space == 3
-            and any(name in maps for name in SD_NAMES)
-        )
+        return layer is not None and layer_scan(layer).space == 3 and shown_sd(maps) is not None
 
     @property
     def shown(self) -> bool:
@@ -114,9 +110,10 @@ class SurfaceView(QObject):
 
     def _make(self) -> None:
         layer, maps = self._watched, self._reviewer.maps
-        if layer is None or not self.possible:
+        shown = shown_sd(maps)
+        if layer is None or shown is None or not self.possible:
             return
-        sd = maps[next(name for name in SD_NAMES if name in maps)]
+        sd = maps[shown]
         frame = tuple(self._frame(layer))
 
         def take(mesh: Mesh) -> None:

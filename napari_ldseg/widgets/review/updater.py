@@ -28,8 +28,6 @@ NO_EVIDENCE = (
     "Paint a correction, scribble a hint or accept a region first; the update starts from these."
 )
 MEANING = "Not calibrated: the result was conditioned on your corrections."
-
-
 MAPS = ("error_probability", "runner_up", "predictive_sd")  # that an update changes
 
 
@@ -55,7 +53,6 @@ class Updater(QObject):
         self._stop = threading.Event()
         self._conditioner: tuple[SampledPart, Conditioner] | None = None
         self._posterior: ConditionedPosterior | None = None
-        self._maps: dict[str, np.ndarray] = {}
         self._part: SampledPart | None = None
         self.hints = Hints(viewer)
         self.proposal: ProposedUpdate | None = None
@@ -103,7 +100,7 @@ class Updater(QObject):
             return
         changed = proposal.apply()
         if changed:
-            self._take_maps(proposal.edited, part)
+            self._take_maps(proposal.edited, posterior, part)
             self.message.emit(
                 f"{changed:,} voxels were updated; press Ctrl+Z to undo the whole update.", False
             )
@@ -145,9 +142,7 @@ class Updater(QObject):
         self._part = part
         protected = masks.protected
 
-        def work(
-            stop: threading.Event,
-        ) -> tuple[Update, ConditionedPosterior, dict[str, np.ndarray]]:
+        def work(stop: threading.Event) -> tuple[Update, ConditionedPosterior]:
             from ...inference.conditioning import Conditioner
             from ...inference.evidence import Stroke, evidence_from_labels
 
@@ -177,13 +172,12 @@ class Updater(QObject):
             new = masks.label.copy()
             new[box] = posterior.labels
             update = propose(masks.label, new, protected, box, len(classes))
-            maps = {name: getattr(posterior, name) for name in MAPS}
-            return update, posterior, maps
+            return update, posterior
 
         return work
 
-    def _propose(self, found: tuple[Update, ConditionedPosterior, dict[str, np.ndarray]]) -> None:
-        update, posterior, self._maps = found
+    def _propose(self, found: tuple[Update, ConditionedPosterior]) -> None:
+        update, posterior = found
         target, part = self._reviewer.target, self._part
         assert target is not None and part is not None
         self._posterior = posterior
@@ -209,15 +203,17 @@ class Updater(QObject):
         )
         self.changed.emit()
 
-    def _take_maps(self, tracked: TrackedLabels, part: SampledPart) -> None:
-        """Let the result's maps, and the layers that show them, be those of the update in the part that was sampled."""
+    def _take_maps(
+        self, tracked: TrackedLabels, posterior: ConditionedPosterior, part: SampledPart
+    ) -> None:
+        """Let the result's maps, and the layers of them, be those of ``posterior`` in the part that was sampled."""
         maps = dict(tracked.result_maps())
         for name in MAPS:
             before = maps.get(name)
             if before is None:
                 continue
             maps[name] = before.copy()
-            maps[name][part.region.slices] = self._maps[name]
+            maps[name][part.region.slices] = getattr(posterior, name)
             for layer in self._viewer.layers:
                 if isinstance(layer, Image) and layer.data is before:
                     layer.data = maps[name]
